@@ -1,0 +1,83 @@
+"""Every error that this project raises on purpose.
+
+    FacemaskError
+    ├── PictureError             one picture cannot be used; its neighbours can
+    │   ├── EmptyPicture         no bytes at all
+    │   ├── UnsupportedFormat    not a picture, or of a format that is not read
+    │   ├── UndecodableImage     announces a format that is read, but is broken
+    │   └── ImageTooLarge        its header announces more pixels than allowed
+    └── BundleError              a bundle or its store cannot be used
+        ├── NoBundle             the store names no bundle to serve
+        ├── BundleIncomplete     a file is missing, or is not the one that was published
+        ├── SchemaUnsupported    the manifest is of another schema, or breaks it
+        └── GoldenMismatch       the model does not answer as it did when it was trained
+
+The training job's own errors hang below `FacemaskError` in `training.errors`, the
+service's in `service.problems`. None of them knows HTTP.
+"""
+
+
+class FacemaskError(Exception):
+    """The root: its text is one sentence for the person who can mend the cause."""
+
+    code: str = "error"
+
+
+class PictureError(FacemaskError):
+    """One picture cannot be used; its neighbours can."""
+
+    code = "bad_picture"
+
+
+class EmptyPicture(PictureError):
+    """No bytes at all."""
+
+    code = "empty_picture"
+
+
+class UnsupportedFormat(PictureError):
+    """Not a picture, or of a format that is not read."""
+
+    code = "unsupported_format"
+
+
+class UndecodableImage(PictureError):
+    """Announces a format that is read, but is broken or cut short."""
+
+    code = "undecodable_image"
+
+
+class ImageTooLarge(PictureError):
+    """The header announces more pixels than allowed."""
+
+    code = "image_too_large"
+
+
+class BundleError(FacemaskError):
+    """A bundle or its store cannot be used."""
+
+    code = "bad_bundle"
+
+
+class NoBundle(BundleError):
+    """The store names no bundle to serve."""
+
+    code = "no_bundle"
+
+
+class BundleIncomplete(BundleError):
+    """A file is missing, or is not the one that was published."""
+
+    code = "bundle_incomplete"
+
+
+class SchemaUnsupported(BundleError):
+    """The manifest is of another schema version, or breaks its schema."""
+
+    code = "schema_unsupported"
+
+
+class GoldenMismatch(BundleError):
+    """The model does not answer its golden pictures as it did when it was trained."""
+
+    code = "golden_mismatch"

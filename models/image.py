@@ -1,0 +1,183 @@
+"""Encoded picture to model input: the only preprocessing outside the graph.
+
+    bytes -> uint8 (3, S, S) -> stacked uint8 (N, 3, S, S) -> graph -> float32 (N, K)
+
+Training, evaluation and the service all call `decode_image`, so that none of them can
+see a picture differently from the others. Change it, and `DECODER` must change with it:
+that name is part of every cached feature's key and of every manifest.
+"""
+
+import io
+from typing import Final
+
+import torch
+from PIL import (  # importing a plugin registers it; Image.open() would load all forty
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from torch import Tensor
+
+from models.errors import EmptyPicture, ImageTooLarge, UndecodableImage, UnsupportedFormat
+
+DECODER: Final = "pillow-draft-squash-bilinear-1"
+"""Name of the way from bytes to pixels that this module implements."""
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""Pillow's names of the formats that are read (its JPEG reader opens MPO, too)."""
+
+PLUGINS: Final = (
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    TiffImagePlugin,
+)
+"""The readers of `FORMATS`, in that order."""
+
+MAX_PIXELS: Final = 50_000_000
+"""Default of `max_pixels`: above any phone's main camera mode, 150 MB once in RGB."""
+
+# Beyond this Pillow itself refuses to open a file (2 x Image.MAX_IMAGE_PIXELS).
+MAX_PIXELS_CEILING: Final = 178_956_970
+
+# EXIF 2.32, tag Orientation: what to do with the stored picture to see it upright.
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG: Final = 0x0112
+
+
+def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Decode one picture, upright and in RGB, and fit it to a square.
+
+    The whole picture is squeezed into the square, whatever its aspect: nothing is cut
+    off and nothing is padded. Of animations and multi-page files the first picture counts.
+
+    Args:
+        data: One encoded JPEG, MPO, PNG, WebP, BMP, GIF or TIFF file.
+        size: Edge S of the result, in pixels.
+        max_pixels: Refuse more than this many pixels (width x height), judged from
+            the header, before any pixel is decoded.
+
+    Returns:
+        uint8 tensor of shape (3, S, S): RGB planes, 0..255, contiguous.
+
+    Raises:
+        EmptyPicture: `data` has no bytes.
+        UnsupportedFormat: `data` is no picture of a format in `FORMATS`.
+        ImageTooLarge: The header announces more than `max_pixels`.
+        UndecodableImage: The picture is broken or cut short.
+    """
+    image = open_image(data, max_pixels=max_pixels)
+    try:
+        square = _square(image, size)
+    except Exception as error:  # decoders of seven formats raise anything on broken input
+        raise UndecodableImage(
+            f"The {image.format} picture is broken or cut short ({_reason(error)})."
+        ) from error
+    pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
+    return pixels.view(size, size, 3).permute(2, 0, 1).contiguous()  # (S, S, 3) -> (3, S, S)
+
+
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read a picture's header and judge it; no pixel is decoded yet.
+
+    Args:
+        data: One encoded file.
+        max_pixels: As for `decode_image`.
+
+    Returns:
+        Pillow's lazy picture.
+
+    Raises:
+        EmptyPicture, UnsupportedFormat, ImageTooLarge, UndecodableImage: As for `decode_image`.
+    """
+    if not data:
+        raise EmptyPicture("The file is empty.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(
+            f"The header announces more pixels than the {max_pixels:,} allowed."
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        raise UnsupportedFormat(
+            "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
+        ) from error
+    except Exception as error:  # a header that a plugin recognised and then choked on
+        raise UndecodableImage(f"The picture's header is broken ({_reason(error)}).") from error
+    if image.width * image.height > max_pixels:
+        raise ImageTooLarge(
+            f"{image.width} x {image.height} pixels are more than the {max_pixels:,} allowed."
+        )
+    return image
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn or mirror a picture as its EXIF orientation (1 to 8) asks."""
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a picture, 1 (upright) where it has none that can be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # broken metadata is no reason to refuse good pixels: viewers show them, too
+        return 1
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Show any mode as a viewer would: in RGB, see-through parts over white."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """Decode, shrink to (size, size), turn upright and convert to RGB, cheapest order first."""
+    orientation = exif_orientation(image)
+    if image.format in ("JPEG", "MPO"):
+        # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the size wanted: a 12 MP
+        # photograph costs a fraction of a full decode.
+        image.draft(None, (size, size))
+    image.load()
+    image = _eight_bit(image)
+    if image.mode not in ("L", "RGB", "RGBA", "CMYK"):  # palettes cannot be interpolated
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode != "RGBA" and image.has_transparency_data:  # a colour key
+        image = image.convert("RGBA")
+    # The resize is antialiased; for a much larger picture it first averages whole blocks.
+    image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return to_rgb(upright(image, orientation))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring pictures of more than 8 bits a channel to 8; Pillow's own conversion would clip."""
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow calls some of it 32-bit
+        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if image.mode == "F":
+        _, high = image.getextrema()
+        scale = 255.0 if isinstance(high, float) and high <= 1.0 else 1.0
+        return image.point(lambda value: value * scale).convert("L")
+    return image
+
+
+def _reason(error: Exception) -> str:
+    """A library's message in one short line, safe to show: no address, no path."""
+    text = " ".join(str(error).split())
+    return type(error).__name__ if not text or " at 0x" in text else text[:120]

@@ -1,0 +1,34 @@
+"""What this process may use of the machine."""
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroup: Path = _CGROUP) -> int:
+    """CPU cores that this process may use: affinity and the container's quota, at least 1.
+
+    PyTorch counts the machine's cores and ignores the quota, so that a container of one CPU on
+    a machine of 64 would run 64 threads on it.
+
+    Args:
+        cgroup: Where control groups are mounted (version 2, or version 1's `cpu` controller).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _quota(cgroup)
+    # 1.5 CPUs are better used by two threads that wait now and then than by one.
+    return max(1, min(cores or 1, -(-quota[0] // quota[1]) if quota else cores or 1))
+
+
+def _quota(cgroup: Path) -> tuple[int, int] | None:
+    """CPU time allowed and the period it is allowed in, both in microseconds."""
+    try:
+        if (cgroup / "cpu.max").exists():
+            allowed, period = (cgroup / "cpu.max").read_text().split()
+        else:
+            allowed = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        return (int(allowed), int(period)) if int(allowed) > 0 and int(period) > 0 else None
+    except (OSError, ValueError):  # no control groups, or "max"
+        return None

@@ -1,0 +1,78 @@
+"""What a bundle says of itself: `manifest.json`, schema version 1."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+def _plain_name(name: str) -> str:
+    """A file's name inside its bundle: one path component that leads nowhere else."""
+    if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
+        raise ValueError(f"{name!r} is not a plain file name")
+    return name
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileFacts(_Part):
+    """Size in bytes and checksum of one file of the bundle."""
+
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class BackboneFacts(_Part):
+    """The pretrained feature extractor and where its weights come from."""
+
+    name: str
+    source: str
+    licence: str
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    feature_width: int = Field(gt=0)
+
+
+class DatasetFacts(_Part):
+    """The pictures that the head was fitted on."""
+
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    pictures: dict[str, int]
+    groups: int = Field(ge=0)
+    skipped: int = Field(ge=0)
+
+
+class GoldenPicture(_Part):
+    """A synthetic picture (an encoded file) and the answer it must give."""
+
+    picture: Base64Bytes
+    probabilities: list[float]
+    activation_means: list[float]
+
+
+class Golden(_Part):
+    """The proof that a loaded model is the one that was trained."""
+
+    tolerance: float = Field(gt=0, le=0.05)
+    pictures: list[GoldenPicture] = Field(min_length=1)
+
+
+class Manifest(_Part):
+    """Everything that is needed to use a model rightly, and to say where it came from."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    version: str = Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$")
+    created_at: datetime
+    labels: list[str] = Field(min_length=2)
+    input_px: int = Field(gt=0, le=2048)
+    decoder: str
+    backbone: BackboneFacts
+    dataset: DatasetFacts
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    packages: dict[str, str]
+    golden: Golden
+    files: dict[Annotated[str, AfterValidator(_plain_name)], FileFacts]

@@ -1,0 +1,81 @@
+"""The training job's errors, and the exit status that each one gives.
+
+    FacemaskError
+    └── TrainingError            exit 1
+        ├── DataError            exit 3: the pictures must change
+        │   ├── NoSuchData       the folder or zip does not exist, or is neither
+        │   ├── TooFewClasses    fewer than two classes with pictures
+        │   ├── TooFewPictures   a class has fewer pictures than training needs
+        │   ├── UnreadableData   --strict, and a picture is unreadable
+        │   └── BadTable         groups.csv is not as documented
+        ├── BackboneError        exit 4: another backbone or weights file is needed
+        │   ├── UnknownBackbone  no entry of that name
+        │   ├── NoWeights        the weights cannot be had here
+        │   └── BadWeights       the weights file does not fit
+        ├── SampleError          exit 5: the sample data set could not be written
+        └── OutputError          exit 6: disk full, or no right to write
+"""
+
+from models.errors import FacemaskError
+
+
+class TrainingError(FacemaskError):
+    """A run of the training job that cannot go on."""
+
+    exit_status: int = 1
+
+
+class DataError(TrainingError):
+    """The pictures must change before a run can succeed."""
+
+    exit_status = 3
+
+
+class NoSuchData(DataError):
+    """The folder or zip does not exist, or is neither."""
+
+
+class TooFewClasses(DataError):
+    """Fewer than two classes with pictures."""
+
+
+class TooFewPictures(DataError):
+    """A class has fewer pictures than training needs."""
+
+
+class UnreadableData(DataError):
+    """Strict mode, and a picture is unreadable."""
+
+
+class BadTable(DataError):
+    """A table beside the data is not as documented."""
+
+
+class BackboneError(TrainingError):
+    """Another backbone or weights file is needed."""
+
+    exit_status = 4
+
+
+class UnknownBackbone(BackboneError):
+    """No backbone of that name."""
+
+
+class NoWeights(BackboneError):
+    """The pretrained weights cannot be had on this machine."""
+
+
+class BadWeights(BackboneError):
+    """The weights file does not fit the backbone."""
+
+
+class SampleError(TrainingError):
+    """The sample data set could not be written."""
+
+    exit_status = 5
+
+
+class OutputError(TrainingError):
+    """The disk is full, or the target may not be written."""
+
+    exit_status = 6

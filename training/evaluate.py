@@ -1,0 +1,153 @@
+"""How good a head is on pictures that it was not fitted on, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from training.config import FitConfig
+from training.errors import TooFewPictures
+from training.head import Classes, Features, choose_penalty, fit_head
+
+Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Every picture judged by a head that saw neither it nor its group.
+
+    Attributes:
+        logits: float64 (n, K).
+        penalties: The penalty chosen inside each training part.
+    """
+
+    logits: NDArray[np.float64]
+    penalties: list[float]
+
+
+def grouped_folds(classes: Classes, groups: NDArray[np.int64], *, folds: int, seed: int) -> Folds:
+    """Split into stratified folds that no group straddles; fewer folds where groups are few.
+
+    Raises:
+        TooFewPictures: A class has but one group, so that it cannot be both learnt and judged.
+    """
+    fewest = min(len(np.unique(groups[classes == k])) for k in np.unique(classes))
+    if fewest < 2:
+        raise TooFewPictures(
+            "All pictures of one class are copies of one another or share one group: it cannot "
+            "be told how good a model of it is. Add pictures that are independent of these."
+        )
+    splitter = StratifiedGroupKFold(min(folds, fewest), shuffle=True, random_state=seed)
+    every = set(np.unique(classes).tolist())
+    parts = list(splitter.split(np.zeros(len(classes)), classes, groups))
+    # Large groups can leave a training part without a class: such a part teaches nothing.
+    sound = [part for part in parts if set(np.unique(classes[part[0]]).tolist()) == every]
+    if len(sound) < len(parts):
+        raise TooFewPictures(
+            "The groups are so large that a class is missing from a training part: "
+            "add groups, or split the large ones."
+        )
+    return sound
+
+
+def cross_validate(
+    features: Features, classes: Classes, groups: NDArray[np.int64], *, count: int, config: FitConfig
+) -> OutOfFold:
+    """Nested grouped cross-validation: the penalty is chosen inside each training part only.
+
+    Args:
+        features: (n, D).
+        classes: (n,).
+        groups: (n,) group numbers: near-duplicates and pictures of one person share one.
+        count: Classes K.
+        config: Folds, penalties and seed.
+
+    Raises:
+        TooFewPictures: As `grouped_folds`.
+    """
+    logits = np.zeros((len(classes), count))
+    penalties = []
+    for fit_on, judge_on in grouped_folds(classes, groups, folds=config.folds, seed=config.seed):
+        penalty = best_penalty(
+            features[fit_on], classes[fit_on], groups[fit_on], count=count, config=config
+        )
+        head = fit_head(features[fit_on], classes[fit_on], count=count, penalty=penalty)
+        logits[judge_on] = head.logits(features[judge_on])
+        penalties.append(penalty)
+    return OutOfFold(logits, penalties)
+
+
+def best_penalty(
+    features: Features, classes: Classes, groups: NDArray[np.int64], *, count: int, config: FitConfig
+) -> float:
+    """Choose the penalty by an inner grouped cross-validation."""
+    folds = grouped_folds(classes, groups, folds=config.inner_folds, seed=config.seed)
+    return choose_penalty(features, classes, folds, count=count, penalties=config.penalties)
+
+
+def summarise(
+    logits: NDArray[np.float64],
+    classes: Classes,
+    groups: NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    config: FitConfig,
+) -> dict[str, Any]:
+    """Figures of one set of judged pictures, with 95 % intervals.
+
+    Each class's share of right answers has Jeffreys' interval (Brown, Cai and DasGupta 2001),
+    which stays honest where nothing went wrong: 60 of 60 is 96-100 %, not 100-100 %. Pictures
+    of one group are not independent, so a class counts as many as Kish's effective sample size
+    says. Intervals of means over classes come from draws of the classes' shares.
+
+    Args:
+        logits: (n, K).
+        classes: (n,) true classes; some of the K may have no picture.
+        groups: (n,) group numbers.
+        labels: Class names.
+        config: Seed and number of draws.
+    """
+    answers = logits.argmax(axis=1)
+    right = answers == classes
+    random = np.random.default_rng(config.seed)
+    present = [k for k in range(len(labels)) if (classes == k).any()]
+    shares = np.array([right[classes == k].mean() for k in present])
+    sizes = np.array([(classes == k).sum() for k in present])
+    draws = np.column_stack(
+        [
+            _draw_share(right[classes == k], groups[classes == k], random, config.draws)
+            for k in present
+        ]
+    )  # (draws, classes present)
+    confusion = np.zeros((len(labels), len(labels)), dtype=int)
+    np.add.at(confusion, (classes, answers), 1)
+    return {
+        "pictures": len(classes),
+        "groups": len(np.unique(groups)),
+        "accuracy": float(right.mean()),
+        "accuracy_interval_95": _interval(draws @ (sizes / sizes.sum())),
+        "balanced_accuracy": float(shares.mean()),
+        "balanced_accuracy_interval_95": _interval(draws.mean(axis=1)),
+        "recall": {labels[k]: float(share) for k, share in zip(present, shares, strict=True)},
+        "recall_interval_95": {
+            labels[k]: _interval(column) for k, column in zip(present, draws.T, strict=True)
+        },
+        "confusion": confusion.tolist(),
+    }
+
+
+def _draw_share(
+    right: NDArray[np.bool_], groups: NDArray[np.int64], random: np.random.Generator, count: int
+) -> NDArray[np.float64]:
+    """Draws of one class's share of right answers from its Jeffreys posterior."""
+    _, sizes = np.unique(groups, return_counts=True)
+    effective = sizes.sum() ** 2 / (sizes**2).sum()  # Kish 1965: whole groups stand or fall
+    hits = effective * right.mean()
+    return random.beta(hits + 0.5, effective - hits + 0.5, size=count)
+
+
+def _interval(draws: NDArray[np.float64]) -> list[float]:
+    return [float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5))]

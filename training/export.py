@@ -1,0 +1,83 @@
+"""Backbone and head as one TorchScript graph, compared with the eager network."""
+
+import io
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.bundle import answer, load_graph
+from training.backbones import LoadedBackbone
+from training.errors import TrainingError
+from training.head import Head
+
+# Freezing folds constants and batch normalisation, which moves the last bits only.
+_AGREEMENT = 1e-4
+
+
+class ExportMismatch(TrainingError):
+    """The exported graph does not answer as the network that it was made from."""
+
+
+class Classifier(nn.Module):
+    """uint8 (N, 3, S, S) -> probabilities (N, K) and class-activation map (N, K, h, w).
+
+    The map is the head applied to the feature map before pooling (Zhou et al. 2016), so that
+    its spatial mean is the logit: it costs nothing that the answer does not need anyway.
+    """
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, backbone: LoadedBackbone, head: Head, *, temperature: float = 1.0) -> None:
+        """Join a backbone and a head; `temperature` divides the logits."""
+        super().__init__()
+        self.network = backbone.network
+        self.register_buffer("mean", torch.tensor(backbone.spec.mean_rgb).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.spec.std_rgb).view(1, 3, 1, 1))
+        weight = torch.from_numpy(head.weight / temperature).to(torch.float32)
+        self.register_buffer("weight", weight[:, :, None, None])  # (K, D, 1, 1)
+        self.register_buffer("bias", torch.from_numpy(head.bias / temperature).to(torch.float32))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        scaled = (pixels.to(torch.float32) - self.mean) / self.std
+        scaled = scaled.contiguous(memory_format=torch.channels_last)
+        features = self.network(scaled)  # (N, D, h, w)
+        activation = functional.conv2d(features, self.weight, self.bias)  # (N, K, h, w)
+        return activation.mean((2, 3)).softmax(1), activation
+
+
+def export(classifier: Classifier, *, input_px: int) -> bytes:
+    """Trace, freeze and serialise a classifier.
+
+    Returns:
+        The bytes of a TorchScript file.
+
+    Raises:
+        ExportMismatch: The file, loaded again, answers otherwise than the eager network.
+    """
+    random = torch.Generator().manual_seed(0)
+    example = torch.randint(0, 256, (3, 3, input_px, input_px), generator=random).to(torch.uint8)
+    classifier = classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, and the product's format
+        traced = torch.jit.trace(classifier, example[:2], check_trace=False)
+        frozen = torch.jit.freeze(traced)
+        buffer = io.BytesIO()
+        torch.jit.save(frozen, buffer)
+    data = buffer.getvalue()
+    graph = load_graph(data)
+    for pixels in (example[:1], example):
+        with torch.inference_mode():
+            wanted = classifier(pixels)
+        for eager, exported in zip(wanted, answer(graph, pixels), strict=True):
+            off = float((eager - exported).abs().max() / (eager.abs().max() + 1.0))
+            if not off <= _AGREEMENT:
+                raise ExportMismatch(
+                    f"The TorchScript file's answers are off by {off:.2g}: this is a bug, "
+                    "or PyTorch's; nothing was published."
+                )
+    return data

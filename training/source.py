@@ -1,0 +1,88 @@
+"""Where pictures are read from: a folder, or a zip file that is never unpacked."""
+
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from training.config import MAX_FILE_BYTES
+from training.errors import NoSuchData
+
+
+class Source(ABC):
+    """Named files; names are relative, with forward slashes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """All files, sorted, those in hidden folders included."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """One file's content.
+
+        Raises:
+            OSError: It cannot be read, or is over MAX_FILE_BYTES.
+        """
+
+
+class FolderSource(Source):
+    """Files below a folder."""
+
+    def names(self) -> list[str]:
+        found = []
+        for folder, _, files in os.walk(self.path, onerror=_refuse):
+            relative = Path(folder).relative_to(self.path)
+            found += [(relative / file).as_posix() for file in files]
+        return sorted(found)
+
+    def read(self, name: str) -> bytes:
+        path = self.path / name
+        if not path.is_file():
+            raise OSError("not a regular file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
+        return path.read_bytes()
+
+
+class ZipSource(Source):
+    """Entries of a zip file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise NoSuchData(f"{path} is not a zip file that can be read ({error}).") from error
+
+    def names(self) -> list[str]:
+        return sorted({entry.filename for entry in self._zip.infolist() if not entry.is_dir()})
+
+    def read(self, name: str) -> bytes:
+        # The announced size is enforced by zipfile, so that a bomb cannot exceed it.
+        if self._zip.getinfo(name).file_size > MAX_FILE_BYTES:
+            raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+            raise OSError(str(error)) from error  # bad checksum, encrypted, unknown method
+
+
+def open_source(path: Path) -> Source:
+    """Open a folder or a zip file.
+
+    Raises:
+        NoSuchData: It does not exist, or is neither.
+    """
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file():
+        return ZipSource(path)
+    raise NoSuchData(f"{path} does not exist: give a folder with one folder of pictures per class.")
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed must not silently shrink the data set."""
+    raise NoSuchData(f"{error.filename} cannot be listed ({error.strerror}).") from error

@@ -1,0 +1,34 @@
+"""One door to torchvision, for wheels whose compiled operators do not load.
+
+PyPI's Linux wheel of torchvision is compiled for CUDA. Beside a CPU build of torch its
+operators cannot be loaded, and `import torchvision` then fails with "operator
+torchvision::nms does not exist" while it declares a shape rule for an operator that is not
+there. Models and transforms use none of those operators, so declaring the two by name is
+enough. Where torchvision imports as it is, nothing is declared.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+import torch
+
+# Keeps the declarations alive: they vanish with the object.
+_declared: list[Any] = []
+
+
+def torchvision() -> ModuleType:
+    """Import torchvision, declaring its two missing operators only when the import needs it."""
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]  # the half-imported remains
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+    return importlib.import_module("torchvision")
