@@ -129,7 +129,8 @@ def open_bundle(path: Path) -> Bundle:
     manifest = read_manifest(path)
     if manifest.decoder != DECODER:
         raise SchemaUnsupported(
-            f"{path} was trained on pictures decoded by {manifest.decoder!r}; here it is {DECODER!r}."
+            f"{path} was trained on pictures decoded by {manifest.decoder!r}; "
+            f"this version decodes by {DECODER!r}."
         )
     if MODEL not in manifest.files:
         raise SchemaUnsupported(f"{path / MANIFEST} lists no {MODEL}.")
@@ -148,7 +149,9 @@ def load_graph(data: bytes) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and the product's format
         try:
-            graph: torch.jit.ScriptModule = torch.jit.load(io.BytesIO(data), map_location="cpu")
+            graph: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(data), map_location="cpu"
+            )
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             raise BundleIncomplete(f"PyTorch cannot load {MODEL} ({reason}).") from error
@@ -176,7 +179,10 @@ def check_golden(bundle: Bundle) -> None:
     means = torch.tensor([golden.activation_means for golden in manifest.golden.pictures])
     for probabilities, activation in answers:
         count, tolerance = len(probabilities), manifest.golden.tolerance
-        if probabilities.shape != wanted[:count].shape or activation.shape[:2] != wanted[:count].shape:
+        if (
+            probabilities.shape != wanted[:count].shape
+            or activation.shape[:2] != wanted[:count].shape
+        ):
             raise GoldenMismatch(
                 f"{bundle.path}: {len(manifest.labels)} classes are announced, and the model "
                 f"answers {tuple(probabilities.shape)} and {tuple(activation.shape)}."

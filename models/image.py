@@ -18,6 +18,7 @@ from PIL import (  # importing a plugin registers it; Image.open() would load al
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 from torch import Tensor
@@ -112,7 +113,7 @@ def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ImageTooLarge(
             f"The header announces more pixels than the {max_pixels:,} allowed."
         ) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnsupportedFormat(
             "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
         ) from error
@@ -135,7 +136,7 @@ def exif_orientation(image: Image.Image) -> int:
     """The EXIF orientation of a picture, 1 (upright) where it has none that can be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # broken metadata is no reason to refuse good pixels: viewers show them, too
+    except Exception:  # noqa: BLE001  broken metadata is no reason to refuse good pixels
         return 1
 
 

@@ -1,0 +1,1 @@
+"""The FastAPI microservice: pictures in, predictions out."""

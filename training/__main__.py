@@ -51,22 +51,48 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="train on a folder with one folder per class")
     defaults = FitConfig()
     fit.add_argument("data", type=Path, metavar="DIR", help="folder or zip file of the pictures")
-    fit.add_argument("--out", type=Path, default=DEFAULT_STORE, metavar="STORE",
-                     help=f"store to publish in ({DEFAULT_STORE})")
-    fit.add_argument("--backbone", default=defaults.backbone, metavar="NAME",
-                     help=f"pretrained feature extractor ({defaults.backbone})")
-    fit.add_argument("--weights", type=Path, metavar="FILE",
-                     help="local state dict instead of the published weights")
-    fit.add_argument("--groups", type=Path, metavar="CSV",
-                     help="table file,group of pictures that belong together (DIR/groups.csv)")
-    fit.add_argument("--group-pattern", metavar="REGEX",
-                     help="take a picture's group from the first (bracket) found in its name")
+    fit.add_argument(
+        "--out",
+        type=Path,
+        default=DEFAULT_STORE,
+        metavar="STORE",
+        help=f"store to publish in ({DEFAULT_STORE})",
+    )
+    fit.add_argument(
+        "--backbone",
+        default=defaults.backbone,
+        metavar="NAME",
+        help=f"pretrained feature extractor ({defaults.backbone})",
+    )
+    fit.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="local state dict instead of the published weights",
+    )
+    fit.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="table file,group of pictures that belong together (DIR/groups.csv)",
+    )
+    fit.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="take a picture's group from the first (bracket) found in its name",
+    )
     fit.add_argument("--seed", type=int, default=defaults.seed)
-    fit.add_argument("--cache", type=Path, default=None, metavar="FOLDER",
-                     help=f"folder of the feature cache ({default_cache()})")
+    fit.add_argument(
+        "--cache",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help=f"folder of the feature cache ({default_cache()})",
+    )
     fit.add_argument("--strict", action="store_true", help="refuse unreadable pictures")
-    fit.add_argument("--if-missing", action="store_true",
-                     help="do nothing if STORE already has a current bundle")
+    fit.add_argument(
+        "--if-missing", action="store_true", help="do nothing if STORE already has a current bundle"
+    )
     fit.set_defaults(run=_fit)
     return parser
 
@@ -78,11 +104,15 @@ def _sample(arguments: argparse.Namespace) -> int:
         print(f"{arguments.directory} is there already.")
         return 0
     with tqdm(total=2 * arguments.per_class, unit="pic", disable=None) as bar:
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
         make_sample(
             arguments.directory,
             per_class=arguments.per_class,
             seed=arguments.seed,
-            progress=lambda done, total: bar.update(done - bar.n),
+            progress=lambda done, total: show(done),
         )
     print(arguments.directory)
     return 0

@@ -99,12 +99,12 @@ def _root(names: list[str]) -> str:
     """What stands before the class folders: "" or, in many archives, one folder around all."""
     visible = [PurePosixPath(name) for name in names if not _hidden(PurePosixPath(name).parts)]
     tops = {path.parts[0] for path in visible if len(path.parts) > 1}
-    loose = any(len(path.parts) == 1 and _is_picture(path) for path in visible)
+    loose = any(len(path.parts) == 1 and is_picture(path) for path in visible)
     if len(tops) != 1 or loose:
         return ""
     top = tops.pop()
     inside = [path.relative_to(top) for path in visible if len(path.parts) > 1]
-    if any(len(path.parts) == 1 and _is_picture(path) for path in inside):
+    if any(len(path.parts) == 1 and is_picture(path) for path in inside):
         return ""  # pictures right in it: it is the one class that there is
     return f"{top}/"
 
@@ -113,7 +113,13 @@ def _hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in parts)
 
 
-def _is_picture(path: PurePosixPath) -> bool:
+def visible_names(source: Source) -> list[str]:
+    """A source's files without those that are hidden or made by the system."""
+    return [name for name in source.names() if not _hidden(PurePosixPath(name).parts)]
+
+
+def is_picture(path: PurePosixPath) -> bool:
+    """Whether a file is worth opening as a picture, by its name."""
     # Files without a suffix are tried: cameras and crawlers leave such.
     return path.suffix.lower() in _PICTURE_SUFFIXES or path.suffix == ""
 
@@ -125,7 +131,7 @@ def _why_left(name: str, parts: tuple[str, ...]) -> str | None:
         return "hidden or made by the system"
     if len(parts) <= 1:
         return "" if path.name in _TABLES else "in no class folder"
-    return None if _is_picture(path) else f"no picture by its name ({path.suffix})"
+    return None if is_picture(path) else f"no picture by its name ({path.suffix})"
 
 
 def _groups(
@@ -142,7 +148,9 @@ def _groups(
         try:
             expression = re.compile(pattern)
         except re.error as error:
-            raise BadTable(f"--group-pattern {pattern!r} is no regular expression: {error}.") from error
+            raise BadTable(
+                f"--group-pattern {pattern!r} is no regular expression: {error}."
+            ) from error
         if expression.groups < 1:
             raise BadTable(f"--group-pattern {pattern!r} has no (bracket) around the group's name.")
         matches = ((name, expression.search(name)) for name in pictures)

@@ -55,11 +55,11 @@ class _Block(nn.Module):
         self._bn2 = _norm(outer)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x
+        wide = x
         if self.expands:
-            y = functional.relu6(self._bn0(self._expand_conv(y)))
-        y = functional.relu6(self._bn1(self._depthwise_conv(y)))
-        y = self._bn2(self._project_conv(y))
+            wide = functional.relu6(self._bn0(self._expand_conv(x)))
+        wide = functional.relu6(self._bn1(self._depthwise_conv(wide)))
+        y: Tensor = self._bn2(self._project_conv(wide))
         return x + y if self.skips else y
 
 

@@ -1,19 +1,19 @@
 """The training job's errors, and the exit status that each one gives.
 
-    FacemaskError
-    └── TrainingError            exit 1
-        ├── DataError            exit 3: the pictures must change
-        │   ├── NoSuchData       the folder or zip does not exist, or is neither
-        │   ├── TooFewClasses    fewer than two classes with pictures
-        │   ├── TooFewPictures   a class has fewer pictures than training needs
-        │   ├── UnreadableData   --strict, and a picture is unreadable
-        │   └── BadTable         groups.csv is not as documented
-        ├── BackboneError        exit 4: another backbone or weights file is needed
-        │   ├── UnknownBackbone  no entry of that name
-        │   ├── NoWeights        the weights cannot be had here
-        │   └── BadWeights       the weights file does not fit
-        ├── SampleError          exit 5: the sample data set could not be written
-        └── OutputError          exit 6: disk full, or no right to write
+FacemaskError
+└── TrainingError            exit 1
+    ├── DataError            exit 3: the pictures must change
+    │   ├── NoSuchData       the folder or zip does not exist, or is neither
+    │   ├── TooFewClasses    fewer than two classes with pictures
+    │   ├── TooFewPictures   a class has fewer pictures than training needs
+    │   ├── UnreadableData   --strict, and a picture is unreadable
+    │   └── BadTable         groups.csv is not as documented
+    ├── BackboneError        exit 4: another backbone or weights file is needed
+    │   ├── UnknownBackbone  no entry of that name
+    │   ├── NoWeights        the weights cannot be had here
+    │   └── BadWeights       the weights file does not fit
+    ├── SampleError          exit 5: the sample data set could not be written
+    └── OutputError          exit 6: disk full, or no right to write
 """
 
 from models.errors import FacemaskError

@@ -54,7 +54,12 @@ def grouped_folds(classes: Classes, groups: NDArray[np.int64], *, folds: int, se
 
 
 def cross_validate(
-    features: Features, classes: Classes, groups: NDArray[np.int64], *, count: int, config: FitConfig
+    features: Features,
+    classes: Classes,
+    groups: NDArray[np.int64],
+    *,
+    count: int,
+    config: FitConfig,
 ) -> OutOfFold:
     """Nested grouped cross-validation: the penalty is chosen inside each training part only.
 
@@ -81,7 +86,12 @@ def cross_validate(
 
 
 def best_penalty(
-    features: Features, classes: Classes, groups: NDArray[np.int64], *, count: int, config: FitConfig
+    features: Features,
+    classes: Classes,
+    groups: NDArray[np.int64],
+    *,
+    count: int,
+    config: FitConfig,
 ) -> float:
     """Choose the penalty by an inner grouped cross-validation."""
     folds = grouped_folds(classes, groups, folds=config.inner_folds, seed=config.seed)

@@ -64,7 +64,9 @@ def export(classifier: Classifier, *, input_px: int) -> bytes:
     classifier = classifier.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and the product's format
-        traced = torch.jit.trace(classifier, example[:2], check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            classifier, example[:2], check_trace=False
+        )
         frozen = torch.jit.freeze(traced)
         buffer = io.BytesIO()
         torch.jit.save(frozen, buffer)

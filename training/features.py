@@ -169,9 +169,7 @@ def _extract_chunk(
         vectors = extractor(batch).numpy()
         for place in missing:
             items[place] = _Item(items[place].facts, vectors[place])
-        cache.put(
-            entry for place in missing for entry in _entries(items[place], extractor)
-        )
+        cache.put(entry for place in missing for entry in _entries(items[place], extractor))
     return items
 
 

@@ -49,9 +49,7 @@ def fit_head(features: Features, classes: Classes, *, count: int, penalty: float
         penalty: Inverse L2 strength C.
     """
     scale = float(features.std()) or 1.0
-    model = LogisticRegression(
-        C=penalty, class_weight="balanced", max_iter=_ITERATIONS, tol=1e-5
-    )
+    model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=_ITERATIONS, tol=1e-5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound met is still a good head
         model.fit(features.astype(np.float64) / scale, classes)

@@ -99,8 +99,8 @@ def fit(
     )
     low, high = metrics["balanced_accuracy_interval_95"]
     say(
-        f"Cross-validated on {len(pictures.names)} pictures in {len(set(pictures.groups.tolist()))} "
-        f"groups: balanced accuracy {metrics['balanced_accuracy']:.1%} "
+        f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
+        f"balanced accuracy {metrics['balanced_accuracy']:.1%} "
         f"(95 % interval {low:.1%} to {high:.1%})."
     )
     penalty = best_penalty(features, pictures.classes, pictures.groups, count=count, config=config)
@@ -145,9 +145,7 @@ def read(
     classes = np.array(listing.classes, dtype=np.int64)[extracted.kept]
     names = [listing.names[place] for place in extracted.kept]
     _check_counts(listing, classes, config)
-    counts = ", ".join(
-        f"{(classes == k).sum()} {label}" for k, label in enumerate(listing.labels)
-    )
+    counts = ", ".join(f"{(classes == k).sum()} {label}" for k, label in enumerate(listing.labels))
     say(f"{len(names)} pictures ({counts}), {extracted.cached} of them from the cache.")
     return Pictures(
         labels=listing.labels,
@@ -169,7 +167,8 @@ def _check_counts(listing: Listing, classes: NDArray[np.int64], config: FitConfi
             )
         if readable < config.min_pictures:
             raise TooFewPictures(
-                f"Class {label!r} has {readable} readable pictures; {config.min_pictures} are needed."
+                f"Class {label!r} has {readable} readable pictures, and "
+                f"{config.min_pictures} are needed."
             )
 
 

@@ -114,5 +114,3 @@ def _check_name(name: str, tensor: str) -> None:
     expected = f"conv_stage{stage}_block{block}_{_BRANCHES.get(layer, 'proj_shortcut')}"
     if not tensor.startswith(expected):
         raise ValueError(f"expected {expected}, and the graph has {tensor}")
-
-

@@ -15,7 +15,6 @@ for photographs of the place where the model will serve.
 """
 
 import csv
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from training.errors import SampleError
 from training.sample.accessories import draw_accessories
 from training.sample.camera import develop
 from training.sample.masks import draw_mask
-from training.sample.occluders import draw_occluder
+from training.sample.occluders import draw_before_mask, draw_beneath_mask, draw_occluder
 from training.sample.photographs import Photograph, SampleUnavailable, load_photographs
 from training.sample.scene import render_person
 
@@ -39,6 +38,9 @@ MAX_PER_CLASS = 2000
 
 # Enough unmasked faces with something before them that "something is there" is no clue.
 _OCCLUDED_SHARE = 0.42
+# And enough masked ones that it is no clue to the other side either.
+_BENEATH_MASK_SHARE = 0.35
+_BEFORE_MASK_SHARE = 0.08
 
 
 class SampleExists(SampleError):
@@ -88,7 +90,7 @@ def make_sample(
         partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is not
         if directory.exists():
             directory.rmdir()
-        os.replace(partial, directory)
+        partial.replace(directory)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -146,7 +148,11 @@ def _draw(rng: np.random.Generator, photograph: Photograph, label: str) -> bytes
     """One finished picture of a class, as a JPEG file."""
     scene = render_person(rng, photograph)
     if label == "mask":
+        if rng.random() < _BENEATH_MASK_SHARE:
+            draw_beneath_mask(rng, scene)
         draw_mask(rng, scene)
+        if rng.random() < _BEFORE_MASK_SHARE:
+            draw_before_mask(rng, scene)
     elif rng.random() < _OCCLUDED_SHARE:
         draw_occluder(rng, scene)
     draw_accessories(rng, scene)

@@ -12,7 +12,7 @@ from training.sample.drawing import (
     rounded,
     stroke,
 )
-from training.sample.fabrics import any_colour, hue, patterned, rgb
+from training.sample.fabrics import hue, patterned, rgb
 from training.sample.scene import Scene
 
 Rng = np.random.Generator
@@ -20,6 +20,8 @@ Rng = np.random.Generator
 
 def draw_accessories(rng: Rng, scene: Scene) -> None:
     """Add some of the things that both classes wear, at the same rates in both."""
+    if abs(scene.frame.lean) > 0.15:
+        _draw_side_of_head(rng, scene)
     if rng.random() < 0.14:
         _draw_glasses(rng, scene, dark=rng.random() < 0.45)
     headwear = rng.random()
@@ -33,6 +35,17 @@ def draw_accessories(rng: Rng, scene: Scene) -> None:
         _draw_patch(rng, scene)
     if rng.random() < 0.08:
         _draw_watermark(rng, scene)
+
+
+def _draw_side_of_head(rng: Rng, scene: Scene) -> None:
+    """Hair on the side that a turned head shows, over the cheek that it hides."""
+    side = -np.sign(scene.frame.lean)
+    temple = rng.uniform(0.6, 0.95)
+    outline = [(temple - 0.3, -0.9), (temple, -0.3), (temple + 0.05, rng.uniform(-0.1, 0.9))]
+    outline += [(1.3, rng.uniform(0.3, 1.4)), (1.6, -0.2), (1.3, -1.0), (0.4, -1.35)]
+    strands = scene.hair * (1 + 0.35 * clouds(rng, 22))[..., None]
+    alpha = fill(scene.frame.place(rounded(np.array(outline) * (side, 1))), soft_px=1.5)
+    blend(scene.canvas, alpha, np.clip(strands, 0, 1).astype(np.float32))
 
 
 def _draw_glasses(rng: Rng, scene: Scene, *, dark: bool) -> None:

@@ -60,8 +60,10 @@ def plain(rng: Rng, colour: Array) -> Array:
 def patterned(rng: Rng) -> Array:
     """Cloth, (EDGE_PX, EDGE_PX, 3): plain, striped, checked, dotted, flowered or mottled."""
     cloth = plain(rng, any_colour(rng))
-    kind = rng.choice(["plain", "stripes", "checks", "dots", "flowers", "mottle"],
-                      p=[0.5, 0.14, 0.12, 0.08, 0.08, 0.08])
+    kind = rng.choice(
+        ["plain", "stripes", "checks", "dots", "flowers", "mottle"],
+        p=[0.5, 0.14, 0.12, 0.08, 0.08, 0.08],
+    )
     if kind == "plain":
         return cloth
     turn, period_px = rng.uniform(0, np.pi), rng.uniform(7, 30)
@@ -71,7 +73,7 @@ def patterned(rng: Rng) -> Array:
     if kind == "stripes":
         alpha = _edge(np.sin(along) - rng.uniform(-0.5, 0.7))
     elif kind == "checks":
-        alpha = (_edge(np.sin(along)) + _edge(np.sin(across))) / 2
+        alpha = 0.5 * _edge(np.sin(along)) + 0.5 * _edge(np.sin(across))
     elif kind == "dots":
         alpha = _edge(np.sin(along) + np.sin(across) - rng.uniform(0.8, 1.5))
     elif kind == "flowers":

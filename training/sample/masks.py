@@ -55,9 +55,7 @@ def wear_mask(
 ) -> None:
     """Lay a mask on the face with its shadow, its folds, its rim and its straps."""
     # Nobody's mask sits quite straight.
-    turn = rng.normal(0, 0.04)
-    outline = outline * rng.normal(1, 0.045, 2) + rng.normal(0, 0.03, 2)
-    outline = outline + turn * np.stack([-(outline[:, 1] - 0.6), outline[:, 0]], axis=1)
+    outline = _jittered(rng, outline)
     shape_px = scene.frame.place(rounded(outline, rounds=2)).astype(np.float32)
     unit_px = scene.frame.unit_px
     alpha = fill(shape_px, soft_px=0.012 * unit_px)
@@ -180,6 +178,13 @@ def _draw_valve(rng: Rng, scene: Scene) -> None:
     for radius, shade in ((0.19, 0.7), (0.17, 1.0), (0.09, 0.8)):
         alpha = fill(scene.frame.place(middle + radius * circle), soft_px=0.6)
         blend(scene.canvas, alpha, colour * np.float32(shade))
+
+
+def _jittered(rng: Rng, outline: Array) -> Array:
+    """The outline a little larger or smaller, off its place, and turned."""
+    moved = outline * rng.normal(1, 0.045, 2) + rng.normal(0, 0.03, 2)
+    turned = np.stack([0.6 - moved[:, 1], moved[:, 0]], axis=1)
+    return np.asarray(moved + rng.normal(0, 0.04) * turned, dtype=np.float32)
 
 
 def _shrunk(outline: Array) -> Array:

@@ -1,12 +1,15 @@
 """What hides a part of an unmasked face: hands, scarves, cups, microphones, beards.
 
 Without these the class would be "something is drawn on the mouth". Each leaves nose or mouth,
-or both, to be seen, or covers them with something that is no mask.
+or both, to be seen, or covers them with something that is no mask. Some masked faces have
+the same things beneath or before the mask, or a hand would be proof that there is no mask.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
-from training.sample.drawing import Array, blend, clouds, fill, mirrored, rounded, soften, stroke
+from training.sample.drawing import blend, clouds, fill, mirrored, rounded, soften, stroke
 from training.sample.fabrics import any_colour, hue, patterned, plain, rgb, surgical_colour
 from training.sample.scene import Scene
 
@@ -14,10 +17,29 @@ Rng = np.random.Generator
 
 
 def draw_occluder(rng: Rng, scene: Scene) -> None:
-    """Hide a part of the face behind one thing that is no mask."""
-    drawers = (_draw_hand, _draw_scarf, _draw_beard, _draw_microphone, _draw_cup, _draw_sheet)
-    drawer = drawers[rng.choice(len(drawers), p=[0.3, 0.15, 0.2, 0.13, 0.12, 0.1])]
-    drawer(rng, scene)
+    """Hide a part of an unmasked face behind one thing that is no mask."""
+    kinds = (_draw_hand, _draw_scarf, _draw_beard, _draw_microphone, _draw_cup, _draw_sheet)
+    _draw_one(rng, scene, kinds, (0.34, 0.14, 0.16, 0.16, 0.12, 0.08))
+
+
+def draw_beneath_mask(rng: Rng, scene: Scene) -> None:
+    """A beard or a scarf that a mask will be worn over."""
+    _draw_one(rng, scene, (_draw_beard, _draw_scarf), (0.6, 0.4))
+
+
+def draw_before_mask(rng: Rng, scene: Scene) -> None:
+    """A hand, a telephone or a book that hides a part of a mask."""
+    _draw_one(rng, scene, (_draw_hand, _draw_sheet), (0.5, 0.5))
+
+
+def _draw_one(
+    rng: Rng,
+    scene: Scene,
+    kinds: tuple[Callable[[Rng, Scene], None], ...],
+    shares: tuple[float, ...],
+) -> None:
+    """Draw one thing of the kinds, chosen by their shares."""
+    kinds[int(rng.choice(len(kinds), p=shares))](rng, scene)
 
 
 def _draw_hand(rng: Rng, scene: Scene) -> None:
@@ -63,7 +85,13 @@ def _draw_scarf(rng: Rng, scene: Scene) -> None:
     half = [(0, top + 0.05), (0.6, top - 0.03), (1.1, top - 0.25), (1.5, top + 0.2)]
     half += [(1.6, top + 1.0), (0, top + rng.uniform(0.9, 1.6))]
     if rng.random() < 0.3:  # a mask worn under the chin
-        half = [(0, top + 0.12), (0.5, top + 0.06), (0.88, top - 0.16), (0.9, top), (0.5, top + 0.36)]
+        half = [
+            (0, top + 0.12),
+            (0.5, top + 0.06),
+            (0.88, top - 0.16),
+            (0.9, top),
+            (0.5, top + 0.36),
+        ]
         half.append((0, top + 0.42))
         cloth = plain(rng, surgical_colour(rng))
     else:
@@ -106,7 +134,7 @@ def _draw_microphone(rng: Rng, scene: Scene) -> None:
         blend(scene.canvas, stroke(frame.place(tip), 0.14 * frame.unit_px), colour)
         return
     head = np.array((rng.normal(0, 0.2), rng.uniform(0.65, 1.0)))
-    foot = head + (rng.normal(0, 0.7), rng.uniform(1.0, 2.0))
+    foot = head + np.array((rng.normal(0, 0.7), rng.uniform(1.0, 2.0)))
     size_px = rng.uniform(0.35, 0.6) * frame.unit_px
     handle = stroke(frame.place([head, foot]), 0.55 * size_px, soft_px=0.5)
     blend(scene.canvas, handle, any_colour(rng) * np.float32(0.5))
@@ -127,8 +155,11 @@ def _draw_cup(rng: Rng, scene: Scene) -> None:
     around = np.clip((u - side) / wide, -1, 1)
     shade = 1.05 - 0.45 * around**2 + 0.25 * np.exp(-(((around + 0.5) / 0.12) ** 2))
     paint = patterned(rng) * shade[..., None]
-    blend(scene.canvas, fill(scene.frame.place(sides), soft_px=0.6),
-          np.clip(paint, 0, 1).astype(np.float32))
+    blend(
+        scene.canvas,
+        fill(scene.frame.place(sides), soft_px=0.6),
+        np.clip(paint, 0, 1).astype(np.float32),
+    )
     rim = np.linspace(-1, 1, 9)
     edge = np.stack([side + wide * rim, top + 0.04 * (1 - rim**2)], axis=1)
     blend(scene.canvas, stroke(scene.frame.place(edge), 2.0), any_colour(rng))
@@ -145,5 +176,3 @@ def _draw_sheet(rng: Rng, scene: Scene) -> None:
     if rng.random() < 0.5:
         inner = middle + (corners - middle) * 0.85
         blend(scene.canvas, fill(scene.frame.place(inner)), rgb(0.05, 0.05, 0.07))
-
-

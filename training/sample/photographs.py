@@ -137,16 +137,14 @@ def _normalised(
     affine = (cos, -sin, 46 - middle * (cos - sin), sin, cos, 56 - middle * (sin + cos))
     out = np.empty((len(greys), _GRID_PX, _GRID_PX), np.float32)
     for index, grey in enumerate(greys):
-        # Reduced by the resampling of a smaller picture first: bilinear alone would alias.
-        mean = int(grey.mean())
-        whole = Image.fromarray(grey)
-        out[index] = whole.transform(
+        turned = Image.fromarray(grey).transform(
             (_GRID_PX, _GRID_PX),
             Image.Transform.AFFINE,
             affine,
             Image.Resampling.BILINEAR,
-            fillcolor=mean,
+            fillcolor=int(grey.mean()),
         )
+        out[index] = np.asarray(turned)
     y, x = np.fft.fftfreq(_GRID_PX)[:, None], np.fft.rfftfreq(_GRID_PX)
     squared = -2 * np.pi**2 * (x**2 + y**2)
     # Finer than a nostril is grain, coarser than half a face is the light: drop both.
@@ -165,15 +163,17 @@ def _match(
     """
     y, x = np.mgrid[:_GRID_PX, :_GRID_PX] - (_GRID_PX - 1) / 2
     window = ((x / 11.5) ** 2 + ((y - 1) / 13) ** 2 < 1).astype(np.float32)
-    template = (template + template[:, ::-1]) / 2  # a frontal face is its own mirror image
-    template = (template - template[window > 0].mean()) * window
-    template /= np.linalg.norm(template)
+    frontal = (template + template[:, ::-1]) / 2  # such a face is its own mirror image
+    level = (frontal - frontal[window > 0].mean()) * window
+    pattern = (level / np.linalg.norm(level)).astype(np.float32)
 
-    def around(spectrum: NDArray[np.complex64], pattern: NDArray[np.float32]) -> NDArray[np.float32]:
-        product = spectrum * np.conj(np.fft.rfft2(pattern))
+    def around(
+        spectrum: NDArray[np.complexfloating], mask: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        product = spectrum * np.conj(np.fft.rfft2(mask))
         plane = np.fft.irfft2(product, s=(_GRID_PX, _GRID_PX))
         plane = np.roll(plane, (_REACH_PX, _REACH_PX), axis=(1, 2))
-        return plane[:, : 2 * _REACH_PX + 1, : 2 * _REACH_PX + 1]
+        return plane[:, : 2 * _REACH_PX + 1, : 2 * _REACH_PX + 1].astype(np.float32)
 
     shifts = np.arange(-_REACH_PX, _REACH_PX + 1)
     # Weak priors: a photographer centres the face, upright, at the usual size.
@@ -184,8 +184,9 @@ def _match(
     matched = np.zeros((count, _GRID_PX, _GRID_PX), np.float32)
     for (scale, roll_deg), grid in grids.items():
         spectrum = np.fft.rfft2(grid)
-        likeness = around(spectrum, template)
-        energy = around(np.fft.rfft2(grid**2), window) - around(spectrum, window) ** 2 / window.sum()
+        likeness = around(spectrum, pattern)
+        square, mean = around(np.fft.rfft2(grid**2), window), around(spectrum, window)
+        energy = square - mean**2 / window.sum()
         score = likeness / np.sqrt(np.maximum(energy, 1e-3)) - off_centre
         score = score - 0.03 * (roll_deg != 0) - 0.6 * np.log(scale) ** 2
         flat = score.reshape(count, -1)

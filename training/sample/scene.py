@@ -10,9 +10,18 @@ import numpy as np
 from PIL import Image
 
 from training.sample.drawing import (
-    EDGE_PX, Array, Frame, blend, clouds, fill, mirrored, rounded, soften, stroke,
+    EDGE_PX,
+    Array,
+    Frame,
+    blend,
+    clouds,
+    fill,
+    mirrored,
+    rounded,
+    soften,
+    stroke,
 )
-from training.sample.fabrics import any_colour, hue, patterned, rgb
+from training.sample.fabrics import any_colour, hue, patterned, rgb, surgical_colour
 from training.sample.photographs import CHIN_OFFSET_PX, EYES_OFFSET_PX, HALF_WIDTH_PX, Photograph
 
 Rng = np.random.Generator
@@ -45,6 +54,7 @@ def render_person(rng: Rng, photograph: Photograph) -> Scene:
         photograph: Whose face.
     """
     frame, grey, inside = _frame_photograph(rng, photograph)
+    grey, inside = frame.turned(grey), frame.turned(inside)
     if rng.random() < 0.5:
         frame, grey, inside = _flipped(frame), grey[:, ::-1], inside[:, ::-1]
     u, v = frame.coordinates
@@ -63,7 +73,7 @@ def render_person(rng: Rng, photograph: Photograph) -> Scene:
 def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, Array]:
     """Scale, turn and shift a photograph; its grey 0..1 and the plane of where it is."""
     # Eye to chin in pixels: from a head and shoulders to a face that fills the picture.
-    height_px = EDGE_PX * np.exp(rng.uniform(np.log(0.2), np.log(0.46)))
+    height_px = EDGE_PX * np.exp(rng.uniform(np.log(0.22), np.log(0.46)))
     zoom = height_px / ((CHIN_OFFSET_PX[1] - EYES_OFFSET_PX[1]) * photograph.scale)
     turn = np.radians(rng.normal(0, 7))
     tight = height_px / EDGE_PX
@@ -73,8 +83,10 @@ def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, A
 
     cos, sin = float(np.cos(turn) / zoom), float(np.sin(turn) / zoom)
     source_x, source_y = photograph.centre_px
+    lean = _draw_lean(rng)
+    narrow = 1 - 0.5 * abs(lean)  # a turned face is narrower
     affine = (
-        cos, sin, source_x - cos * x_px - sin * y_px,
+        cos / narrow, sin / narrow, source_x - (cos * x_px + sin * y_px) / narrow,
         -sin, cos, source_y + sin * x_px - cos * y_px,
     )  # fmt: skip
     size, method = (EDGE_PX, EDGE_PX), Image.Transform.AFFINE
@@ -84,21 +96,28 @@ def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, A
     border = np.zeros(photograph.grey.shape, np.uint8)
     border[1:-3, 2:-2] = 255
     rim = Image.fromarray(border).transform(size, method, affine, Image.Resampling.BILINEAR)
-    inside = soften(np.asarray(rim, dtype=np.float32) / 255, 1.5)
+    inside = soften(np.asarray(rim, dtype=np.float32) / np.float32(255), 1.5)
 
-    lean = np.radians(photograph.roll_deg) + turn
+    roll = np.radians(photograph.roll_deg) + turn
     scale = zoom * photograph.scale
-    right = scale * np.array([np.cos(lean), np.sin(lean)])
-    down = scale * np.array([-np.sin(lean), np.cos(lean)])
+    right = scale * narrow * np.array([np.cos(roll), np.sin(roll)])
+    down = scale * np.array([-np.sin(roll), np.cos(roll)])
     eyes = np.array([x_px, y_px]) + EYES_OFFSET_PX[1] * down
     frame = Frame(
         eyes.astype(np.float32),
         (HALF_WIDTH_PX * right).astype(np.float32),
         ((CHIN_OFFSET_PX[1] - EYES_OFFSET_PX[1]) * down).astype(np.float32),
-        lean=float(rng.normal(0, 0.05)),
+        lean=lean,
     )
     grey = np.asarray(moved, dtype=np.float32) / np.float32(255)
     return frame, _sharpened(grey, 0.6 * zoom), inside
+
+
+def _draw_lean(rng: Rng) -> float:
+    """How far the head is turned: the photographs are frontal, the street is not."""
+    if rng.random() < 0.5:
+        return float(rng.normal(0, 0.06))
+    return float(rng.choice([-1, 1]) * rng.uniform(0.15, 0.45))
 
 
 def _sharpened(grey: Array, radius_px: float) -> Array:
@@ -128,9 +147,11 @@ def _tint(rng: Rng, grey: Array, u: Array, v: Array) -> tuple[Array, Array, Arra
     Returns:
         The coloured canvas, the colour of the cheeks and the colour of the hair.
     """
-    warmth = rng.uniform(0.6, 1.25)
-    powers = rgb(1 - 0.42 * warmth, 1 + 0.08 * warmth, 1 + 0.5 * warmth)
-    skin = np.clip(grey, 0.01, 1)[..., None] ** powers
+    warmth = rng.uniform(0.6, 1.3)
+    # Skin reflects red most: its curve lies above that of grey, that of blue below.
+    powers = rgb(1 - 0.5 * warmth, 1 + 0.1 * warmth, 1 + 0.6 * warmth)
+    levels = (np.arange(1, 257, dtype=np.float32)[:, None] / 256) ** powers
+    skin = levels[(grey * 255).astype(np.uint8)]
     dye = hue(rng.uniform(0.02, 0.1), rng.uniform(0.05, 0.55), 1.0)
     hair = grey[..., None] * dye
     cloth = grey[..., None] * (0.4 + 0.9 * any_colour(rng))
@@ -147,7 +168,7 @@ def _tint(rng: Rng, grey: Array, u: Array, v: Array) -> tuple[Array, Array, Arra
     return (
         np.clip(tinted, 0, 1).astype(np.float32),
         colour.astype(np.float32),
-        (dye * rng.uniform(0.05, 0.3)).astype(np.float32),
+        (dye * rng.uniform(0.04, 0.25)).astype(np.float32),
     )
 
 
@@ -174,22 +195,49 @@ def _background(rng: Rng) -> Array:
         return canvas
     slope = clouds(rng, 1)[..., None] * 0.5 + 0.5
     canvas += slope * (any_colour(rng) - canvas)
-    if kind < 0.45:
+    if kind < 0.4:
         return canvas
     for _ in range(rng.integers(4, 14)):  # people, lamps, shelves, leaves
         x, y = rng.uniform(0, EDGE_PX, 2)
         wide, high = np.exp(rng.uniform(np.log(8), np.log(120), 2))
         corners = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)]) / 2
-        outline = corners + (x, y)
+        outline = corners + np.array((x, y))
         if rng.random() < 0.6:
             outline = rounded(outline)
         paint = patterned(rng) if rng.random() < 0.2 else any_colour(rng)
         if rng.random() < 0.2:
             paint = hue(rng.uniform(0.02, 0.09), rng.uniform(0.25, 0.6), rng.uniform(0.4, 0.95))
         blend(canvas, fill(outline.astype(np.float32)), paint)
+    for _ in range(rng.integers(0, 4)):
+        _draw_bystander(rng, canvas)
     focus_px = rng.uniform(0, 9)
-    picture = np.stack([soften(canvas[..., channel], focus_px) for channel in range(3)], axis=-1)
-    return picture
+    return np.stack([soften(canvas[..., channel], focus_px) for channel in range(3)], axis=-1)
+
+
+def _draw_bystander(rng: Rng, canvas: Array) -> None:
+    """Somebody out of focus: hair, skin, clothes, and with half of them a mask.
+
+    What bystanders wear says nothing about the person whom the picture shows.
+    """
+    half_px = EDGE_PX * rng.uniform(0.06, 0.17)
+    x_px = EDGE_PX * (0.5 + rng.choice([-1, 1]) * rng.uniform(0.2, 0.55))
+    frame = Frame(
+        np.array((x_px, EDGE_PX * rng.uniform(0.1, 0.7)), np.float32),
+        np.array((half_px, 0), np.float32),
+        np.array((0, 1.6 * half_px), np.float32),
+        lean=float(rng.uniform(-0.45, 0.45)),
+    )
+    hair = [(0, -1.05), (1.0, -0.9), (1.35, -0.2), (1.25, rng.uniform(0.2, 1.6))]
+    body = [(0.6, 1.1), (1.9, 1.4), (2.3, 2.2), (2.4, 5)]
+    face = [(0, -0.6), (0.8, -0.5), (1.0, 0.2), (0.7, 0.85), (0.0, 1.1)]
+    skin = hue(rng.uniform(0.03, 0.08), rng.uniform(0.3, 0.6), rng.uniform(0.35, 0.95))
+    dark = hue(rng.uniform(0.02, 0.1), rng.uniform(0, 0.5), rng.uniform(0.03, 0.3))
+    for half, paint in ((hair, dark), (body, any_colour(rng)), (face, skin)):
+        blend(canvas, fill(frame.place(rounded(mirrored(half), rounds=2))), paint)
+    if rng.random() < 0.5:
+        mask = [(0, 0.25), (0.9, 0.35), (0.85, 0.7), (0, 1.1)]
+        alpha = fill(frame.place(rounded(mirrored(mask), rounds=2)))
+        blend(canvas, alpha, surgical_colour(rng))
 
 
 def _draw_body(rng: Rng, canvas: Array, frame: Frame, skin: Array, hair: Array) -> None:
@@ -200,10 +248,17 @@ def _draw_body(rng: Rng, canvas: Array, frame: Frame, skin: Array, hair: Array) 
         half = [(0, -1.15), (0.8, -1.05), (1.25, -0.4), (1.3, 0.5), (1.4, length), (0.5, length)]
         strands = hair * (1 + 0.3 * clouds(rng, 20))[..., None]
         blend(canvas, fill(frame.place(rounded(mirrored(half))), soft_px=1.5), strands)
-    neck = mirrored([(0.55, 0.5), (0.6, 1.3), (0.9, 1.9)])
+    neck = mirrored([(0.6, 0.5), (0.68, 1.2), (1.0, 1.9)])
     blend(canvas, fill(frame.place(neck), soft_px=1.0), skin * 0.75)
-    slope, collar = rng.uniform(1.45, 1.8), rng.uniform(1.15, 1.5)
-    half = [(0, collar + 0.4), (0.55, collar), (0.9, collar + 0.1), (2.1, slope), (2.7, 2.4), (3, 6)]
+    slope, collar = rng.uniform(1.3, 1.65), rng.uniform(1.08, 1.4)
+    half = [
+        (0, collar + 0.4),
+        (0.55, collar),
+        (0.9, collar + 0.1),
+        (2.1, slope),
+        (2.7, 2.4),
+        (3, 6),
+    ]
     cloth = patterned(rng) * (1 + 0.15 * clouds(rng, 6))[..., None]
     blend(canvas, fill(frame.place(rounded(mirrored(half))), soft_px=0.7), cloth)
     if rng.random() < 0.4:  # an open jacket

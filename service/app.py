@@ -1,0 +1,117 @@
+"""The application: settings in, ASGI app out. Nothing happens at import."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from models.bundle import open_bundle
+from models.errors import FacemaskError
+from models.machine import usable_cores
+from service import routes
+from service.engine import Engine
+from service.live import Live
+from service.problems import answer_error
+from service.settings import Settings
+from service.state import Admission, State
+
+_DESCRIPTION: Final = """Classifies pictures with the model that the training job published last.
+
+    curl -F files=@a.jpg -F files=@b.jpg http://127.0.0.1:8000/predict
+"""
+
+# What a caller's request id may look like, so that it can stand in logs and headers.
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        settings: Read once, by the caller.
+        engine: Serve this one and follow no store (for tests and embedding).
+    """
+    threads = settings.threads or usable_cores()
+
+    def start(path: Path) -> Engine:
+        return Engine(open_bundle(path), threads=threads, max_batch=settings.max_batch)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state = State(
+            settings=settings,
+            live=Live(settings.store, start=start, poll_s=settings.poll_s),
+            admission=Admission(settings.max_waiting),
+            decoders=ThreadPoolExecutor(threads, "decode"),
+            started=time.monotonic(),
+        )
+        app.state.facemask = state
+        following = None
+        if engine is not None:
+            state.live.serve(engine)
+        else:
+            following = asyncio.create_task(state.live.follow())
+        try:
+            yield
+        finally:
+            if following is not None:
+                following.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await following
+            state.live.close()
+            state.decoders.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPIOffline(
+        title="Face mask classifier",
+        description=_DESCRIPTION,
+        version="0.1.0",
+        lifespan=lifespan,
+        swagger_ui_parameters={"tryItOutEnabled": True},
+    )
+    app.include_router(routes.router)
+    app.add_exception_handler(FacemaskError, answer_error)
+    app.add_exception_handler(HTTPException, answer_error)
+    app.add_exception_handler(Exception, answer_error)
+    app.add_middleware(RequestId)
+    return app
+
+
+class RequestId:
+    """Gives each request an id: the caller's `X-Request-ID` if it is a plain one, or a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def configure_logging() -> None:
+    """Log to standard error, one line an event."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )

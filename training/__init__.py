@@ -1,0 +1,1 @@
+"""The training job: a folder of pictures in, a checksummed bundle out."""

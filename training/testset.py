@@ -1,0 +1,139 @@
+"""Separate pictures that a published model is judged on, the way the service would answer them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, answer
+from models.errors import PictureError
+from models.image import decode_image
+from training.config import EXTRACTION_BATCH, FitConfig
+from training.dataset import Left, is_picture, visible_names
+from training.errors import TooFewPictures
+from training.evaluate import summarise
+from training.source import Source, open_source
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Pictures whose true class is known.
+
+    Attributes:
+        source: Where to read them.
+        names: One a picture.
+        classes: Index, among the model's labels, of each picture's class.
+        slices: What each picture is reported under besides: its folder below the class's, or "".
+    """
+
+    source: Source
+    names: list[str]
+    classes: NDArray[np.int64]
+    slices: list[str]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's answers to a test set.
+
+    Attributes:
+        names: The pictures that could be read.
+        classes: int64 (n,) true classes.
+        probabilities: float64 (n, K).
+        slices: As in the test set.
+        unreadable: The others.
+    """
+
+    names: list[str]
+    classes: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    slices: list[str]
+    unreadable: list[Left]
+
+
+def find_test_set(path: Path, labels: list[str], *, label: str | None = None) -> TestSet:
+    """List a test set.
+
+    Args:
+        path: Folder or zip file with folders named like the labels, other folders ignored;
+            or, with `label`, any folder of which every picture is of that class.
+        labels: The model's.
+        label: The one class of all pictures.
+
+    Raises:
+        NoSuchData: The path is neither a folder nor a zip file.
+        TooFewPictures: No picture of a known class is in it.
+    """
+    source = open_source(path)
+    names, classes, slices = [], [], []
+    for name in visible_names(source):
+        folders = PurePosixPath(name).parts[:-1]
+        if not is_picture(PurePosixPath(name)):
+            continue
+        known = label if label is not None else next((f for f in folders if f in labels), None)
+        if known not in labels:
+            continue
+        rest = folders if label is not None else folders[folders.index(known) + 1 :]
+        names.append(name)
+        classes.append(labels.index(known))
+        slices.append(rest[0] if rest else "")
+    if not names:
+        raise TooFewPictures(f"{path} holds no picture in a folder named {' or '.join(labels)}.")
+    return TestSet(source, names, np.array(classes, dtype=np.int64), slices)
+
+
+def judge(bundle: Bundle, test: TestSet) -> Judged:
+    """Ask the published graph about every picture, decoded as the service decodes."""
+    kept: list[int] = []
+    unreadable: list[Left] = []
+    answers: list[NDArray[np.float64]] = []
+    for chunk in _chunks(len(test.names)):
+        pixels = []
+        for place in chunk:
+            try:
+                data = test.source.read(test.names[place])
+                pixels.append(decode_image(data, size=bundle.manifest.input_px))
+                kept.append(place)
+            except (PictureError, OSError) as error:
+                unreadable.append(Left(test.names[place], str(error)))
+        if pixels:
+            probabilities, _ = answer(bundle.model, torch.stack(pixels))
+            answers.append(probabilities.numpy().astype(np.float64))
+    if not kept:
+        raise TooFewPictures(f"{test.source.path} holds no picture that can be read.")
+    return Judged(
+        names=[test.names[place] for place in kept],
+        classes=test.classes[kept],
+        probabilities=np.concatenate(answers),
+        slices=[test.slices[place] for place in kept],
+        unreadable=unreadable,
+    )
+
+
+def figures(judged: Judged, labels: list[str], *, config: FitConfig) -> dict[str, Any]:
+    """Figures of a judged test set, as `evaluate.summarise` gives them, and a row a slice."""
+    right = judged.probabilities.argmax(axis=1) == judged.classes
+    slices = np.array(judged.slices)
+    with np.errstate(divide="ignore"):
+        logits = np.log(judged.probabilities)
+    groups = np.arange(len(judged.classes))
+    return summarise(logits, judged.classes, groups, labels, config=config) | {
+        "slices": {
+            str(name): {
+                "pictures": int((slices == name).sum()),
+                "right": int(right[slices == name].sum()),
+            }
+            for name in np.unique(slices)
+            if name
+        },
+        "unreadable": len(judged.unreadable),
+    }
+
+
+def _chunks(count: int) -> Iterator[range]:
+    for at in range(0, count, EXTRACTION_BATCH):
+        yield range(at, min(at + EXTRACTION_BATCH, count))
