@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import secrets
 import shutil
 import warnings
@@ -41,7 +42,7 @@ from models.errors import (
     SchemaUnsupported,
 )
 from models.image import DECODER, decode_image
-from models.manifest import FileFacts, Manifest
+from models.manifest import VERSION_PATTERN, FileFacts, Manifest
 
 CURRENT: Final = "CURRENT"
 MANIFEST: Final = "manifest.json"
@@ -78,7 +79,9 @@ def current_version(store: Path) -> str:
         raise NoBundle(f"{store} holds no model yet: run `python -m training fit`.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise NoBundle(f"{store / CURRENT} cannot be read ({error}).") from error
-    if not version or Path(version).name != version or version.startswith("."):
+    # A crash of the machine can leave a file of zero bytes, which are no name either.
+    named = version.isprintable() and Path(version).name == version
+    if not version or not named or version.startswith("."):
         raise NoBundle(f"{store / CURRENT} does not name a version.")
     return version
 
@@ -87,7 +90,8 @@ def versions(store: Path) -> list[str]:
     """The versions in a store, oldest first."""
     if not store.is_dir():
         return []
-    return sorted(path.parent.name for path in store.glob(f"[!.]*/{MANIFEST}"))
+    names = (path.parent.name for path in store.glob(f"[!.]*/{MANIFEST}"))
+    return sorted(name for name in names if re.fullmatch(VERSION_PATTERN, name))
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -173,7 +177,7 @@ def check_golden(bundle: Bundle) -> None:
             ]
         )
         answers = [answer(bundle.model, pixels), answer(bundle.model, pixels[:1])]
-    except (FacemaskError, RuntimeError) as error:
+    except (FacemaskError, RuntimeError, ValueError) as error:  # the last: not two answers
         raise GoldenMismatch(f"{bundle.path}: a golden picture fails ({error}).") from error
     wanted = torch.tensor([golden.probabilities for golden in manifest.golden.pictures])
     means = torch.tensor([golden.activation_means for golden in manifest.golden.pictures])
@@ -182,6 +186,7 @@ def check_golden(bundle: Bundle) -> None:
         if (
             probabilities.shape != wanted[:count].shape
             or activation.shape[:2] != wanted[:count].shape
+            or activation.ndim != 4
         ):
             raise GoldenMismatch(
                 f"{bundle.path}: {len(manifest.labels)} classes are announced, and the model "
@@ -236,6 +241,8 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
     with _lock(store):
         for stale in store.glob(f"{_PARTIAL}*"):
             shutil.rmtree(stale, ignore_errors=True)
+        for stale in store.glob(f".{CURRENT}-*"):
+            stale.unlink(missing_ok=True)
         listed = {
             name: FileFacts(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             for name, data in files.items()

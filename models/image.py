@@ -151,7 +151,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _square(image: Image.Image, size: int) -> Image.Image:
     """Decode, shrink to (size, size), turn upright and convert to RGB, cheapest order first."""
-    orientation = exif_orientation(image)
+    # Pillow turns a TIFF upright itself, as it loads it.
+    orientation = 1 if image.format == "TIFF" else exif_orientation(image)
     if image.format in ("JPEG", "MPO"):
         # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the size wanted: a 12 MP
         # photograph costs a fraction of a full decode.

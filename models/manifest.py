@@ -3,9 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION: Final = 1
+
+VERSION_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
+"""Moment of publication (UTC), and the first digits of the model's checksum."""
 
 
 def _plain_name(name: str) -> str:
@@ -64,7 +67,7 @@ class Manifest(_Part):
     """Everything that is needed to use a model rightly, and to say where it came from."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    version: str = Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$")
+    version: str = Field(pattern=VERSION_PATTERN)
     created_at: datetime
     labels: list[str] = Field(min_length=2)
     input_px: int = Field(gt=0, le=2048)
@@ -76,3 +79,10 @@ class Manifest(_Part):
     packages: dict[str, str]
     golden: Golden
     files: dict[Annotated[str, AfterValidator(_plain_name)], FileFacts]
+
+    @model_validator(mode="after")
+    def _as_many_answers_as_labels(self) -> "Manifest":
+        for golden in self.golden.pictures:
+            if not len(golden.probabilities) == len(golden.activation_means) == len(self.labels):
+                raise ValueError(f"a golden answer is not one of {len(self.labels)} labels")
+        return self

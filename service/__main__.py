@@ -1,8 +1,12 @@
 """`python -m service`: uvicorn with the settings from the environment."""
 
+import contextlib
 import errno
+import os
+import signal
 import socket
 import sys
+from types import FrameType
 
 from pydantic import ValidationError
 
@@ -19,12 +23,14 @@ def main() -> int:
     except ValidationError as error:
         for fault in error.errors():
             name = "_".join(str(step) for step in fault["loc"]).upper()
+            if name == "FACEMASK_PORT" and name not in os.environ:
+                name = "PORT"
             name = name if name.startswith(("FACEMASK", "PORT")) else f"FACEMASK_{name}"
             print(f"error: {name}={fault['input']!r}: {fault['msg']}", file=sys.stderr)
         return _BAD_SETTING
     try:
         listening = _listen(settings.host, settings.port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         print(f"error: {_why(error, settings)}", file=sys.stderr)
         return _CANNOT_LISTEN
 
@@ -37,8 +43,15 @@ def main() -> int:
     shown = f"[{host}]" if ":" in host else host
     print(f"listening on http://{shown}:{port} (documentation: /docs)", flush=True)
     config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    # Once it has stopped in good order, uvicorn raises the signal that it was stopped by again.
+    signal.signal(signal.SIGTERM, _stopped)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
     return 0
+
+
+def _stopped(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -49,19 +62,21 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # or another process could take the port until uvicorn is up
     except OSError:
         listening.close()
         raise
     return listening
 
 
-def _why(error: OSError, settings: Settings) -> str:
-    if error.errno == errno.EADDRINUSE:
+def _why(error: OSError | UnicodeError, settings: Settings) -> str:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return (
             f"port {settings.port} is taken on {settings.host}: stop what listens there, "
             "or set FACEMASK_PORT to another."
         )
-    return f"cannot listen on {settings.host}, port {settings.port} ({error.strerror})."
+    reason = error.strerror if isinstance(error, OSError) else error
+    return f"cannot listen on {settings.host}, port {settings.port} ({reason})."
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ then it happens by itself.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -163,5 +164,5 @@ def _deliver(
                 future.set_exception(error)
 
     for loop, places in by_loop.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
             loop.call_soon_threadsafe(hand_over, places)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import current_version
-from models.errors import BundleError, FacemaskError, NoBundle
+from models.errors import BundleError, NoBundle
 from service.engine import Engine
 from service.problems import NoModel
 
 log = logging.getLogger("facemask")
+
+# Name, size in bytes and time in ns of each file of a bundle.
+_Files = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Live:
         self._start = start
         self._poll_s = poll_s
         self._lease: _Lease | None = None
-        self._refused_files: tuple[tuple[str, int, int], ...] = ()
+        self._refused_files: _Files | None = None
         self.refusal: Refusal | None = None
 
     @property
@@ -101,8 +104,10 @@ class Live:
         except BundleError as error:
             self.refusal, self._refused_files = Refusal(version, str(error)), files
             log.error("version %s is refused: %s", version, error)
-        except (FacemaskError, OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:
             # Not the bundle's fault for sure, so it is tried again at the next look.
+            reason = "It could not be started; the service's log says why."
+            self.refusal, self._refused_files = Refusal(version, reason), None
             log.error("version %s could not be started", version, exc_info=error)
         else:
             self.serve(engine)
@@ -119,10 +124,10 @@ class Live:
             lease.engine.close()
 
 
-def _fingerprint(path: Path) -> tuple[tuple[str, int, int], ...]:
+def _fingerprint(path: Path) -> _Files:
     """Names, sizes and times of a bundle's files: whether it has changed since it was refused."""
     try:
         entries = sorted(path.iterdir())
         return tuple((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries)
-    except OSError:
+    except (OSError, ValueError):  # a null byte in the name is a ValueError
         return ()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.problems import BadUpload, BodyTooLarge, NoPictures, TooManyFiles, UnsupportedMedia
 
@@ -42,7 +42,8 @@ async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> l
         BodyTooLarge, TooManyFiles, UnsupportedMedia, BadUpload, NoPictures: As they say.
     """
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
+    # Python turns no more than 4,300 digits into a number.
+    if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
         raise _too_large(max_bytes)
     kind, options = parse_options_header(request.headers.get("content-type"))
     body = _bounded(request, max_bytes)
@@ -68,11 +69,14 @@ async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> l
 
 async def _bounded(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > max_bytes:
-            raise _too_large(max_bytes)
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
+            yield chunk
+    except ClientDisconnect as error:  # the answer reaches nobody, and nothing has failed here
+        raise BadUpload("The connection ended before the request's body did.") from error
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:

@@ -55,7 +55,10 @@ def torchscript(module: nn.Module, *, size: int = TINY_PX) -> bytes:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         example = torch.zeros((2, 3, size, size), dtype=torch.uint8)
-        torch.jit.save(torch.jit.trace(module, example, check_trace=False), data)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module, example, check_trace=False
+        )
+        torch.jit.save(traced, data)
     return data.getvalue()
 
 

@@ -1,0 +1,244 @@
+"""Which model serves: what the store names, once it has proved itself."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from models.bundle import CURRENT, MODEL, open_bundle, point
+from service.engine import Engine
+from service.live import Live, Refusal
+from service.problems import NoModel
+from tests.service_fixtures import THREE, TWO, happens, make_engine, publish_bundle, wait
+
+
+class Starts:
+    """Starts engines as the application does, counts, and fails first if it is told to."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self.failures: list[Exception] = []
+        self.engines: list[Engine] = []
+        self.closed: list[Engine] = []
+        self.started = Event()
+
+    def __call__(self, path: Path) -> Engine:
+        self.paths.append(path)
+        if self.failures:
+            raise self.failures.pop(0)
+        engine = make_engine(open_bundle(path))
+        close = engine.close
+
+        def counted() -> None:
+            self.closed.append(engine)
+            close()
+
+        engine.close = counted  # type: ignore[method-assign]
+        self.engines.append(engine)
+        self.started.set()
+        return engine
+
+
+@pytest.fixture(name="starts")
+def _starts() -> Iterator[Starts]:
+    starts = Starts()
+    yield starts
+    for engine in starts.engines:
+        engine.close()
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def live_of(store: Path, starts: Starts) -> Live:
+    return Live(store, start=starts, poll_s=0.001)
+
+
+def test_without_a_store_nothing_serves_and_the_reason_is_told(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    wait(live.look())
+    assert live.engine is None
+    assert live.refusal is not None
+    assert live.refusal.version is None
+    assert "python -m training fit" in live.refusal.reason
+    with pytest.raises(NoModel, match="GET /health"), live.use():
+        pass
+    assert not starts.paths
+    live.close()
+
+
+@pytest.mark.parametrize("text", ["", "../elsewhere", ".hidden", "a/b", "\xff", "a\0b"])
+def test_a_pointer_to_no_version_serves_nothing(text: str, store: Path, starts: Starts) -> None:
+    store.mkdir()
+    (store / CURRENT).write_text(text, encoding="latin-1")
+    live = live_of(store, starts)
+    wait(live.look())
+    assert live.engine is None
+    assert live.refusal is not None
+    assert live.refusal.reason
+    assert not starts.engines
+
+
+def test_the_first_bundle_is_picked_up_and_asked_for_once(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    wait(live.look())
+    bundle = publish_bundle(store)
+    for _ in range(3):
+        wait(live.look())
+    assert live.engine is starts.engines[0]
+    assert live.engine.manifest == bundle.manifest
+    assert live.refusal is None
+    assert starts.paths == [bundle.path]
+
+
+def test_the_old_engine_goes_after_its_last_user(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    publish_bundle(store)
+    wait(live.look())
+    (old,) = starts.engines
+    with live.use() as first:
+        with live.use() as second:
+            publish_bundle(store, THREE)
+            wait(live.look())
+            assert first is second is old
+            assert live.engine is starts.engines[1]
+            with live.use() as third:
+                assert third.labels == THREE
+        assert not starts.closed
+        assert old.alive()
+        assert first.labels == TWO
+    assert starts.closed == [old]
+    live.close()
+    assert starts.closed == starts.engines
+    assert live.engine is None
+    live.close()
+    assert len(starts.closed) == 2
+
+
+def test_an_idle_engine_goes_at_once(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    for count in (1, 2, 3):
+        publish_bundle(store)
+        wait(live.look())
+        assert starts.closed == starts.engines[: count - 1]
+
+
+def test_a_user_who_ends_after_the_close_closes_nothing_twice(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    publish_bundle(store)
+    wait(live.look())
+    with live.use():
+        live.close()
+    assert len(starts.closed) == 1
+
+
+def test_a_refused_bundle_changes_nothing_until_its_files_do(
+    store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = live_of(store, starts)
+    good = publish_bundle(store)
+    wait(live.look())
+    bad = publish_bundle(store)
+    whole = (bad.path / MODEL).read_bytes()
+    (bad.path / MODEL).write_bytes(whole[:-1] + b"?")
+    for _ in range(3):
+        wait(live.look())
+    assert starts.paths == [good.path, bad.path]
+    assert live.engine is starts.engines[0]
+    assert live.engine.alive()
+    assert live.refusal is not None
+    assert live.refusal.version == bad.path.name
+    assert "checksum" in live.refusal.reason
+    assert caplog.text.count("is refused") == 1
+
+    (bad.path / MODEL).write_bytes(whole)
+    wait(live.look())
+    assert live.engine is starts.engines[1]
+    assert live.engine.manifest.version == bad.manifest.version
+    assert live.refusal is None
+    assert starts.closed == starts.engines[:1]
+
+
+def test_a_refusal_is_forgotten_when_the_store_goes_back(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    good = publish_bundle(store)
+    wait(live.look())
+    bad = publish_bundle(store)
+    (bad.path / MODEL).unlink()
+    wait(live.look())
+    assert live.refusal is not None
+    point(store, good.manifest.version)
+    wait(live.look())
+    assert live.refusal is None
+    assert len(starts.paths) == 2
+
+
+def test_a_version_whose_folder_comes_later_is_taken_then(store: Path, starts: Starts) -> None:
+    bundle = publish_bundle(store)
+    aside = store / ".aside"
+    bundle.path.rename(aside)
+    live = live_of(store, starts)
+    for _ in range(2):
+        wait(live.look())
+    assert live.engine is None
+    assert live.refusal is not None
+    assert live.refusal.version == bundle.path.name
+    assert len(starts.paths) == 1
+    aside.rename(bundle.path)
+    wait(live.look())
+    assert live.engine is not None
+
+
+def test_a_store_that_goes_leaves_the_model_serving(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    publish_bundle(store)
+    wait(live.look())
+    shutil.rmtree(store)
+    wait(live.look())
+    assert live.engine is starts.engines[0]
+    assert live.refusal is not None
+    assert live.refusal.version is None
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), OSError("disk"), ValueError("a bug"), KeyError()])
+def test_an_unexpected_failure_is_told_and_tried_again(
+    failure: Exception, store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = live_of(store, starts)
+    bundle = publish_bundle(store)
+    starts.failures = [failure, failure]
+    for _ in range(2):
+        wait(live.look())
+        assert live.engine is None
+        assert live.refusal == Refusal(
+            bundle.manifest.version, "It could not be started; the service's log says why."
+        )
+    wait(live.look())
+    assert live.engine is not None
+    assert live.refusal is None
+    assert caplog.text.count("could not be started") == 2
+
+
+def test_following_goes_on_whatever_the_store_holds(store: Path, starts: Starts) -> None:
+    starts.failures = [ValueError("a bug")]
+    live = live_of(store, starts)
+
+    async def scene() -> None:
+        following = asyncio.create_task(live.follow())
+        await asyncio.to_thread(publish_bundle, store)
+        await happens(starts.started)
+        while live.engine is None:
+            await asyncio.sleep(0)
+        assert not following.done()
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+    wait(scene())
+    assert live.engine is starts.engines[0]
