@@ -35,6 +35,12 @@ _DESCRIPTION: Final = """Classifies pictures with the model that the training jo
 # What a caller's request id may look like, so that it can stand in logs and headers.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+# Swagger UI and ReDoc need inline code, embedded pictures and a worker of their own making.
+_PAGE_POLICY: Final = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; worker-src 'self' blob:"
+)
+
 
 def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     """Make the application.
@@ -84,6 +90,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
     app.add_exception_handler(Exception, answer_error)
+    app.add_middleware(OwnHostOnly)
     app.add_middleware(RequestId)
     return app
 
@@ -108,6 +115,23 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class OwnHostOnly:
+    """Keeps the documentation's pages from asking any other host: ReDoc would fetch a logo."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers["Content-Security-Policy"] = _PAGE_POLICY
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
 
 
 def configure_logging() -> None:

@@ -158,20 +158,23 @@ def problem(
     members: Mapping[str, Any] | None = None,
 ) -> Response:
     """A problem document as the answer to a request."""
+    request_id = getattr(request.state, "request_id", None)
+    # What answers unexpected errors stands outside the middleware that adds the id.
+    own = {} if request_id is None else {"X-Request-ID": request_id}
     document = {
         "type": f"urn:facemask:problem:{code}",
         "title": status.phrase,
         "status": int(status),
         "detail": detail,
         "code": code,
-        "request_id": getattr(request.state, "request_id", None),
+        "request_id": request_id,
         **(members or {}),
     }
     return Response(
         json.dumps(document, ensure_ascii=False).encode(),
         status_code=status,
         media_type=MEDIA_TYPE,
-        headers=dict(headers or {}),
+        headers={**own, **(headers or {})},
     )
 
 

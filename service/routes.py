@@ -12,8 +12,9 @@ from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
 from models.image import decode_image
+from service.batcher import BatcherClosed
 from service.engine import Engine
-from service.problems import MEDIA_TYPE, DeadlinePassed, all_failed
+from service.problems import MEDIA_TYPE, DeadlinePassed, Stopping, all_failed
 from service.schemas import (
     PREDICT_EXAMPLE,
     UPLOAD_BODY,
@@ -30,11 +31,8 @@ _Outcome = Tensor | PictureError
 
 
 def _problem(text: str) -> dict[str, Any]:
-    return {
-        "model": Problem,
-        "description": text,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
+    # `model` would announce application/json beside it.
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
 
 
 _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -78,6 +76,8 @@ async def predict(request: Request) -> Response:
                     return await _answer(request, state, engine, uploads)
     except TimeoutError as error:
         raise DeadlinePassed(f"No answer within {settings.deadline_s:g} s.") from error
+    except BatcherClosed as error:
+        raise Stopping("The service is stopping: come again.") from error
 
 
 async def _answer(

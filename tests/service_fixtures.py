@@ -5,6 +5,7 @@ it as a probability, so that every answer can be matched to the picture that it 
 """
 
 import asyncio
+import base64
 import functools
 import hashlib
 import io
@@ -94,7 +95,10 @@ def graph_bytes(classes: int) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and the product's format
         example = torch.zeros((2, 3, SIZE_PX, SIZE_PX), dtype=torch.uint8)
-        torch.jit.save(torch.jit.trace(_CodeGraph(classes).eval(), example), file)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            _CodeGraph(classes).eval(), example
+        )
+        torch.jit.save(traced, file)
     return file.getvalue()
 
 
@@ -107,18 +111,12 @@ def golden(classes: int) -> dict[str, Any]:
     return {
         "tolerance": 1e-4,
         "pictures": [
-            {"picture": base64_of(picture), "probabilities": row, "activation_means": means}
+            {"picture": base64.b64encode(picture), "probabilities": row, "activation_means": means}
             for picture, row, means in zip(
                 pictures, probabilities.tolist(), activation.mean((2, 3)).tolist(), strict=True
             )
         ],
     }
-
-
-def base64_of(data: bytes) -> bytes:
-    import base64
-
-    return base64.b64encode(data)
 
 
 def publish_bundle(store: Path, labels: Sequence[str] = TWO) -> Bundle:
@@ -218,9 +216,7 @@ def files_of(*codes: int) -> list[tuple[str, tuple[str, bytes, str]]]:
     return [("files", (f"{code}.png", code_picture(code), "image/png")) for code in codes]
 
 
-def form(
-    *parts: tuple[str, str | None, bytes], boundary: str = _BOUNDARY
-) -> tuple[bytes, str]:
+def form(*parts: tuple[str, str | None, bytes], boundary: str = _BOUNDARY) -> tuple[bytes, str]:
     """A multipart body of (field, file name, data) and its Content-Type, made by hand."""
     body = bytearray()
     for name, filename, data in parts:

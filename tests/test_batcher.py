@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import itertools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from threading import Event
@@ -136,7 +137,7 @@ def test_who_has_gone_is_not_run() -> None:
         assert await last == [4]
         assert await first == [0]
         assert all(task.cancelled() for task in [*leaving, gone_while_run])
-        assert sorted(sum(run.batches, [])) in ([0, 2], [0, 1, 2])
+        assert sorted(itertools.chain(*run.batches)) in ([0, 2], [0, 1, 2])
 
     with_batcher(run, scene)
 
@@ -201,9 +202,7 @@ def test_callers_on_several_event_loops_have_their_own_answers() -> None:
     for thread in threads:
         thread.join(WAIT_S)
     batcher.close()
-    assert answers == {
-        number: [2 * (100 * number + n) for n in range(20)] for number in range(4)
-    }
+    assert answers == {number: [2 * (100 * number + n) for n in range(20)] for number in range(4)}
 
 
 def test_a_loop_that_has_ended_does_not_end_the_worker() -> None:

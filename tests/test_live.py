@@ -206,7 +206,9 @@ def test_a_store_that_goes_leaves_the_model_serving(store: Path, starts: Starts)
     assert live.refusal.version is None
 
 
-@pytest.mark.parametrize("failure", [MemoryError(), OSError("disk"), ValueError("a bug"), KeyError()])
+@pytest.mark.parametrize(
+    "failure", [MemoryError(), OSError("disk"), ValueError("a bug"), KeyError()]
+)
 def test_an_unexpected_failure_is_told_and_tried_again(
     failure: Exception, store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 import service.problems
-import service.uploads  # noqa: F401  declares no error of its own, and would be found if it did
 from models.errors import (
     BundleError,
     EmptyPicture,
@@ -88,7 +87,7 @@ def test_a_problem_has_all_its_members(kind: type[FacemaskError]) -> None:
     assert found.status == response.status_code == STATUSES[kind]
     assert found.title == HTTPStatus(response.status_code).phrase
     assert (found.code, found.detail) == (kind.code, "One sentence: ünïcode.")
-    assert found.request_id == "id-1"
+    assert found.request_id == response.headers["x-request-id"] == "id-1"
 
 
 def test_only_what_passes_says_when_to_come_again() -> None:
@@ -130,6 +129,7 @@ def test_an_http_exception_keeps_its_headers() -> None:
 
 def test_a_problem_before_any_request_id_says_so() -> None:
     response = asyncio.run(answer_error(bare_request(), EmptyPicture("x")))
+    assert "x-request-id" not in response.headers
     assert document(response)["request_id"] is None
 
 

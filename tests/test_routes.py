@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from starlette.types import Message
 
-from models.bundle import MODEL, Bundle
+from models.bundle import MANIFEST, MODEL, Bundle, point
 from service import routes
 from service.app import RequestId, configure_logging, create_app
 from service.engine import Engine
@@ -26,6 +27,7 @@ from tests.service_fixtures import (
     GatedModel,
     code_of,
     code_picture,
+    encoded,
     files_of,
     form,
     happens,
@@ -188,14 +190,15 @@ def test_a_broken_picture_spoils_nothing_else(engine: Engine, tmp_path: Path) ->
         (TORN, 422, "undecodable_image"),
         (b"", 400, "empty_picture"),
         (NOT_A_PICTURE, 415, "unsupported_format"),
-        (code_picture(5), 413, "image_too_large"),
+        (encoded(Image.new("RGB", (33, 32)), "PNG"), 413, "image_too_large"),
     ],
+    ids=["torn", "empty", "text", "large"],
 )
 def test_the_only_picture_that_is_broken_is_the_problem(
     data: bytes, status: int, code: str, engine: Engine, tmp_path: Path
 ) -> None:
     async def scene() -> None:
-        async with serving(settings_of(tmp_path, max_pixels=1023), engine) as (client, _):
+        async with serving(settings_of(tmp_path, max_pixels=1024), engine) as (client, _):
             bad(await client.post("/predict", files=parts(data)), status, code)
 
     wait(scene())
@@ -303,14 +306,13 @@ def test_health_names_the_model_and_what_is_refused(tmp_path: Path) -> None:
             assert found.refused is None
             assert found.uptime_s >= 0
 
-            def tampered() -> Bundle:
-                state.live.engine.manifest  # the good one is being served
-                bad_one = publish_bundle(tmp_path)
-                (bad_one.path / MODEL).write_bytes(b"?")
-                return bad_one
-
-            second = publish_bundle(tmp_path)  # whole when it is found, or else tampered with
+            second = publish_bundle(tmp_path / ".aside")
             (second.path / MODEL).write_bytes(b"?")
+            version = f"{int(second.path.name[:4]) + 1}{second.path.name[4:]}"
+            manifest = second.path / MANIFEST
+            manifest.write_text(manifest.read_text().replace(second.path.name, version))
+            second.path.rename(tmp_path / version)
+            point(tmp_path, version)
             while state.live.refusal is None:
                 await asyncio.sleep(0)
             found = HealthAnswer.model_validate((await client.get("/health")).json())
@@ -318,7 +320,7 @@ def test_health_names_the_model_and_what_is_refused(tmp_path: Path) -> None:
             assert found.model is not None
             assert found.model.version == bundle.manifest.version
             assert found.refused is not None
-            assert found.refused.version == second.manifest.version
+            assert found.refused.version == version
             assert "checksum" in found.refused.reason
             good(await client.post("/predict", files=files_of(1)))
 
@@ -380,9 +382,7 @@ def test_who_waits_too_long_is_told(engine: Engine, model: GatedModel, tmp_path:
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path, deadline_s=0.05), engine) as (client, state):
-            document = bad(
-                await client.post("/predict", files=files_of(1)), 504, "deadline_passed"
-            )
+            document = bad(await client.post("/predict", files=files_of(1)), 504, "deadline_passed")
             assert document["detail"] == "No answer within 0.05 s."
             assert state.admission.waiting == 0
 

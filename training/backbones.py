@@ -5,6 +5,7 @@ feature map before pooling, (N, D, h, w). None is ever trained here: they stay i
 """
 
 import hashlib
+import http.client
 import importlib.metadata
 import io
 import urllib.request
@@ -117,6 +118,9 @@ def _fill(network: nn.Module, state: State, *, where: str) -> None:
     if missing or wrong:
         fact = f"lacks {missing[0]}" if missing else f"has another shape for {wrong[0]}"
         raise BadWeights(f"{where} is not for this backbone: it {fact}.")
+    odd = [key for key in wanted if key in state and not state[key].isfinite().all()]
+    if odd:
+        raise BadWeights(f"{where} is damaged: {odd[0]} holds values that are no numbers.")
     network.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
 
 
@@ -182,7 +186,7 @@ def _torchvision_weights(name: str) -> tuple[str, State]:
             request = urllib.request.Request(entry.url, method="HEAD")
             urllib.request.urlopen(request, timeout=_CONNECT_TIMEOUT_S).close()
             entry.get_state_dict(progress=True, check_hash=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
             raise NoWeights(
                 f"{entry.url} cannot be downloaded ({error}): give a local copy by --weights "
                 f"FILE, or take a backbone that needs no download: {', '.join(ready)}."

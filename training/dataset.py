@@ -162,7 +162,10 @@ def _groups(
             raise BadTable(f"{table} cannot be read ({error.strerror}).") from error
     elif root + GROUPS_TABLE in names:
         where = f"{source.path}/{root}{GROUPS_TABLE}"
-        rows = read_table(source.read(root + GROUPS_TABLE), where, ("file", "group"))
+        try:
+            rows = read_table(source.read(root + GROUPS_TABLE), where, ("file", "group"))
+        except OSError as error:
+            raise BadTable(f"{where} cannot be read ({error}).") from error
     else:
         return {}
     known = set(pictures)
@@ -174,20 +177,24 @@ def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[
     """Read the named columns of a CSV file with a header.
 
     Raises:
-        BadTable: It is not UTF-8, or a column or a cell is missing.
+        BadTable: It is not UTF-8 or not CSV, or a column or a cell is missing.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadTable(f"{where} is not UTF-8 text.") from error
     reader = csv.DictReader(io.StringIO(text))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
+    try:
+        header, table = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise BadTable(f"{where} is no CSV file ({error}).") from error
+    missing = [column for column in columns if column not in header]
     if missing:
         raise BadTable(f"{where} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
     rows = []
-    for row in reader:
+    for number, row in enumerate(table, start=1):
         cells = tuple(row[column] for column in columns)
         if None in cells:
-            raise BadTable(f"{where}, line {reader.line_num}: a cell is missing.")
+            raise BadTable(f"{where}, row {number}: a cell is missing.")
         rows.append(tuple(cell.strip() for cell in cells))
     return rows

@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from training.config import FitConfig
 from training.errors import TooFewPictures
-from training.head import Classes, Features, choose_penalty, fit_head
+from training.head import Classes, Features, Head, choose_penalty, fit_head
 
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -21,11 +21,13 @@ class OutOfFold:
 
     Attributes:
         logits: float64 (n, K).
-        penalties: The penalty chosen inside each training part.
+        folds: int64 (n,): which of the heads judged a picture.
+        heads: One a fold, each with the penalty chosen inside its training part.
     """
 
     logits: NDArray[np.float64]
-    penalties: list[float]
+    folds: NDArray[np.int64]
+    heads: list[Head]
 
 
 def grouped_folds(classes: Classes, groups: NDArray[np.int64], *, folds: int, seed: int) -> Folds:
@@ -74,15 +76,17 @@ def cross_validate(
         TooFewPictures: As `grouped_folds`.
     """
     logits = np.zeros((len(classes), count))
-    penalties = []
+    fold_of = np.zeros(len(classes), dtype=np.int64)
+    heads: list[Head] = []
     for fit_on, judge_on in grouped_folds(classes, groups, folds=config.folds, seed=config.seed):
         penalty = best_penalty(
             features[fit_on], classes[fit_on], groups[fit_on], count=count, config=config
         )
         head = fit_head(features[fit_on], classes[fit_on], count=count, penalty=penalty)
         logits[judge_on] = head.logits(features[judge_on])
-        penalties.append(penalty)
-    return OutOfFold(logits, penalties)
+        fold_of[judge_on] = len(heads)
+        heads.append(head)
+    return OutOfFold(logits, fold_of, heads)
 
 
 def best_penalty(

@@ -54,7 +54,7 @@ class ZipSource(Source):
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except Exception as error:  # zipfile raises anything on a damaged directory
             raise NoSuchData(f"{path} is not a zip file that can be read ({error}).") from error
 
     def names(self) -> list[str]:
@@ -66,8 +66,8 @@ class ZipSource(Source):
             raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-            raise OSError(str(error)) from error  # bad checksum, encrypted, unknown method
+        except Exception as error:  # bad checksum, encrypted, unknown method, broken stream
+            raise OSError(str(error) or type(error).__name__) from error
 
 
 def open_source(path: Path) -> Source:
