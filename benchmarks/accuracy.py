@@ -72,7 +72,9 @@ def _print(backbone: str, result: dict[str, Any]) -> None:
             f"| {low:.1%} to {high:.1%} | {row['accuracy']:.1%} |"
         )
         for part, count in row.get("slices", {}).items():
-            print(f"| - {part} | {count['pictures']} | {count['right'] / count['pictures']:.0%} | | |")
+            print(
+                f"| - {part} | {count['pictures']} | {count['right'] / count['pictures']:.0%} | | |"
+            )
 
 
 if __name__ == "__main__":

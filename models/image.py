@@ -24,6 +24,7 @@ from PIL import (  # importing a plugin registers it; Image.open() would load al
 from torch import Tensor
 
 from models.errors import EmptyPicture, ImageTooLarge, UndecodableImage, UnsupportedFormat
+from models.limits import MAX_PIXELS
 
 DECODER: Final = "pillow-draft-squash-bilinear-1"
 """Name of the way from bytes to pixels that this module implements."""
@@ -40,12 +41,6 @@ PLUGINS: Final = (
     TiffImagePlugin,
 )
 """The readers of `FORMATS`, in that order."""
-
-MAX_PIXELS: Final = 50_000_000
-"""Default of `max_pixels`: above any phone's main camera mode, 150 MB once in RGB."""
-
-# Beyond this Pillow itself refuses to open a file (2 x Image.MAX_IMAGE_PIXELS).
-MAX_PIXELS_CEILING: Final = 178_956_970
 
 # EXIF 2.32, tag Orientation: what to do with the stored picture to see it upright.
 _UPRIGHT: Final = {

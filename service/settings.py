@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.image import MAX_PIXELS, MAX_PIXELS_CEILING
+from models.limits import MAX_PIXELS, MAX_PIXELS_CEILING
 
 
 class Settings(BaseSettings):

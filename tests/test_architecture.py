@@ -96,8 +96,11 @@ def test_the_training_command_line_loads_no_heavy_library() -> None:
     assert found == "[]"
 
 
-def test_the_service_s_command_line_loads_no_heavy_library() -> None:
-    assert after_import("service.__main__", "'torch' in sys.modules") == "False"
+def test_the_service_s_command_line_loads_no_server_before_it_has_a_port() -> None:
+    found = after_import(
+        "service.__main__", "[m for m in ('uvicorn', 'fastapi') if m in sys.modules]"
+    )
+    assert found == "[]"
 
 
 def test_importing_the_service_reads_no_setting_and_starts_nothing() -> None:

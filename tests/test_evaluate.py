@@ -124,12 +124,21 @@ def test_the_penalty_is_chosen_on_the_training_part_alone(
     monkeypatch.setattr(evaluate, "choose_penalty", choose)
     monkeypatch.setattr(evaluate, "fit_head", fit)
     judged = cross_validate(features, classes, groups, count=2, config=CONFIG)
-    assert judged.penalties == [0.3] * 5
+    assert [head.penalty for head in judged.heads] == [0.3] * 5
     parts = [
         {row.tobytes() for row in features[fit_on]}
         for fit_on, _ in grouped_folds(classes, groups, folds=5, seed=CONFIG.seed)
     ]
     assert seen == fitted == parts
+
+
+def test_every_picture_is_judged_by_the_head_of_its_fold() -> None:
+    features, classes, groups = drawn()
+    judged = cross_validate(features, classes, groups, count=2, config=CONFIG)
+    parts = grouped_folds(classes, groups, folds=5, seed=CONFIG.seed)
+    for fold, (head, (_, judge_on)) in enumerate(zip(judged.heads, parts, strict=True)):
+        assert np.flatnonzero(judged.folds == fold).tolist() == judge_on.tolist()
+        assert (judged.logits[judge_on] == head.logits(features[judge_on])).all()
 
 
 def test_the_inner_folds_respect_groups(monkeypatch: pytest.MonkeyPatch) -> None:

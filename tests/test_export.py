@@ -1,7 +1,6 @@
 """The exported graph is the eager network, whatever the batch, and its map explains its answer."""
 
 import dataclasses
-import io
 
 import numpy as np
 import pytest
@@ -75,13 +74,6 @@ def test_temperature_divides_the_logits() -> None:
     assert torch.allclose(cold, warm * 4, atol=1e-4)
 
 
-def test_the_same_classifier_gives_the_same_bytes() -> None:
-    one, other = (
-        export(Classifier(tiny_backbone(), head_of(TINY_WIDTH, 2)), input_px=32) for _ in range(2)
-    )
-    assert one == other
-
-
 def test_the_default_backbone_is_exported_whole() -> None:
     loaded = load_backbone("resnet50_thin")
     classifier = Classifier(loaded, head_of(1024, 2))
@@ -122,9 +114,3 @@ def test_a_disagreement_beyond_the_last_bits_is_found(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "answer", off)
     with pytest.raises(ExportMismatch, match="off by"):
         export(Classifier(tiny_backbone(), head_of(TINY_WIDTH, 2)), input_px=32)
-
-
-def test_the_file_is_loaded_without_the_product_s_code() -> None:
-    data = export(Classifier(tiny_backbone(), head_of(TINY_WIDTH, 2)), input_px=32)
-    with pytest.warns(DeprecationWarning):
-        assert torch.jit.load(io.BytesIO(data))(pictures(1, 32))[0].shape == (1, 2)  # type: ignore[no-untyped-call]

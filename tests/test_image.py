@@ -22,12 +22,11 @@ from models.errors import (
 )
 from models.image import (
     FORMATS,
-    MAX_PIXELS,
-    MAX_PIXELS_CEILING,
     PLUGINS,
     decode_image,
     open_image,
 )
+from models.limits import MAX_PIXELS, MAX_PIXELS_CEILING
 from tests.conftest import encode, photograph
 
 ORIENTATION = 0x0112

@@ -84,7 +84,9 @@ def learning_curve(
                 chosen = fit_on[part]
                 head = fit_head(features[chosen], classes[chosen], count=count, penalty=penalty)
                 right = head.logits(features[judge_on]).argmax(axis=1) == classes[judge_on]
-                shares = [right[classes[judge_on] == k].mean() for k in np.unique(classes[judge_on])]
+                shares = [
+                    right[classes[judge_on] == k].mean() for k in np.unique(classes[judge_on])
+                ]
                 row.append(float(np.mean(shares)))
             rows.append(row)
             sizes.append([len(part) for part in parts])

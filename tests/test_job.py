@@ -1,0 +1,292 @@
+"""The job from end to end: a folder of drawn shapes in, a bundle out, with the real backbone."""
+
+import dataclasses
+import hashlib
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models import bundle
+from models.bundle import MODEL, Bundle, answer, current_version, open_bundle, versions
+from models.errors import GoldenMismatch
+from models.image import DECODER, decode_image
+from tests.conftest import DrawData, encode, photograph
+from training import job
+from training.backbones import load_backbone
+from training.config import FitConfig
+from training.dataset import scan
+from training.errors import (
+    BadWeights,
+    DataError,
+    NoSuchData,
+    OutputError,
+    TooFewClasses,
+    TooFewPictures,
+    UnknownBackbone,
+    UnreadableData,
+)
+from training.golden import choose_golden
+from training.job import fit, read
+from training.source import open_source
+
+CONFIG = dataclasses.replace(FitConfig(), penalties=(0.03, 0.3), folds=3, draws=500)
+
+
+class Run:
+    """One finished run."""
+
+    def __init__(self, data: Path, store: Path, cache: Path, **options: Any) -> None:
+        self.data, self.store, self.cache = data, store, cache
+        self.lines: list[str] = []
+        self.progress: list[tuple[int, int]] = []
+        self.bundle: Bundle = fit(
+            data,
+            store,
+            options.pop("config", CONFIG),
+            cache=cache,
+            say=self.lines.append,
+            progress=lambda done, total: self.progress.append((done, total)),
+            **options,
+        )
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        figures: dict[str, Any] = self.bundle.manifest.metrics["cross_validation"]
+        return figures
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("features")
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory, draw_data: DrawData) -> Path:
+    return draw_data(tmp_path_factory.mktemp("shapes") / "data", {"bar": 14, "disc": 16})
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache: Path) -> Run:
+    return Run(shapes, tmp_path_factory.mktemp("stores") / "store", cache)
+
+
+def test_the_bundle_is_current_and_opens(done: Run) -> None:
+    assert current_version(done.store) == done.bundle.manifest.version
+    assert open_bundle(done.bundle.path).manifest == done.bundle.manifest
+
+
+def test_the_manifest_says_what_was_done(done: Run) -> None:
+    manifest = done.bundle.manifest
+    assert manifest.labels == ["bar", "disc"]
+    assert manifest.decoder == DECODER
+    assert manifest.input_px == 224
+    assert manifest.backbone.name == "resnet50_thin"
+    assert manifest.dataset.pictures == {"bar": 14, "disc": 16}
+    assert manifest.dataset.groups == 30
+    assert manifest.dataset.skipped == 0
+    assert manifest.config["penalty"] in CONFIG.penalties
+    assert manifest.config["seed"] == CONFIG.seed
+    assert set(manifest.packages) >= {"python", "torch", "pillow", "numpy", "scikit-learn"}
+    assert len(manifest.golden.pictures) == CONFIG.golden_pictures
+    model = (done.bundle.path / MODEL).read_bytes()
+    assert manifest.files[MODEL].sha256 == hashlib.sha256(model).hexdigest()
+
+
+def test_the_figures_count_every_picture(done: Run) -> None:
+    assert done.figures["pictures"] == 30
+    assert sum(map(sum, done.figures["confusion"])) == 30
+    low, high = done.figures["balanced_accuracy_interval_95"]
+    assert 0.7 < done.figures["balanced_accuracy"] <= 1.0
+    assert low < done.figures["balanced_accuracy"]
+    assert high <= 1.0
+
+
+def test_the_model_knows_the_pictures_it_was_fitted_on(done: Run) -> None:
+    for index, label in enumerate(("bar", "disc")):
+        files = sorted((done.data / label).iterdir())
+        pixels = torch.stack([decode_image(path.read_bytes(), size=224) for path in files])
+        found = answer(done.bundle.model, pixels)[0].argmax(1)
+        assert float((found == index).float().mean()) > 0.9
+
+
+def test_the_person_who_waits_is_told(done: Run) -> None:
+    assert any("30 pictures (14 bar, 16 disc)" in line for line in done.lines)
+    assert any("balanced accuracy" in line for line in done.lines)
+    assert sum(count for count, _ in done.progress) == 30
+    assert {total for _, total in done.progress} == {30}
+
+
+def test_the_same_pictures_in_a_zip_give_the_same_figures_and_come_from_the_cache(
+    done: Run, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as writer:
+        for path in sorted(done.data.rglob("*.jpg")):
+            writer.write(path, "shapes/" + path.relative_to(done.data).as_posix())
+    again = Run(tmp_path / "data.zip", tmp_path / "store", done.cache)
+    assert again.figures == done.figures
+    assert again.bundle.manifest.dataset == done.bundle.manifest.dataset
+    assert again.bundle.manifest.config == done.bundle.manifest.config
+    assert any("30 of them from the cache" in line for line in again.lines)
+    for one, other in zip(
+        again.bundle.manifest.golden.pictures, done.bundle.manifest.golden.pictures, strict=True
+    ):
+        assert one == other
+
+
+def test_three_classes_broken_files_and_strangers(
+    tmp_path: Path, cache: Path, draw_data: DrawData
+) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12, "cone": 12, "disc": 12}, seed=1)
+    (data / "cone" / "empty.jpg").write_bytes(b"")
+    (data / "cone" / "text.jpg").write_bytes(b"no picture")
+    (data / "disc" / "notes.txt").write_text("hello")
+    shutil.copy(data / "bar" / "000.jpg", data / "bar" / "copy.jpg")
+    run = Run(data, tmp_path / "store", cache)
+    manifest = run.bundle.manifest
+    assert manifest.labels == ["bar", "cone", "disc"]
+    assert manifest.dataset.pictures == {"bar": 13, "cone": 12, "disc": 12}
+    assert (manifest.dataset.skipped, manifest.dataset.groups) == (2, 36)
+    assert all(len(golden.probabilities) == 3 for golden in manifest.golden.pictures)
+    assert "2 files unreadable, skipped:" in run.lines
+    assert any("cone/empty.jpg: The file is empty." in line for line in run.lines)
+    assert "1 files left out:" in run.lines
+    assert any("disc/notes.txt" in line for line in run.lines)
+    with pytest.raises(UnreadableData, match=r"2 unreadable files.*cone/empty\.jpg"):
+        Run(data, tmp_path / "other", cache, strict=True)
+    assert versions(tmp_path / "other") == []
+
+
+def test_many_strangers_are_named_in_part(tmp_path: Path, draw_data: DrawData, cache: Path) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 1, "disc": 1})
+    for index in range(33):
+        (data / "bar" / f"{index}.txt").write_text("")
+    lines: list[str] = []
+    with pytest.raises(TooFewPictures):
+        fit(data, tmp_path / "store", CONFIG, cache=cache, say=lines.append)
+    assert "33 files left out:" in lines
+    assert "  and 13 more" in lines
+    assert len(lines) == 22
+
+
+@pytest.mark.parametrize("how", ["table", "pattern"])
+def test_named_groups_and_copies_are_kept_together(
+    how: str, tmp_path: Path, shapes: Path, cache: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(shapes, data)
+    (data / "bar" / "000-p1.jpg").write_bytes((data / "bar" / "000.jpg").read_bytes())
+    (data / "bar" / "001.jpg").rename(data / "bar" / "001-p1.jpg")
+    (data / "groups.csv").write_text("file,group\nbar/000-p1.jpg,anna\nbar/001-p1.jpg,anna\n")
+    listing = scan(open_source(data), pattern=r"-(p\d)" if how == "pattern" else None)
+    pictures = read(listing, load_backbone("resnet50_thin"), CONFIG, cache=cache)
+    group = dict(zip(pictures.names, pictures.groups.tolist(), strict=True))
+    # 000.jpg is a copy of 000-p1.jpg, and that shares a group with 001-p1.jpg.
+    assert group["bar/000.jpg"] == group["bar/000-p1.jpg"] == group["bar/001-p1.jpg"]
+    assert len(set(group.values())) == len(group) - 2
+
+
+# --- what stops a run ----------------------------------------------------------------------
+
+
+def fails(error: type[Exception], data: Path, tmp_path: Path, **options: Any) -> str:
+    with pytest.raises(error) as caught:
+        fit(
+            data,
+            tmp_path / "store",
+            options.pop("config", CONFIG),
+            cache=options.pop("cache", tmp_path / "cache"),
+            **options,
+        )
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.rstrip().endswith((".", ")")) or "--strict" in text
+    assert versions(tmp_path / "store") == []
+    return text
+
+
+def test_a_missing_folder_stops_the_run(tmp_path: Path) -> None:
+    assert "absent" in fails(NoSuchData, tmp_path / "absent", tmp_path)
+
+
+def test_one_class_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12})
+    assert "only 'bar'" in fails(TooFewClasses, data, tmp_path)
+
+
+def test_too_few_pictures_stop_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12, "disc": 9})
+    text = fails(TooFewPictures, data, tmp_path)
+    assert "'disc' has 9 readable pictures, and 10 are needed" in text
+
+
+def test_a_class_of_broken_files_only_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12})
+    (data / "disc").mkdir()
+    for index in range(11):
+        (data / "disc" / f"{index}.jpg").write_bytes(b"no picture")
+    assert "'disc': none of its 11 files" in fails(TooFewPictures, data, tmp_path)
+
+
+def test_a_class_of_copies_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12})
+    (data / "disc").mkdir()
+    for index in range(11):
+        path = data / "disc" / f"{index}.jpg"
+        path.write_bytes(encode(photograph(90, 90), "JPEG", quality=80 + index))
+    fails(DataError, data, tmp_path)
+
+
+def test_an_unknown_backbone_stops_the_run(tmp_path: Path, shapes: Path) -> None:
+    config = dataclasses.replace(CONFIG, backbone="vgg16")
+    assert "vgg16" in fails(UnknownBackbone, shapes, tmp_path, config=config)
+
+
+def test_wrong_weights_stop_the_run(tmp_path: Path, shapes: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"garbage")
+    assert "w.pth" in fails(BadWeights, shapes, tmp_path, weights=tmp_path / "w.pth")
+
+
+def test_a_cache_that_cannot_be_made_stops_the_run(tmp_path: Path, shapes: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cache" in fails(OutputError, shapes, tmp_path, cache=tmp_path / "file" / "cache")
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(
+    done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(done.store, store)
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "_write", full)
+        with pytest.raises(OutputError, match="No space left on device"):
+            fit(done.data, store, CONFIG, cache=done.cache)
+    assert versions(store) == [done.bundle.manifest.version]
+    assert current_version(store) == done.bundle.manifest.version
+    assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
+    assert {path.name for path in store.iterdir() if path.name.startswith(".")} <= {".lock"}
+
+
+def test_a_model_that_does_not_verify_is_not_published(
+    done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = choose_golden
+
+    def wrong(*arguments: Any, **options: Any) -> Any:
+        golden = real(*arguments, **options)
+        golden.pictures[0].probabilities.reverse()
+        return golden
+
+    monkeypatch.setattr(job, "choose_golden", wrong)
+    # The least certain answers hardly change when reversed: ask for less tolerance.
+    config = dataclasses.replace(CONFIG, golden_tolerance=1e-7)
+    with pytest.raises(GoldenMismatch):
+        fit(done.data, tmp_path / "store", config, cache=done.cache)
+    assert versions(tmp_path / "store") == []
