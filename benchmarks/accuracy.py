@@ -19,8 +19,7 @@ from typing import Any
 
 from models.errors import FacemaskError
 from training.config import DEFAULT_BACKBONE, FitConfig, default_cache
-from training.job import fit
-from training.testset import figures, find_test_set, judge
+from training.job import Request, fit
 
 
 def main() -> int:
@@ -49,14 +48,11 @@ def main() -> int:
 def _measure(arguments: argparse.Namespace, config: FitConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as store:
         began = time.perf_counter()
-        bundle = fit(arguments.train, Path(store), config, cache=arguments.cache)
+        request = Request(arguments.train, Path(store), arguments.cache, tests=arguments.test)
+        bundle = fit(request, config)
         took = time.perf_counter() - began
-        labels = bundle.manifest.labels
-        rows = {"cross-validation": bundle.manifest.metrics["cross_validation"]}
-        for given in arguments.test:
-            label, _, path = given.rpartition("=")
-            test = find_test_set(Path(path), labels, label=label or None)
-            rows[given] = figures(judge(bundle, test), labels, config=config)
+        metrics = bundle.manifest.metrics
+        rows = {"cross-validation": metrics["cross_validation"], **metrics["tests"]}
     return {"training_s": took, "penalty": bundle.manifest.config["penalty"], "sets": rows}
 
 

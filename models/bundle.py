@@ -4,6 +4,7 @@
     STORE/20261122T204207Z-1f0c9a77/        a bundle: its name is its version
         manifest.json                       what it is (models.manifest)
         model.pt                            TorchScript
+        report.html, summary.json, ...      what the job has to say of it
 
 The graph in `model.pt` takes uint8 (N, 3, S, S) pixels as `decode_image` gives them, and
 answers probabilities, float32 (N, K), and a class-activation map, float32 (N, K, h, w),
@@ -14,6 +15,7 @@ A bundle appears in one step (a rename) and becomes current in another (a replac
 that neither a reader nor a kill at any moment can meet half of one.
 """
 
+import dataclasses
 import fcntl
 import hashlib
 import io
@@ -47,6 +49,7 @@ from models.manifest import VERSION_PATTERN, FileFacts, Manifest
 CURRENT: Final = "CURRENT"
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.pt"
+REPORT: Final = "report.html"
 _LOCK: Final = ".lock"
 _PARTIAL: Final = ".publishing-"
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
@@ -60,11 +63,13 @@ class Bundle:
         manifest: What it says of itself.
         model: The graph: uint8 (N, 3, S, S) -> probabilities (N, K), activation map (N, K, h, w).
         path: Its folder.
+        documents: Content, as verified, of its other files: report, summary, model card.
     """
 
     manifest: Manifest
     model: torch.jit.ScriptModule
     path: Path
+    documents: Mapping[str, bytes]
 
 
 def current_version(store: Path) -> str:
@@ -139,7 +144,8 @@ def open_bundle(path: Path) -> Bundle:
     if MODEL not in manifest.files:
         raise SchemaUnsupported(f"{path / MANIFEST} lists no {MODEL}.")
     contents = {name: _verified(path / name, facts) for name, facts in manifest.files.items()}
-    bundle = Bundle(manifest, load_graph(contents[MODEL]), path)
+    graph = load_graph(contents.pop(MODEL))
+    bundle = Bundle(manifest, graph, path, contents)
     check_golden(bundle)
     return bundle
 
@@ -264,7 +270,7 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
             raise
         _sync_folder(store)
         point(store, version)
-    return Bundle(bundle.manifest, bundle.model, store / version)
+    return dataclasses.replace(bundle, path=store / version)
 
 
 def point(store: Path, version: str) -> None:

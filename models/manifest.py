@@ -46,6 +46,22 @@ class DatasetFacts(_Part):
     pictures: dict[str, int]
     groups: int = Field(ge=0)
     skipped: int = Field(ge=0)
+    corrected: int = Field(ge=0, default=0)
+    left_out: int = Field(ge=0, default=0)
+
+
+class DecisionFacts(_Part):
+    """When the answer is a label and when it is `uncertain`.
+
+    Attributes:
+        threshold: An answer whose highest probability is below is `uncertain`.
+        target_error: Share of wrong answers among those given that was asked for.
+        coverage: Share of pictures that got an answer in cross-validation.
+    """
+
+    threshold: float = Field(ge=0, le=1)
+    target_error: float = Field(ge=0, le=1)
+    coverage: float = Field(ge=0, le=1)
 
 
 class GoldenPicture(_Part):
@@ -77,6 +93,7 @@ class Manifest(_Part):
     config: dict[str, Any]
     metrics: dict[str, Any]
     packages: dict[str, str]
+    decision: DecisionFacts
     golden: Golden
     files: dict[Annotated[str, AfterValidator(_plain_name)], FileFacts]
 

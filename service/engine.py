@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.bundle import Bundle, answer
+from models.bundle import REPORT, Bundle, answer
 from service.batcher import Batcher
 
 # TorchScript compiles in its first calls of a shape; the third is as fast as it gets.
@@ -24,6 +24,7 @@ class Engine:
             max_batch: Most pictures a forward pass.
         """
         self.manifest = bundle.manifest
+        self.report = bundle.documents.get(REPORT)
         self.labels = tuple(bundle.manifest.labels)
         self._graph = bundle.model
         self._max_batch = max_batch

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
 from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
@@ -26,6 +27,8 @@ from service.state import State
 from service.uploads import Upload, read_uploads
 
 router = APIRouter()
+
+UNCERTAIN = "uncertain"
 
 _Outcome = Tensor | PictureError
 
@@ -99,7 +102,7 @@ async def _answer(
         if isinstance(outcome, PictureError):
             item["error"] = {"code": outcome.code, "detail": str(outcome)}
         else:
-            item |= _prediction(engine.labels, next(answers))
+            item |= _prediction(engine, next(answers))
         predictions.append(item)
     return _json(
         {
@@ -110,11 +113,15 @@ async def _answer(
     )
 
 
-def _prediction(labels: Sequence[str], probabilities: Sequence[float]) -> dict[str, Any]:
+def _prediction(engine: Engine, probabilities: Sequence[float]) -> dict[str, Any]:
+    labels = engine.labels
     best = max(range(len(labels)), key=probabilities.__getitem__)
+    score = probabilities[best]
+    sure = score >= engine.manifest.decision.threshold
     return {
+        "decision": labels[best] if sure else UNCERTAIN,
         "label": labels[best],
-        "score": probabilities[best],
+        "score": score,
         "scores": dict(zip(labels, probabilities, strict=True)),
     }
 
@@ -160,6 +167,8 @@ async def health(request: Request) -> Response:
             "created_at": manifest.created_at.isoformat(),
             "backbone": manifest.backbone.name,
             "balanced_accuracy": figures.get("balanced_accuracy"),
+            "threshold": manifest.decision.threshold,
+            "report": "/report" if engine.report else None,
         }
     return _json(
         {
@@ -170,6 +179,25 @@ async def health(request: Request) -> Response:
         },
         HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,
     )
+
+
+@router.get(
+    "/report",
+    summary="The report of the model that is being served",
+    response_class=HTMLResponse,
+    responses={
+        200: {"description": "The page that the training job wrote: how good the model is."},
+        404: _problem("The model has no report."),
+        503: _problem("No model is being served yet."),
+    },
+)
+async def report(request: Request) -> Response:
+    """How good the model is, what it gets wrong, and what to do next: one HTML page."""
+    state: State = request.app.state.facemask
+    with state.live.use() as engine:
+        if engine.report is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, "This model was published without a report.")
+        return HTMLResponse(engine.report)
 
 
 def _json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:

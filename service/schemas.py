@@ -29,7 +29,11 @@ class Prediction(_Schema):
 
     index: int = Field(ge=0)
     filename: str | None = None
-    label: str = Field(examples=["mask"])
+    decision: str = Field(
+        examples=["mask"],
+        description="`label`, or `uncertain` where the score is below the model's threshold.",
+    )
+    label: str = Field(examples=["mask"], description="The likeliest class.")
     score: float = Field(ge=0, le=1, description="Probability of `label`.")
     scores: dict[str, float] = Field(description="Probability of every class; they sum to 1.")
 
@@ -58,6 +62,8 @@ class ServingModel(ModelName):
     balanced_accuracy: float | None = Field(
         description="Cross-validated, as measured when it was trained."
     )
+    threshold: float = Field(description="Scores below it are answered `uncertain`.")
+    report: str | None = Field(description="Where its report is, if it has one.")
 
 
 class Refused(_Schema):
@@ -95,6 +101,7 @@ PREDICT_EXAMPLE: dict[str, Any] = {
         {
             "index": 0,
             "filename": "a.jpg",
+            "decision": "mask",
             "label": "mask",
             "score": 0.9931,
             "scores": {"mask": 0.9931, "no_mask": 0.0069},

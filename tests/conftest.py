@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.bundle import answer, load_graph
 from models.image import DECODER, decode_image
-from models.manifest import BackboneFacts, DatasetFacts, Golden, GoldenPicture
+from models.manifest import BackboneFacts, DatasetFacts, DecisionFacts, Golden, GoldenPicture
 from training.backbones import Backbone, LoadedBackbone
 
 TINY_PX = 16
@@ -80,6 +80,7 @@ def bundle_facts(model: bytes, labels: tuple[str, ...] = ("cat", "dog")) -> dict
         "config": {"seed": 0},
         "metrics": {"cross_validation": {"balanced_accuracy": 0.5}},
         "packages": {"torch": torch.__version__},
+        "decision": DecisionFacts(threshold=0.6, target_error=0.01, coverage=0.9),
         "golden": Golden(
             tolerance=1e-3,
             pictures=[

@@ -6,6 +6,7 @@ it as a probability, so that every answer can be matched to the picture that it 
 
 import asyncio
 import base64
+import dataclasses
 import functools
 import hashlib
 import io
@@ -34,6 +35,7 @@ from service.state import State
 
 SIZE_PX = 32
 CODES = 4096
+THRESHOLD = 0.75
 TWO = ("mask", "no_mask")
 THREE = ("cat", "dog", "neither")
 WAIT_S = 20.0
@@ -119,7 +121,9 @@ def golden(classes: int) -> dict[str, Any]:
     }
 
 
-def publish_bundle(store: Path, labels: Sequence[str] = TWO) -> Bundle:
+def publish_bundle(
+    store: Path, labels: Sequence[str] = TWO, documents: Mapping[str, bytes] | None = None
+) -> Bundle:
     """Train nothing, and publish it as the training job would."""
     digest = hashlib.sha256(b"").hexdigest()
     facts = {
@@ -137,9 +141,10 @@ def publish_bundle(store: Path, labels: Sequence[str] = TWO) -> Bundle:
         "config": {},
         "metrics": {"cross_validation": {"balanced_accuracy": 0.75}},
         "packages": {},
+        "decision": {"threshold": THRESHOLD, "target_error": 0.01, "coverage": 0.9},
         "golden": golden(len(labels)),
     }
-    return publish(store, {"model.pt": graph_bytes(len(labels))}, facts)
+    return publish(store, {"model.pt": graph_bytes(len(labels)), **(documents or {})}, facts)
 
 
 def make_engine(
@@ -147,7 +152,7 @@ def make_engine(
 ) -> Engine:
     """An engine of one thread, perhaps with a callable in the place of the bundle's graph."""
     if model is not None:
-        bundle = Bundle(bundle.manifest, cast("torch.jit.ScriptModule", model), bundle.path)
+        bundle = dataclasses.replace(bundle, model=cast("torch.jit.ScriptModule", model))
     return Engine(bundle, threads=1, max_batch=max_batch)
 
 

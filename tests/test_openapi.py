@@ -37,7 +37,7 @@ def _document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_schema_is_valid(document: dict[str, Any]) -> None:
     validate(document)
-    assert set(document["paths"]) == {"/predict", "/health"}
+    assert set(document["paths"]) == {"/predict", "/health", "/report"}
 
 
 def test_the_body_is_files_for_a_browser_to_pick(document: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from service.schemas import HealthAnswer, PredictAnswer, Prediction, Problem
 from service.state import Admission
 from tests.service_fixtures import (
     THREE,
+    THRESHOLD,
     TWO,
     GatedModel,
     code_of,
@@ -74,6 +75,7 @@ def good(response: httpx.Response) -> PredictAnswer:
             assert math.isclose(sum(item.scores.values()), 1, abs_tol=1e-6)
             assert item.label == max(item.scores, key=item.scores.__getitem__)
             assert item.score == item.scores[item.label]
+            assert item.decision == (item.label if item.score >= THRESHOLD else "uncertain")
     return answer
 
 
@@ -570,3 +572,38 @@ def test_logging_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None
     configure_logging()
     root.info("hello")
     assert re.fullmatch(r"[\d: ,-]+ INFO root: hello\n", stream.getvalue())
+
+
+def test_an_unsure_answer_is_uncertain(engine: Engine, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            answer = good(await client.post("/predict", files=files_of(2048, 4000, 100)))
+        decisions = [item.model_dump()["decision"] for item in answer.predictions]
+        assert decisions == ["uncertain", "mask", "no_mask"]
+
+    wait(scene())
+
+
+def test_the_report_is_the_bundle_s(tmp_path: Path) -> None:
+    page = b"<!doctype html><title>how good it is</title>"
+    with_report = publish_bundle(tmp_path / "with", documents={"report.html": page})
+    without = publish_bundle(tmp_path / "without")
+
+    async def scene() -> None:
+        for bundle, status in ((with_report, 200), (without, 404)):
+            engine = make_engine(bundle)
+            async with serving(settings_of(tmp_path), engine) as (client, _):
+                response = await client.get("/report")
+                linked = (await client.get("/health")).json()["model"]["report"]
+            engine.close()
+            assert response.status_code == status
+            assert (linked == "/report") == (status == 200)
+            if status == 200:
+                assert response.content == page
+                assert "default-src 'self'" in response.headers["content-security-policy"]
+            else:
+                bad(response, 404, "not_found")
+        async with serving(settings_of(tmp_path / "none")) as (client, _):
+            bad(await client.get("/report"), 503, "no_model")
+
+    wait(scene())

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from tqdm import tqdm
 
 from models.errors import FacemaskError
 from training.config import DEFAULT_STORE, FitConfig, default_cache
 
+_FOUND = 7  # `audit --fail-on`: the data have what was asked to fail on
 _INTERRUPTED = 130  # the shell's status for a program that Ctrl-C ended
 
 
@@ -81,6 +83,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="REGEX",
         help="take a picture's group from the first (bracket) found in its name",
     )
+    fit.add_argument(
+        "--test",
+        action="append",
+        default=[],
+        metavar="[LABEL=]DIR",
+        help="separate pictures to judge the model on: class folders, or all of one class",
+    )
+    fit.add_argument(
+        "--target-error",
+        type=_share,
+        default=defaults.target_error,
+        metavar="SHARE",
+        help="wanted share of wrong answers among those given; less sure ones are 'uncertain' "
+        f"({defaults.target_error:g})",
+    )
     fit.add_argument("--seed", type=int, default=defaults.seed)
     fit.add_argument(
         "--cache",
@@ -94,7 +111,61 @@ def _parser() -> argparse.ArgumentParser:
         "--if-missing", action="store_true", help="do nothing if STORE already has a current bundle"
     )
     fit.set_defaults(run=_fit)
+    _add_audit(commands, defaults)
     return parser
+
+
+def _add_audit(commands: Any, defaults: FitConfig) -> None:
+    audit = commands.add_parser(
+        "audit",
+        help="look for faults of a data set, without training on it",
+        description="Look for unreadable files, copies, wrong labels, odd pictures and shortcuts. "
+        f"Ends with status 0, or {_FOUND} where --fail-on says so.",
+    )
+    audit.add_argument("data", type=Path, metavar="DIR", help="folder or zip file of the pictures")
+    audit.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "info"),
+        help=f"end with status {_FOUND} if anything of this level, or a worse one, is found",
+    )
+    audit.add_argument("--json", type=Path, metavar="FILE", help="write the findings there, too")
+    audit.add_argument(
+        "--no-model",
+        action="store_true",
+        help="load no network: labels are then not checked for being wrong",
+    )
+    audit.add_argument(
+        "--backbone",
+        default=defaults.backbone,
+        metavar="NAME",
+        help=f"feature extractor that labels are checked with ({defaults.backbone})",
+    )
+    audit.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="local state dict instead of the published weights",
+    )
+    audit.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="table file,group of pictures that belong together (DIR/groups.csv)",
+    )
+    audit.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="take a picture's group from the first (bracket) found in its name",
+    )
+    audit.add_argument("--seed", type=int, default=defaults.seed)
+    audit.add_argument(
+        "--cache",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help=f"folder of the feature cache ({default_cache()})",
+    )
+    audit.set_defaults(run=_audit)
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -129,29 +200,79 @@ def _fit(arguments: argparse.Namespace) -> int:
             pass
         else:
             return 0
-    from training.job import fit  # PyTorch and scikit-learn take a second to load
+    from training.job import Request, fit  # PyTorch and scikit-learn take a second to load
+
+    config = dataclasses.replace(
+        FitConfig(),
+        backbone=arguments.backbone,
+        seed=arguments.seed,
+        target_error=arguments.target_error,
+    )
+    request = Request(
+        data=arguments.data,
+        store=arguments.out,
+        cache=arguments.cache or default_cache(),
+        weights=arguments.weights,
+        groups=arguments.groups,
+        group_pattern=arguments.group_pattern,
+        strict=arguments.strict,
+        tests=arguments.test,
+    )
+    with _Waiting() as waiting:
+        bundle = fit(request, config, say=waiting.say, progress=waiting.progress)
+    print(bundle.path)
+    return 0
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from training.audit_findings import LEVELS, lines, worst, write_json
+    from training.audit_run import audit_folder
 
     config = dataclasses.replace(FitConfig(), backbone=arguments.backbone, seed=arguments.seed)
-    with tqdm(unit="pic", disable=None) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done)
-
-        bundle = fit(
+    with _Waiting() as waiting:
+        findings = audit_folder(
             arguments.data,
-            arguments.out,
             config,
             cache=arguments.cache or default_cache(),
+            model=not arguments.no_model,
             weights=arguments.weights,
             groups=arguments.groups,
             group_pattern=arguments.group_pattern,
-            strict=arguments.strict,
-            say=lambda line: bar.write(line, file=sys.stdout),
-            progress=progress,
+            say=waiting.say,
+            progress=waiting.progress,
         )
-    print(bundle.path)
-    return 0
+    if arguments.json:
+        write_json(findings, arguments.json)
+    print("\n".join(lines(findings)))
+    found = worst(findings)
+    if arguments.fail_on is None or found is None:
+        return 0
+    return _FOUND if LEVELS.index(found) <= LEVELS.index(arguments.fail_on) else 0
+
+
+class _Waiting:
+    """A progress bar on standard error, and lines on standard output above it."""
+
+    def __enter__(self) -> "_Waiting":
+        self._bar = tqdm(unit="pic", disable=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def say(self, line: str) -> None:
+        self._bar.write(line, file=sys.stdout)
+
+    def progress(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done)
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return share
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

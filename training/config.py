@@ -21,8 +21,7 @@ class FitConfig:
         penalties: Inverse L2 strengths C tried, for features scaled to unit variance overall.
             Below 0.01 real pictures lost accuracy, above 3 the fit separates and only grows.
         min_pictures: Fewest readable pictures a class. Fewer cannot fill 5 folds twice.
-        duplicate_bits: Two pictures are near-duplicates if their 256-bit difference hashes
-            differ in at most so many bits; re-encoding changes 0-4, other pictures over 60.
+        target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
         golden_pictures: Synthetic pictures with recorded answers; several, for each must be told
             from the next.
@@ -36,8 +35,8 @@ class FitConfig:
     inner_folds: int = 3
     penalties: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     min_pictures: int = 10
-    duplicate_bits: int = 6
     draws: int = 20_000
+    target_error: float = 0.01
     golden_pictures: int = 4
     golden_tolerance: float = 1e-3
 

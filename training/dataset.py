@@ -4,16 +4,21 @@ A picture's class is the folder right below the root that it lies in, however de
 files and folders, and files that are no pictures by name, are left out and named.
 """
 
-import csv
-import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from training.errors import BadTable, TooFewClasses
+from training.errors import TooFewClasses
 from training.source import Source
+from training.tables import (
+    GROUPS_TABLE,
+    LABELS_TABLE,
+    groups_by_pattern,
+    read_given_groups,
+    read_groups,
+    read_labels,
+)
 
 _PICTURE_SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -22,8 +27,6 @@ _PICTURE_SUFFIXES: Final = frozenset(
 _SYSTEM_FOLDERS: Final = frozenset(("__MACOSX", "@eaDir", "System Volume Information"))
 _SYSTEM_FILES: Final = frozenset(("thumbs.db", "desktop.ini"))
 
-GROUPS_TABLE: Final = "groups.csv"
-_TABLES: Final = frozenset((GROUPS_TABLE, "labels.csv"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Listing:
         names: Names of the pictures, sorted.
         classes: Class index of each picture.
         groups: Name of what a picture shares with others (a person, a film), where known.
-        left: Files that are no pictures.
+        left: Files that are no pictures, or that labels.csv leaves out.
+        corrected: The folder's class of each picture that labels.csv gives another.
     """
 
     source: Source
@@ -53,6 +57,7 @@ class Listing:
     classes: tuple[int, ...]
     groups: Mapping[str, str]
     left: tuple[Left, ...]
+    corrected: Mapping[str, str]
 
 
 def scan(source: Source, *, groups: Path | None = None, pattern: str | None = None) -> Listing:
@@ -65,7 +70,7 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
 
     Raises:
         TooFewClasses: Fewer than two folders hold pictures.
-        BadTable: The table of groups, or the pattern, is not as documented.
+        BadTable: A table, or the pattern, is not as documented.
     """
     names = source.names()
     root = _root(names)
@@ -84,14 +89,29 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         raise TooFewClasses(
             f"{source.path}: two folders of pictures or more are needed, one a class; {found} any."
         )
-    chosen = tuple(name for name, _ in pictures)
+    folder = dict(pictures)
+    corrections = read_labels(source, root, list(folder), labels)
+    left += [Left(name, f"by {LABELS_TABLE}") for name, to in corrections.items() if to is None]
+    final = {
+        name: label
+        for name, given in pictures
+        if (label := corrections.get(name, given)) is not None
+    }
+    chosen = tuple(final)
+    if pattern is not None:
+        grouped = groups_by_pattern(pattern, chosen)
+    elif groups is not None:
+        grouped = read_given_groups(groups, root, chosen)
+    else:
+        grouped = read_groups(source, root, chosen)
     return Listing(
         source=source,
         labels=labels,
         names=chosen,
-        classes=tuple(labels.index(label) for _, label in pictures),
-        groups=_groups(source, root, names, chosen, table=groups, pattern=pattern),
+        classes=tuple(labels.index(final[name]) for name in chosen),
+        groups=grouped,
         left=tuple(left),
+        corrected={name: folder[name] for name in chosen if final[name] != folder[name]},
     )
 
 
@@ -130,71 +150,5 @@ def _why_left(name: str, parts: tuple[str, ...]) -> str | None:
     if _hidden(path.parts) or path.name.lower() in _SYSTEM_FILES:
         return "hidden or made by the system"
     if len(parts) <= 1:
-        return "" if path.name in _TABLES else "in no class folder"
+        return "" if path.name in (GROUPS_TABLE, LABELS_TABLE) else "in no class folder"
     return None if is_picture(path) else f"no picture by its name ({path.suffix})"
-
-
-def _groups(
-    source: Source,
-    root: str,
-    names: list[str],
-    pictures: tuple[str, ...],
-    *,
-    table: Path | None,
-    pattern: str | None,
-) -> dict[str, str]:
-    """Group names by picture, from a pattern, a given table, or the table beside the data."""
-    if pattern is not None:
-        try:
-            expression = re.compile(pattern)
-        except re.error as error:
-            raise BadTable(
-                f"--group-pattern {pattern!r} is no regular expression: {error}."
-            ) from error
-        if expression.groups < 1:
-            raise BadTable(f"--group-pattern {pattern!r} has no (bracket) around the group's name.")
-        matches = ((name, expression.search(name)) for name in pictures)
-        return {name: match[1] for name, match in matches if match and match[1]}
-    if table is not None:
-        try:
-            rows = read_table(table.read_bytes(), str(table), ("file", "group"))
-        except OSError as error:
-            raise BadTable(f"{table} cannot be read ({error.strerror}).") from error
-    elif root + GROUPS_TABLE in names:
-        where = f"{source.path}/{root}{GROUPS_TABLE}"
-        try:
-            rows = read_table(source.read(root + GROUPS_TABLE), where, ("file", "group"))
-        except OSError as error:
-            raise BadTable(f"{where} cannot be read ({error}).") from error
-    else:
-        return {}
-    known = set(pictures)
-    # Rows about files that are gone are no error: people delete pictures and keep tables.
-    return {root + file: group for file, group in rows if root + file in known and group}
-
-
-def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Read the named columns of a CSV file with a header.
-
-    Raises:
-        BadTable: It is not UTF-8 or not CSV, or a column or a cell is missing.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadTable(f"{where} is not UTF-8 text.") from error
-    reader = csv.DictReader(io.StringIO(text))
-    try:
-        header, table = reader.fieldnames or (), list(reader)
-    except csv.Error as error:
-        raise BadTable(f"{where} is no CSV file ({error}).") from error
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise BadTable(f"{where} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
-    rows = []
-    for number, row in enumerate(table, start=1):
-        cells = tuple(row[column] for column in columns)
-        if None in cells:
-            raise BadTable(f"{where}, row {number}: a cell is missing.")
-        rows.append(tuple(cell.strip() for cell in cells))
-    return rows

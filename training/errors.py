@@ -14,6 +14,9 @@ FacemaskError
     │   └── BadWeights       the weights file does not fit
     ├── SampleError          exit 5: the sample data set could not be written
     └── OutputError          exit 6: disk full, or no right to write
+
+Status 7 is no error: `audit --fail-on LEVEL` ran to its end and found something of that level or
+a worse one. Status 2 is a wrong command line, 130 an interrupted run.
 """
 
 from models.errors import FacemaskError

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from training.config import FitConfig
 from training.errors import TooFewPictures
 from training.head import Classes, Features, Head, choose_penalty, fit_head
+
+_AUC_DRAWS = 300  # its interval's ends to about 0.1 points
 
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
@@ -97,13 +100,16 @@ def best_penalty(
     count: int,
     config: FitConfig,
 ) -> float:
-    """Choose the penalty by an inner grouped cross-validation."""
-    folds = grouped_folds(classes, groups, folds=config.inner_folds, seed=config.seed)
+    """Choose the penalty by an inner grouped cross-validation; the middle one if groups are few."""
+    try:
+        folds = grouped_folds(classes, groups, folds=config.inner_folds, seed=config.seed)
+    except TooFewPictures:
+        return config.penalties[len(config.penalties) // 2]
     return choose_penalty(features, classes, folds, count=count, penalties=config.penalties)
 
 
 def summarise(
-    logits: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
     classes: Classes,
     groups: NDArray[np.int64],
     labels: Sequence[str],
@@ -112,30 +118,32 @@ def summarise(
 ) -> dict[str, Any]:
     """Figures of one set of judged pictures, with 95 % intervals.
 
-    Each class's share of right answers has Jeffreys' interval (Brown, Cai and DasGupta 2001),
+    Shares (accuracy, recall, precision) have Jeffreys' interval (Brown, Cai and DasGupta 2001),
     which stays honest where nothing went wrong: 60 of 60 is 96-100 %, not 100-100 %. Pictures
     of one group are not independent, so a class counts as many as Kish's effective sample size
-    says. Intervals of means over classes come from draws of the classes' shares.
+    says. Intervals of means over classes come from draws of the classes' shares. The interval
+    of ROC-AUC is a bootstrap over groups.
 
     Args:
-        logits: (n, K).
+        probabilities: (n, K).
         classes: (n,) true classes; some of the K may have no picture.
         groups: (n,) group numbers.
         labels: Class names.
         config: Seed and number of draws.
     """
-    answers = logits.argmax(axis=1)
+    answers = probabilities.argmax(axis=1)
     right = answers == classes
     random = np.random.default_rng(config.seed)
     present = [k for k in range(len(labels)) if (classes == k).any()]
-    shares = np.array([right[classes == k].mean() for k in present])
     sizes = np.array([(classes == k).sum() for k in present])
-    draws = np.column_stack(
-        [
-            _draw_share(right[classes == k], groups[classes == k], random, config.draws)
-            for k in present
-        ]
-    )  # (draws, classes present)
+    recall = {k: _draw_share(right, groups, classes == k, random, config.draws) for k in present}
+    draws = np.column_stack(list(recall.values()))  # (draws, classes present)
+    shares = np.array([right[classes == k].mean() for k in present])
+    precision = {
+        k: _draw_share(right, groups, answers == k, random, config.draws)
+        for k in range(len(labels))
+        if (answers == k).any()
+    }
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(confusion, (classes, answers), 1)
     return {
@@ -145,21 +153,58 @@ def summarise(
         "accuracy_interval_95": _interval(draws @ (sizes / sizes.sum())),
         "balanced_accuracy": float(shares.mean()),
         "balanced_accuracy_interval_95": _interval(draws.mean(axis=1)),
-        "recall": {labels[k]: float(share) for k, share in zip(present, shares, strict=True)},
-        "recall_interval_95": {
-            labels[k]: _interval(column) for k, column in zip(present, draws.T, strict=True)
-        },
+        "recall": {labels[k]: float(right[classes == k].mean()) for k in present},
+        "recall_interval_95": {labels[k]: _interval(draw) for k, draw in recall.items()},
+        "precision": {labels[k]: float(right[answers == k].mean()) for k in precision},
+        "precision_interval_95": {labels[k]: _interval(draw) for k, draw in precision.items()},
         "confusion": confusion.tolist(),
+        **_roc_auc(probabilities, classes, groups, random),
+    }
+
+
+def _roc_auc(
+    probabilities: NDArray[np.float64],
+    classes: Classes,
+    groups: NDArray[np.int64],
+    random: np.random.Generator,
+) -> dict[str, Any]:
+    """Area under the ROC curve, the mean over classes of each against the rest."""
+    present = np.unique(classes)
+    if len(present) < 2:
+        return {"roc_auc": None, "roc_auc_interval_95": None}
+
+    def area(chosen: NDArray[np.int64]) -> float:
+        some = [k for k in present if 0 < (classes[chosen] == k).sum() < len(chosen)]
+        if not some:
+            return float("nan")
+        return float(
+            np.mean([roc_auc_score(classes[chosen] == k, probabilities[chosen, k]) for k in some])
+        )
+
+    _, group = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(group == g) for g in range(group.max() + 1)]
+    areas = []
+    for _ in range(_AUC_DRAWS):
+        picked = random.integers(0, len(members), len(members))
+        areas.append(area(np.concatenate([members[g] for g in picked])))
+    low, high = np.nanpercentile(areas, [2.5, 97.5])
+    return {
+        "roc_auc": area(np.arange(len(classes))),
+        "roc_auc_interval_95": [float(low), float(high)],
     }
 
 
 def _draw_share(
-    right: NDArray[np.bool_], groups: NDArray[np.int64], random: np.random.Generator, count: int
+    right: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    among: NDArray[np.bool_],
+    random: np.random.Generator,
+    count: int,
 ) -> NDArray[np.float64]:
-    """Draws of one class's share of right answers from its Jeffreys posterior."""
-    _, sizes = np.unique(groups, return_counts=True)
+    """Draws of the share of right answers among some pictures, from its Jeffreys posterior."""
+    _, sizes = np.unique(groups[among], return_counts=True)
     effective = sizes.sum() ** 2 / (sizes**2).sum()  # Kish 1965: whole groups stand or fall
-    hits = effective * right.mean()
+    hits = effective * right[among].mean()
     return random.beta(hits + 0.5, effective - hits + 0.5, size=count)
 
 

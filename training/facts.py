@@ -27,6 +27,7 @@ class PictureFacts:
         mode: Pillow's name of the colour mode.
         brightness: Mean luma, 0..1.
         contrast: Standard deviation of luma, 0..1.
+        darkest, lightest: 1st and 99th percentile of luma, 0..1: how much of the range is used.
         sharpness: Variance of the Laplacian of luma at the model's input size (Pech-Pacheco et
             al. 2000); small is blurred or blown up from a small picture.
         red, green, blue: Channel means, 0..1.
@@ -42,6 +43,8 @@ class PictureFacts:
     mode: str
     brightness: float
     contrast: float
+    darkest: float
+    lightest: float
     sharpness: float
     red: float
     green: float
@@ -73,6 +76,7 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
     channels = pixels.numpy()  # (3, S, S)
     picture = Image.fromarray(np.ascontiguousarray(channels.transpose(1, 2, 0)))
     luma = np.asarray(picture.convert("L"), dtype=np.float32) / 255.0
+    darkest, lightest = (float(level) for level in np.percentile(luma, (1, 99)))
     laplacian = (
         luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
     )
@@ -87,6 +91,8 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
         mode=mode,
         brightness=float(luma.mean()),
         contrast=float(luma.std()),
+        darkest=darkest,
+        lightest=lightest,
         sharpness=float(laplacian.var()),
         red=red,
         green=green,

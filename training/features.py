@@ -29,7 +29,7 @@ from training.dataset import Left
 from training.facts import PictureFacts, measure
 from training.source import Source
 
-_FACTS_VERSION = "1"  # of PictureFacts: change it when a fact is measured otherwise
+_FACTS_VERSION = "2"  # of PictureFacts: change it when a fact is measured otherwise
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,31 @@ class Extractor:
         versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
         self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> float32 (N, D)."""
+    def feature_map(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) -> float32 (N, D, h, w)."""
         with torch.inference_mode():
             scaled = (pixels.to(torch.float32) - self._mean) / self._std
             scaled = scaled.contiguous(memory_format=torch.channels_last)
-            features: Tensor = self._network(scaled).mean((2, 3))  # (N, D, h, w) -> (N, D)
+            features: Tensor = self._network(scaled)
         return features
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) -> float32 (N, D): the feature map's spatial mean."""
+        return self.feature_map(pixels).mean((2, 3))
+
+
+class FactsOnly:
+    """In place of an extractor where only the facts are wanted: features of width 0."""
+
+    width = 0
+    key = "none"
+
+    def __init__(self, input_px: int) -> None:
+        self.input_px = input_px
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) -> float32 (N, 0)."""
+        return torch.empty((len(pixels), 0))
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ class _Item:
 def extract(
     source: Source,
     names: Sequence[str],
-    extractor: Extractor,
+    extractor: Extractor | FactsOnly,
     cache: Cache,
     *,
     progress: Callable[[int], object] = lambda done: None,
@@ -96,7 +114,7 @@ def extract(
     Args:
         source: Where to read the pictures.
         names: Which pictures.
-        extractor: The backbone.
+        extractor: The backbone, or what stands for it where only facts are wanted.
         cache: Consulted by content, and filled chunk by chunk: an interrupted run goes on.
         progress: Called with the number of pictures just done.
 
@@ -145,7 +163,7 @@ def _in_lanes(
 
 
 def _extract_chunk(
-    source: Source, names: Sequence[str], extractor: Extractor, cache: Cache
+    source: Source, names: Sequence[str], extractor: Extractor | FactsOnly, cache: Cache
 ) -> list[_Item]:
     """Read one chunk; what the cache does not hold is decoded and run as one padded batch."""
     items: list[_Item] = []
@@ -173,14 +191,15 @@ def _extract_chunk(
     return items
 
 
-def _keys(sha256: str, extractor: Extractor) -> tuple[str, str]:
+def _keys(sha256: str, extractor: Extractor | FactsOnly) -> tuple[str, str]:
     facts_key = f"facts:{_FACTS_VERSION}:{DECODER}:{extractor.input_px}:{sha256}"
     return facts_key, f"features:{extractor.key}:{sha256}"
 
 
-def _cached(cache: Cache, data: bytes, extractor: Extractor) -> _Item | None:
+def _cached(cache: Cache, data: bytes, extractor: Extractor | FactsOnly) -> _Item | None:
     facts_key, features_key = _keys(hashlib.sha256(data).hexdigest(), extractor)
-    facts, vector = cache.get(facts_key), cache.get(features_key)
+    facts = cache.get(facts_key)
+    vector = cache.get(features_key) if extractor.width else b""
     if facts is None or vector is None or len(vector) != extractor.width * 4:
         return None
     return _Item(
@@ -188,9 +207,10 @@ def _cached(cache: Cache, data: bytes, extractor: Extractor) -> _Item | None:
     )
 
 
-def _entries(item: _Item, extractor: Extractor) -> list[tuple[str, bytes]]:
+def _entries(item: _Item, extractor: Extractor | FactsOnly) -> list[tuple[str, bytes]]:
     assert item.facts is not None
     assert item.vector is not None
     facts_key, features_key = _keys(item.facts.sha256, extractor)
     facts = json.dumps(item.facts.as_dict()).encode()
-    return [(facts_key, facts), (features_key, item.vector.tobytes())]
+    vector = [(features_key, item.vector.tobytes())] if extractor.width else []
+    return [(facts_key, facts), *vector]

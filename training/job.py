@@ -1,83 +1,80 @@
 """The whole job: pictures in, a published bundle out."""
 
-import hashlib
 import importlib.metadata
+import json
 import platform
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from models.bundle import MODEL, Bundle, answer, load_graph, publish
+from models.bundle import MODEL, REPORT, Bundle, answer, load_graph, publish
 from models.image import DECODER
-from models.manifest import DatasetFacts
+from models.manifest import DecisionFacts
+from training.audit import audit
 from training.backbones import LoadedBackbone, load_backbone
 from training.cache import Cache
 from training.config import FitConfig
-from training.dataset import Left, Listing, scan
-from training.duplicates import components, near_pairs
-from training.errors import OutputError, TooFewPictures, UnreadableData
-from training.evaluate import OutOfFold, best_penalty, cross_validate, summarise
+from training.dataset import scan
+from training.errors import OutputError
 from training.export import Classifier, export
-from training.features import Extracted, Extractor, extract
+from training.features import Extractor
 from training.golden import choose_golden, decode_pool, draw_pool
-from training.head import Head, fit_head
+from training.pictures import Pictures, read_pictures
+from training.report import render_card, render_report
+from training.report.material import Material, SuspectCase, TestCase
 from training.source import open_source
+from training.study import Study, explain_errors, study
+from training.suspects import find_suspects
+from training.testset import TestSet, figures, find_test_set, judge
 
 # Packages whose version can change a result.
 _RECORDED = ("torch", "torchvision", "pillow", "numpy", "scikit-learn", "imagehash")
 
+SUMMARY = "summary.json"
+CARD = "model_card.md"
+
 
 @dataclass(frozen=True)
-class Pictures:
-    """The readable pictures of a data set, ready to learn from.
+class Request:
+    """What a run is asked to do, apart from its hyper-parameters.
 
     Attributes:
-        labels: Class names.
-        names: (n) file names.
-        classes: int64 (n,).
-        groups: int64 (n,): near-duplicates, and pictures that share a named group, share one.
-        extracted: Features (n, D), facts, and what could not be read.
-        left: Files that are no pictures.
+        data: Folder or zip file with one folder of pictures per class.
+        store: Where to publish.
+        cache: Folder of the feature cache.
+        weights: Local weights for the backbone.
+        groups: Table of groups, instead of `groups.csv` beside the data.
+        group_pattern: Regular expression that finds a picture's group in its name.
+        strict: Refuse to train if any picture is unreadable.
+        tests: Separate test sets: a folder of class folders, or LABEL=FOLDER.
     """
 
-    labels: tuple[str, ...]
-    names: list[str]
-    classes: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    extracted: Extracted
-    left: tuple[Left, ...]
+    data: Path
+    store: Path
+    cache: Path
+    weights: Path | None = None
+    groups: Path | None = None
+    group_pattern: str | None = None
+    strict: bool = False
+    tests: Sequence[str] = ()
 
 
 def fit(
-    data: Path,
-    store: Path,
+    request: Request,
     config: FitConfig,
     *,
-    cache: Path,
-    weights: Path | None = None,
-    groups: Path | None = None,
-    group_pattern: str | None = None,
-    strict: bool = False,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Bundle:
     """Train on a folder-per-class data set and publish the result.
 
     Args:
-        data: Folder or zip file.
-        store: Where to publish.
+        request: What to train on and where to publish.
         config: Hyper-parameters.
-        cache: Folder of the feature cache.
-        weights: Local weights for the backbone.
-        groups: Table of groups, instead of `groups.csv` beside the data.
-        group_pattern: Regular expression that finds a picture's group in its name.
-        strict: Refuse to train if any picture is unreadable.
         say: Takes each line for the person who waits.
         progress: Takes (pictures just done, pictures in all).
 
@@ -87,165 +84,186 @@ def fit(
     Raises:
         TrainingError, BundleError: See `training.errors` and `models.errors`.
     """
-    backbone = load_backbone(config.backbone, weights=weights)
-    listing = scan(open_source(data), groups=groups, pattern=group_pattern)
-    pictures = read(
-        listing, backbone, config, cache=cache, strict=strict, say=say, progress=progress
+    backbone = load_backbone(config.backbone, weights=request.weights)
+    listing = scan(
+        open_source(request.data), groups=request.groups, pattern=request.group_pattern
     )
-    features, count = pictures.extracted.features, len(pictures.labels)
-    judged = cross_validate(features, pictures.classes, pictures.groups, count=count, config=config)
-    metrics = summarise(
-        judged.logits, pictures.classes, pictures.groups, pictures.labels, config=config
-    )
-    low, high = metrics["balanced_accuracy_interval_95"]
-    say(
-        f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
-        f"balanced accuracy {metrics['balanced_accuracy']:.1%} "
-        f"(95 % interval {low:.1%} to {high:.1%})."
-    )
-    penalty = best_penalty(features, pictures.classes, pictures.groups, count=count, config=config)
-    head = fit_head(features, pictures.classes, count=count, penalty=penalty)
-    return _publish(store, backbone, head, pictures, judged, metrics, config)
-
-
-def read(
-    listing: Listing,
-    backbone: LoadedBackbone,
-    config: FitConfig,
-    *,
-    cache: Path,
-    strict: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Pictures:
-    """Read a listing's pictures, extract features, and find what belongs together.
-
-    Raises:
-        UnreadableData: Strict, and a picture is unreadable.
-        TooFewPictures: A class has too few readable pictures.
-        OutputError: The cache cannot be written.
-    """
-    total = len(listing.names)
-    with Cache(cache) as opened:
-        extracted = extract(
-            listing.source,
-            listing.names,
-            Extractor(backbone),
-            opened,
-            progress=lambda done: progress(done, total),
+    # Found before the work begins: a mistyped test folder should not cost a training run.
+    tests = {given: _find_test(given, list(listing.labels)) for given in request.tests}
+    extractor = Extractor(backbone)
+    with Cache(request.cache) as cache:
+        pictures = read_pictures(
+            listing, extractor, cache, config, strict=request.strict, say=say, progress=progress
         )
-    _say_left(listing.left, "left out", say)
-    _say_left(extracted.unreadable, "unreadable, skipped", say)
-    if strict and extracted.unreadable:
-        first = extracted.unreadable[0]
-        raise UnreadableData(
-            f"{len(extracted.unreadable)} unreadable files, and --strict allows none; "
-            f"the first is {first.name}: {first.why}"
-        )
-    classes = np.array(listing.classes, dtype=np.int64)[extracted.kept]
-    names = [listing.names[place] for place in extracted.kept]
-    _check_counts(listing, classes, config)
-    counts = ", ".join(f"{(classes == k).sum()} {label}" for k, label in enumerate(listing.labels))
-    say(f"{len(names)} pictures ({counts}), {extracted.cached} of them from the cache.")
-    return Pictures(
-        labels=listing.labels,
-        names=names,
-        classes=classes,
-        groups=_groups(listing, names, extracted, config),
-        extracted=extracted,
+    doubted = find_suspects(
+        pictures.extracted.features,
+        pictures.classes,
+        pictures.groups,
+        count=len(pictures.labels),
+        folds=config.folds,
+        seed=config.seed,
+    )
+    findings = audit(
+        labels=pictures.labels,
+        names=pictures.names,
+        classes=pictures.classes,
+        groups=pictures.groups,
+        facts=pictures.extracted.facts,
+        unreadable=pictures.extracted.unreadable,
         left=listing.left,
+        suspects=doubted,
+        copies=pictures.copies,
+        fewest=config.min_pictures,
+        seed=config.seed,
     )
-
-
-def _check_counts(listing: Listing, classes: NDArray[np.int64], config: FitConfig) -> None:
-    listed = Counter(listing.classes)
-    for k, label in enumerate(listing.labels):
-        readable = int((classes == k).sum())
-        if not readable:
-            raise TooFewPictures(
-                f"Class {label!r}: none of its {listed[k]} files is a picture that can be read."
-            )
-        if readable < config.min_pictures:
-            raise TooFewPictures(
-                f"Class {label!r} has {readable} readable pictures, and "
-                f"{config.min_pictures} are needed."
-            )
-
-
-def _groups(
-    listing: Listing, names: list[str], extracted: Extracted, config: FitConfig
-) -> NDArray[np.int64]:
-    links = near_pairs(
-        [facts.dhash for facts in extracted.facts],
-        [facts.dhash_mirrored for facts in extracted.facts],
-        bits=config.duplicate_bits,
+    for finding in findings:
+        if finding.level != "info":
+            say(f"{finding.level}: {finding.message}")
+    studied = study(pictures, config)
+    _say_figures(studied, say)
+    model = export(
+        Classifier(backbone, studied.head, temperature=studied.calibration.temperature),
+        input_px=backbone.spec.input_px,
     )
-    first: dict[str, int] = {}
-    for place, name in enumerate(names):
-        if group := listing.groups.get(name):
-            links.append((first.setdefault(group, place), place))
-    return components(len(names), links)
+    graph = load_graph(model)
+    cases = [
+        TestCase(given, judged, _reader(test, judged.names))
+        for given, test in tests.items()
+        for judged in [judge(graph, test, input_px=backbone.spec.input_px)]
+    ]
+    test_figures = {
+        case.name: figures(case.judged, list(pictures.labels), config=config) for case in cases
+    }
+    for name, row in test_figures.items():
+        say(f"Test set {name}: {_share(row)} on {row['pictures']} pictures.")
+    summary = {
+        "labels": list(pictures.labels),
+        "dataset": pictures.facts().model_dump(),
+        "audit": [finding.as_dict() for finding in findings],
+        **studied.as_dict(),
+        "tests": test_figures,
+        "backbone": backbone.facts.model_dump(),
+        "config": config.as_dict() | {"penalty": studied.head.penalty},
+        "packages": _packages(),
+        "command": _command(request, config),
+    }
+    material = Material(
+        summary=summary,
+        labels=pictures.labels,
+        names=pictures.names,
+        classes=pictures.classes,
+        probabilities=studied.probabilities,
+        picture=pictures.data,
+        errors=explain_errors(pictures, studied, extractor),
+        suspects=[SuspectCase(suspect.place, suspect.suggested) for suspect in doubted],
+        tests=cases,
+    )
+    files = {
+        MODEL: model,
+        REPORT: render_report(material).encode(),
+        SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False).encode() + b"\n",
+        CARD: render_card(material).encode(),
+    }
+    return _publish(request.store, files, graph, backbone, pictures, studied, summary, config)
 
 
 def _publish(
     store: Path,
+    files: dict[str, bytes],
+    graph: torch.jit.ScriptModule,
     backbone: LoadedBackbone,
-    head: Head,
     pictures: Pictures,
-    judged: OutOfFold,
-    metrics: dict[str, Any],
+    studied: Study,
+    summary: dict[str, Any],
     config: FitConfig,
 ) -> Bundle:
-    model = export(Classifier(backbone, head), input_px=backbone.spec.input_px)
     pool = draw_pool(config.seed)
     pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
     golden = choose_golden(
         pool,
-        *answer(load_graph(model), pixels),
+        *answer(graph, pixels),
         count=config.golden_pictures,
         tolerance=config.golden_tolerance,
     )
+    decision = studied.decision
     facts = {
         "labels": list(pictures.labels),
         "input_px": backbone.spec.input_px,
         "decoder": DECODER,
         "backbone": backbone.facts,
-        "dataset": _dataset_facts(pictures),
-        "config": config.as_dict() | {"penalty": head.penalty},
-        "metrics": {"cross_validation": metrics | {"penalties": judged.penalties}},
-        "packages": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _RECORDED},
+        "dataset": pictures.facts(),
+        "config": summary["config"],
+        "metrics": {
+            part: summary[part]
+            for part in ("cross_validation", "naive_split", "calibration", "tests")
+        },
+        "packages": summary["packages"],
+        "decision": DecisionFacts(
+            threshold=decision.threshold,
+            target_error=decision.target_error,
+            coverage=decision.coverage,
+        ),
         "golden": golden,
     }
     try:
-        return publish(store, {MODEL: model}, facts)
+        return publish(store, files, facts)
     except OSError as error:
         raise OutputError(
-            f"The bundle cannot be written to {store} ({error.strerror}); nothing was published."
+            f"The bundle cannot be written to {store} ({error.strerror}); "
+            "what was current still is."
         ) from error
 
 
-def _dataset_facts(pictures: Pictures) -> DatasetFacts:
-    contents = sorted(
-        f"{pictures.labels[k]}\0{facts.sha256}"
-        for k, facts in zip(pictures.classes, pictures.extracted.facts, strict=True)
-    )
-    return DatasetFacts(
-        fingerprint=hashlib.sha256("\n".join(contents).encode()).hexdigest(),
-        pictures={
-            label: int((pictures.classes == k).sum()) for k, label in enumerate(pictures.labels)
-        },
-        groups=len(np.unique(pictures.groups)),
-        skipped=len(pictures.extracted.unreadable),
-    )
+def _find_test(given: str, labels: list[str]) -> TestSet:
+    """DIR with class folders, or LABEL=DIR."""
+    label, separator, path = given.partition("=")
+    if separator and label in labels:
+        return find_test_set(Path(path), labels, label=label)
+    return find_test_set(Path(given), labels)
 
 
-def _say_left(left: list[Left] | tuple[Left, ...], what: str, say: Callable[[str], None]) -> None:
-    """Name files, a few in full and the rest by count."""
-    shown = 20
-    if left:
-        say(f"{len(left)} files {what}:")
-    for item in left[:shown]:
-        say(f"  {item.name}: {item.why}")
-    if len(left) > shown:
-        say(f"  and {len(left) - shown} more")
+def _reader(test: TestSet, names: list[str]) -> Callable[[int], bytes]:
+    return lambda place: test.source.read(names[place])
+
+
+def _say_figures(studied: Study, say: Callable[[str], None]) -> None:
+    metrics, naive, decision = studied.metrics, studied.naive, studied.decision
+    say(
+        f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
+        f"balanced accuracy {_share(metrics)}."
+    )
+    say(
+        f"A random split that ignores copies and groups would claim "
+        f"{naive['balanced_accuracy']:.1%}."
+    )
+    kept = "keeps" if decision.reached else "cannot be shown to keep"
+    say(
+        f"Answering only above {decision.threshold:.0%} {kept} the error of given answers under "
+        f"{decision.target_error:.1%}; it answers {decision.coverage:.1%} of the pictures."
+    )
+    say(studied.curve.sentence)
+
+
+def _share(metrics: dict[str, Any]) -> str:
+    low, high = metrics["balanced_accuracy_interval_95"]
+    return f"{metrics['balanced_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"
+
+
+def _packages() -> dict[str, str]:
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in _RECORDED
+    }
+
+
+def _command(request: Request, config: FitConfig) -> str:
+    """The command line that repeats the run."""
+    words = ["python -m training fit", str(request.data), f"--backbone {config.backbone}"]
+    if request.weights:
+        words.append(f"--weights {request.weights}")
+    if request.groups:
+        words.append(f"--groups {request.groups}")
+    if request.group_pattern:
+        words.append(f"--group-pattern '{request.group_pattern}'")
+    words += [f"--test {given}" for given in request.tests]
+    words += [f"--seed {config.seed}", f"--target-error {config.target_error:g}"]
+    return " ".join(words)

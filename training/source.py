@@ -20,6 +20,10 @@ class Source(ABC):
         """All files, sorted, those in hidden folders included."""
 
     @abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """One file's content.
 
@@ -33,10 +37,18 @@ class FolderSource(Source):
 
     def names(self) -> list[str]:
         found = []
-        for folder, _, files in os.walk(self.path, onerror=_refuse):
+        seen = set()  # links to folders are followed, but never in a circle
+        for folder, inner, files in os.walk(self.path, onerror=_refuse, followlinks=True):
+            if (real := os.path.realpath(folder)) in seen:
+                inner.clear()
+                continue
+            seen.add(real)
             relative = Path(folder).relative_to(self.path)
             found += [(relative / file).as_posix() for file in files]
         return sorted(found)
+
+    def has(self, name: str) -> bool:
+        return os.path.lexists(self.path / name)  # a broken link is there, and unreadable
 
     def read(self, name: str) -> bytes:
         path = self.path / name
@@ -56,16 +68,25 @@ class ZipSource(Source):
             self._zip = zipfile.ZipFile(path)
         except Exception as error:  # zipfile raises anything on a damaged directory
             raise NoSuchData(f"{path} is not a zip file that can be read ({error}).") from error
+        # Some Windows programs write backslashes, against the format's specification.
+        self._entries = {
+            entry.filename.replace("\\", "/"): entry
+            for entry in self._zip.infolist()
+            if not entry.filename.endswith(("/", "\\"))
+        }
 
     def names(self) -> list[str]:
-        return sorted({entry.filename for entry in self._zip.infolist() if not entry.is_dir()})
+        return sorted(self._entries)
+
+    def has(self, name: str) -> bool:
+        return name in self._entries
 
     def read(self, name: str) -> bytes:
         # The announced size is enforced by zipfile, so that a bomb cannot exceed it.
-        if self._zip.getinfo(name).file_size > MAX_FILE_BYTES:
+        if self._entries[name].file_size > MAX_FILE_BYTES:
             raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
         try:
-            return self._zip.read(name)
+            return self._zip.read(self._entries[name])
         except Exception as error:  # bad checksum, encrypted, unknown method, broken stream
             raise OSError(str(error) or type(error).__name__) from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, answer
+from models.bundle import answer
 from models.errors import PictureError
 from models.image import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
@@ -86,8 +86,12 @@ def find_test_set(path: Path, labels: list[str], *, label: str | None = None) ->
     return TestSet(source, names, np.array(classes, dtype=np.int64), slices)
 
 
-def judge(bundle: Bundle, test: TestSet) -> Judged:
-    """Ask the published graph about every picture, decoded as the service decodes."""
+def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Judged:
+    """Ask the exported graph about every picture, decoded as the service decodes.
+
+    Raises:
+        TooFewPictures: No picture can be read.
+    """
     kept: list[int] = []
     unreadable: list[Left] = []
     answers: list[NDArray[np.float64]] = []
@@ -96,12 +100,12 @@ def judge(bundle: Bundle, test: TestSet) -> Judged:
         for place in chunk:
             try:
                 data = test.source.read(test.names[place])
-                pixels.append(decode_image(data, size=bundle.manifest.input_px))
+                pixels.append(decode_image(data, size=input_px))
                 kept.append(place)
             except (PictureError, OSError) as error:
                 unreadable.append(Left(test.names[place], str(error)))
         if pixels:
-            probabilities, _ = answer(bundle.model, torch.stack(pixels))
+            probabilities, _ = answer(graph, torch.stack(pixels))
             answers.append(probabilities.numpy().astype(np.float64))
     if not kept:
         raise TooFewPictures(f"{test.source.path} holds no picture that can be read.")
@@ -118,10 +122,8 @@ def figures(judged: Judged, labels: list[str], *, config: FitConfig) -> dict[str
     """Figures of a judged test set, as `evaluate.summarise` gives them, and a row a slice."""
     right = judged.probabilities.argmax(axis=1) == judged.classes
     slices = np.array(judged.slices)
-    with np.errstate(divide="ignore"):
-        logits = np.log(judged.probabilities)
     groups = np.arange(len(judged.classes))
-    return summarise(logits, judged.classes, groups, labels, config=config) | {
+    return summarise(judged.probabilities, judged.classes, groups, labels, config=config) | {
         "slices": {
             str(name): {
                 "pictures": int((slices == name).sum()),

@@ -1,0 +1,133 @@
+"""Everything that is learnt from the features: the head, how good it is, and where it fails."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.image import decode_image
+from training.calibrate import Calibration, Decision, calibrate, choose_threshold
+from training.config import EXTRACTION_BATCH, FitConfig
+from training.curve import LearningCurve, learning_curve
+from training.evaluate import best_penalty, cross_validate, summarise
+from training.features import Extractor
+from training.head import Basis, Head, fit_head, softmax
+from training.pictures import Pictures
+from training.report.material import ErrorCase
+
+_NEIGHBOURS: Final = 4  # similar pictures shown beside a misjudged one
+_EXPLAINED: Final = 200  # most misjudged pictures whose activation map is made
+
+
+@dataclass(frozen=True)
+class Study:
+    """A fitted head and what cross-validation says of it.
+
+    Attributes:
+        head: Fitted on all pictures.
+        fold_heads: The heads of the cross-validation.
+        folds: int64 (n,): which of them judged a picture.
+        probabilities: float64 (n, K), calibrated, out of fold.
+        calibration: Temperature and calibration error.
+        decision: When to answer `uncertain`.
+        metrics: Figures of the grouped cross-validation.
+        naive: The same with a random split, for comparison.
+        curve: Whether more data would help.
+    """
+
+    head: Head
+    fold_heads: list[Head]
+    folds: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    calibration: Calibration
+    decision: Decision
+    metrics: dict[str, Any]
+    naive: dict[str, Any]
+    curve: LearningCurve
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures, for summary.json and the report."""
+        penalties = [head.penalty for head in self.fold_heads]
+        return {
+            "cross_validation": self.metrics | {"penalties": penalties},
+            "naive_split": self.naive,
+            "calibration": self.calibration.as_dict(),
+            "decision": self.decision.as_dict(),
+            "learning_curve": self.curve.as_dict(),
+        }
+
+
+def study(pictures: Pictures, config: FitConfig) -> Study:
+    """Cross-validate, calibrate, choose the threshold, fit the head, and look ahead.
+
+    Args:
+        pictures: With features.
+        config: Hyper-parameters.
+
+    Raises:
+        TooFewPictures: The groups leave nothing to cross-validate on.
+    """
+    count = len(pictures.labels)
+    classes, groups = pictures.classes, pictures.groups
+    basis = Basis.of(pictures.extracted.features)
+    features = basis.compact(pictures.extracted.features)
+    judged = cross_validate(features, classes, groups, count=count, config=config)
+    calibration = calibrate(judged.logits, classes)
+    probabilities = softmax(judged.logits / calibration.temperature)
+    alone = np.arange(len(classes))
+    naive = cross_validate(features, classes, alone, count=count, config=config)
+    penalty = best_penalty(features, classes, groups, count=count, config=config)
+    return Study(
+        head=basis.expand(fit_head(features, classes, count=count, penalty=penalty)),
+        fold_heads=[basis.expand(head) for head in judged.heads],
+        folds=judged.folds,
+        probabilities=probabilities,
+        calibration=calibration,
+        decision=choose_threshold(probabilities, classes, target_error=config.target_error),
+        metrics=summarise(probabilities, classes, groups, pictures.labels, config=config),
+        naive=summarise(softmax(naive.logits), classes, alone, pictures.labels, config=config),
+        curve=learning_curve(
+            features, classes, groups, count=count, penalty=penalty, config=config
+        ),
+    )
+
+
+def explain_errors(pictures: Pictures, studied: Study, extractor: Extractor) -> list[ErrorCase]:
+    """Every misjudged picture with where the head looked and what it had learnt from, surest first.
+
+    Args:
+        pictures: The data.
+        studied: Its cross-validation.
+        extractor: For the feature maps, which no cache holds.
+    """
+    answers = studied.probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(answers != pictures.classes)
+    sure = studied.probabilities.max(axis=1)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    features = pictures.extracted.features
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = features / np.maximum(length, 1e-12)
+    cases = []
+    for at in range(0, min(len(wrong), _EXPLAINED), EXTRACTION_BATCH):
+        places = wrong[at : at + EXTRACTION_BATCH].tolist()
+        pixels = torch.stack(
+            [decode_image(pictures.data(place), size=extractor.input_px) for place in places]
+        )
+        maps = extractor.feature_map(pixels).numpy()  # (n, D, h, w)
+        for place, feature_map in zip(places, maps, strict=True):
+            fold = studied.folds[place]
+            head = studied.fold_heads[fold]
+            activation = np.tensordot(head.weight[answers[place]], feature_map, axes=1)
+            learnt = np.flatnonzero(studied.folds != fold)
+            likeness = unit[learnt] @ unit[place]
+            nearest = np.argsort(-likeness, kind="stable")[:_NEIGHBOURS]
+            cases.append(
+                ErrorCase(
+                    place=place,
+                    activation=activation.astype(np.float32),  # (D), (D, h, w) -> (h, w)
+                    neighbours=[(int(learnt[i]), float(likeness[i])) for i in nearest],
+                )
+            )
+    return cases
