@@ -22,9 +22,14 @@ HUGE_PIXELS: Final = 25_000_000
 ODD_ASPECT: Final = 3.0
 """Longer by shorter side: the picture is squeezed to a square. Panoramas of 16:9 films have 2.4."""
 
-DARK: Final = 0.08
-BRIGHT: Final = 0.94
-"""Mean luma. Of 720 real photographs none was below 0.127 or above 0.866."""
+DARK: Final = 0.1
+BRIGHT: Final = 0.9
+"""Mean luma; of 720 real photographs none was below 0.127 or above 0.866."""
+
+DARK_LIGHTEST: Final = 0.5
+BRIGHT_DARKEST: Final = 0.5
+"""Luma that 99 % of the picture stay below, or above: a night scene with lit windows, or a thing
+on white ground, has something to see and is neither dark nor bright."""
 
 BLURRED: Final = 0.0025
 """Variance of the Laplacian by that of luma, so that light does not count. Portraits with a
@@ -93,14 +98,18 @@ ODDITIES: Final = (
     Oddity(
         "dark",
         "warning",
-        lambda fact: fact.brightness < DARK and not is_blank(fact),
+        lambda fact: (
+            fact.brightness < DARK and fact.lightest < DARK_LIGHTEST and not is_blank(fact)
+        ),
         "very dark",
         "Check that a person could tell what they show.",
     ),
     Oddity(
         "bright",
         "warning",
-        lambda fact: fact.brightness > BRIGHT and not is_blank(fact),
+        lambda fact: (
+            fact.brightness > BRIGHT and fact.darkest > BRIGHT_DARKEST and not is_blank(fact)
+        ),
         "very bright",
         "Check that a person could tell what they show.",
     ),

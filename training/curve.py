@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from training.config import FitConfig
+from training.errors import TooFewPictures
 from training.evaluate import grouped_folds
 from training.head import Classes, Features, fit_head
 
@@ -75,7 +76,11 @@ def learning_curve(
     sizes: list[list[int]] = []
     for repeat in range(_REPEATS):
         seed = config.seed + repeat
-        for fit_on, judge_on in grouped_folds(classes, groups, folds=config.folds, seed=seed):
+        try:
+            folds = grouped_folds(classes, groups, folds=config.folds, seed=seed)
+        except TooFewPictures:  # large groups fell badly for this seed: no reason to fail the run
+            continue
+        for fit_on, judge_on in folds:
             parts = _growing(classes[fit_on], groups[fit_on], seed)
             if parts is None:
                 continue
@@ -100,13 +105,13 @@ def _growing(
     classes: Classes, groups: NDArray[np.int64], seed: int
 ) -> list[NDArray[np.int64]] | None:
     """Nested parts of whole groups, each with every class; None if the smallest cannot be."""
-    random = np.random.default_rng(seed)
-    rank = np.empty(len(classes), dtype=np.float64)
-    for k in np.unique(classes):  # each class gives its share of groups
-        names = random.permutation(np.unique(groups[classes == k]))
-        place = {name: at / len(names) for at, name in enumerate(names)}
-        inside = classes == k
-        rank[inside] = [place[name] for name in groups[inside]]
+    shuffled = np.random.default_rng(seed).permutation(np.unique(groups))
+    first = dict.fromkeys(shuffled.tolist(), 1.0)  # the share from which on a group is in
+    for k in np.unique(classes):  # each class gives its share of groups, or more: those of two
+        names = shuffled[np.isin(shuffled, groups[classes == k])].tolist()
+        for at, name in enumerate(names):
+            first[name] = min(first[name], at / len(names))
+    rank = np.array([first[name] for name in groups.tolist()])
     parts = [np.flatnonzero(rank < share) for share in _SHARES]
     smallest = classes[parts[0]]
     every = len(np.unique(classes))

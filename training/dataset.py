@@ -28,7 +28,6 @@ _SYSTEM_FOLDERS: Final = frozenset(("__MACOSX", "@eaDir", "System Volume Informa
 _SYSTEM_FILES: Final = frozenset(("thumbs.db", "desktop.ini"))
 
 
-
 @dataclass(frozen=True)
 class Left:
     """A file that is left out, and why."""
@@ -98,18 +97,19 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         if (label := corrections.get(name, given)) is not None
     }
     chosen = tuple(final)
+    # Looked up among all pictures: a table about nothing but left-out ones is no wrong table.
     if pattern is not None:
-        grouped = groups_by_pattern(pattern, chosen)
+        grouped = groups_by_pattern(pattern, list(folder))
     elif groups is not None:
-        grouped = read_given_groups(groups, root, chosen)
+        grouped = read_given_groups(groups, root, list(folder))
     else:
-        grouped = read_groups(source, root, chosen)
+        grouped = read_groups(source, root, list(folder))
     return Listing(
         source=source,
         labels=labels,
         names=chosen,
         classes=tuple(labels.index(final[name]) for name in chosen),
-        groups=grouped,
+        groups={name: group for name, group in grouped.items() if name in final},
         left=tuple(left),
         corrected={name: folder[name] for name in chosen if final[name] != folder[name]},
     )
@@ -150,5 +150,7 @@ def _why_left(name: str, parts: tuple[str, ...]) -> str | None:
     if _hidden(path.parts) or path.name.lower() in _SYSTEM_FILES:
         return "hidden or made by the system"
     if len(parts) <= 1:
-        return "" if path.name in (GROUPS_TABLE, LABELS_TABLE) else "in no class folder"
+        # A table outside the folder that is around all classes is not read, and is named.
+        read = parts and path.name in (GROUPS_TABLE, LABELS_TABLE)
+        return "" if read else "in no class folder"
     return None if is_picture(path) else f"no picture by its name ({path.suffix})"

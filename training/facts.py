@@ -6,12 +6,14 @@ from typing import Any, Final
 
 import imagehash
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from models.image import decode_image, open_image
 
 _HASH_EDGE: Final = 16  # 16 x 16 comparisons: a 256-bit difference hash
+_LEAST: Final = 1e-9  # variance of a plain picture, which nothing is to be divided by
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class PictureFacts:
         darkest, lightest: 1st and 99th percentile of luma, 0..1: how much of the range is used.
         sharpness: Variance of the Laplacian of luma at the model's input size (Pech-Pacheco et
             al. 2000); small is blurred or blown up from a small picture.
+        fineness: Sharpness by that of the picture at half the size, which hardly depends on what is
+            shown: small where the finest details are missing, as in pictures once blown up.
         red, green, blue: Channel means, 0..1.
         dhash: Difference hash (hex, 256 bits) of the picture as the model sees it.
         dhash_mirrored: The same of its mirror image.
@@ -46,6 +50,7 @@ class PictureFacts:
     darkest: float
     lightest: float
     sharpness: float
+    fineness: float
     red: float
     green: float
     blue: float
@@ -77,9 +82,9 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
     picture = Image.fromarray(np.ascontiguousarray(channels.transpose(1, 2, 0)))
     luma = np.asarray(picture.convert("L"), dtype=np.float32) / 255.0
     darkest, lightest = (float(level) for level in np.percentile(luma, (1, 99)))
-    laplacian = (
-        luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
-    )
+    sharpness = _laplacian_variance(luma)
+    half = size // 2
+    halved = luma[: 2 * half, : 2 * half].reshape(half, 2, half, 2).mean(axis=(1, 3))
     red, green, blue = (float(channel) / 255.0 for channel in channels.mean(axis=(1, 2)))
     mirrored = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return pixels, PictureFacts(
@@ -93,10 +98,19 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
         contrast=float(luma.std()),
         darkest=darkest,
         lightest=lightest,
-        sharpness=float(laplacian.var()),
+        sharpness=sharpness,
+        fineness=sharpness / max(_laplacian_variance(halved), _LEAST),
         red=red,
         green=green,
         blue=blue,
         dhash=str(imagehash.dhash(picture, hash_size=_HASH_EDGE)),
         dhash_mirrored=str(imagehash.dhash(mirrored, hash_size=_HASH_EDGE)),
     )
+
+
+def _laplacian_variance(luma: NDArray[np.float32]) -> float:
+    """Variance of the four-neighbour Laplacian of (H, W) luma."""
+    laplacian = (
+        luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
+    )
+    return float(laplacian.var())

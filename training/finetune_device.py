@@ -15,6 +15,17 @@ def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """What training computes in on a device, weights and sums aside; None is float32 throughout.
+
+    bfloat16 where the GPU has it: float16 ends at 65,504, which backbones fed with pixels of
+    0..255 come near, and needs its gradients scaled.
+    """
+    if device.type != "cuda":
+        return None  # on most CPUs it is slower
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
     """Fix what can make two equal runs differ: kernels that race, and the number of threads."""

@@ -1,17 +1,9 @@
 """Which parameters a fine-tuning run may change: a network's stages, found by running it once."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from training.errors import TrainingError
-
-Unfreeze = Literal["last", "all"] | int
-
-
-class BadUnfreeze(TrainingError):
-    """The network has not so many stages to unfreeze."""
+from training.finetune_config import BadFinetuneConfig, Unfreeze
 
 
 def stages(network: nn.Module, *, input_px: int) -> list[list[nn.Parameter]]:
@@ -35,13 +27,13 @@ def stages(network: nn.Module, *, input_px: int) -> list[list[nn.Parameter]]:
     hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
         with torch.inference_mode():
-            network(torch.zeros((1, 3, input_px, input_px)))
+            last: Tensor = network(torch.zeros((1, 3, input_px, input_px)))
     finally:
         for hook in hooks:
             hook.remove()
     found: dict[int, dict[int, nn.Parameter]] = {}  # by area; a parameter once, by identity
     placed: set[int] = set()
-    area = 0
+    area = last.shape[-1] * last.shape[-2]
     for layer, own in reversed(seen):
         area = max(area, own)
         for parameter in layer.parameters(recurse=False):
@@ -55,12 +47,12 @@ def unfrozen(network: nn.Module, unfreeze: Unfreeze, *, input_px: int) -> list[n
     """The parameters of the last stage, the last n stages, or all.
 
     Raises:
-        BadUnfreeze: No such choice, or more stages than there are.
+        BadFinetuneConfig: No such choice, or more stages than there are.
     """
     every = stages(network, input_px=input_px)
     count = {"last": 1, "all": len(every)}.get(str(unfreeze), unfreeze)
     if not isinstance(count, int) or not 1 <= count <= len(every):
-        raise BadUnfreeze(
+        raise BadFinetuneConfig(
             f"{unfreeze!r} cannot be unfrozen: say last, all, or how many of the "
             f"{len(every)} stages."
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 Features = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -84,7 +85,9 @@ def fit_head(features: Features, classes: Classes, *, count: int, penalty: float
     """
     scale = float(np.sqrt(features.var(axis=0).sum() / _VARIANCE)) or 1.0
     model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=_ITERATIONS, tol=1e-5)
-    with warnings.catch_warnings():
+    # The matrices are small: a second BLAS thread mostly waits, and ruins everything on a busy
+    # machine. One also keeps results from depending on the number of cores.
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound met is still a good head
         model.fit(features.astype(np.float64) / scale, classes)
     weight, bias = model.coef_, model.intercept_

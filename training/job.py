@@ -85,9 +85,7 @@ def fit(
         TrainingError, BundleError: See `training.errors` and `models.errors`.
     """
     backbone = load_backbone(config.backbone, weights=request.weights)
-    listing = scan(
-        open_source(request.data), groups=request.groups, pattern=request.group_pattern
-    )
+    listing = scan(open_source(request.data), groups=request.groups, pattern=request.group_pattern)
     # Found before the work begins: a mistyped test folder should not cost a training run.
     tests = {given: _find_test(given, list(listing.labels)) for given in request.tests}
     extractor = Extractor(backbone)
@@ -103,19 +101,7 @@ def fit(
         folds=config.folds,
         seed=config.seed,
     )
-    findings = audit(
-        labels=pictures.labels,
-        names=pictures.names,
-        classes=pictures.classes,
-        groups=pictures.groups,
-        facts=pictures.extracted.facts,
-        unreadable=pictures.extracted.unreadable,
-        left=listing.left,
-        suspects=doubted,
-        copies=pictures.copies,
-        fewest=config.min_pictures,
-        seed=config.seed,
-    )
+    findings = audit(pictures, suspects=doubted, fewest=config.min_pictures, seed=config.seed)
     for finding in findings:
         if finding.level != "info":
             say(f"{finding.level}: {finding.message}")

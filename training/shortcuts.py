@@ -19,13 +19,13 @@ from training.facts import PictureFacts
 from training.head import Classes
 
 # Balanced accuracy that the interval's lower end must reach for a warning. Honest differences
-# stay below: in photographs of faces with and without masks light alone gave 0.66 to 0.76, for
-# masks are worn outdoors and in winter. A class darkened by a quarter gave 0.9, another file
-# format or size 1.0.
+# stay below: in photographs of faces with and without masks light alone gave 0.7, for masks are
+# worn outdoors and in winter. A class darkened by a quarter gave 0.96, blown up from half its
+# resolution 0.94, of another file format 1.0.
 WARNING_LEVEL: Final = 0.80
 
-# Fewest pictures on either side: with fewer, an interval cannot lie above the level by much
-# more than luck.
+# Fewest pictures on either side: with fewer, even a perfect answer's interval is wider than the
+# distance from the level to 1.
 _FEWEST: Final = 20
 
 _FOLDS: Final = 5
@@ -89,6 +89,8 @@ def _sharpness(fact: PictureFacts) -> dict[str, float]:
     return {
         "sharpness": fact.sharpness,
         "sharpness_by_contrast": fact.sharpness / max(fact.contrast**2, 1e-6),
+        "fineness": fact.fineness,
+        "shorter_px": min(fact.width_px, fact.height_px),  # blown up to the input: softer
     }
 
 
@@ -215,10 +217,13 @@ def _typical(rows: Sequence[dict[str, Any]], side: Classes) -> dict[str, tuple[f
         values = [row[name] for row in rows]
         if isinstance(first, str):
             word = max(sorted(set(values)), key=values.count)
-            name, values = f"share of {name} {word}", [float(value == word) for value in values]  # noqa: PLW2901
-            middle: Callable[[NDArray[np.float64]], Any] = np.mean
+            is_it = np.array([value == word for value in values], dtype=np.float64)
+            shares = (float(is_it[side == 1].mean()), float(is_it[side == 0].mean()))
+            typical[f"share of {name} {word}"] = shares
         else:
-            middle = np.median
-        column = np.array(values, dtype=np.float64)
-        typical[name] = (float(middle(column[side == 1])), float(middle(column[side == 0])))
+            column = np.array(values, dtype=np.float64)
+            typical[name] = (
+                float(np.median(column[side == 1])),
+                float(np.median(column[side == 0])),
+            )
     return typical

@@ -37,13 +37,17 @@ class FolderSource(Source):
 
     def names(self) -> list[str]:
         found = []
-        seen = set()  # links to folders are followed, but never in a circle
-        for folder, inner, files in os.walk(self.path, onerror=_refuse, followlinks=True):
-            if (real := os.path.realpath(folder)) in seen:
+        # Links to folders are followed, but never in a circle: back to a folder that they lie in.
+        # A folder that is reached by two ways is listed twice, so that neither depends on order.
+        above: dict[Path, frozenset[str]] = {}
+        for name, inner, files in os.walk(self.path, onerror=_refuse, followlinks=True):
+            folder = Path(name)
+            outer = above.get(folder.parent, frozenset())
+            if (real := os.path.realpath(folder)) in outer:
                 inner.clear()
                 continue
-            seen.add(real)
-            relative = Path(folder).relative_to(self.path)
+            above[folder] = outer | {real}
+            relative = folder.relative_to(self.path)
             found += [(relative / file).as_posix() for file in files]
         return sorted(found)
 

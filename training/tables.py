@@ -108,7 +108,8 @@ def _known(
     found = [(name, cell) for name, cell in cleaned if name in known]
     if rows and not found:
         raise BadTable(
-            f"{where}: no row names a picture of the data set; write files like {pictures[0]}."
+            f"{where}: no row names a picture of the data set; write files "
+            f"like {pictures[0].removeprefix(root)}."
         )
     return found
 

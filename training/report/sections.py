@@ -20,8 +20,8 @@ _MOST_NEIGHBOURS: Final = 4
 _MOST_SCORES: Final = 4
 _MOST_CELLS: Final = 24  # classes beyond which no confusion matrix can be read
 # Pictures of a class in the gallery, and in its cell of rightly judged ones.
-_PICTURES_IN_ALL: Final = 96
-_PICTURES_A_CLASS: Final = (6, 36)
+_PICTURES_IN_ALL: Final = 144
+_PICTURES_A_CLASS: Final = (6, 60)
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,22 @@ class Shot:
 
 @dataclass(frozen=True)
 class Misjudged:
-    """A misjudged picture with what may explain it."""
+    """A misjudged picture with what may explain it.
+
+    Attributes:
+        shot: The picture.
+        scores: The highest scores by class, and that of the true class.
+        activation: `data:` address of what spoke for the answer, to lay over the picture.
+        lit: Whether anything did.
+        box: Where the picture lies in a square of 100 x 100.
+        neighbours: Similar pictures that were learnt from, and how similar.
+    """
 
     shot: Shot
     scores: list[tuple[str, float]]
     activation: str
+    lit: bool
+    box: dict[str, str]
     neighbours: list[tuple[Shot, float]]
 
 
@@ -195,6 +206,8 @@ def misjudged(material: Material, judged: Judgement) -> list[Misjudged]:
             shot=judged.shot(case.place),
             scores=judged.scores(case.place),
             activation=activation_uri(case.activation),
+            lit=bool((case.activation > 0).any()),
+            box=judged.album.box(case.place),
             neighbours=[
                 (judged.shot(place), similarity)
                 for place, similarity in case.neighbours[:_MOST_NEIGHBOURS]
@@ -235,18 +248,22 @@ def audit(findings: Iterable[Mapping[str, Any]], judged: Judgement) -> list[dict
 
 
 def per_class(figures: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Recall and precision of each class, with intervals."""
+    """Recall and precision of each class that has pictures, with intervals.
+
+    Where a class has none, as in a test set of one class, precision would tell nothing: every
+    answer that names the missing class is wrong.
+    """
     confusion = figures.get("confusion")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for k, label in enumerate(labels):
         row: dict[str, Any] = {"label": label, "pictures": sum(confusion[k]) if confusion else None}
         for what in ("recall", "precision"):
             value = (figures.get(what) or {}).get(label)
             ends = (figures.get(f"{what}_interval_95") or {}).get(label)
             row[what] = None if value is None else {"value": value, "interval": ends}
-        if row["recall"] or row["precision"]:
-            rows.append(row)
-    return rows
+        rows.append(row)
+    present = [row for row in rows if row["recall"]]
+    return present if len(present) == len(rows) else [row | {"precision": None} for row in present]
 
 
 def tests(material: Material) -> tuple[list[dict[str, Any]], list[Album]]:

@@ -68,6 +68,15 @@ class Album:
             self._made[place] = self._make(place, edge)
         return self._made[place].id
 
+    def box(self, place: int) -> dict[str, str]:
+        """Where the picture lies in a square of 100 x 100 that it is centred in."""
+        self.show(place)
+        made = self._made[place]
+        edge = max(made.width, made.height) / 100
+        width, height = made.width / edge, made.height / edge
+        found = {"x": 50 - width / 2, "y": 50 - height / 2, "width": width, "height": height}
+        return {name: f"{value:.2f}" for name, value in found.items()}
+
     @property
     def thumbnails(self) -> list[Thumbnail]:
         """Everything that was asked for."""

@@ -27,19 +27,23 @@ def clean(text: str) -> str:
     )
 
 
-def percent(share: float) -> str:
-    """A share as people read it; what is not all is never shown as 100%."""
+def percent(share: Any) -> str:
+    """A share as people read it; what is not all is never shown as 100%, what is unknown as –."""
+    if not isinstance(share, int | float):
+        return "–"
     text = f"{share:.1%}"
     if text == "100.0%":
-        return "100%" if share >= 1.0 else "99.9%"
+        return "100%" if share >= 1.0 else ">99.9%"
     if text == "0.0%":
-        return "0%" if share <= 0.0 else "0.1%"
+        return "0%" if share <= 0.0 else "<0.1%"
     return text
 
 
 def span(interval: Sequence[float] | None) -> str:
     """The ends of an interval of shares."""
-    return f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else ""
+    if not interval:
+        return ""
+    return " to ".join(f"{end:.1%}".replace("100.0%", "100%") for end in interval)
 
 
 def hundred(share: float) -> str:
@@ -52,12 +56,14 @@ def hundred(share: float) -> str:
     return f"about {count}" if 0 < count < 100 else ("all" if count else "none")
 
 
-def number(count: float) -> str:
+def number(count: Any) -> str:
     """A count with separated thousands."""
+    if not isinstance(count, int | float):
+        return "–"
     return f"{count:,.0f}"
 
 
-def plural(count: int, one: str, many: str = "") -> str:
+def plural(count: Any, one: str, many: str = "") -> str:
     """A count and its noun."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
@@ -212,7 +218,6 @@ def next_steps(summary: Summary, suspects: int) -> list[str]:
         summary: The figures.
         suspects: Pictures whose label may be wrong.
     """
-    figures = summary.get("cross_validation") or {}
     steps = [
         f"Mend this first: {_sentence(finding['message'])}"
         for finding in summary.get("audit") or []
@@ -283,15 +288,20 @@ def _from_curve(summary: Summary) -> list[str]:
     curve = summary.get("learning_curve") or {}
     if curve.get("at_twice") is None or not curve.get("points"):
         return []
-    gain = curve["at_twice"] - curve["points"][-1]["mean"]
-    if gain >= _WORTHWHILE:
+    now, twice = curve["points"][-1]["mean"], curve["at_twice"]
+    if twice - now >= _WORTHWHILE:
         return [
-            f"Collect more pictures of every class: with twice as many, {percent(curve['at_twice'])} "
-            f"right may be expected instead of {percent(curve['points'][-1]['mean'])}."
+            f"Collect more pictures of every class: with twice as many, {percent(twice)} right "
+            f"(mean over classes) may be expected instead of {percent(now)}."
+        ]
+    if (curve.get("interval_95") or [0.0, twice])[1] - now < _WORTHWHILE:
+        return [
+            "More pictures of the same kind would hardly help. Collect other kinds: other places, "
+            "cameras and light, and the borderline cases that you care about."
         ]
     return [
-        "More pictures of the same kind would hardly help. Collect other kinds: other places, "
-        "cameras and light, and the borderline cases that you care about."
+        "Whether more pictures of the same kind would help cannot be told. Other kinds are the "
+        "safer choice: other places, cameras and light, and borderline cases."
     ]
 
 

@@ -1,0 +1,563 @@
+"""The report: what it says is what was measured, and nothing in it can do harm."""
+
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import draw_class, encode, photograph
+from training.calibrate import calibrate, choose_threshold
+from training.config import FitConfig
+from training.evaluate import summarise
+from training.head import softmax
+from training.report import (
+    ErrorCase,
+    Material,
+    SuspectCase,
+    TestCase,
+    plots,
+    render_card,
+    render_report,
+    sections,
+    words,
+)
+from training.report.thumbnails import Album, activation_uri, shrink
+from training.testset import Judged, figures
+
+CONFIG = dataclasses.replace(FitConfig(), draws=2000)
+SHAPES = ("bar", "disc", "triangle")
+VOID = {"meta", "link", "br", "hr", "img", "input", "wbr", "image", "use", "path", "rect"}
+
+
+class Page(HTMLParser):
+    """A page's elements, text, ids and the text inside each popover; complains of bad nesting."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.inside: dict[str, str] = {}
+        self._open: list[tuple[str, str | None]] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, found))
+        if tag not in VOID:
+            self._open.append((tag, found.get("id") if "popover" in found else None))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open
+            assert self._open.pop()[0] == tag, (tag, self.getpos())
+
+    def handle_data(self, data: str) -> None:
+        tags = [tag for tag, _ in self._open]
+        if "style" in tags:
+            return
+        self.text += data
+        for _, name in self._open:
+            if name is not None:
+                self.inside[name] = self.inside.get(name, "") + data
+
+    def attributes(self, name: str) -> list[str]:
+        return [found[name] for _, found in self.elements if name in found]
+
+
+def make_material(
+    count: int = 2,
+    each: int = 14,
+    *,
+    labels: tuple[str, ...] | None = None,
+    wrong: int = 3,
+    names: list[str] | None = None,
+    keys: bool = True,
+    tests: bool = True,
+) -> Material:
+    """A run on drawn shapes, of which the head misjudges the first `wrong`."""
+    labels = labels or SHAPES[:count]
+    random = np.random.default_rng(count)
+    classes = np.repeat(np.arange(count), each).astype(np.int64)
+    names = names or [f"{labels[k]}/{place:03}.jpg" for place, k in enumerate(classes)]
+    files = [encode(draw_class(SHAPES[k % 3], random), "JPEG", quality=80) for k in classes]
+    logits = np.eye(count)[classes] * 4 + random.normal(size=(len(classes), count))
+    step = max(1, len(classes) // max(1, wrong))
+    for place in range(0, step * wrong, step):
+        logits[place] = np.eye(count)[(classes[place] + 1) % count] * (3 + place / 50)
+    calibration = calibrate(logits, classes)
+    probabilities = softmax(logits / calibration.temperature)
+    groups = np.arange(len(classes))
+    missed = np.flatnonzero(probabilities.argmax(axis=1) != classes)
+    missed = missed[np.argsort(-probabilities[missed].max(axis=1), kind="stable")]
+    errors = [
+        ErrorCase(
+            int(place),
+            random.normal(size=(3, 3)).astype(np.float32),
+            [(int((place + 1) % len(classes)), 0.93), (int((place + 2) % len(classes)), 0.9)],
+        )
+        for place in missed
+    ]
+    cases = []
+    if tests:
+        judged = Judged(
+            [f"away/{name}" for name in names],
+            classes,
+            np.roll(probabilities, each // 2, axis=0),
+            ["dusk" if place % 2 else "" for place in range(len(classes))],
+            [],
+        )
+        cases.append(TestCase("away", judged, lambda place: files[place]))
+    summary: dict[str, Any] = {
+        "labels": list(labels),
+        "cross_validation": summarise(probabilities, classes, groups, labels, config=CONFIG),
+    }
+    if keys:
+        summary |= {
+            "headline": None,
+            "dataset": {
+                "fingerprint": "ab" * 32,
+                "pictures": {label: each for label in labels},
+                "groups": len(classes),
+                "skipped": 1,
+                "corrected": 2,
+                "left_out": 3,
+            },
+            "audit": [
+                {"level": "info", "kind": "size", "message": "All are small.", "names": []},
+                {
+                    "level": "error",
+                    "kind": "two_places",
+                    "message": "One picture lies in two folders",
+                    "names": [names[0], "gone.jpg"],
+                    "details": {"distance": 0.5, "pairs": [["a", "b"]]},
+                },
+            ],
+            "naive_split": summarise(
+                np.eye(count)[classes], classes, groups, labels, config=CONFIG
+            ),
+            "calibration": calibration.as_dict(),
+            "decision": choose_threshold(probabilities, classes, target_error=0.01).as_dict(),
+            "learning_curve": {
+                "points": [
+                    {"pictures": 6.0, "mean": 0.7, "low": 0.6, "high": 0.8},
+                    {"pictures": 22.0, "mean": 0.85, "low": 0.8, "high": 0.9},
+                ],
+                "at_twice": 0.93,
+                "interval_95": [0.9, 0.96],
+                "sentence": "More pictures should help.",
+            },
+            "tests": {
+                case.name: figures(case.judged, list(labels), config=CONFIG) for case in cases
+            },
+            "backbone": {"name": "tiny", "source": "drawn", "licence": "MIT"},
+            "config": {"seed": 0, "penalties": [0.01, 3.0], "nested": {"deep": True}},
+            "packages": {"python": "3.11.7", "numpy": "2.4.6"},
+            "command": "python -m training shapes",
+            "seconds": {"features": 1.25},
+            "precision": None,
+            "finetuning": None,
+        }
+    return Material(
+        summary=summary,
+        labels=labels,
+        names=names,
+        classes=classes,
+        probabilities=probabilities,
+        picture=lambda place: files[place],
+        errors=errors,
+        suspects=[SuspectCase(int(missed[0]), int(probabilities[missed[0]].argmax()))]
+        if len(missed)
+        else [],
+        tests=cases,
+    )
+
+
+VARIANTS = {
+    "two": make_material(2),
+    "three": make_material(3),
+    "many": make_material(30, 4, labels=tuple(f"class {k}" for k in range(30)), wrong=8),
+    "flawless": make_material(2, wrong=0),
+    "bare": make_material(2, keys=False, tests=False),
+    "unknown": dataclasses.replace(make_material(2, tests=False), summary={}),
+}
+PAGES = {name: render_report(material) for name, material in VARIANTS.items()}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_page_is_sound_and_loads_nothing(name: str) -> None:
+    html = PAGES[name]
+    page = Page(html)
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    for what in ("src", "href"):
+        for target in page.attributes(what):
+            assert target.startswith(("data:image/webp;base64,", "#")), target
+            if target.startswith("#"):
+                assert target[1:] in ids, target
+    for reference in page.attributes("aria-labelledby") + page.attributes("popovertarget"):
+        assert reference in ids
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "iframe", "object", "link", "base", "form"}
+    assert not [key for _, found in page.elements for key in found if key.startswith("on")]
+    assert "url(http" not in html
+    assert "@import" not in html
+    policy = next(found for tag, found in page.elements if tag == "meta" and "content" in found)
+    assert policy["content"].startswith("default-src 'none'")
+    assert "None" not in page.text
+    assert "Undefined" not in page.text
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_headings_do_not_skip_a_level_and_pictures_have_a_text(name: str) -> None:
+    page = Page(PAGES[name])
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    for tag, found in page.elements:
+        if tag == "svg":
+            assert found.get("aria-hidden") == "true" or found.get("aria-label")
+        if tag == "th":
+            assert found.get("scope")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_material_gives_the_same_bytes(name: str) -> None:
+    assert render_report(VARIANTS[name]) == PAGES[name]
+    assert render_card(VARIANTS[name]) == render_card(VARIANTS[name])
+
+
+@pytest.mark.parametrize("name", ["two", "three", "many", "bare"])
+def test_every_misjudged_picture_is_shown_with_its_classes(name: str) -> None:
+    material, page = VARIANTS[name], Page(PAGES[name])
+    assert material.errors
+    for case in material.errors:
+        assert material.names[case.place] in page.text
+        answer = material.labels[int(material.probabilities[case.place].argmax())]
+        assert f"Is {material.labels[material.classes[case.place]]}, was taken for {answer}" in (
+            page.text
+        )
+
+
+@pytest.mark.parametrize("name", ["two", "three", "flawless", "bare"])
+def test_a_cell_of_the_confusion_matrix_opens_its_pictures(name: str) -> None:
+    material, page = VARIANTS[name], Page(PAGES[name])
+    answers = material.probabilities.argmax(axis=1)
+    opened = set(page.attributes("popovertarget"))
+    for i in range(len(material.labels)):
+        for j in range(len(material.labels)):
+            places = np.flatnonzero((material.classes == i) & (answers == j))
+            assert (f"cell-{i}-{j}" in opened) == (len(places) > 0)
+            for place, picture in enumerate(material.names):
+                if len(places):
+                    assert (picture in page.inside[f"cell-{i}-{j}"]) == (place in places)
+
+
+@pytest.mark.parametrize("name", ["two", "three", "many", "bare", "flawless"])
+def test_the_headline_says_what_was_measured(name: str) -> None:
+    found = VARIANTS[name].summary["cross_validation"]
+    line = words.headline(VARIANTS[name].summary)
+    assert line in Page(PAGES[name]).text
+    low, high = found["accuracy_interval_95"]
+    assert f"(between {round(low * 100)} and {round(high * 100)})" in line
+    if found["accuracy"] < 1:
+        assert f"about {round(found['accuracy'] * 100)} right" in line
+        i, j = words.worst_cell(found["confusion"]) or (0, 0)
+        assert f"({found['confusion'][i][j]} of {sum(found['confusion'][i])})" in line
+    else:
+        assert "misjudged none of 28 pictures" in line
+
+
+def test_a_headline_that_is_given_is_taken() -> None:
+    material = VARIANTS["two"]
+    given = dataclasses.replace(
+        material, summary=material.summary | {"headline": "It tells <em>shapes</em>."}
+    )
+    assert "It tells &lt;em&gt;shapes&lt;/em&gt;." in render_report(given)
+
+
+HOSTILE = ('<script>alert("1")</script>', "$x_{2}$ & `code` | _y_")
+NASTY = ['"><img src=x onerror=alert(2)>.jpg', "a\ud800\x07b\u202e.jpg", "'{{ 7 * 7 }}'.jpg"]
+
+
+def test_hostile_names_are_only_text() -> None:
+    plain = make_material(2)
+    names = NASTY + plain.names[len(NASTY) :]
+    made = make_material(2, labels=HOSTILE, names=names, wrong=4)
+    made.errors.insert(0, ErrorCase(1, np.ones((2, 2), np.float32), [(0, 0.9), (2, 0.8)]))
+    made.summary["command"] = "train '</code><script>' ```\n# x"
+    html = render_report(made)
+    page = Page(html)
+    html.encode()
+    assert not [tag for tag, _ in page.elements if tag in ("script", "img", "em")]
+    assert HOSTILE[0] in page.text
+    assert HOSTILE[1] in page.text
+    assert NASTY[0] in page.text
+    assert NASTY[2] in page.text
+    assert "a\ufffd\ufffdb\u202e.jpg" in page.text
+    card = render_card(made)
+    card.encode()
+    assert "<script>alert" not in card
+    assert "\\$x\\_{2}\\$ &amp; \\`code\\` \\| \\_y\\_" in card
+    assert "````\ntrain" in card
+
+
+def test_pictures_are_embedded_once() -> None:
+    page = Page(PAGES["two"])
+    embedded = [found["href"] for tag, found in page.elements if tag == "image"]
+    symbols = [found["id"] for tag, found in page.elements if tag == "symbol"]
+    used = [found["href"][1:] for tag, found in page.elements if tag == "use"]
+    assert len(symbols) < len(used)
+    material = VARIANTS["two"]
+    wrong = sum(case.judged.classes.size for case in material.tests)
+    assert len(embedded) <= len(material.names) + wrong + len(material.errors)
+
+
+def test_a_full_report_is_small() -> None:
+    large = make_material(2, 180, wrong=24)
+    noise = [encode(photograph(256, 200, seed), "JPEG", quality=90) for seed in range(20)]
+    html = render_report(dataclasses.replace(large, picture=lambda place: noise[place % 20]))
+    assert len(html.encode()) < 3_000_000
+    assert "120 more pictures of this class are not shown." in Page(html).text
+
+
+def test_of_very_many_mistakes_the_surest_are_shown() -> None:
+    many = make_material(2, 220, wrong=0, tests=False)
+    flipped = many.probabilities[:, ::-1].copy()
+    errors = [ErrorCase(k, np.ones((1, 1), np.float32), []) for k in range(len(many.names))]
+    html = render_report(dataclasses.replace(many, probabilities=flipped, errors=errors))
+    text = Page(html).text
+    assert "440 pictures were misjudged" in text
+    assert f"Only the {sections.MOST_ERRORS} surest are shown" in text
+    assert len(html.encode()) < 3_000_000
+
+
+def test_what_is_missing_is_left_out() -> None:
+    bare, full = Page(PAGES["bare"]).text, Page(PAGES["two"]).text
+    for words_of_section in ("Separate test sets", "Would more pictures help?", "pip install"):
+        assert words_of_section in full
+        assert words_of_section not in bare
+    for key in VARIANTS["two"].summary:
+        part = {k: value for k, value in VARIANTS["two"].summary.items() if k != key}
+        for summary in (part, part | {key: None}):
+            without = dataclasses.replace(VARIANTS["two"], summary=summary)
+            assert "Model card" in render_card(without)
+    assert "has not been measured" in Page(PAGES["unknown"]).text
+
+
+def test_fine_tuning_is_shown() -> None:
+    material = VARIANTS["two"]
+    figures_of = material.summary["cross_validation"]
+    rows = [
+        {"epoch": k, "train_loss": 1 / k, "val_loss": 0.5, "train_accuracy": 0.9, "val_accuracy": k}
+        for k in (1, 2, 3)
+    ]
+    tuned = {
+        "epochs": rows,
+        "verdict": "It did not pay.",
+        "head_only": figures_of,
+        "finetuned": figures_of,
+    }
+    summary = material.summary | {"finetuning": tuned, "precision": {"kept": "fp32"}}
+    made = dataclasses.replace(material, summary=summary)
+    text = Page(render_report(made)).text
+    for expected in ("It did not pay.", "Loss by epoch", "Share right by epoch", "Head only"):
+        assert expected in text
+    assert "It did not pay." in render_card(made)
+
+
+def test_a_picture_that_is_gone_leaves_a_gap() -> None:
+    def gone(_: int) -> bytes:
+        raise FileNotFoundError
+
+    page = Page(render_report(dataclasses.replace(VARIANTS["bare"], picture=gone)))
+    assert "path" in {tag for tag, _ in page.elements}
+    assert not any(
+        found["href"].startswith("data:") and found.get("width") == "112"
+        for tag, found in page.elements
+        if tag == "image"
+    )
+
+
+# --- pictures ------------------------------------------------------------------------------
+
+
+def test_thumbnails_stand_upright_and_keep_their_aspect() -> None:
+    upright = photograph(80, 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right to be seen upright
+    turned = encode(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=exif)
+    small = shrink(turned, 32)
+    assert small.size == (32, 16)
+    expected = np.asarray(upright.resize((32, 16), Image.Resampling.BOX), dtype=float)
+    assert np.abs(np.asarray(small, dtype=float) - expected).mean() < 12
+
+
+def test_an_album_says_where_a_picture_lies_in_its_square() -> None:
+    album = Album(lambda place: encode(photograph(60, 30)), prefix="x")
+    assert album.box(4) == {"x": "0.00", "y": "25.00", "width": "100.00", "height": "50.00"}
+    assert [thumbnail.id for thumbnail in album.thumbnails] == ["x4"]
+
+
+def test_an_activation_map_glows_where_it_is_highest() -> None:
+    import base64
+
+    def alpha(values: list[list[float]]) -> Any:
+        data = base64.b64decode(activation_uri(np.array(values, np.float32)).split(",")[1])
+        return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3]
+
+    lit = alpha([[0.0, 0.0], [0.0, 5.0]])
+    assert lit[-1, -1] > 150 > lit[0, 0]
+    assert alpha([[-1.0, -2.0], [-3.0, -0.5]]).max() == 0
+
+
+# --- plots ---------------------------------------------------------------------------------
+
+
+def test_plots_leave_matplotlib_as_it_was() -> None:
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    material = VARIANTS["three"]
+    chosen = plots.hardest(material.probabilities, material.classes)
+    svg = plots.roc(material.probabilities, material.classes, chosen, name="x")
+    assert dict(mpl.rcParams) == before
+    assert "var(--series-2)" in svg
+    assert "#0" not in svg.replace('"#', "")
+
+
+def test_no_more_curves_than_colours() -> None:
+    material = VARIANTS["many"]
+    assert len(plots.hardest(material.probabilities, material.classes)) == plots.SERIES
+
+
+# --- words ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "100%"),
+        (0.9999, ">99.9%"),
+        (0.0, "0%"),
+        (1e-6, "<0.1%"),
+        (0.956, "95.6%"),
+        (None, "–"),
+    ],
+)
+def test_shares_are_never_rounded_to_all_or_none(share: float | None, text: str) -> None:
+    assert words.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "all"),
+        (0.997, "more than 99"),
+        (0.0, "none"),
+        (0.001, "fewer than 1"),
+        (0.5, "about 50"),
+    ],
+)
+def test_shares_of_a_hundred(share: float, text: str) -> None:
+    assert words.hundred(share) == text
+
+
+def test_caveats_name_what_is_wrong() -> None:
+    good = VARIANTS["two"].summary
+    away = good["tests"]["away"] | {"accuracy": 0.3, "accuracy_interval_95": [0.2, 0.4]}
+    summary = good | {"tests": {"away": away}}
+    text = " ".join(words.caveats(summary))
+    for expected in ("range is wide", "plain random split", "clearly worse", "uncertain"):
+        assert expected in text
+    assert "how much worse has not been measured" in " ".join(words.caveats(good | {"tests": {}}))
+    uneven = good["cross_validation"] | {"accuracy": 0.95, "balanced_accuracy": 0.8}
+    assert "every class came equally often" in " ".join(
+        words.caveats(good | {"cross_validation": uneven})
+    )
+
+
+def test_what_to_do_next_follows_from_the_findings() -> None:
+    good = VARIANTS["two"].summary
+    steps = words.next_steps(good, suspects=2)
+    assert steps[0] == "Mend this first: One picture lies in two folders."
+    assert "2 pictures whose label may be wrong" in steps[1]
+    assert any("Collect more pictures of every class" in step for step in steps)
+    assert 2 <= len(words.next_steps({}, suspects=0)) <= len(steps) <= 5
+    flat = good["learning_curve"] | {"at_twice": 0.851, "interval_95": [0.84, 0.855]}
+    assert any(
+        "would hardly help" in step for step in words.next_steps({"learning_curve": flat}, 0)
+    )
+    open_end = flat | {"interval_95": [0.8, 0.95]}
+    assert any(
+        "cannot be told" in step for step in words.next_steps({"learning_curve": open_end}, 0)
+    )
+    lopsided = {"dataset": {"pictures": {"a": 100, "b": 10}}, "cross_validation": {"recall": {}}}
+    assert any("“b”: it has 10" in step for step in words.next_steps(lopsided, 0))
+    weak = {"recall": {"a": 0.99, "b": 0.6}, "balanced_accuracy": 0.8}
+    assert any(
+        "Add pictures of “b”" in step for step in words.next_steps({"cross_validation": weak}, 0)
+    )
+    away = good["tests"]["away"] | {
+        "accuracy": 0.3,
+        "accuracy_interval_95": [0.2, 0.4],
+        "slices": {"dusk": {"pictures": 4, "right": 1}, "noon": {"pictures": 3, "right": 3}},
+    }
+    worse = words.next_steps(good | {"tests": {"away": away}, "audit": None}, 0)
+    assert "above all of “dusk” (1 of 4 right)" in worse[0]
+
+
+# --- card ----------------------------------------------------------------------------------
+
+HEADINGS = (
+    "Model details",
+    "Intended use",
+    "Factors",
+    "Metrics",
+    "Evaluation data",
+    "Training data",
+    "Quantitative analyses",
+    "Ethical considerations",
+    "Caveats and recommendations",
+)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_card_has_the_usual_headings(name: str) -> None:
+    card = render_card(VARIANTS[name])
+    assert tuple(re.findall("^## (.+)$", card, re.MULTILINE)) == HEADINGS
+    assert "None" not in card
+    assert "Undefined" not in card
+    assert card.endswith("\n")
+    for row in re.findall(r"^\|.*$", card, re.MULTILINE):
+        assert row.endswith("|")
+
+
+def test_the_card_s_figures_are_those_measured() -> None:
+    material = VARIANTS["three"]
+    card, found = render_card(material), material.summary["cross_validation"]
+    for label in material.labels:
+        assert f"| {label} | 14 | {words.percent(found['recall'][label])} |" in card
+    assert f"- Accuracy: {words.percent(found['accuracy'])} (" in card
+    wrong = int((material.probabilities.argmax(axis=1) != material.classes).sum())
+    assert f"- Misjudged: {wrong} of 42" in card
+
+
+def test_the_templates_travel_with_the_package() -> None:
+    folder = Path(plots.__file__).parent
+    assert {path.name for path in folder.iterdir()} >= {
+        "report.html.j2",
+        "report.css",
+        "card.md.j2",
+    }
