@@ -1,18 +1,27 @@
 """Judging: never on a group that was learnt from, and never surer than the pictures allow."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from training import evaluate
 from training.config import FitConfig
 from training.errors import TooFewPictures
 from training.evaluate import best_penalty, cross_validate, grouped_folds, summarise
-from training.head import Classes, Features, fit_head
+from training.head import Classes, Features, fit_head, softmax
 
 CONFIG = dataclasses.replace(FitConfig(), penalties=(0.03, 0.3), draws=4000)
 
@@ -158,7 +167,7 @@ def test_the_inner_folds_respect_groups(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def certain(answers: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    return np.eye(count)[answers] * 10
+    return np.eye(count)[answers]
 
 
 def summary(
@@ -183,7 +192,72 @@ def test_figures_are_counted_right() -> None:
     assert found["accuracy"] == pytest.approx(4 / 6)
     assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert found["recall"] == {"c0": 0.75, "c1": 0.5}
+    assert found["precision"] == {"c0": 0.75, "c1": 0.5}
     assert found["confusion"] == [[3, 1], [1, 1]]
+
+
+def test_precision_is_that_of_the_answers_given() -> None:
+    classes, answers = [0, 0, 0, 0, 1, 1, 2], [0, 1, 1, 1, 1, 1, 1]
+    found = summary(answers, classes, count=3)
+    wanted = precision_score(classes, answers, average=None, zero_division=0.0)
+    assert found["precision"] == {"c0": wanted[0], "c1": pytest.approx(wanted[1])}
+    assert found["precision"]["c1"] == pytest.approx(2 / 6)
+    assert found["recall"] == {"c0": 0.25, "c1": 1.0, "c2": 0.0}
+    assert set(found["precision_interval_95"]) == {"c0", "c1"}  # nothing was taken for c2
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_agree_with_scikit_learn(count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    classes = random.integers(0, count, 120)
+    probabilities = softmax(random.normal(size=(120, count)) + np.eye(count)[classes])
+    labels = [f"c{k}" for k in range(count)]
+    found = summarise(probabilities, classes, np.arange(120) // 2, labels, config=CONFIG)
+    answers = probabilities.argmax(axis=1)
+    assert found["accuracy"] == pytest.approx(accuracy_score(classes, answers))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(classes, answers))
+    assert found["confusion"] == confusion_matrix(classes, answers).tolist()
+    for name, score in (("precision", precision_score), ("recall", recall_score)):
+        assert list(found[name]) == labels
+        assert list(found[name].values()) == pytest.approx(score(classes, answers, average=None))
+    area = (
+        roc_auc_score(classes, probabilities[:, 1])
+        if count == 2
+        else roc_auc_score(classes, probabilities, multi_class="ovr", average="macro")
+    )
+    assert found["roc_auc"] == pytest.approx(area)
+    low, high = found["roc_auc_interval_95"]
+    assert 0.5 < low < found["roc_auc"] < high < 1.0
+
+
+def test_the_area_under_the_curve_is_surer_the_more_groups_there_are() -> None:
+    random = np.random.default_rng(0)
+    classes = np.repeat([0, 1], 100)
+    probabilities = softmax(random.normal(size=(200, 2)) + np.eye(2)[classes])
+    width = []
+    for groups in (np.arange(200), np.arange(200) // 20):
+        # Pictures of a group say nearly the same.
+        shared = softmax(np.log(probabilities[np.unique(groups, return_index=True)[1][groups]]))
+        found = summarise(shared, classes, groups, ["a", "b"], config=CONFIG)
+        low, high = found["roc_auc_interval_95"]
+        width.append(high - low)
+    assert width[1] > 2 * width[0]
+
+
+def test_one_class_alone_has_no_area_under_a_curve() -> None:
+    found = summary([0, 1, 0], [0, 0, 0])
+    assert found["roc_auc"] is None
+    assert found["roc_auc_interval_95"] is None
+    assert found["recall"] == {"c0": pytest.approx(2 / 3)}
+    assert found["precision"] == {"c0": 1.0, "c1": 0.0}
+
+
+def test_the_smallest_of_test_sets_has_every_figure() -> None:
+    found = summary([0, 1], [0, 1])
+    assert found["roc_auc"] == 1.0
+    assert found["roc_auc_interval_95"] == [1.0, 1.0]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def intervals(found: dict[str, Any]) -> list[tuple[float, float, float]]:
@@ -192,9 +266,10 @@ def intervals(found: dict[str, Any]) -> list[tuple[float, float, float]]:
         (found[name + "_interval_95"][0], found[name], found[name + "_interval_95"][1])
         for name in ("accuracy", "balanced_accuracy")
     ]
-    for label, value in found["recall"].items():
-        low, high = found["recall_interval_95"][label]
-        rows.append((low, value, high))
+    for name in ("recall", "precision"):
+        for label, value in found[name].items():
+            low, high = found[name + "_interval_95"][label]
+            rows.append((low, value, high))
     return rows
 
 

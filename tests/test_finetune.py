@@ -137,7 +137,7 @@ def whole(two: Data, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
 
 def test_the_loss_falls_and_the_best_epoch_is_not_the_start(whole: Finetuned) -> None:
     assert [row["epoch"] for row in whole.epochs] == [0, 1, 2, 3, 4]
-    losses = [row["val_loss"] for row in whole.epochs]
+    losses = [row["val_loss_calibrated"] for row in whole.epochs]
     assert losses[whole.best_epoch] == min(losses) < 0.8 * losses[0]
     assert whole.best_epoch > 0
     assert all(0 <= row["val_accuracy"] <= 1 and row["train_loss"] > 0 for row in whole.epochs)
@@ -236,7 +236,7 @@ def test_early_stopping_brings_back_the_best_epoch(two: Data, tmp_path: Path) ->
         weights[saved["epoch"]] = saved["weights"]["network.3.weight"]
 
     tuned = run(two, tmp_path, config, say=keep)
-    losses = [row["val_loss"] for row in tuned.epochs]
+    losses = [row["val_loss_calibrated"] for row in tuned.epochs]
     assert len(losses) < 31
     assert 0 < tuned.best_epoch == int(np.argmin(losses)) == len(losses) - 1 - 2
     assert torch.equal(tuned.network.state_dict()["3.weight"], weights[tuned.best_epoch])
@@ -526,7 +526,7 @@ def test_event_files_hold_each_epoch_once_also_after_a_resume(two: Data, tmp_pat
     tuned = run(two, tmp_path, resume=True)
     found = events_in(tmp_path)
     assert set(found) == {
-        "loss/train", "loss/validation", "accuracy/train", "accuracy/validation", "learning_rate",
+        "loss/train", "loss/validation", "loss/validation_calibrated", "accuracy/train", "accuracy/validation", "learning_rate",
     }  # fmt: skip
     for tag, name in (("loss/validation", "val_loss"), ("accuracy/train", "train_accuracy")):
         assert [step for step, _ in found[tag]] == [0, 1, 2, 3, 4]
@@ -539,7 +539,7 @@ def test_both_ways_are_judged_on_the_same_folds(two: Data, tmp_path: Path) -> No
     given: dict[str, Any] = {
         "count": 2,
         "config": QUICK,
-        "fit": FitConfig(draws=200),
+        "fit": FitConfig(draws=200, penalties=(0.1,)),
         "checkpoint": tmp_path,
     }
     data = (two.features, two.pixels, two.classes, two.groups)

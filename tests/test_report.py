@@ -1,8 +1,10 @@
 """The report: what it says is what was measured, and nothing in it can do harm."""
 
 import dataclasses
+import functools
 import io
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,16 @@ import pytest
 from PIL import Image
 
 from tests.conftest import draw_class, encode, photograph
+from training import evaluate, report
 from training.calibrate import calibrate, choose_threshold
 from training.config import FitConfig
-from training.evaluate import summarise
 from training.head import softmax
 from training.report import (
     ErrorCase,
     Material,
     SuspectCase,
-    TestCase,
     plots,
+    render,
     render_card,
     render_report,
     sections,
@@ -33,6 +35,19 @@ from training.testset import Judged, figures
 CONFIG = dataclasses.replace(FitConfig(), draws=2000)
 SHAPES = ("bar", "disc", "triangle")
 VOID = {"meta", "link", "br", "hr", "img", "input", "wbr", "image", "use", "path", "rect"}
+
+
+def measured(*arguments: Any) -> dict[str, Any]:
+    """`evaluate.summarise`, with a bootstrap that does not take its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_AUC_DRAWS", 10)
+        return evaluate.summarise(*arguments, config=CONFIG)
+
+
+def measured_test(judged: Judged, labels: list[str]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_AUC_DRAWS", 10)
+        return figures(judged, labels, config=CONFIG)
 
 
 class Page(HTMLParser):
@@ -117,17 +132,17 @@ def make_material(
             ["dusk" if place % 2 else "" for place in range(len(classes))],
             [],
         )
-        cases.append(TestCase("away", judged, lambda place: files[place]))
+        cases.append(report.TestCase("away", judged, lambda place: files[place]))
     summary: dict[str, Any] = {
         "labels": list(labels),
-        "cross_validation": summarise(probabilities, classes, groups, labels, config=CONFIG),
+        "cross_validation": measured(probabilities, classes, groups, labels),
     }
     if keys:
         summary |= {
             "headline": None,
             "dataset": {
                 "fingerprint": "ab" * 32,
-                "pictures": {label: each for label in labels},
+                "pictures": dict.fromkeys(labels, each),
                 "groups": len(classes),
                 "skipped": 1,
                 "corrected": 2,
@@ -143,9 +158,7 @@ def make_material(
                     "details": {"distance": 0.5, "pairs": [["a", "b"]]},
                 },
             ],
-            "naive_split": summarise(
-                np.eye(count)[classes], classes, groups, labels, config=CONFIG
-            ),
+            "naive_split": measured(np.eye(count)[classes], classes, groups, labels),
             "calibration": calibration.as_dict(),
             "decision": choose_threshold(probabilities, classes, target_error=0.01).as_dict(),
             "learning_curve": {
@@ -157,9 +170,7 @@ def make_material(
                 "interval_95": [0.9, 0.96],
                 "sentence": "More pictures should help.",
             },
-            "tests": {
-                case.name: figures(case.judged, list(labels), config=CONFIG) for case in cases
-            },
+            "tests": {case.name: measured_test(case.judged, list(labels)) for case in cases},
             "backbone": {"name": "tiny", "source": "drawn", "licence": "MIT"},
             "config": {"seed": 0, "penalties": [0.01, 3.0], "nested": {"deep": True}},
             "packages": {"python": "3.11.7", "numpy": "2.4.6"},
@@ -183,20 +194,29 @@ def make_material(
     )
 
 
-VARIANTS = {
-    "two": make_material(2),
-    "three": make_material(3),
-    "many": make_material(30, 4, labels=tuple(f"class {k}" for k in range(30)), wrong=8),
-    "flawless": make_material(2, wrong=0),
-    "bare": make_material(2, keys=False, tests=False),
-    "unknown": dataclasses.replace(make_material(2, tests=False), summary={}),
+VARIANTS: dict[str, Callable[[], Material]] = {
+    "two": lambda: make_material(2),
+    "three": lambda: make_material(3),
+    "many": lambda: make_material(26, 2, labels=tuple(f"class {k}" for k in range(26)), wrong=8),
+    "flawless": lambda: make_material(2, wrong=0),
+    "bare": lambda: make_material(2, keys=False, tests=False),
+    "unknown": lambda: dataclasses.replace(make_material(2, tests=False), summary={}),
 }
-PAGES = {name: render_report(material) for name, material in VARIANTS.items()}
+
+
+@functools.cache
+def material_of(name: str) -> Material:
+    return VARIANTS[name]()
+
+
+@functools.cache
+def page_of(name: str) -> str:
+    return render_report(material_of(name))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_page_is_sound_and_loads_nothing(name: str) -> None:
-    html = PAGES[name]
+    html = page_of(name)
     page = Page(html)
     ids = page.attributes("id")
     assert len(ids) == len(set(ids))
@@ -220,7 +240,7 @@ def test_the_page_is_sound_and_loads_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_headings_do_not_skip_a_level_and_pictures_have_a_text(name: str) -> None:
-    page = Page(PAGES[name])
+    page = Page(page_of(name))
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -234,13 +254,13 @@ def test_headings_do_not_skip_a_level_and_pictures_have_a_text(name: str) -> Non
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_same_material_gives_the_same_bytes(name: str) -> None:
-    assert render_report(VARIANTS[name]) == PAGES[name]
-    assert render_card(VARIANTS[name]) == render_card(VARIANTS[name])
+    assert render_report(material_of(name)) == page_of(name)
+    assert render_card(material_of(name)) == render_card(material_of(name))
 
 
 @pytest.mark.parametrize("name", ["two", "three", "many", "bare"])
 def test_every_misjudged_picture_is_shown_with_its_classes(name: str) -> None:
-    material, page = VARIANTS[name], Page(PAGES[name])
+    material, page = material_of(name), Page(page_of(name))
     assert material.errors
     for case in material.errors:
         assert material.names[case.place] in page.text
@@ -252,7 +272,7 @@ def test_every_misjudged_picture_is_shown_with_its_classes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["two", "three", "flawless", "bare"])
 def test_a_cell_of_the_confusion_matrix_opens_its_pictures(name: str) -> None:
-    material, page = VARIANTS[name], Page(PAGES[name])
+    material, page = material_of(name), Page(page_of(name))
     answers = material.probabilities.argmax(axis=1)
     opened = set(page.attributes("popovertarget"))
     for i in range(len(material.labels)):
@@ -266,9 +286,9 @@ def test_a_cell_of_the_confusion_matrix_opens_its_pictures(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["two", "three", "many", "bare", "flawless"])
 def test_the_headline_says_what_was_measured(name: str) -> None:
-    found = VARIANTS[name].summary["cross_validation"]
-    line = words.headline(VARIANTS[name].summary)
-    assert line in Page(PAGES[name]).text
+    found = material_of(name).summary["cross_validation"]
+    line = words.headline(material_of(name).summary)
+    assert line in Page(page_of(name)).text
     low, high = found["accuracy_interval_95"]
     assert f"(between {round(low * 100)} and {round(high * 100)})" in line
     if found["accuracy"] < 1:
@@ -280,7 +300,7 @@ def test_the_headline_says_what_was_measured(name: str) -> None:
 
 
 def test_a_headline_that_is_given_is_taken() -> None:
-    material = VARIANTS["two"]
+    material = material_of("two")
     given = dataclasses.replace(
         material, summary=material.summary | {"headline": "It tells <em>shapes</em>."}
     )
@@ -314,12 +334,12 @@ def test_hostile_names_are_only_text() -> None:
 
 
 def test_pictures_are_embedded_once() -> None:
-    page = Page(PAGES["two"])
+    page = Page(page_of("two"))
     embedded = [found["href"] for tag, found in page.elements if tag == "image"]
     symbols = [found["id"] for tag, found in page.elements if tag == "symbol"]
     used = [found["href"][1:] for tag, found in page.elements if tag == "use"]
     assert len(symbols) < len(used)
-    material = VARIANTS["two"]
+    material = material_of("two")
     wrong = sum(case.judged.classes.size for case in material.tests)
     assert len(embedded) <= len(material.names) + wrong + len(material.errors)
 
@@ -344,20 +364,28 @@ def test_of_very_many_mistakes_the_surest_are_shown() -> None:
 
 
 def test_what_is_missing_is_left_out() -> None:
-    bare, full = Page(PAGES["bare"]).text, Page(PAGES["two"]).text
+    bare, full = Page(page_of("bare")).text, Page(page_of("two")).text
     for words_of_section in ("Separate test sets", "Would more pictures help?", "pip install"):
         assert words_of_section in full
         assert words_of_section not in bare
-    for key in VARIANTS["two"].summary:
-        part = {k: value for k, value in VARIANTS["two"].summary.items() if k != key}
+    assert "has not been measured" in Page(page_of("unknown")).text
+
+
+def test_any_key_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "_plots", lambda material: {})  # they take the time
+    monkeypatch.setattr(Album, "show", lambda album, place: f"p{place}")
+    monkeypatch.setattr(Album, "box", lambda album, place: {})
+    material = material_of("two")
+    for key in material.summary:
+        part = {name: value for name, value in material.summary.items() if name != key}
         for summary in (part, part | {key: None}):
-            without = dataclasses.replace(VARIANTS["two"], summary=summary)
+            without = dataclasses.replace(material, summary=summary)
             assert "Model card" in render_card(without)
-    assert "has not been measured" in Page(PAGES["unknown"]).text
+            Page(render_report(without))
 
 
 def test_fine_tuning_is_shown() -> None:
-    material = VARIANTS["two"]
+    material = material_of("two")
     figures_of = material.summary["cross_validation"]
     rows = [
         {"epoch": k, "train_loss": 1 / k, "val_loss": 0.5, "train_accuracy": 0.9, "val_accuracy": k}
@@ -381,7 +409,7 @@ def test_a_picture_that_is_gone_leaves_a_gap() -> None:
     def gone(_: int) -> bytes:
         raise FileNotFoundError
 
-    page = Page(render_report(dataclasses.replace(VARIANTS["bare"], picture=gone)))
+    page = Page(render_report(dataclasses.replace(material_of("bare"), picture=gone)))
     assert "path" in {tag for tag, _ in page.elements}
     assert not any(
         found["href"].startswith("data:") and found.get("width") == "112"
@@ -429,7 +457,7 @@ def test_plots_leave_matplotlib_as_it_was() -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    material = VARIANTS["three"]
+    material = material_of("three")
     chosen = plots.hardest(material.probabilities, material.classes)
     svg = plots.roc(material.probabilities, material.classes, chosen, name="x")
     assert dict(mpl.rcParams) == before
@@ -438,7 +466,7 @@ def test_plots_leave_matplotlib_as_it_was() -> None:
 
 
 def test_no_more_curves_than_colours() -> None:
-    material = VARIANTS["many"]
+    material = material_of("many")
     assert len(plots.hardest(material.probabilities, material.classes)) == plots.SERIES
 
 
@@ -475,7 +503,7 @@ def test_shares_of_a_hundred(share: float, text: str) -> None:
 
 
 def test_caveats_name_what_is_wrong() -> None:
-    good = VARIANTS["two"].summary
+    good = material_of("two").summary
     away = good["tests"]["away"] | {"accuracy": 0.3, "accuracy_interval_95": [0.2, 0.4]}
     summary = good | {"tests": {"away": away}}
     text = " ".join(words.caveats(summary))
@@ -489,7 +517,7 @@ def test_caveats_name_what_is_wrong() -> None:
 
 
 def test_what_to_do_next_follows_from_the_findings() -> None:
-    good = VARIANTS["two"].summary
+    good = material_of("two").summary
     steps = words.next_steps(good, suspects=2)
     assert steps[0] == "Mend this first: One picture lies in two folders."
     assert "2 pictures whose label may be wrong" in steps[1]
@@ -535,7 +563,7 @@ HEADINGS = (
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_card_has_the_usual_headings(name: str) -> None:
-    card = render_card(VARIANTS[name])
+    card = render_card(material_of(name))
     assert tuple(re.findall("^## (.+)$", card, re.MULTILINE)) == HEADINGS
     assert "None" not in card
     assert "Undefined" not in card
@@ -545,7 +573,7 @@ def test_the_card_has_the_usual_headings(name: str) -> None:
 
 
 def test_the_card_s_figures_are_those_measured() -> None:
-    material = VARIANTS["three"]
+    material = material_of("three")
     card, found = render_card(material), material.summary["cross_validation"]
     for label in material.labels:
         assert f"| {label} | 14 | {words.percent(found['recall'][label])} |" in card

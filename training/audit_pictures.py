@@ -32,8 +32,8 @@ BRIGHT_DARKEST: Final = 0.5
 on white ground, has something to see and is neither dark nor bright."""
 
 BLURRED: Final = 0.0025
-"""Variance of the Laplacian by that of luma, so that light does not count. Portraits with a
-soft background begin at 0.0015 among 720 real ones, 0.3 % of them below this."""
+"""Variance of the Laplacian by that of luma, so that light does not count. Half of 720 real
+photographs have more than 0.03; 2 of them, really out of focus, have less than this."""
 
 SHARP_PX: Final = 200
 """Shorter side from which blur is judged: a smaller picture is soft from being blown up to the

@@ -48,11 +48,12 @@ class Finetuned:
         backbone: The network at its best epoch, frozen and in `eval()`; its facts say that it
             was tuned, and carry its own checksum.
         head: The head that belongs to it.
-        epochs: One row an epoch: epoch, train_loss, val_loss, train_accuracy, val_accuracy, lr.
-            Losses and accuracies weigh each class the same. Epoch 0 is the start, on plain
-            pictures; later training figures are on changed pictures, as they were met.
-        best_epoch: The epoch with the least validation loss; 0 if none was better than the
-            start.
+        epochs: One row an epoch: epoch, train_loss, val_loss, val_loss_calibrated,
+            train_accuracy, val_accuracy, lr. Losses and accuracies weigh each class the same.
+            Epoch 0 is the start, on plain pictures; later training figures are on changed
+            pictures, as they were met.
+        best_epoch: The epoch with the least calibrated loss on the validation part; 0 if none
+            was better than the start.
     """
 
     backbone: LoadedBackbone

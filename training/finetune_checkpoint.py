@@ -36,7 +36,7 @@ class Progress:
         weights: The unfrozen parameters and the head, by name.
         best: The same at the best epoch.
         best_epoch: That epoch; 0 is the start.
-        best_loss: Its validation loss.
+        best_loss: Its calibrated validation loss.
         optimiser: Its state dict.
         scaler: The gradient scaler's state dict; empty where there is none.
         history: One row an epoch.

@@ -10,6 +10,7 @@ EVENTS: Final = "events"
 _TAGS: Final = {
     "train_loss": "loss/train",
     "val_loss": "loss/validation",
+    "val_loss_calibrated": "loss/validation_calibrated",
     "train_accuracy": "accuracy/train",
     "val_accuracy": "accuracy/validation",
     "lr": "learning_rate",

@@ -18,6 +18,7 @@ from torch.nn import functional
 from models.machine import usable_cores
 from training.augment import augmenter
 from training.backbones import LoadedBackbone
+from training.calibrate import calibrate
 from training.errors import TrainingError
 from training.finetune_checkpoint import Progress
 from training.finetune_config import FinetuneConfig
@@ -116,7 +117,7 @@ class Run:
             weights=weights,
             best=weights,
             best_epoch=0,
-            best_loss=row["val_loss"],
+            best_loss=row["val_loss_calibrated"],
             optimiser=self._optimiser.state_dict(),
             scaler=self._scaler.state_dict(),
             history=[row],
@@ -151,7 +152,8 @@ class Run:
         judged = judge(self._model, self._pixels, self._judge, self._device)
         row = self._row(epoch, logits, order, judged, lr=rate)
         weights = self._weights_now()
-        better = row["val_loss"] < before.best_loss
+        loss = row["val_loss_calibrated"]
+        better = loss < before.best_loss
         best_epoch = epoch if better else before.best_epoch
         return replace(
             before,
@@ -160,7 +162,7 @@ class Run:
             weights=weights,
             best=weights if better else before.best,
             best_epoch=best_epoch,
-            best_loss=row["val_loss"] if better else before.best_loss,
+            best_loss=loss if better else before.best_loss,
             optimiser=self._optimiser.state_dict(),
             scaler=self._scaler.state_dict(),
             history=[*before.history, row],
@@ -272,6 +274,7 @@ class Run:
             "epoch": epoch,
             "train_loss": log_loss(learnt, seen),
             "val_loss": log_loss(judged, unseen),
+            "val_loss_calibrated": calibrated_loss(judged, unseen),
             "train_accuracy": balanced_accuracy(learnt, seen),
             "val_accuracy": balanced_accuracy(judged, unseen),
             "lr": lr,
@@ -292,6 +295,15 @@ def balanced_accuracy(logits: NDArray[np.float64], classes: Classes) -> float:
     """Share of right answers, each class weighing the same."""
     right = logits.argmax(axis=1) == classes
     return float(np.mean([right[classes == k].mean() for k in np.unique(classes)]))
+
+
+def calibrated_loss(logits: NDArray[np.float64], classes: Classes) -> float:
+    """Log loss at the logits' own best temperature.
+
+    What decides between epochs must not be how large the logits are: a temperature is fitted
+    to them in the end anyway, label smoothing makes them small, and a fitted head large.
+    """
+    return log_loss(logits / calibrate(logits, classes).temperature, classes)
 
 
 def judge(

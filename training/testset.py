@@ -82,7 +82,8 @@ def find_test_set(path: Path, labels: list[str], *, label: str | None = None) ->
         classes.append(labels.index(known))
         slices.append(rest[0] if rest else "")
     if not names:
-        raise TooFewPictures(f"{path} holds no picture in a folder named {' or '.join(labels)}.")
+        where = "" if label is not None else f" in a folder named {' or '.join(labels)}"
+        raise TooFewPictures(f"{path} holds no picture{where}.")
     return TestSet(source, names, np.array(classes, dtype=np.int64), slices)
 
 

@@ -1,5 +1,6 @@
 """From material to the page and the card: contexts, templates, and what may be printed."""
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -76,7 +77,7 @@ def render_card(material: Material) -> str:
 
 
 def _shared(material: Material) -> dict[str, Any]:
-    summary = material.summary
+    summary = material.summary | {"labels": list(material.labels)}
     figures = summary.get("cross_validation") or {}
     return {
         "labels": material.labels,
@@ -197,6 +198,7 @@ def _fenced(value: str) -> Markup:
     return Markup(f"{fence}\n{text}\n{fence}")  # noqa: S704  Markdown, which knows no autoescape
 
 
+@functools.cache
 def _environment(*, html: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),

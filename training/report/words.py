@@ -1,7 +1,6 @@
 """The figures in words: what a person without any statistics should take from a run."""
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,17 +13,15 @@ _WEAK: Final = 0.05  # recall below the mean over classes
 _LOPSIDED: Final = 3.0  # pictures of the largest class for one of the smallest
 _MOST_STEPS: Final = 5
 
+# Control characters but tab and line feed, and halves of characters that no file can hold.
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
 Summary = Mapping[str, Any]
 
 
 def clean(text: str) -> str:
     """Text that any encoder takes: no lone surrogates, no control characters."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if unicodedata.category(char) in ("Cs", "Cc") and char not in "\n\t"
-        else char
-        for char in text
-    )
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def percent(share: Any) -> str:
@@ -106,7 +103,7 @@ def worst_cell(confusion: Sequence[Sequence[int]]) -> tuple[int, int] | None:
 
 def _most_wrong(figures: Summary, labels: Sequence[str]) -> str:
     confusion = figures.get("confusion")
-    if not confusion:
+    if not confusion or not labels:
         return ""
     cell = worst_cell(confusion)
     if cell is None:
