@@ -271,11 +271,11 @@ _ASK_LOOK: Final = (
     "add pictures of each class under the other's conditions."
 )
 _FAMILY_WORDS: Final[dict[str, tuple[str, str]]] = {
-    "size": ("Width and height alone", _ASK_SOURCE),
-    "file": ("File format, colour mode and compression alone", _ASK_SOURCE),
-    "sharpness": ("Sharpness alone", _ASK_SOURCE),
-    "light": ("Brightness and contrast alone", _ASK_LOOK),
-    "colour": ("The mean colour alone", _ASK_LOOK),
+    "size": ("Width and height alone tell", _ASK_SOURCE),
+    "file": ("File format, colour mode and compression alone tell", _ASK_SOURCE),
+    "sharpness": ("Sharpness alone tells", _ASK_SOURCE),
+    "light": ("Brightness and contrast alone tell", _ASK_LOOK),
+    "colour": ("The mean colour alone tells", _ASK_LOOK),
 }
 
 
@@ -284,7 +284,7 @@ def _question(shortcut: Shortcut, labels: Sequence[str]) -> str:
     rest = repr(labels[1]) if len(labels) == 2 else "the rest"
     low, high = shortcut.interval_95
     return (
-        f"{facts} tell {labels[shortcut.label]!r} from {rest} in "
+        f"{facts} {labels[shortcut.label]!r} from {rest} in "
         f"{shortcut.balanced_accuracy:.0%} of pictures ({low:.0%} to {high:.0%}; guessing gives "
         f"50 %). {question}"
     )
