@@ -170,7 +170,11 @@ def by_hand(
         given = confidence >= threshold
         rows.append((threshold, upper(int(wrong[given].sum()), int(given.sum()))))
     kept = [row for row in rows if row[1] <= target]
-    threshold, bound = kept[0] if kept else min(rows, key=lambda row: row[1])
+    observed = [row for row in rows if wrong[confidence >= row[0]].mean() <= target]
+    if kept or observed:
+        threshold, bound = (kept or observed)[0]
+    else:
+        threshold, bound = min(rows, key=lambda row: row[1])
     return threshold, bool(kept), bound
 
 
@@ -212,7 +216,31 @@ def test_a_softer_target_never_answers_less() -> None:
     )
 
 
-def test_a_target_out_of_reach_gives_the_least_bound() -> None:
+def test_too_few_pictures_for_the_bound_give_what_was_observed() -> None:
+    confidence = [0.99, 0.98, 0.97, 0.96, 0.95, 0.94]
+    for wrong, target, threshold in (
+        ([False, False, True, False, False, False], 0.2, 0.94),  # 1 of 6, and never the bound
+        ([False, False, True, True, False, False], 0.2, 0.98),
+        ([False, True, True, False, False, False], 0.2, 0.99),
+    ):
+        found = choose_threshold(*sure(confidence, wrong), target_error=target)
+        assert found.reached is False
+        assert found.threshold == threshold
+        assert found.error <= target < found.error_bound
+
+
+def test_a_target_that_is_not_even_observed_gives_the_least_bound() -> None:
+    probabilities, classes = sure(
+        [0.99, 0.98, 0.97, 0.96, 0.95, 0.94], [True, False, False, False, False, True]
+    )
+    found = choose_threshold(probabilities, classes, target_error=0.01)
+    assert found.reached is False
+    assert found.threshold == 0.95
+    assert found.error_bound == pytest.approx(upper(1, 5))
+    assert (found.coverage, found.error) == (pytest.approx(5 / 6), 0.2)
+
+
+def test_what_was_seen_without_a_mistake_is_answered_down_to_the_first_one() -> None:
     probabilities, classes = sure(
         [0.99, 0.98, 0.97, 0.96, 0.95, 0.94], [False, False, False, False, True, True]
     )

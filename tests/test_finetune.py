@@ -138,7 +138,9 @@ def whole(two: Data, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
 def test_the_loss_falls_and_the_best_epoch_is_not_the_start(whole: Finetuned) -> None:
     assert [row["epoch"] for row in whole.epochs] == [0, 1, 2, 3, 4]
     losses = [row["val_loss_calibrated"] for row in whole.epochs]
-    assert losses[whole.best_epoch] == min(losses) < 0.8 * losses[0]
+    assert losses[whole.best_epoch] == min(losses) < losses[0]
+    assert whole.epochs[-1]["val_loss"] < 0.8 * whole.epochs[0]["val_loss"]
+    assert whole.epochs[-1]["train_loss"] < whole.epochs[1]["train_loss"]
     assert whole.best_epoch > 0
     assert all(0 <= row["val_accuracy"] <= 1 and row["train_loss"] > 0 for row in whole.epochs)
     assert whole.epochs[1]["lr"] > whole.epochs[-1]["lr"] >= 0
@@ -526,7 +528,8 @@ def test_event_files_hold_each_epoch_once_also_after_a_resume(two: Data, tmp_pat
     tuned = run(two, tmp_path, resume=True)
     found = events_in(tmp_path)
     assert set(found) == {
-        "loss/train", "loss/validation", "loss/validation_calibrated", "accuracy/train", "accuracy/validation", "learning_rate",
+        "loss/train", "loss/validation", "loss/validation_calibrated",
+        "accuracy/train", "accuracy/validation", "learning_rate",
     }  # fmt: skip
     for tag, name in (("loss/validation", "val_loss"), ("accuracy/train", "train_accuracy")):
         assert [step for step, _ in found[tag]] == [0, 1, 2, 3, 4]

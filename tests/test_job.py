@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import json
+import shlex
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,12 +13,13 @@ import pytest
 import torch
 
 from models import bundle
-from models.bundle import MODEL, Bundle, answer, current_version, open_bundle, versions
+from models.bundle import MODEL, REPORT, Bundle, answer, current_version, open_bundle, versions
 from models.errors import GoldenMismatch
 from models.image import DECODER, decode_image
 from tests.conftest import DrawData, encode, photograph
 from training import job
-from training.backbones import load_backbone
+from training.__main__ import _parser
+from training.cache import Cache
 from training.config import FitConfig
 from training.dataset import scan
 from training.errors import (
@@ -29,8 +32,10 @@ from training.errors import (
     UnknownBackbone,
     UnreadableData,
 )
+from training.features import FactsOnly
 from training.golden import choose_golden
-from training.job import fit, read
+from training.job import CARD, SUMMARY, Request, fit
+from training.pictures import read_pictures
 from training.source import open_source
 
 CONFIG = dataclasses.replace(FitConfig(), penalties=(0.03, 0.3), folds=3, draws=500)
@@ -39,24 +44,28 @@ CONFIG = dataclasses.replace(FitConfig(), penalties=(0.03, 0.3), folds=3, draws=
 class Run:
     """One finished run."""
 
-    def __init__(self, data: Path, store: Path, cache: Path, **options: Any) -> None:
+    def __init__(
+        self, data: Path, store: Path, cache: Path, *, config: FitConfig = CONFIG, **options: Any
+    ) -> None:
         self.data, self.store, self.cache = data, store, cache
         self.lines: list[str] = []
         self.progress: list[tuple[int, int]] = []
         self.bundle: Bundle = fit(
-            data,
-            store,
-            options.pop("config", CONFIG),
-            cache=cache,
+            Request(data, store, cache, **options),
+            config,
             say=self.lines.append,
             progress=lambda done, total: self.progress.append((done, total)),
-            **options,
         )
 
     @property
     def figures(self) -> dict[str, Any]:
         figures: dict[str, Any] = self.bundle.manifest.metrics["cross_validation"]
         return figures
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        summary: dict[str, Any] = json.loads(self.bundle.documents[SUMMARY])
+        return summary
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +101,95 @@ def test_the_manifest_says_what_was_done(done: Run) -> None:
     assert manifest.config["seed"] == CONFIG.seed
     assert set(manifest.packages) >= {"python", "torch", "pillow", "numpy", "scikit-learn"}
     assert len(manifest.golden.pictures) == CONFIG.golden_pictures
-    model = (done.bundle.path / MODEL).read_bytes()
-    assert manifest.files[MODEL].sha256 == hashlib.sha256(model).hexdigest()
+    assert set(manifest.metrics) == {"cross_validation", "naive_split", "calibration", "tests"}
+
+
+def test_the_bundle_holds_model_report_summary_and_card(done: Run) -> None:
+    files = done.bundle.manifest.files
+    assert set(files) == {MODEL, REPORT, SUMMARY, CARD}
+    assert {REPORT, SUMMARY, CARD} == {"report.html", "summary.json", "model_card.md"}
+    for name, facts in files.items():
+        data = (done.bundle.path / name).read_bytes()
+        assert facts.sha256 == hashlib.sha256(data).hexdigest(), name
+        assert facts.bytes == len(data) > 500
+    assert done.bundle.documents[REPORT].decode().lower().startswith("<!doctype html>")
+    assert done.bundle.documents[CARD].decode().startswith("# ")
+
+
+def test_the_summary_s_figures_are_the_manifest_s(done: Run) -> None:
+    manifest, summary = done.bundle.manifest, done.summary
+    for part, figures in manifest.metrics.items():
+        assert summary[part] == figures, part
+    assert summary["labels"] == manifest.labels
+    assert summary["dataset"] == manifest.dataset.model_dump()
+    assert summary["config"] == manifest.config
+    assert summary["packages"] == manifest.packages
+    assert summary["backbone"] == manifest.backbone.model_dump()
+    assert summary["tests"] == {}
+    shown = f"{done.figures['balanced_accuracy']:.1%}".replace(".0%", "%")
+    assert f"Balanced accuracy: {shown}" in done.bundle.documents[CARD].decode()
+    assert manifest.dataset.fingerprint in done.bundle.documents[REPORT].decode()
+
+
+def test_the_decision_is_in_the_manifest(done: Run) -> None:
+    decision, given = done.bundle.manifest.decision, done.summary["decision"]
+    for name in ("threshold", "target_error", "coverage"):
+        assert getattr(decision, name) == given[name], name
+    assert decision.target_error == CONFIG.target_error
+    assert 0.5 <= decision.threshold <= 1.0
+    assert given["reached"] is False  # 30 pictures cannot show an error under 1 %
+    assert any("cannot be shown to keep" in line for line in done.lines)
+
+
+def test_the_temperature_is_in_the_graph(done: Run) -> None:
+    pixels = decode_image((done.data / "bar" / "000.jpg").read_bytes(), size=224)[None]
+    probabilities, activation = answer(done.bundle.model, pixels)
+    assert torch.allclose(activation.mean((2, 3)).softmax(1), probabilities, atol=1e-6)
+    assert 0.2 <= done.bundle.manifest.metrics["calibration"]["temperature"] <= 20.0
+
+
+def test_test_sets_are_judged_and_told(done: Run, tmp_path: Path, draw_data: DrawData) -> None:
+    apart = draw_data(tmp_path / "apart", {"bar": 6, "disc": 5, "cone": 3}, seed=5)
+    (apart / "disc" / "broken.jpg").write_bytes(b"")
+    (apart / "bar" / "night").mkdir()
+    (apart / "bar" / "000.jpg").rename(apart / "bar" / "night" / "000.jpg")
+    tests = [str(apart), f"disc={apart / 'cone'}"]
+    run = Run(done.data, tmp_path / "store", done.cache, tests=tests)
+    figures = run.summary["tests"]
+    assert list(figures) == tests
+    assert run.bundle.manifest.metrics["tests"] == figures
+    assert (figures[tests[0]]["pictures"], figures[tests[1]]["pictures"]) == (11, 3)
+    assert figures[tests[0]]["unreadable"] == 1
+    assert figures[tests[0]]["slices"]["night"]["pictures"] == 1
+    right = total = 0
+    for index, label in enumerate(("bar", "disc")):
+        for path in (apart / label).rglob("0*.jpg"):
+            pixels = decode_image(path.read_bytes(), size=224)[None]
+            right += int(answer(run.bundle.model, pixels)[0].argmax()) == index
+            total += 1
+    assert figures[tests[0]]["accuracy"] == pytest.approx(right / total)
+    assert figures[tests[1]]["roc_auc"] is None
+    assert any(line.startswith(f"Test set {apart}: ") for line in run.lines)
+    assert run.figures == done.figures  # what is tested on changes nothing that is learnt
+    assert str(apart) in run.bundle.documents[REPORT].decode()
+
+
+def test_the_command_in_the_summary_asks_for_the_same_run(
+    done: Run, tmp_path: Path, shapes: Path
+) -> None:
+    data = tmp_path / "two words"
+    shutil.copytree(shapes, data)
+    config = dataclasses.replace(CONFIG, seed=3, target_error=0.0375)
+    tests = [f"disc={data / 'disc'}"]
+    table = tmp_path / "it's mine.csv"
+    table.write_text("file,group\nbar/000.jpg,g\nbar/001.jpg,g\n")
+    run = Run(data, tmp_path / "store", done.cache, config=config, tests=tests, groups=table)
+    words = shlex.split(run.summary["command"])
+    assert words[:3] == ["python", "-m", "training"]
+    given = _parser().parse_args(words[3:])
+    assert (given.data, given.groups, given.test) == (data, table, tests)
+    assert (given.seed, given.target_error, given.backbone) == (3, 0.0375, config.backbone)
+    assert (given.strict, given.group_pattern, given.weights) == (False, None, None)
 
 
 def test_the_figures_count_every_picture(done: Run) -> None:
@@ -166,7 +262,7 @@ def test_many_strangers_are_named_in_part(tmp_path: Path, draw_data: DrawData, c
         (data / "bar" / f"{index}.txt").write_text("")
     lines: list[str] = []
     with pytest.raises(TooFewPictures):
-        fit(data, tmp_path / "store", CONFIG, cache=cache, say=lines.append)
+        fit(Request(data, tmp_path / "store", cache), CONFIG, say=lines.append)
     assert "33 files left out:" in lines
     assert "  and 13 more" in lines
     assert len(lines) == 22
@@ -182,7 +278,8 @@ def test_named_groups_and_copies_are_kept_together(
     (data / "bar" / "001.jpg").rename(data / "bar" / "001-p1.jpg")
     (data / "groups.csv").write_text("file,group\nbar/000-p1.jpg,anna\nbar/001-p1.jpg,anna\n")
     listing = scan(open_source(data), pattern=r"-(p\d)" if how == "pattern" else None)
-    pictures = read(listing, load_backbone("resnet50_thin"), CONFIG, cache=cache)
+    with Cache(cache) as opened:
+        pictures = read_pictures(listing, FactsOnly(224), opened, CONFIG)
     group = dict(zip(pictures.names, pictures.groups.tolist(), strict=True))
     # 000.jpg is a copy of 000-p1.jpg, and that shares a group with 001-p1.jpg.
     assert group["bar/000.jpg"] == group["bar/000-p1.jpg"] == group["bar/001-p1.jpg"]
@@ -192,15 +289,18 @@ def test_named_groups_and_copies_are_kept_together(
 # --- what stops a run ----------------------------------------------------------------------
 
 
-def fails(error: type[Exception], data: Path, tmp_path: Path, **options: Any) -> str:
+def fails(
+    error: type[Exception],
+    data: Path,
+    tmp_path: Path,
+    *,
+    config: FitConfig = CONFIG,
+    cache: Path | None = None,
+    **options: Any,
+) -> str:
+    request = Request(data, tmp_path / "store", cache or tmp_path / "cache", **options)
     with pytest.raises(error) as caught:
-        fit(
-            data,
-            tmp_path / "store",
-            options.pop("config", CONFIG),
-            cache=options.pop("cache", tmp_path / "cache"),
-            **options,
-        )
+        fit(request, config)
     text = str(caught.value)
     assert "\n" not in text
     assert text.rstrip().endswith((".", ")")) or "--strict" in text
@@ -210,6 +310,14 @@ def fails(error: type[Exception], data: Path, tmp_path: Path, **options: Any) ->
 
 def test_a_missing_folder_stops_the_run(tmp_path: Path) -> None:
     assert "absent" in fails(NoSuchData, tmp_path / "absent", tmp_path)
+
+
+@pytest.mark.parametrize("given", ["absent", "disc=absent", "Disc=data"])
+def test_a_mistyped_test_set_stops_the_run_before_any_picture_is_read(
+    given: str, tmp_path: Path, shapes: Path
+) -> None:
+    assert given.removeprefix("disc=") in fails(NoSuchData, shapes, tmp_path, tests=[given])
+    assert not (tmp_path / "cache").exists()
 
 
 def test_one_class_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
@@ -267,7 +375,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(bundle, "_write", full)
         with pytest.raises(OutputError, match="No space left on device"):
-            fit(done.data, store, CONFIG, cache=done.cache)
+            fit(Request(done.data, store, done.cache), CONFIG)
     assert versions(store) == [done.bundle.manifest.version]
     assert current_version(store) == done.bundle.manifest.version
     assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
@@ -288,5 +396,5 @@ def test_a_model_that_does_not_verify_is_not_published(
     # The least certain answers hardly change when reversed: ask for less tolerance.
     config = dataclasses.replace(CONFIG, golden_tolerance=1e-7)
     with pytest.raises(GoldenMismatch):
-        fit(done.data, tmp_path / "store", config, cache=done.cache)
+        fit(Request(done.data, tmp_path / "store", done.cache), config)
     assert versions(tmp_path / "store") == []

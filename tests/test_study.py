@@ -281,7 +281,7 @@ def test_the_neighbours_are_the_most_similar_that_the_head_had_seen(
         )
         for place, likeness in case.neighbours:
             assert found.folds[place] != found.folds[case.place]
-            assert dict((p, s) for s, p in similar)[place] == pytest.approx(likeness, abs=1e-5)
+            assert {p: s for s, p in similar}[place] == pytest.approx(likeness, abs=1e-5)
 
 
 def test_no_more_are_explained_than_a_person_reads(

@@ -1,5 +1,6 @@
 """The command line: what is printed where, and the exit status of every kind of end."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from models.bundle import MODEL, current_version, open_bundle, publish, read_man
 from models.errors import BundleError, FacemaskError
 from tests.conftest import DrawData, bundle_facts
 from training.__main__ import main
-from training.config import FitConfig, default_cache
+from training.config import DEFAULT_STORE, FitConfig, default_cache
 from training.errors import (
     BackboneError,
     DataError,
@@ -53,20 +54,24 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
 def test_fit_prints_the_bundle_s_path_last_and_repeats_to_the_last_byte(
     shapes: Path, tmp_path: Path
 ) -> None:
-    models, figures = [], []
+    contents = []
     for number in (1, 2):
         # Caches of their own: neither run may owe its bytes to the other.
         done = command("fit", shapes, "--out", tmp_path / str(number),
-                       "--cache", tmp_path / f"cache{number}")  # fmt: skip
+                       "--test", f"disc={shapes / 'disc'}", "--cache", tmp_path / f"cache{number}",
+                       PYTHONHASHSEED=str(number))  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         path = Path(done.stdout.splitlines()[-1])
         assert path == tmp_path / str(number) / current_version(tmp_path / str(number))
         assert open_bundle(path).manifest.labels == ["bar", "disc"]
-        models.append((path / MODEL).read_bytes())
-        figures.append(read_manifest(path).metrics)
-    assert models[0] == models[1]
-    assert figures[0] == figures[1]
+        files = {name: (path / name).read_bytes() for name in read_manifest(path).files}
+        contents.append(files | {"metrics": read_manifest(path).metrics})
+    assert set(contents[0]) == {
+        MODEL, "report.html", "summary.json", "model_card.md", "metrics"
+    }  # fmt: skip
+    for name in contents[0]:
+        assert contents[0][name] == contents[1][name], name
 
 
 def test_the_end_by_a_signal_is_told_and_leaves_a_sound_store(
@@ -136,8 +141,8 @@ def test_options_reach_the_job(
 
     seen: dict[str, Any] = {}
 
-    def fit(data: Path, store: Path, config: FitConfig, **options: Any) -> Published:
-        seen.update(options, data=data, store=store, config=config)
+    def fit(request: training.job.Request, config: FitConfig, **options: Any) -> Published:
+        seen.update(options, request=request, config=config)
         options["say"]("a line")
         options["progress"](1, 2)
         return Published()
@@ -161,17 +166,33 @@ def test_options_reach_the_job(
         "--cache",
         "c",
         "--strict",
+        "--test",
+        "t",
+        "--test",
+        "cat=u",
+        "--target-error",
+        "0.05",
     ]
     assert main(arguments) == 0
-    assert (seen["data"], seen["store"], seen["cache"]) == (Path("d"), Path("s"), Path("c"))
-    assert (seen["weights"], seen["groups"]) == (Path("w"), Path("g"))
-    assert (seen["group_pattern"], seen["strict"]) == ("(p)", True)
-    assert (seen["config"].backbone, seen["config"].seed) == ("resnet18", 7)
+    assert seen["request"] == training.job.Request(
+        data=Path("d"),
+        store=Path("s"),
+        cache=Path("c"),
+        weights=Path("w"),
+        groups=Path("g"),
+        group_pattern="(p)",
+        strict=True,
+        tests=["t", "cat=u"],
+    )
+    assert seen["config"] == dataclasses.replace(
+        FitConfig(), backbone="resnet18", seed=7, target_error=0.05
+    )
     assert capsys.readouterr().out.splitlines() == ["a line", str(Published.path)]
     assert main(["fit", "d"]) == 0
-    assert seen["cache"] == default_cache()
+    assert seen["request"] == training.job.Request(
+        data=Path("d"), store=DEFAULT_STORE, cache=default_cache(), tests=[]
+    )
     assert seen["config"] == FitConfig()
-    assert seen["strict"] is False
 
 
 def test_if_missing_trains_only_into_an_empty_store(
@@ -223,7 +244,19 @@ def test_sample_writes_and_does_not_write_twice(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["fit"], ["train"], ["fit", "x", "--seed", "y"], ["fit", "x", "--nope"]]
+    "arguments",
+    [
+        [],
+        ["fit"],
+        ["train"],
+        ["fit", "x", "--seed", "y"],
+        ["fit", "x", "--nope"],
+        ["fit", "x", "--test"],
+        *(
+            ["fit", "x", f"--target-error={share}"]
+            for share in ("0", "1", "-0.1", "1.5", "nan", "inf", "1%", "")
+        ),
+    ],
 )
 def test_a_wrong_command_line_is_exit_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -240,7 +273,7 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for option in ("--out", "--backbone", "--weights", "--groups", "--group-pattern", "--strict",
-                   "--cache", "--if-missing", "--seed"):  # fmt: skip
+                   "--cache", "--if-missing", "--seed", "--test", "--target-error"):  # fmt: skip
         assert option in text
 
 

@@ -126,9 +126,10 @@ def choose_threshold(
 
     As in selective classification (Geifman and El-Yaniv 2017): the upper Clopper-Pearson bound
     of the error, not the error itself, must meet the target. The bound is pointwise; that
-    the threshold is searched for makes it a little optimistic. Where no threshold meets the
-    target, the one with the least bound is taken, and `reached` is false. The threshold is
-    never below the least confidence that was seen: nothing is known of answers less sure.
+    the threshold is searched for makes it a little optimistic. Where no bound meets the target
+    (few pictures cannot show a small error), `reached` is false, and the lowest threshold is
+    taken at which the observed error does; where none does, the one with the least bound. The
+    threshold is never below the least confidence seen: nothing is known of answers less sure.
 
     Args:
         probabilities: (n, K), calibrated, out of fold.
@@ -145,7 +146,13 @@ def choose_threshold(
     # Pictures of equal confidence are answered together: only the last of them can be the end.
     ends = np.append(np.diff(confidence[order]) != 0, True)
     meets = np.flatnonzero((bounds <= target_error) & ends)
-    best = int(meets[-1]) if len(meets) else int(np.argmin(np.where(ends, bounds, np.inf)))
+    observed = np.flatnonzero((errors <= target_error * given) & ends)
+    if len(meets):
+        best = int(meets[-1])
+    elif len(observed):
+        best = int(observed[-1])
+    else:
+        best = int(np.argmin(np.where(ends, bounds, np.inf)))
     return Decision(
         threshold=float(confidence[order][best]),
         target_error=target_error,

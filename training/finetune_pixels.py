@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import PictureError
@@ -53,24 +54,27 @@ def read_pixels(
         OutputError: The file cannot be written.
     """
     shape = (len(names), 3, size, size)
-    if int(np.prod(shape)) <= in_memory_bytes:
+    total = int(np.prod(shape))
+    if total <= in_memory_bytes:
         pixels = np.empty(shape, dtype=np.uint8)
-        _fill(pixels, source, names, digests, size, progress)
+        at = 0
+        for chunk in _decoded(source, names, digests, size, progress):
+            pixels[at : at + len(chunk)] = chunk
+            at += len(chunk)
         return torch.from_numpy(pixels)
     identity = repr((DECODER, size, list(digests)))
     path = folder / f"pixels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.u8"
     try:
-        if path.is_file() and path.stat().st_size == int(np.prod(shape)):
+        if path.is_file() and path.stat().st_size == total:
             progress(len(names))
         else:
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            with open(partial, "wb") as handle:  # a full disk is to be an error here, not a crash
-                os.posix_fallocate(handle.fileno(), 0, int(np.prod(shape)))
-            mapped = np.memmap(partial, np.uint8, "r+", shape=shape)
-            _fill(mapped, source, names, digests, size, progress)
-            mapped.flush()
-            del mapped
+            with open(partial, "wb") as handle:
+                for chunk in _decoded(source, names, digests, size, progress):
+                    handle.write(chunk.tobytes())
+                handle.flush()
+                os.fsync(handle.fileno())
             partial.replace(path)
         # Writable, for PyTorch has no read-only tensors; nobody writes.
         return torch.from_numpy(np.memmap(path, np.uint8, "r+", shape=shape))
@@ -78,21 +82,22 @@ def read_pixels(
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def _fill(
-    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+def _decoded(
     source: Source,
     names: Sequence[str],
     digests: Sequence[str],
     size: int,
     progress: Callable[[int], object],
-) -> None:
-    def decode(place: int) -> None:
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode in parallel; yields (c, 3, S, S) arrays in order."""
+
+    def decode(place: int) -> NDArray[np.uint8]:
         name = names[place]
         try:
             data = source.read(name)
             if hashlib.sha256(data).hexdigest() != digests[place]:
                 raise UnreadableData(f"{name} has changed since this run began: run it again.")
-            pixels[place] = decode_image(data, size=size).numpy()
+            return np.asarray(decode_image(data, size=size).numpy(), dtype=np.uint8)
         except (PictureError, OSError) as error:
             raise UnreadableData(
                 f"{name} could be read before and cannot now ({error})."
@@ -100,5 +105,6 @@ def _fill(
 
     with ThreadPoolExecutor(usable_cores(), "decoder") as pool:
         for at in range(0, len(names), _CHUNK):
-            for _ in pool.map(decode, range(at, min(at + _CHUNK, len(names)))):
-                progress(1)
+            end = min(at + _CHUNK, len(names))
+            yield np.stack(list(pool.map(decode, range(at, end))))
+            progress(end - at)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from training.suspects import find_suspects
 from training.testset import TestSet, figures, find_test_set, judge
 
 # Packages whose version can change a result.
-_RECORDED = ("torch", "torchvision", "pillow", "numpy", "scikit-learn", "imagehash")
+_RECORDED = ("torch", "torchvision", "pillow", "numpy", "scikit-learn", "imagehash", "jinja2", "matplotlib")
 
 SUMMARY = "summary.json"
 CARD = "model_card.md"
@@ -243,13 +244,14 @@ def _packages() -> dict[str, str]:
 
 def _command(request: Request, config: FitConfig) -> str:
     """The command line that repeats the run."""
-    words = ["python -m training fit", str(request.data), f"--backbone {config.backbone}"]
+    words = ["python", "-m", "training", "fit", str(request.data), "--backbone", config.backbone]
     if request.weights:
-        words.append(f"--weights {request.weights}")
+        words += ["--weights", str(request.weights)]
     if request.groups:
-        words.append(f"--groups {request.groups}")
+        words += ["--groups", str(request.groups)]
     if request.group_pattern:
-        words.append(f"--group-pattern '{request.group_pattern}'")
-    words += [f"--test {given}" for given in request.tests]
-    words += [f"--seed {config.seed}", f"--target-error {config.target_error:g}"]
-    return " ".join(words)
+        words += ["--group-pattern", request.group_pattern]
+    for given in request.tests:
+        words += ["--test", given]
+    words += ["--seed", str(config.seed), "--target-error", f"{config.target_error:g}"]
+    return shlex.join(words)

@@ -30,6 +30,8 @@ class TestSet:
         slices: What each picture is reported under besides: its folder below the class's, or "".
     """
 
+    __test__ = False  # pytest would take it for a class of tests
+
     source: Source
     names: list[str]
     classes: NDArray[np.int64]

@@ -49,6 +49,8 @@ class TestCase:
         picture: The encoded file of the i-th judged picture.
     """
 
+    __test__ = False  # pytest would take it for a class of tests
+
     name: str
     judged: Judged
     picture: Callable[[int], bytes]
