@@ -10,7 +10,8 @@ from training import curve
 from training.config import FitConfig
 from training.curve import LearningCurve, learning_curve
 from training.errors import TooFewPictures
-from training.head import Classes, Features
+from training.evaluate import grouped_folds
+from training.head import Classes, Features, fit_head
 
 CONFIG = dataclasses.replace(FitConfig(), folds=3)
 
@@ -184,7 +185,7 @@ def test_no_head_is_judged_on_a_group_that_it_was_fitted_on(
 ) -> None:
     features, classes, _ = drawn(50, width=20)
     groups = np.arange(100) // 2
-    real = curve.fit_head
+    real = fit_head
     fitted: list[set[bytes]] = []
 
     class Spy:
@@ -207,7 +208,7 @@ def test_no_head_is_judged_on_a_group_that_it_was_fitted_on(
 
 
 def test_a_split_that_falls_badly_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = curve.grouped_folds
+    real = grouped_folds
 
     def folds(*arguments: object, seed: int, **options: object) -> object:
         if seed in bad:

@@ -590,6 +590,11 @@ def test_a_difference_is_called_only_when_it_is_clear(
     assert words in found.verdict
     assert f"{up} pictures gained, {down} lost" in found.verdict
     assert found.interval_95[0] <= found.difference <= found.interval_95[1]
+    assert "head alone was kept" not in found.verdict
+    kept = dataclasses.replace(blank, best_epochs=[0, 3])
+    assert (
+        "In 1 of 2 folds" in judge_difference(kept, classes, np.arange(200), config=QUICK).verdict
+    )
     one_group = judge_difference(blank, classes, np.zeros(200, dtype=int), config=QUICK)
     assert one_group.better == "neither"  # pictures of one group are one witness
 

@@ -11,6 +11,8 @@ from PIL import Image
 import service.routes
 import training.facts
 import training.golden
+import training.study
+import training.testset
 from models.bundle import answer, load_graph
 from models.image import decode_image
 from tests.conftest import encode, photograph
@@ -46,7 +48,10 @@ PICTURES = {
 
 
 def test_both_sides_call_the_very_same_decoder() -> None:
-    for module in (service.routes, training.facts, training.golden):
+    modules = (
+        service.routes, training.facts, training.golden, training.study, training.testset
+    )  # fmt: skip
+    for module in modules:
         assert vars(module)["decode_image"] is decode_image
 
 

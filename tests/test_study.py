@@ -75,8 +75,8 @@ def test_a_head_in_the_basis_is_the_head_on_the_features(
     )
     random = np.random.default_rng(count)
     classes = np.repeat(np.arange(count), 20).astype(np.int64)
-    features = np.eye(count, 300)[classes] * 3 + random.normal(size=(len(classes), 300)) + 2
-    features = features.astype(np.float32)
+    drawn = np.eye(count, 300)[classes] * 3 + random.normal(size=(len(classes), 300)) + 2
+    features = drawn.astype(np.float32)
     basis = Basis.of(features)
     assert basis.vectors is not None
     assert basis.vectors.shape == (300, len(classes))
@@ -86,7 +86,8 @@ def test_a_head_in_the_basis_is_the_head_on_the_features(
     head = basis.expand(fit_head(compact[some], classes[some], count=count, penalty=penalty))
     wanted = fit_head(features[some], classes[some], count=count, penalty=penalty)
     assert head.weight.shape == wanted.weight.shape == (count, 300)
-    assert (head.weight.dtype, head.penalty) == (np.float32, penalty)
+    assert head.weight.dtype == np.float32
+    assert head.penalty == penalty
     strangers = random.normal(size=(50, 300)).astype(np.float32) * 2 + 2
     for judged in (features, strangers):
         np.testing.assert_allclose(head.logits(judged), wanted.logits(judged), atol=difference)

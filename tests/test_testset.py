@@ -13,6 +13,7 @@ from models.image import decode_image
 from tests.conftest import TINY_PX, TinyGraph, encode, photograph, torchscript
 from training import testset
 from training.config import FitConfig
+from training.dataset import Left
 from training.errors import NoSuchData, TooFewPictures
 from training.testset import figures, find_test_set, judge
 
@@ -154,7 +155,7 @@ def test_figures_count_the_right_ones_of_each_slice() -> None:
         classes=np.array([0, 0, 0, 1, 1, 1]),
         probabilities=np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1,
         slices=["fog", "night", "fog", "", "fog", ""],
-        unreadable=[testset.Left("x.png", "why")],
+        unreadable=[Left("x.png", "why")],
     )
     found = figures(judged, LABELS, config=CONFIG)
     assert found["slices"] == {

@@ -7,14 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from models.errors import FacemaskError
 from training.config import DEFAULT_STORE, FitConfig, default_cache
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.finetune_config import FinetuneConfig
 
 _FOUND = 7  # `audit --fail-on`: the data have what was asked to fail on
+if TYPE_CHECKING:
+    pass
+
 _INTERRUPTED = 130  # the shell's status for a program that Ctrl-C ended
 
 
@@ -99,6 +106,18 @@ def _parser() -> argparse.ArgumentParser:
         f"({defaults.target_error:g})",
     )
     fit.add_argument("--seed", type=int, default=defaults.seed)
+    fit.add_argument(
+        "--finetune",
+        nargs="?",
+        const="last",
+        metavar="STAGES",
+        help="train the backbone's last stage, 'all', or so many of the last stages, too, and "
+        "publish what is better on the same folds",
+    )
+    fit.add_argument("--epochs", type=int, help="most epochs of fine-tuning")
+    fit.add_argument(
+        "--resume", action="store_true", help="go on with a fine-tuning that was cut short"
+    )
     fit.add_argument(
         "--cache",
         type=Path,
@@ -217,11 +236,32 @@ def _fit(arguments: argparse.Namespace) -> int:
         group_pattern=arguments.group_pattern,
         strict=arguments.strict,
         tests=arguments.test,
+        finetune=_finetuning(arguments),
+        resume=arguments.resume,
     )
     with _Waiting() as waiting:
         bundle = fit(request, config, say=waiting.say, progress=waiting.progress)
     print(bundle.path)
     return 0
+
+
+def _finetuning(arguments: argparse.Namespace) -> "FinetuneConfig | None":
+    from training.finetune_config import FinetuneConfig
+
+    if arguments.finetune is None:
+        return None
+    asked: dict[str, Any] = {"unfreeze": arguments.finetune, "seed": arguments.seed}
+    if arguments.finetune not in ("last", "all"):
+        asked["unfreeze"] = _stages(arguments.finetune)
+    if arguments.epochs is not None:
+        asked["epochs"] = arguments.epochs
+    return FinetuneConfig(**asked)
+
+
+def _stages(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise TrainingError(f"--finetune {text}: 'last', 'all' or a number of stages is needed.")
+    return int(text)
 
 
 def _audit(arguments: argparse.Namespace) -> int:

@@ -124,6 +124,10 @@ def finetune(
         if done is None:
             now = run.begin(key, head.penalty, features)
             save(checkpoint, now)
+            say(
+                f"Fine-tuning starts at {now.history[0]['val_accuracy']:.1%} accuracy on a "
+                f"validation part of {len(held_out)} pictures; it learns from {len(learn)}."
+            )
         else:
             now = done
             run.restore(now)
@@ -158,7 +162,7 @@ def logits_of(tuned: Finetuned, pixels: Tensor, places: NDArray[np.int64]) -> ND
     """Judge plain pictures: (m, K) logits for m places of `pixels`."""
     device = choose_device()
     with repeatable(device):
-        joint = Joint(tuned.backbone, tuned.head, 1.0)
+        joint = Joint(tuned.backbone, tuned.head)
         joint.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return judge(joint, pixels, places, device)
 

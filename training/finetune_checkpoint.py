@@ -32,7 +32,8 @@ class Progress:
         key: What the run is of: `fingerprint`.
         epoch: Epochs done.
         step: Optimiser steps done.
-        scale: What features are divided by before the head.
+        centre: What is taken from features before the head (D).
+        scale: What they are divided by.
         weights: The unfrozen parameters and the head, by name.
         best: The same at the best epoch.
         best_epoch: That epoch; 0 is the start.
@@ -46,6 +47,7 @@ class Progress:
     key: str
     epoch: int
     step: int
+    centre: Tensor
     scale: float
     weights: dict[str, Tensor]
     best: dict[str, Tensor]

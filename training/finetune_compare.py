@@ -193,6 +193,11 @@ def judge_difference(
         f"{100 * interval[1]:+.1f}); {int((gain > 0).sum())} pictures gained, "
         f"{int((gain < 0).sum())} lost."
     )
+    if kept := comparison.best_epochs.count(0):
+        verdict += (
+            f" In {kept} of {len(comparison.best_epochs)} folds no epoch beat the start, and the "
+            "head alone was kept."
+        )
     return replace(
         comparison,
         difference=difference,

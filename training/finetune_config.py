@@ -22,8 +22,11 @@ class FinetuneConfig:
             what a few hundred pictures have to determine.
         epochs: Most passes over the pictures; the cosine ends there.
         batch: Pictures an optimiser step.
-        backbone_rate: Peak learning rate of the backbone, per step of AdamW.
-        head_rate: Peak learning rate of the head, for features scaled to unit variance.
+        backbone_rate: Peak learning rate of the backbone, per step of AdamW. Cross-validated on
+            360 photographs of faces, none of 1e-5, 3e-5 and 1e-4 beat the head alone, and the
+            gentlest did no harm.
+        head_rate: Peak learning rate of the head, for features around zero of unit variance;
+            ten times the backbone's, for nothing is lost where it moves.
         warmup_share: Share of the steps over which the rates rise from nothing: AdamW's first
             steps, on few gradients, are its wildest.
         weight_decay: Of AdamW, per unit of learning rate; none on biases and normalisation.
@@ -42,8 +45,8 @@ class FinetuneConfig:
     unfreeze: Unfreeze = "last"
     epochs: int = 12
     batch: int = 16
-    backbone_rate: float = 1e-4
-    head_rate: float = 1e-3
+    backbone_rate: float = 1e-5
+    head_rate: float = 1e-4
     warmup_share: float = 0.1
     weight_decay: float = 0.05
     label_smoothing: float = 0.05

@@ -41,16 +41,28 @@ class Joint(nn.Module):
 
     mean: Tensor
     std: Tensor
+    centre: Tensor
 
-    def __init__(self, backbone: LoadedBackbone, head: Head, scale: float) -> None:
+    def __init__(self, backbone: LoadedBackbone, head: Head) -> None:
         super().__init__()
         self.network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(backbone.spec.mean_rgb).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.spec.std_rgb).view(1, 3, 1, 1))
-        self.scale = scale
-        self.weight = nn.Parameter(torch.from_numpy(head.weight * np.float32(scale)))  # (K, D)
+        self.register_buffer("centre", torch.zeros(backbone.spec.feature_width))  # (D,)
+        self.scale = 1.0
+        self.weight = nn.Parameter(torch.from_numpy(head.weight.copy()))  # (K, D)
         self.bias = nn.Parameter(torch.from_numpy(head.bias.copy()))
         self.eval()
+
+    def place(self, centre: Tensor, scale: float) -> None:
+        """Say what is taken from features, and what they are then divided by.
+
+        Features after a ReLU all lie on one side of zero. AdamW moves every weight by about
+        the same amount, and on such features all of them together swing the logits like one
+        huge bias; around their mean they do not.
+        """
+        self.centre.copy_(centre)
+        self.scale = scale
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8 (N, 3, S, S) -> (N, D)."""
@@ -60,7 +72,9 @@ class Joint(nn.Module):
         return pooled
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return functional.linear(self.features(pixels) / self.scale, self.weight, self.bias)
+        return functional.linear(
+            (self.features(pixels) - self.centre) / self.scale, self.weight, self.bias
+        )
 
 
 class Run:
@@ -82,7 +96,7 @@ class Run:
         self._count, self._config, self._device = count, config, device
         width = backbone.spec.feature_width
         blank = Head(np.zeros((count, width), np.float32), np.zeros(count, np.float32), 1.0)
-        self._model = Joint(backbone, blank, 1.0)
+        self._model = Joint(backbone, blank)
         chosen = unfrozen(self._model.network, config.unfreeze, input_px=backbone.spec.input_px)
         for parameter in chosen:
             parameter.requires_grad_(True)
@@ -102,17 +116,20 @@ class Run:
         known = self._features(learn) if features is None else features[learn]
         held_out = self._features(judge) if features is None else features[judge]
         head = fit_head(known, self._classes[learn], count=self._count, penalty=penalty)
-        scale = float(known.std()) or 1.0
+        centre = known.mean(axis=0, dtype=np.float64)
+        scale = float((known - centre).std()) or 1.0
+        wide = head.weight.astype(np.float64)
         with torch.no_grad():
-            self._model.weight.copy_(torch.from_numpy(head.weight * np.float32(scale)))
-            self._model.bias.copy_(torch.from_numpy(head.bias))
-        self._model.scale = scale
+            self._model.weight.copy_(torch.from_numpy(wide * scale))
+            self._model.bias.copy_(torch.from_numpy(head.bias + wide @ centre))
+            self._model.place(torch.from_numpy(centre), scale)
         row = self._row(0, head.logits(known), learn, head.logits(held_out), lr=0.0)
         weights = self._weights_now()
         return Progress(
             key=key,
             epoch=0,
             step=0,
+            centre=self._model.centre.cpu().clone(),
             scale=scale,
             weights=weights,
             best=weights,
@@ -126,7 +143,7 @@ class Run:
 
     def restore(self, now: Progress) -> None:
         """Put weights and optimiser back to where an epoch left them."""
-        self._model.scale = now.scale
+        self._model.place(now.centre, now.scale)
         self._put(now.weights)
         self._optimiser.load_state_dict(copy.deepcopy(now.optimiser))
         self._scaler.load_state_dict(now.scaler)
@@ -171,11 +188,13 @@ class Run:
 
     def result(self, now: Progress, penalty: float) -> tuple[nn.Module, Head]:
         """The network and head of the best epoch, frozen, on the CPU."""
-        self._model.scale = now.scale
+        self._model.place(now.centre, now.scale)
         self._put(now.best)
         model = self._model.cpu().requires_grad_(False)
-        weight = (model.weight.numpy() / np.float32(now.scale)).astype(np.float32)
-        return model.network.eval(), Head(weight, model.bias.numpy().copy(), penalty)
+        weight = model.weight.double().numpy() / now.scale
+        bias = model.bias.double().numpy() - weight @ model.centre.double().numpy()
+        head = Head(weight.astype(np.float32), bias.astype(np.float32), penalty)
+        return model.network.eval(), head
 
     def _parameter_groups(self, backbone: list[nn.Parameter]) -> list[dict[str, Any]]:
         config, model = self._config, self._model

@@ -72,8 +72,9 @@ class Basis:
 def fit_head(features: Features, classes: Classes, *, count: int, penalty: float) -> Head:
     """Fit a head.
 
-    One scale for all features (their total variance becomes `_VARIANCE`) keeps the differences in spread between them, which carry
-    information here: standardising each cost 0.4-1.2 points on pictures of another source.
+    One scale for all features, by which their total variance becomes `_VARIANCE`, keeps the
+    differences in spread between them, which carry information here: standardising each cost
+    0.4-1.2 points on pictures of another source.
     Classes weigh the same however many pictures each has, for the shares of a training folder
     say nothing of what the service will be sent.
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from models.bundle import MODEL, REPORT, Bundle, answer, load_graph, publish
@@ -23,6 +22,8 @@ from training.dataset import scan
 from training.errors import OutputError
 from training.export import Classifier, export
 from training.features import Extractor
+from training.finetune_config import FinetuneConfig
+from training.finetune_study import tune
 from training.golden import choose_golden, decode_pool, draw_pool
 from training.pictures import Pictures, read_pictures
 from training.report import render_card, render_report
@@ -33,7 +34,16 @@ from training.suspects import find_suspects
 from training.testset import TestSet, figures, find_test_set, judge
 
 # Packages whose version can change a result.
-_RECORDED = ("torch", "torchvision", "pillow", "numpy", "scikit-learn", "imagehash", "jinja2", "matplotlib")
+_RECORDED = (
+    "torch",
+    "torchvision",
+    "pillow",
+    "numpy",
+    "scikit-learn",
+    "imagehash",
+    "jinja2",
+    "matplotlib",
+)
 
 SUMMARY = "summary.json"
 CARD = "model_card.md"
@@ -52,6 +62,8 @@ class Request:
         group_pattern: Regular expression that finds a picture's group in its name.
         strict: Refuse to train if any picture is unreadable.
         tests: Separate test sets: a folder of class folders, or LABEL=FOLDER.
+        finetune: Fine-tune, too, and publish what was better on the same folds.
+        resume: Go on from the checkpoints of a fine-tuning that was cut short.
     """
 
     data: Path
@@ -62,6 +74,8 @@ class Request:
     group_pattern: str | None = None
     strict: bool = False
     tests: Sequence[str] = ()
+    finetune: FinetuneConfig | None = None
+    resume: bool = False
 
 
 def fit(
@@ -107,6 +121,21 @@ def fit(
         if finding.level != "info":
             say(f"{finding.level}: {finding.message}")
     studied = study(pictures, config)
+    tuning = None
+    if request.finetune is not None:
+        tuning = tune(
+            pictures,
+            studied,
+            backbone,
+            config,
+            request.finetune,
+            checkpoint=request.cache / "finetune",
+            resume=request.resume,
+            say=say,
+            progress=progress,
+        )
+        backbone, studied = tuning.backbone, tuning.study
+        extractor = Extractor(backbone)
     _say_figures(studied, say)
     model = export(
         Classifier(backbone, studied.head, temperature=studied.calibration.temperature),
@@ -129,8 +158,11 @@ def fit(
         "audit": [finding.as_dict() for finding in findings],
         **studied.as_dict(),
         "tests": test_figures,
+        "finetuning": tuning.summary if tuning else None,
         "backbone": backbone.facts.model_dump(),
-        "config": config.as_dict() | {"penalty": studied.head.penalty},
+        "config": config.as_dict()
+        | {"penalty": studied.head.penalty}
+        | {"finetune": request.finetune.as_dict() if request.finetune else None},
         "packages": _packages(),
         "command": _command(request, config),
     }
@@ -253,5 +285,8 @@ def _command(request: Request, config: FitConfig) -> str:
         words += ["--group-pattern", request.group_pattern]
     for given in request.tests:
         words += ["--test", given]
+    if request.finetune:
+        words += ["--finetune", str(request.finetune.unfreeze)]
+        words += ["--epochs", str(request.finetune.epochs)]
     words += ["--seed", str(config.seed), "--target-error", f"{config.target_error:g}"]
     return shlex.join(words)

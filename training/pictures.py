@@ -57,9 +57,7 @@ class Pictures:
         )
         return DatasetFacts(
             fingerprint=hashlib.sha256("\n".join(contents).encode()).hexdigest(),
-            pictures={
-                label: int((self.classes == k).sum()) for k, label in enumerate(self.labels)
-            },
+            pictures={label: int((self.classes == k).sum()) for k, label in enumerate(self.labels)},
             groups=len(np.unique(self.groups)),
             skipped=len(self.extracted.unreadable),
             corrected=len(self.listing.corrected),
