@@ -14,6 +14,7 @@ from training.evaluate import grouped_folds
 from training.head import Classes, Features, fit_head
 
 CONFIG = dataclasses.replace(FitConfig(), folds=3)
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 
 
 def drawn(
@@ -101,7 +102,7 @@ def test_what_still_rises_is_helped_by_more(rising: LearningCurve) -> None:
 
 def test_a_curve_that_says_nothing_says_so() -> None:
     # Three splits that contradict one another.
-    shares = np.array([0.1, 0.2, 0.35, 0.5, 0.7, 1.0])
+    shares = np.array(SHARES)
     table = np.array(
         [
             0.90 - 0.6 * (shares * 100) ** -0.5,
@@ -148,11 +149,14 @@ def parted(kind: str, seed: int) -> tuple[Classes, NDArray[np.int64]]:
             return groups % 2, groups
         case "of both classes":
             return np.tile([0, 0, 1, 1], 30), np.repeat(np.arange(30), 4)
+        case "rare":  # a class in few groups, and those hold the other, too
+            groups = np.repeat(np.arange(60), 4)
+            return ((groups % 3 == 0) & (np.arange(240) % 4 < 2)).astype(np.int64), groups
         case _:
             return random.integers(0, 2, 160), random.integers(0, 45, 160)
 
 
-@pytest.mark.parametrize("kind", ["alone", "of one class", "of both classes", "mixed"])
+@pytest.mark.parametrize("kind", ["alone", "of one class", "of both classes", "mixed", "rare"])
 @pytest.mark.parametrize("seed", range(3))
 def test_parts_are_nested_whole_groups_with_every_class(kind: str, seed: int) -> None:
     classes, groups = parted(kind, seed)
@@ -167,6 +171,10 @@ def test_parts_are_nested_whole_groups_with_every_class(kind: str, seed: int) ->
     for part in parts:
         assert not set(groups[part]) & set(np.delete(groups, part))
         assert min(np.bincount(classes[part], minlength=len(np.unique(classes)))) >= 2
+    for share, part in zip(SHARES, parts, strict=True):
+        for k in np.unique(classes):
+            held = np.unique(groups[part][classes[part] == k])
+            assert len(held) >= share * len(np.unique(groups[classes == k]))
 
 
 @pytest.mark.parametrize("kind", ["alone", "of one class", "of both classes"])
@@ -174,7 +182,7 @@ def test_a_part_holds_about_its_share(kind: str) -> None:
     classes, groups = parted(kind, 0)
     parts = curve._growing(classes, groups, 0)
     assert parts is not None
-    for share, part in zip((0.1, 0.2, 0.35, 0.5, 0.7, 1.0), parts, strict=True):
+    for share, part in zip(SHARES, parts, strict=True):
         for k in np.unique(classes):
             held = (classes[part] == k).sum() / (classes == k).sum()
             assert held == pytest.approx(share, abs=0.06)

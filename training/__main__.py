@@ -119,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
         "--resume", action="store_true", help="go on with a fine-tuning that was cut short"
     )
     fit.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="checkpoints and TensorBoard event files of fine-tuning ('finetune' in the cache)",
+    )
+    fit.add_argument(
         "--cache",
         type=Path,
         default=None,
@@ -238,6 +244,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         tests=arguments.test,
         finetune=_finetuning(arguments),
         resume=arguments.resume,
+        checkpoint=arguments.checkpoint,
     )
     with _Waiting() as waiting:
         bundle = fit(request, config, say=waiting.say, progress=waiting.progress)

@@ -16,7 +16,7 @@ from training.evaluate import best_penalty, grouped_folds, summarise
 from training.finetune import Finetuned, finetune, logits_of
 from training.finetune_config import FinetuneConfig
 from training.finetune_run import balanced_accuracy
-from training.head import Classes, Features, fit_head, log_loss
+from training.head import Classes, Features, fit_head, log_loss, softmax
 
 _SIGNIFICANCE: Final = 0.05
 _DRAWN_AT_ONCE: Final = 4_000_000  # numbers: 32 MB
@@ -69,7 +69,7 @@ class Comparison:
             "difference_interval_95": list(self.interval_95),
             "p_value": self.p_value,
         } | {
-            name: summarise(logits, classes, groups, labels, config=config)
+            name: summarise(softmax(logits), classes, groups, labels, config=config)
             | {"log_loss": log_loss(logits, classes)}
             for name, logits in both.items()
         }

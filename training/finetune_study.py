@@ -48,9 +48,10 @@ def tune(
 ) -> Tuning:
     """Compare on the same folds, fine-tune on all pictures, and choose which to publish.
 
-    The tuned network is published if its balanced accuracy on those folds is higher. Its
-    figures, temperature and threshold then come from the comparison, in which each picture was
-    judged by a network that had not seen it.
+    The tuned network is published if it is clearly better on those folds; the head alone is
+    simpler. A tuned network's figures, temperature and threshold come from the comparison, in
+    which each picture was judged by a network that had not seen it; its learning curve and the
+    doubted labels stay those of the head alone.
 
     Args:
         pictures: The data.
@@ -74,6 +75,7 @@ def tune(
         [facts.sha256 for facts in pictures.extracted.facts],
         size=backbone.spec.input_px,
         folder=checkpoint,
+        progress=lambda done: progress(done, len(pictures.names)),
     )
     compared = compare(
         backbone,
@@ -105,10 +107,10 @@ def tune(
         progress=progress,
     )
     summary = compared.summary(tuned, classes, groups, pictures.labels, config=config)
-    wins = compared.difference > 0 and tuned.best_epoch > 0
+    wins = compared.better == "finetuned" and tuned.best_epoch > 0
     summary["published"] = "finetuned" if wins else "head_only"
     if not wins:
-        say("The head alone is published: it was as good on the same folds, and is simpler.")
+        say("The head alone is published: fine-tuning was not clearly better on the same folds.")
         return Tuning(backbone, studied, summary)
     calibration = calibrate(compared.finetuned, classes)
     probabilities = softmax(compared.finetuned / calibration.temperature)

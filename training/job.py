@@ -64,6 +64,7 @@ class Request:
         tests: Separate test sets: a folder of class folders, or LABEL=FOLDER.
         finetune: Fine-tune, too, and publish what was better on the same folds.
         resume: Go on from the checkpoints of a fine-tuning that was cut short.
+        checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
     """
 
     data: Path
@@ -76,6 +77,7 @@ class Request:
     tests: Sequence[str] = ()
     finetune: FinetuneConfig | None = None
     resume: bool = False
+    checkpoint: Path | None = None
 
 
 def fit(
@@ -129,7 +131,7 @@ def fit(
             backbone,
             config,
             request.finetune,
-            checkpoint=request.cache / "finetune",
+            checkpoint=request.checkpoint or request.cache / "finetune",
             resume=request.resume,
             say=say,
             progress=progress,
