@@ -22,7 +22,7 @@ from training.source import open_source
 from training.study import Study, study
 
 Better = Literal["head_only", "finetuned", "neither"]
-CONFIG = dataclasses.replace(FitConfig(), penalties=(0.3,), folds=2, inner_folds=2, draws=200)
+CONFIG = dataclasses.replace(FitConfig(), penalties=(1e-4,), folds=2, inner_folds=2, draws=200)
 TUNING = FinetuneConfig(
     unfreeze="all",
     epochs=10,
@@ -37,7 +37,7 @@ TUNING = FinetuneConfig(
 
 @pytest.fixture(name="data")
 def _data(tmp_path: Path, draw_data: DrawData) -> tuple[Pictures, Study]:
-    listing = scan(open_source(draw_data(tmp_path / "data", {"bar": 14, "disc": 14})))
+    listing = scan(open_source(draw_data(tmp_path / "data", {"bar": 30, "disc": 30})))
     with Cache(tmp_path / "cache") as cache:
         pictures = read_pictures(listing, Extractor(tiny_backbone()), cache, CONFIG)
     return pictures, study(pictures, CONFIG)
