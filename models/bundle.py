@@ -19,7 +19,6 @@ import dataclasses
 import fcntl
 import hashlib
 import io
-import os
 import re
 import secrets
 import shutil
@@ -35,6 +34,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from models import durable
 from models.errors import (
     BundleError,
     BundleIncomplete,
@@ -260,15 +260,15 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
         try:
             partial.mkdir()
             for name, data in files.items():
-                _write(partial / name, data)
-            _write(partial / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
-            _sync_folder(partial)
+                durable.write(partial / name, data)
+            durable.write(partial / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+            durable.sync_folder(partial)
             bundle = open_bundle(partial)
             partial.rename(store / version)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        _sync_folder(store)
+        durable.sync_folder(store)
         point(store, version)
     return dataclasses.replace(bundle, path=store / version)
 
@@ -284,11 +284,11 @@ def point(store: Path, version: str) -> None:
         raise BundleError(f"{store} has no version {version}.")
     partial = store / f".{CURRENT}-{secrets.token_hex(4)}"
     try:
-        _write(partial, f"{version}\n".encode())
+        durable.write(partial, f"{version}\n".encode())
         partial.replace(store / CURRENT)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(store)
+    durable.sync_folder(store)
 
 
 def _next_moment(store: Path) -> datetime:
@@ -317,19 +317,3 @@ def _lock(store: Path) -> Iterator[None]:
     with open(store / _LOCK, "a", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Make renames inside a folder durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

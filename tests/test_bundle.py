@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from models import bundle
+from models import bundle, durable
 from models.bundle import (
     CURRENT,
     MANIFEST,
@@ -480,7 +480,7 @@ class Dies:
 
 
 STEPS = [
-    *[("models.bundle._write", n) for n in (1, 2, 3)],
+    *[("models.durable.write", n) for n in (1, 2, 3)],
     *[("os.fsync", n) for n in (1, 2, 3, 4, 5, 6)],
     ("pathlib.Path.mkdir", 2),
     ("pathlib.Path.rename", 1),
@@ -503,6 +503,7 @@ def test_dying_at_any_step_leaves_a_sound_store_and_the_next_run_cleans_up(
     owner, name = target.rsplit(".", 1)
     original: Any = {
         "models.bundle": bundle,
+        "models.durable": durable,
         "os": os,
         "pathlib.Path": Path,
     }[owner]

@@ -79,7 +79,7 @@ def test_the_same_data_and_seed_give_the_same_curve(rising: LearningCurve) -> No
 
 def test_the_figures_are_plain_numbers_for_json(rising: LearningCurve) -> None:
     given = rising.as_dict()
-    assert set(given) == {"points", "at_twice", "interval_95", "sentence"}
+    assert set(given) == {"points", "at_twice", "interval_95", "outlook", "sentence"}
     assert set(given["points"][0]) == {"pictures", "mean", "low", "high"}
     assert {type(value) for point in given["points"] for value in point.values()} == {float}
 
@@ -118,7 +118,7 @@ def test_a_curve_that_says_nothing_says_so() -> None:
 @pytest.mark.parametrize("each", [2, 6])
 def test_too_few_pictures_are_a_sentence_and_no_number(each: int) -> None:
     few = found(drawn(each))
-    assert few == LearningCurve([], None, None, "There are too few pictures to tell.")
+    assert few == LearningCurve([], None, None, "unknown", "There are too few pictures to tell.")
 
 
 def test_a_planted_law_is_read_at_any_place() -> None:

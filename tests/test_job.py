@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import bundle
+from models import durable
 from models.bundle import MODEL, REPORT, Bundle, answer, current_version, open_bundle, versions
 from models.errors import GoldenMismatch
 from models.image import DECODER, decode_image
@@ -375,7 +375,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(bundle, "_write", full)
+        patch.setattr(durable, "write", full)
         with pytest.raises(OutputError, match="No space left on device"):
             fit(Request(done.data, store, done.cache), CONFIG)
     assert versions(store) == [done.bundle.manifest.version]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +40,14 @@ class LearningCurve:
         points: From few to all pictures of a training part.
         at_twice: Expected balanced accuracy at twice the pictures; None if it can't be told.
         interval_95: Of `at_twice`.
-        sentence: For a person.
+        outlook: Whether more of the same would help: "more", "same", or "unknown".
+        sentence: The same for a person.
     """
 
     points: list[Point]
     at_twice: float | None
     interval_95: tuple[float, float] | None
+    outlook: Literal["more", "same", "unknown"]
     sentence: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def learning_curve(
             rows.append(row)
             sizes.append([len(part) for part in parts])
     if not rows:
-        return LearningCurve([], None, None, "There are too few pictures to tell.")
+        return LearningCurve([], None, None, "unknown", "There are too few pictures to tell.")
     table, pictures = np.array(rows), np.array(sizes).mean(axis=0)
     return _read(table, pictures, total=len(classes), seed=config.seed)
 
@@ -136,8 +138,9 @@ def _read(
     now = np.array([_extrapolate(pictures, row, total) for row in resampled])
     twice = float(np.median(ahead))
     interval = (float(np.percentile(ahead, 2.5)), float(np.percentile(ahead, 97.5)))
-    gain = ahead - now
-    return LearningCurve(points, twice, interval, _sentence(twice, interval, gain, total))
+    outlook = _outlook(ahead - now)
+    sentence = _sentence(outlook, twice, interval, total)
+    return LearningCurve(points, twice, interval, outlook, sentence)
 
 
 def _extrapolate(pictures: NDArray[np.float64], accuracy: NDArray[np.float64], at: int) -> float:
@@ -152,16 +155,26 @@ def _extrapolate(pictures: NDArray[np.float64], accuracy: NDArray[np.float64], a
     return answer
 
 
-def _sentence(
-    twice: float, interval: Sequence[float], gain: NDArray[np.float64], total: int
-) -> str:
-    expected = (
-        f"With twice the pictures ({2 * total}) of the same kind, about {twice:.1%} is to be "
-        f"expected ({interval[0]:.1%} to {interval[1]:.1%})"
-    )
+def _outlook(gain: NDArray[np.float64]) -> Literal["more", "same", "unknown"]:
+    """Read the draws of what twice the pictures would gain."""
     least, most = np.percentile(gain, [2.5, 97.5])
     if most < _WORTHWHILE:
-        return f"{expected}: more of the same would hardly help; pictures of other kinds might."
-    if least > _WORTHWHILE:
-        return f"{expected}: more pictures should help."
-    return f"{expected}: whether more of the same would help can't be told from this data."
+        return "same"
+    return "more" if least > _WORTHWHILE else "unknown"
+
+
+def _sentence(
+    outlook: Literal["more", "same", "unknown"],
+    twice: float,
+    interval: Sequence[float],
+    total: int,
+) -> str:
+    said = {
+        "same": "more of the same would hardly help; pictures of other kinds might",
+        "more": "more pictures should help",
+        "unknown": "whether more of the same would help can't be told from this data",
+    }
+    return (
+        f"With twice the pictures ({2 * total}) of the same kind, about {twice:.1%} is to be "
+        f"expected ({interval[0]:.1%} to {interval[1]:.1%}): {said[outlook]}."
+    )

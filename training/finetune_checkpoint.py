@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models import durable
 from training.errors import OutputError, TrainingError
 
 CHECKPOINT: Final = "checkpoint.pt"
@@ -94,7 +95,7 @@ def save(folder: Path, progress: Progress) -> None:
             handle.flush()
             os.fsync(handle.fileno())
         partial.replace(folder / CHECKPOINT)
-        _sync_folder(folder)
+        durable.sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise OutputError(f"{partial} cannot be written ({_reason(error)}).") from error
 
@@ -125,12 +126,3 @@ def load(folder: Path, key: str) -> Progress | None:
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the rename durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -99,17 +99,20 @@ def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Jud
     unreadable: list[Left] = []
     answers: list[NDArray[np.float64]] = []
     for chunk in _chunks(len(test.names)):
-        pixels = []
+        # Always a full batch: TorchScript compiles anew for each size that it meets.
+        batch = torch.zeros((EXTRACTION_BATCH, 3, input_px, input_px), dtype=torch.uint8)
+        read = 0
         for place in chunk:
             try:
                 data = test.source.read(test.names[place])
-                pixels.append(decode_image(data, size=input_px))
+                batch[read] = decode_image(data, size=input_px)
+                read += 1
                 kept.append(place)
             except (PictureError, OSError) as error:
                 unreadable.append(Left(test.names[place], str(error)))
-        if pixels:
-            probabilities, _ = answer(graph, torch.stack(pixels))
-            answers.append(probabilities.numpy().astype(np.float64))
+        if read:
+            probabilities, _ = answer(graph, batch)
+            answers.append(probabilities[:read].numpy().astype(np.float64))
     if not kept:
         raise TooFewPictures(f"{test.source.path} holds no picture that can be read.")
     return Judged(

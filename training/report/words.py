@@ -8,7 +8,6 @@ from typing import Any, Final
 _LEAK: Final = 0.02
 _WIDE: Final = 0.08
 _UNEVEN: Final = 0.02
-_WORTHWHILE: Final = 0.01  # gain in balanced accuracy from twice the pictures
 _WEAK: Final = 0.05  # recall below the mean over classes
 _LOPSIDED: Final = 3.0  # pictures of the largest class for one of the smallest
 _MOST_STEPS: Final = 5
@@ -286,12 +285,12 @@ def _from_curve(summary: Summary) -> list[str]:
     if curve.get("at_twice") is None or not curve.get("points"):
         return []
     now, twice = curve["points"][-1]["mean"], curve["at_twice"]
-    if twice - now >= _WORTHWHILE:
+    if curve.get("outlook") == "more":
         return [
             f"Collect more pictures of every class: with twice as many, {percent(twice)} right "
             f"(mean over classes) may be expected instead of {percent(now)}."
         ]
-    if (curve.get("interval_95") or [0.0, twice])[1] - now < _WORTHWHILE:
+    if curve.get("outlook") == "same":
         return [
             "More pictures of the same kind would hardly help. Collect other kinds: other places, "
             "cameras and light, and the borderline cases that you care about."
