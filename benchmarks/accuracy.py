@@ -52,20 +52,23 @@ def _measure(arguments: argparse.Namespace, config: FitConfig) -> dict[str, Any]
         bundle = fit(request, config)
         took = time.perf_counter() - began
         metrics = bundle.manifest.metrics
-        rows = {"cross-validation": metrics["cross_validation"], **metrics["tests"]}
+        judged = metrics["cross_validation"] | {
+            "calibration_error": metrics["calibration"]["ece_after"]
+        }
+        rows = {"cross-validation": judged, **metrics["tests"]}
     return {"training_s": took, "penalty": bundle.manifest.config["penalty"], "sets": rows}
 
 
 def _print(backbone: str, result: dict[str, Any]) -> None:
     print(f"\n**{backbone}**, trained in {result['training_s']:.1f} s, C = {result['penalty']:g}\n")
-    print("| judged on | pictures | balanced accuracy | 95 % interval | accuracy |")
+    print("| judged on | pictures | balanced accuracy | 95 % interval | calibration error |")
     print("|---|---|---|---|---|")
     for name, row in result["sets"].items():
         low, high = row["balanced_accuracy_interval_95"]
         shown = Path(name).name if "=" not in name else name.split("=")[0] + " " + Path(name).name
         print(
             f"| {shown} | {row['pictures']} | {row['balanced_accuracy']:.1%} "
-            f"| {low:.1%} to {high:.1%} | {row['accuracy']:.1%} |"
+            f"| {low:.1%} to {high:.1%} | {row['calibration_error']:.3f} |"
         )
         for part, count in row.get("slices", {}).items():
             print(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.bundle import answer
 from models.errors import PictureError
 from models.image import decode_image
+from training.calibrate import calibration_error
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.dataset import Left, is_picture, visible_names
 from training.errors import TooFewPictures
@@ -125,7 +126,11 @@ def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Jud
 
 
 def figures(judged: Judged, labels: list[str], *, config: FitConfig) -> dict[str, Any]:
-    """Figures of a judged test set, as `evaluate.summarise` gives them, and a row a slice."""
+    """Figures of a judged test set, as `evaluate.summarise` gives them, and a row a slice.
+
+    Besides: the expected calibration error (`calibrate.calibration_error`), and how many files
+    could not be read.
+    """
     right = judged.probabilities.argmax(axis=1) == judged.classes
     slices = np.array(judged.slices)
     groups = np.arange(len(judged.classes))
@@ -138,6 +143,7 @@ def figures(judged: Judged, labels: list[str], *, config: FitConfig) -> dict[str
             for name in np.unique(slices)
             if name
         },
+        "calibration_error": calibration_error(judged.probabilities, judged.classes),
         "unreadable": len(judged.unreadable),
     }
 
