@@ -15,7 +15,7 @@ run: install
 	$(PY) -m service
 
 test: install
-	$(PY) -m pytest --cov --cov-report=term --cov-fail-under=92
+	$(PY) -m pytest --cov --cov-report=term --cov-fail-under=97
 
 lint: install
 	$(VENV)/bin/ruff check .

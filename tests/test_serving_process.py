@@ -153,7 +153,7 @@ def test_a_signal_lets_requests_in_hand_end(service: Service, tmp_path: Path) ->
             answer += chunk
     status, errors, _ = service.stop()
     assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert b'"filename": "a.png", "label": "no_mask"' in answer
+    assert b'"filename": "a.png", "decision": "no_mask", "label": "no_mask"' in answer
     assert status == 0
     assert "Traceback" not in errors
 

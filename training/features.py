@@ -29,7 +29,7 @@ from training.dataset import Left
 from training.facts import PictureFacts, measure
 from training.source import Source
 
-_FACTS_VERSION = "3"  # of PictureFacts: change it when a fact is measured otherwise
+_FACTS_VERSION = "4"  # of PictureFacts: change it when a fact is measured otherwise
 
 
 @dataclass(frozen=True)
