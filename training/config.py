@@ -19,7 +19,7 @@ class FitConfig:
         folds: Cross-validation folds. 5 leaves 288 of 360 pictures to fit on.
         inner_folds: Folds inside each training part, on which the penalty is chosen.
         penalties: Inverse L2 strengths C tried, for features scaled to unit variance overall.
-            Below 0.01 real pictures lost accuracy, above 3 the fit separates and only grows.
+            Below 0.01 hard pictures were judged worse, above 3 the fit separates and only grows.
         min_pictures: Fewest readable pictures a class. Fewer cannot fill 5 folds twice.
         target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
@@ -45,8 +45,7 @@ class FitConfig:
         return asdict(self) | {"penalties": list(self.penalties)}
 
 
-# Pictures a forward pass: the fastest of 1, 4, 8, 16 and 32 on two cores, and small enough
-# for two lanes of it to stay under 300 MB.
+# Pictures a forward pass of a lane: small, for each core runs a lane of its own.
 EXTRACTION_BATCH: Final = 8
 
 # Largest picture file that is read; a folder may hold a film called .jpg.
