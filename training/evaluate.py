@@ -176,16 +176,17 @@ def _roc_auc(
     count = int(group.max()) + 1
 
     def mean_area(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        each = [roc_areas(probabilities[:, k], classes == k, weights) for k in present]
-        return np.asarray(np.mean(each, axis=0))
+        each = np.array([roc_areas(probabilities[:, k], classes == k, weights) for k in present])
+        known = ~np.isnan(each)  # a draw may lack a class, and the mean is over the others
+        told = known.any(axis=0)  # a draw of one class only tells nothing
+        return np.asarray(np.where(known, each, 0).sum(0)[told] / known.sum(0)[told])
 
     areas: list[float] = []
-    at_once = max(1, _AUC_NUMBERS // len(classes))
-    while len(areas) < _AUC_DRAWS:
-        size = min(at_once, _AUC_DRAWS - len(areas))
-        times = random.multinomial(count, np.full(count, 1 / count), size=size)  # (size, groups)
+    at_once = min(_AUC_DRAWS, max(1, _AUC_NUMBERS // len(classes)))
+    for _ in range(0, _AUC_DRAWS, at_once):
+        times = random.multinomial(count, np.full(count, 1 / count), size=at_once)  # (., groups)
         areas += mean_area(times[:, group].astype(np.float64)).tolist()
-    low, high = np.nanpercentile(areas, [2.5, 97.5])
+    low, high = np.percentile(areas, [2.5, 97.5])
     return {
         "roc_auc": float(mean_area(np.ones((1, len(classes))))[0]),
         "roc_auc_interval_95": [float(low), float(high)],
