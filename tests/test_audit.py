@@ -236,16 +236,19 @@ def test_a_copy_saved_anew_is_found(how: str) -> None:
 @pytest.mark.usefixtures("no_shortcuts")
 def test_near_copies_are_a_warning_in_one_class_and_an_error_in_two() -> None:
     facts, given = sound()
-    near = {"dhash": facts[0].dhash, "dhash_mirrored": facts[0].dhash_mirrored}
-    light = {"brightness": facts[0].brightness}
-    facts[5] = fact(5, **near, **light)
-    facts[6] = fact(6, **near, **light)
+
+    def alike(place: int, other: int) -> PictureFacts:
+        first = facts[other]
+        hashes = {"dhash": first.dhash, "dhash_mirrored": first.dhash_mirrored}
+        return fact(place, **hashes, brightness=first.brightness)
+
+    facts[5], facts[6], facts[9] = alike(5, 0), alike(6, 0), alike(9, 3)
     found = audit(pictures(facts, given))
     assert kinds(found) == {
         "near_duplicates_across_classes": "error",
         "near_duplicates": "warning",
     }
-    assert only(found, "near_duplicates").groups == (("cat/0.jpg", "cat/6.jpg"),)
+    assert only(found, "near_duplicates").groups == (("dog/3.jpg", "dog/9.jpg"),)
     across = only(found, "near_duplicates_across_classes")
     assert across.groups == (("cat/0.jpg", "dog/5.jpg", "cat/6.jpg"),)
     assert across.details["labels"] == [["cat", "dog"]]
@@ -261,7 +264,7 @@ def test_hashes_that_differ_more_count_only_where_light_agrees() -> None:
     assert near_copies([first, fact(1, **other, **light)]) == []
 
 
-def test_copies_are_found_across_blocks_of_the_comparison() -> None:
+def test_copies_are_found_among_many() -> None:
     facts = [fact(number) for number in range(1200)]
     facts[1100] = dataclasses.replace(facts[7], sha256="x")
     assert near_copies(facts) == [(7, 1100)]

@@ -5,8 +5,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import encode, photograph
-from training.duplicates import MAX_BITS, components, near_pairs
+from training.audit_copies import near_copies
+from training.duplicates import Near, components, hash_words, link_near
 from training.facts import measure
+
+Pairs = list[tuple[int, int]]
 
 
 def hexadecimal(value: int) -> str:
@@ -33,25 +36,37 @@ def brute_force(plain: list[int], mirrored: list[int], bits: int) -> list[tuple[
     ]
 
 
-@pytest.mark.parametrize("bits", [0, 1, 6, MAX_BITS])
+def every(i: np.ndarray, j: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    return np.ones(len(distance), bool)
+
+
+def links(plain: list[int], mirrored: list[int], bits: int, near: Near = every) -> Pairs:
+    words = [hash_words([*map(hexadecimal, values)]) for values in (plain, mirrored)]
+    cells = [np.zeros(len(plain), np.int64)]
+    return link_near(*words, bits=bits, cells=cells, near=near)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 6, 20])
 @pytest.mark.parametrize("seed", range(5))
-def test_finds_exactly_the_pairs_that_comparing_all_finds(bits: int, seed: int) -> None:
+def test_joins_what_comparing_all_pairs_joins(bits: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     plain: list[int] = []
     mirrored: list[int] = []
     for _ in range(60):
         plain.append(int.from_bytes(random.bytes(32)))
         mirrored.append(int.from_bytes(random.bytes(32)))
-    for _ in range(90):  # planted: copies of plain or mirrored ones, 0 to 9 bits off
+    for _ in range(90):  # planted: copies of plain or mirrored ones, 0 to 9 or 0 to 29 bits off
         which = int(random.integers(0, len(plain)))
-        places = random.choice(256, int(random.integers(0, 10)), replace=False).tolist()
+        most = 30 if bits == 20 else 10
+        places = random.choice(256, int(random.integers(0, most)), replace=False).tolist()
         pair = [plain[which], mirrored[which]]
         if random.random() < 0.5:
             pair.reverse()
         plain.append(flip(pair[0], places))
         mirrored.append(flip(pair[1], places))
-    found = near_pairs([*map(hexadecimal, plain)], [*map(hexadecimal, mirrored)], bits=bits)
-    assert found == brute_force(plain, mirrored, bits)
+    found, all_pairs = links(plain, mirrored, bits), brute_force(plain, mirrored, bits)
+    assert set(found) <= set(all_pairs)
+    assert components(150, found).tolist() == components(150, all_pairs).tolist()
     assert found
 
 
@@ -61,24 +76,40 @@ def test_bits_that_differ_side_by_side_do_not_escape(seed: int) -> None:
     base = int.from_bytes(random.bytes(32))
     plain = [base] + [flip(base, list(range(at, at + 6))) for at in range(0, 250, 10)]
     far = [int.from_bytes(random.bytes(32)) for _ in plain]
-    found = near_pairs([*map(hexadecimal, plain)], [*map(hexadecimal, far)], bits=6)
-    assert set(found) >= {(0, index) for index in range(1, len(plain))}
-    assert found == brute_force(plain, far, 6)
+    assert components(len(plain), links(plain, far, 6)).tolist() == [0] * len(plain)
+
+
+def test_what_is_near_by_bits_alone_is_asked_about_once_a_pair_and_may_be_refused() -> None:
+    asked = []
+
+    def near(i: np.ndarray, j: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        asked.append((i.tolist(), j.tolist(), distance.tolist()))
+        return np.zeros(len(i), bool)
+
+    assert links([0, 1], [1 << 200, 1 << 201], 1, near) == []
+    assert {(tuple(sorted((i[0], j[0]))), d[0]) for i, j, d in asked if i} == {((0, 1), 1)}
+
+
+def test_only_pictures_that_share_a_cell_are_joined() -> None:
+    words = [hash_words([hexadecimal(value)] * 3) for value in (5, 9)]
+    cells = [np.array([0, 1, 2]), np.array([7, 7, 8])]
+    assert link_near(*words, bits=0, cells=cells, near=every) == [(0, 1)]
 
 
 def test_no_pictures_have_no_pairs() -> None:
-    assert near_pairs([], [], bits=6) == []
+    assert links([], [], 6) == []
 
 
-def test_copies_are_found_and_a_symmetric_picture_is_not_its_own_pair() -> None:
-    same = hexadecimal(5)
-    assert near_pairs([same] * 3, [same] * 3, bits=0) == [(0, 1), (0, 2), (1, 2)]
-    assert near_pairs([same], [same], bits=6) == []
+def test_copies_are_joined_and_a_symmetric_picture_is_not_its_own_pair() -> None:
+    assert components(3, links([5] * 3, [5] * 3, 0)).tolist() == [0, 0, 0]
+    assert links([5], [5], 6) == []
 
 
-def test_a_distance_beyond_what_the_search_promises_is_refused() -> None:
-    with pytest.raises(ValueError, match="complete up to 7 bits, not 8"):
-        near_pairs([], [], bits=8)
+def test_thousands_of_copies_are_joined_by_few_pairs() -> None:
+    plain = [flip(5, [at]) for at in range(256)] * 20
+    found = links(plain, [1 << 99] * len(plain), 2)
+    assert components(len(plain), found).tolist() == [0] * len(plain)
+    assert len(found) < 10 * len(plain)
 
 
 def test_groups_are_numbered_by_their_first_member() -> None:
@@ -109,7 +140,4 @@ def test_a_picture_saved_again_shrunk_or_mirrored_is_found_and_others_are_not() 
         encode(drawn[2].transpose(Image.Transpose.FLIP_LEFT_RIGHT), "JPEG", quality=90),
     ]
     facts = [measure(data, size=64)[1] for data in [*map(encode, drawn), *copies]]
-    found = near_pairs(
-        [fact.dhash for fact in facts], [fact.dhash_mirrored for fact in facts], bits=6
-    )
-    assert found == [(0, 6), (1, 7), (2, 8)]
+    assert near_copies(facts) == [(0, 6), (1, 7), (2, 8)]

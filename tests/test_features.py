@@ -1,7 +1,10 @@
 """Extraction: in order, each picture once, and the same bytes however the cache stands."""
 
+import errno
 import hashlib
 import json
+import mmap
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from tests.conftest import TINY_WIDTH, encode, photograph, tiny_backbone
 from training.backbones import LoadedBackbone
 from training.cache import Cache
 from training.config import EXTRACTION_BATCH
+from training.errors import OutputError
 from training.features import Extracted, Extractor, extract
 from training.source import FolderSource, open_source
 
@@ -226,3 +230,20 @@ def test_the_cached_facts_are_plain_json(folder: Path, tmp_path: Path) -> None:
             "SELECT value FROM entries WHERE key LIKE 'facts:%'"
         ).fetchall()
     assert {json.loads(row[0])["sha256"] for row in rows} == {f.sha256 for f in found.facts}
+
+
+def test_features_lie_in_a_file_that_nobody_sees(folder: Path, tmp_path: Path) -> None:
+    found = run(folder, tmp_path / "cache")
+    assert isinstance(found.features.base, np.memmap | mmap.mmap)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["features.sqlite"]
+
+
+def test_no_room_for_features_is_told_before_the_work(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OutputError, match=r"no room for features of .* bytes .No space left"):
+        run(folder, tmp_path / "cache")

@@ -185,13 +185,15 @@ def test_the_command_in_the_summary_asks_for_the_same_run(
     tests = [f"disc={data / 'disc'}"]
     table = tmp_path / "it's mine.csv"
     table.write_text("file,group\nbar/000.jpg,g\nbar/001.jpg,g\n")
-    run = Run(data, tmp_path / "store", done.cache, config=config, tests=tests, groups=table)
+    run = Run(
+        data, tmp_path / "store", done.cache, config=config, tests=tests, groups=table, strict=True
+    )
     words = shlex.split(run.summary["command"])
     assert words[:3] == ["python", "-m", "training"]
     given = _parser().parse_args(words[3:])
     assert (given.data, given.groups, given.test) == (data, table, tests)
     assert (given.seed, given.target_error, given.backbone) == (3, 0.0375, config.backbone)
-    assert (given.strict, given.group_pattern, given.weights) == (False, None, None)
+    assert (given.strict, given.group_pattern, given.weights) == (True, None, None)
 
 
 def test_the_figures_count_every_picture(done: Run) -> None:

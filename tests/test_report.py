@@ -399,7 +399,14 @@ def test_any_key_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
             Page(render_report(without))
 
 
-def test_fine_tuning_is_shown() -> None:
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        ("finetuned", "the learning curve are those of the head alone"),
+        ("head_only", "The model that is published is the head alone."),
+    ],
+)
+def test_fine_tuning_is_shown(published: str, said: str) -> None:
     material = material_of("two")
     figures_of = material.summary["cross_validation"]
     rows = [
@@ -411,11 +418,12 @@ def test_fine_tuning_is_shown() -> None:
         "verdict": "It did not pay.",
         "head_only": figures_of,
         "finetuned": figures_of,
+        "published": published,
     }
     summary = material.summary | {"finetuning": tuned, "precision": {"kept": "fp32"}}
     made = dataclasses.replace(material, summary=summary)
     text = Page(render_report(made)).text
-    for expected in ("It did not pay.", "Loss by epoch", "Share right by epoch", "Head only"):
+    for expected in ("It did not pay.", "Loss by epoch", "Share right by epoch", "Head only", said):
         assert expected in text
     assert "It did not pay." in render_card(made)
 

@@ -96,6 +96,14 @@ def test_an_unknown_class_is_refused_with_the_classes_that_there_are(data: Path)
     assert "cat, dog" in text
 
 
+@pytest.mark.parametrize(("table", "column"), [("labels.csv", "label"), ("groups.csv", "group")])
+def test_rows_that_contradict_each_other_are_refused(data: Path, table: str, column: str) -> None:
+    row = "cat/2.jpg,cat\n"
+    (data / table).write_text(f"file,{column}\n{row}{row}cat/2.jpg,dog\n")
+    with pytest.raises(BadTable, match=f"{table} says both 'cat' and 'dog' of cat/2.jpg"):
+        scan(open_source(data))
+
+
 def test_rows_about_absent_files_are_ignored_whatever_they_say(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\ncat/gone.jpg,mouse\ncat/2.jpg,dog\n")
     assert listed(data).corrected == {"cat/2.jpg": "cat"}

@@ -91,34 +91,39 @@ def _copies(
 ) -> list[Finding]:
     """Copies, the same to the byte or to the eye, inside classes and across them."""
     exact = exact_copies(facts)
-    near = [(i, j) for i, j in pairs if facts[i].sha256 != facts[j].sha256]
-    across = [(i, j) for i, j in near if classes[i] != classes[j]]
-    within = [(i, j) for i, j in near if classes[i] == classes[j]]
+    near = [group for group in _joined(pairs) if len({facts[i].sha256 for i in group}) > 1]
+
+    def across(group: tuple[int, ...]) -> bool:
+        return len({int(classes[i]) for i in group}) > 1
+
+    def within(group: tuple[int, ...]) -> bool:
+        return not across(group)
+
     cases: list[tuple[str, str, list[tuple[int, ...]], str]] = [
         (
             "error",
             "exact_duplicates_across_classes",
-            [group for group in exact if len({int(classes[i]) for i in group}) > 1],
+            list(filter(across, exact)),
             "the same file in folders of different classes, so at least one label is wrong: "
             "keep each in one folder only",
         ),
         (
             "error",
             "near_duplicates_across_classes",
-            _joined(len(facts), across),
+            list(filter(across, near)),
             "the same picture, saved anew, resized or mirrored, in folders of different classes: "
             "keep each in one folder only",
         ),
         (
             "warning",
             "exact_duplicates",
-            [group for group in exact if len({int(classes[i]) for i in group}) == 1],
+            list(filter(within, exact)),
             "the same file twice or more: keep one of each",
         ),
         (
             "warning",
             "near_duplicates",
-            _joined(len(facts), within),
+            list(filter(within, near)),
             "the same picture, saved anew, resized or mirrored: keep the best of each",
         ),
     ]
@@ -137,11 +142,12 @@ def _copies(
     ]
 
 
-def _joined(count: int, pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
+def _joined(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
     """The groups of two or more that pairs join."""
-    numbers = components(count, pairs)
     members: dict[int, list[int]] = {}
-    for place in sorted({place for pair in pairs for place in pair}):
+    places = sorted({place for pair in pairs for place in pair})
+    numbers = components(places[-1] + 1 if places else 0, pairs)
+    for place in places:
         members.setdefault(int(numbers[place]), []).append(place)
     return [tuple(group) for group in members.values()]
 

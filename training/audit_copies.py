@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.duplicates import components, near_pairs
+from training.duplicates import Places, components, hash_words, link_near
 from training.facts import PictureFacts
 
 # Bits that two pictures may differ in with nothing else agreeing: a copy with other colours.
@@ -34,8 +34,6 @@ _CONTRAST: Final = 0.03
 # frames look alike, and that makes them useless rather than copies of each other.
 _TELLING: Final = 24
 _BLANK_CONTRAST: Final = 0.02
-
-_BLOCK: Final = 512  # pictures compared at a time; 512 x a window of thousands fits any memory
 
 
 def is_blank(facts: PictureFacts) -> bool:
@@ -58,72 +56,53 @@ def near_copies(facts: Sequence[PictureFacts]) -> list[tuple[int, int]]:
         facts: One a picture.
 
     Returns:
-        Pairs (i, j) with i < j, sorted; files that are the same to the byte are pairs, too,
-        blank pictures never are.
+        Pairs (i, j) with i < j, sorted, enough of them to join all copies of a picture to one
+        group; files that are the same to the byte are joined, too, blank pictures never are.
     """
-    kept = [place for place, fact in enumerate(facts) if not is_blank(fact)]
-    chosen = [facts[place] for place in kept]
-    if len(chosen) < 2:
+    kept = np.array([place for place, fact in enumerate(facts) if not is_blank(fact)], np.int64)
+    if not len(kept):
         return []
-    telling = np.array([_telling(fact) for fact in chosen])
-    plain = _signs([fact.dhash for fact in chosen])
-    mirrored = _signs([fact.dhash_mirrored for fact in chosen])
-    pairs = set(_close_in_light(chosen, plain, mirrored, telling))
-    sure = near_pairs(
-        [fact.dhash for fact in chosen], [fact.dhash_mirrored for fact in chosen], bits=SURE_BITS
-    )
-    for i, j in sure:
-        nearest = min(_distance(plain[i], plain[j]), _distance(plain[i], mirrored[j]))
-        if nearest <= _NEAR_SHARE * min(telling[i], telling[j]):
-            pairs.add((i, j))
-    return sorted((kept[i], kept[j]) for i, j in pairs)
+    chosen = [facts[place] for place in kept]
+    plain = hash_words([fact.dhash for fact in chosen])
+    mirrored = hash_words([fact.dhash_mirrored for fact in chosen])
+    # The same picture thousands of times is searched for once.
+    light = np.array([(fact.brightness, fact.contrast) for fact in chosen])
+    looks = np.column_stack([plain, mirrored, light.view(np.uint64)])
+    _, first, same = np.unique(looks, axis=0, return_index=True, return_inverse=True)
+    identical = [(int(first[s]), i) for i, s in enumerate(same) if first[s] != i]
+    alike = _alike(plain[first], mirrored[first], [chosen[place] for place in first])
+    links = {*identical, *((int(first[i]), int(first[j])) for i, j in alike)}
+    return sorted((int(kept[min(pair)]), int(kept[max(pair)])) for pair in links)
 
 
-def _close_in_light(
-    facts: Sequence[PictureFacts],
-    plain: NDArray[np.float32],
-    mirrored: NDArray[np.float32],
-    telling: NDArray[np.int64],
+def _alike(
+    plain: NDArray[np.uint64], mirrored: NDArray[np.uint64], facts: Sequence[PictureFacts]
 ) -> list[tuple[int, int]]:
-    """Pairs that agree in brightness, contrast and hash; sorted by light, few need comparing."""
+    """Pairs that agree in all but a few bits, or in brightness, contrast and most of the hash."""
     brightness = np.array([fact.brightness for fact in facts])
     contrast = np.array([fact.contrast for fact in facts])
-    order = np.argsort(brightness, kind="stable")
-    sorted_light = brightness[order]
-    pairs = []
-    for start in range(0, len(order), _BLOCK):
-        rows = order[start : start + _BLOCK]
-        stop = np.searchsorted(sorted_light, brightness[rows[-1]] + _BRIGHTNESS, side="right")
-        columns = order[start:stop]  # earlier ones have met these rows in their own block
-        distance = np.minimum(
-            _distance(plain[rows], plain[columns]), _distance(plain[rows], mirrored[columns])
-        )
-        near = (
-            (distance <= _NEAR_SHARE * np.minimum(telling[rows][:, None], telling[columns]))
-            & (np.abs(brightness[rows][:, None] - brightness[columns]) <= _BRIGHTNESS)
-            & (np.abs(contrast[rows][:, None] - contrast[columns]) <= _CONTRAST)
-        )
-        for row, column in np.argwhere(near):
-            i, j = int(rows[row]), int(columns[column])
-            if i != j:
-                pairs.append((min(i, j), max(i, j)))
-    return pairs
+    most = _NEAR_SHARE * np.array([_telling(fact) for fact in facts])
+
+    def sure(i: Places, j: Places, distance: Places) -> NDArray[np.bool_]:
+        return np.asarray(distance <= np.minimum(most[i], most[j]))
+
+    def near(i: Places, j: Places, distance: Places) -> NDArray[np.bool_]:
+        light = np.abs(brightness[i] - brightness[j]) <= _BRIGHTNESS
+        light &= np.abs(contrast[i] - contrast[j]) <= _CONTRAST
+        return np.asarray(sure(i, j, distance) & light)
+
+    # Two that are nearer than a cell's half width share a cell of one of two shifted grids.
+    grid = brightness / (2 * _BRIGHTNESS)
+    cells = [grid.astype(np.int64), (grid + 0.5).astype(np.int64)]
+    everywhere = [np.zeros(len(facts), np.int64)]
+    return link_near(plain, mirrored, bits=SURE_BITS, cells=everywhere, near=sure) + link_near(
+        plain, mirrored, bits=int(most.max()), cells=cells, near=near
+    )
 
 
 def _telling(facts: PictureFacts) -> int:
     """Comparisons of 256 that are no draw: set in the hash, or in that of the mirror image."""
     return int(facts.dhash, 16).bit_count() + int(facts.dhash_mirrored, 16).bit_count()
-
-
-def _signs(hashes: Sequence[str]) -> NDArray[np.float32]:
-    """Hashes in hex as float32 (n, 256) of +1 and -1, whose products count equal bits."""
-    words = np.array([bytearray.fromhex(text) for text in hashes], dtype=np.uint8)
-    return np.unpackbits(words, axis=1).astype(np.float32) * 2 - 1
-
-
-def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bits that differ, each of a with each of b."""
-    return np.asarray((a.shape[-1] - a @ b.T) / 2)
 
 
 def together(

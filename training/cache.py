@@ -28,6 +28,7 @@ class Cache:
         Raises:
             OutputError: The folder cannot be written to.
         """
+        self.folder = folder
         self._path = folder / _FILE
         self._lock = threading.Lock()
         try:

@@ -1,60 +1,87 @@
 """Near-duplicate pictures, by their difference hashes, without comparing all pairs.
 
-Two 256-bit hashes that differ in at most 7 bits agree in at least one of 8 chunks of 32 bits
-(the pigeonhole of multi-index hashing: Norouzi, Punjani, Fleet 2012), so only pictures that
-share a chunk are compared. Which bits make a chunk is shuffled: neighbouring bits of pictures
-with plain borders are equal far too often.
+Two 256-bit hashes that differ in at most b bits agree in at least one of b + 1 chunks (the
+pigeonhole of multi-index hashing: Norouzi, Punjani, Fleet 2012), so only pictures that share a
+chunk are compared. Which bits make a chunk is shuffled: neighbouring bits of pictures with plain
+borders are equal far too often.
+
+What is looked for are groups, so a pair that is in one group already is not compared: a film of
+thousands of frames costs little more than as many different pictures.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-_CHUNKS: Final = 8
-MAX_BITS: Final = _CHUNKS - 1
-"""Largest distance for which the search is complete."""
+_BITS: Final = 256
+_WIDEST: Final = 40  # bits of a chunk, so that chunk and cell fit into 63
+
+Places = NDArray[np.int64]
+Near = Callable[[Places, Places, Places], NDArray[np.bool_]]
 
 
-def near_pairs(
-    hashes: Sequence[str], mirrored: Sequence[str], *, bits: int
+def hash_words(hashes: Sequence[str]) -> NDArray[np.uint64]:
+    """256-bit hashes in hex as uint64 (n, 4)."""
+    data = bytes.fromhex("".join(hashes))
+    return np.frombuffer(data, dtype=np.uint64).reshape(len(hashes), _BITS // 64)
+
+
+def link_near(
+    plain: NDArray[np.uint64],
+    mirrored: NDArray[np.uint64],
+    *,
+    bits: int,
+    cells: Sequence[Places],
+    near: Near,
 ) -> list[tuple[int, int]]:
-    """Find all pairs of pictures whose hashes, or one's and the other's mirrored, are near.
+    """Find pairs that join all near-duplicates to groups.
 
     Args:
-        hashes: 256-bit hashes in hex, one a picture.
-        mirrored: The hashes of the mirrored pictures.
-        bits: Largest number of bits that differ, at most MAX_BITS.
+        plain: uint64 (n, 4): hashes.
+        mirrored: uint64 (n, 4): hashes of the mirrored pictures.
+        bits: Largest number of bits in which near-duplicates may differ.
+        cells: int64 (n,) each: near-duplicates are in the same cell of at least one of these.
+        near: Takes places i and j of pairs and the bits in which they differ, tells which of
+            them are near-duplicates.
 
     Returns:
-        Pairs (i, j) with i < j, sorted.
+        Pairs (i, j) with i < j, sorted: each is near, and whatever is near is joined by them.
     """
-    if bits > MAX_BITS:
-        raise ValueError(f"the search is complete up to {MAX_BITS} bits, not {bits}")
-    count = len(hashes)
-    # One picture often stands many times: compare distinct hashes only.
-    distinct, index = np.unique(np.array([*hashes, *mirrored]), return_inverse=True)
-    if not len(distinct):
-        return []
-    words = np.array([bytearray.fromhex(text) for text in distinct], dtype=np.uint8)  # (H, 32)
-    near = _near_distinct(words, bits)
-    owners: dict[int, list[int]] = defaultdict(list)  # distinct hash -> places in hashes + mirrored
-    for place, which in enumerate(index):
-        owners[int(which)].append(place)
-    pairs = set()
-    for a, b in [*near, *((which, which) for which in owners)]:
-        for i in owners[a]:
-            for j in owners[b]:
-                if i < count or j < count:  # two mirrored ones repeat what the plain ones say
-                    first, second = sorted((i % count, j % count))
-                    if first != second:
-                        pairs.add((first, second))
-    return sorted(pairs)
+    count = len(plain)
+    both = np.concatenate([plain, mirrored])  # (2n, 4)
+    groups = np.arange(count)
+    links: list[tuple[int, int]] = []
+    width, chunks = _chunks(both, bits + 1)
+    for chunk in chunks:
+        for cell in cells:
+            # Sorted by cell and chunk, what is to be compared stands side by side.
+            keys = (np.tile(cell, 2) << width) | chunk
+            order = np.argsort(keys, kind="stable")
+            ranked = keys[order]
+            at, apart = np.arange(len(order)), 0
+            while len(at):
+                apart += 1
+                at = at[at < len(order) - apart]
+                at = at[ranked[at] == ranked[at + apart]]
+                a, b = order[at], order[at + apart]
+                i, j = a % count, b % count
+                # Two mirrored ones repeat what the plain ones say.
+                wanted = (groups[i] != groups[j]) & ((a < count) | (b < count))
+                a, b, i, j = a[wanted], b[wanted], i[wanted], j[wanted]
+                distance = np.bitwise_count(both[a] ^ both[b]).sum(axis=1, dtype=np.int64)
+                found = (distance <= bits) & near(i, j, distance)
+                if found.any():
+                    i, j = i[found], j[found]
+                    links += zip(np.minimum(i, j).tolist(), np.maximum(i, j).tolist(), strict=True)
+                    groups = _join(count, groups[i], groups[j])[groups]
+    return sorted(set(links))
 
 
-def components(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+def components(count: int, links: Iterable[tuple[int, int]]) -> Places:
     """Number the groups that links join, in order of their first member.
 
     Args:
@@ -64,36 +91,21 @@ def components(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64
     Returns:
         int64 (count,): a group number for each picture.
     """
-    parent = list(range(count))
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for a, b in links:
-        root_a, root_b = find(a), find(b)
-        parent[max(root_a, root_b)] = min(root_a, root_b)
-    _, numbers = np.unique([find(i) for i in range(count)], return_inverse=True)
-    return np.asarray(numbers, dtype=np.int64)
+    pairs = np.array(list(links), dtype=np.int64).reshape(-1, 2)
+    return _join(count, pairs[:, 0], pairs[:, 1])
 
 
-def _near_distinct(words: NDArray[np.uint8], bits: int) -> list[tuple[int, int]]:
-    """Pairs of rows of (H, 32) bytes that differ in at most `bits` bits."""
-    order = np.random.default_rng(0).permutation(words.shape[1] * 8)
-    shuffled = np.packbits(np.unpackbits(words, axis=1)[:, order], axis=1)
-    chunks = np.ascontiguousarray(shuffled).view(np.uint32)  # (H, 8)
-    pairs: set[tuple[int, int]] = set()
-    for column in range(_CHUNKS):
-        by_value = np.argsort(chunks[:, column], kind="stable")
-        values = chunks[by_value, column]
-        starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1], True])
-        for start, stop in zip(starts[:-1], starts[1:], strict=True):
-            bucket = by_value[start:stop]
-            for at in range(len(bucket) - 1):
-                rest = bucket[at + 1 :]
-                distance = np.bitwise_count(words[rest] ^ words[bucket[at]]).sum(axis=1)
-                for other in rest[distance <= bits]:
-                    pairs.add((min(bucket[at], other), max(bucket[at], other)))
-    return [(int(a), int(b)) for a, b in pairs]
+def _join(count: int, a: Places, b: Places) -> Places:
+    graph = coo_array((np.ones(len(a)), (a, b)), shape=(count, count))
+    _, found = connected_components(graph, directed=False)
+    _, first, numbers = np.unique(found, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[numbers], dtype=np.int64)
+
+
+def _chunks(words: NDArray[np.uint64], count: int) -> tuple[int, Places]:
+    """Cut hashes (h, 4) into chunks of shuffled bits: bits of each, and int64 (count, h)."""
+    order = np.random.default_rng(0).permutation(_BITS)
+    bits = np.unpackbits(words.view(np.uint8), axis=1)[:, order]  # (h, 256)
+    width = min(_BITS // count, _WIDEST)
+    weights = 1 << np.arange(width)
+    return width, np.stack([bits[:, k * width : (k + 1) * width] @ weights for k in range(count)])

@@ -9,10 +9,13 @@ the cache must give the same bytes as one that does not.
 
 import hashlib
 import json
+import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +29,7 @@ from training.backbones import LoadedBackbone
 from training.cache import Cache
 from training.config import EXTRACTION_BATCH
 from training.dataset import Left
+from training.errors import OutputError
 from training.facts import PictureFacts, measure
 from training.source import Source
 
@@ -38,7 +42,8 @@ class Extracted:
 
     Attributes:
         kept: Places, in the names given, of the pictures that could be read (n of them).
-        features: float32 (n, D): the feature map's spatial mean.
+        features: float32 (n, D): the feature map's spatial mean, in a file mapped into memory,
+            whose pages the system may write out where memory is short.
         facts: One a picture.
         unreadable: The files that could not be read, and why.
         cached: How many pictures came from the cache.
@@ -119,9 +124,9 @@ def extract(
         progress: Called with the number of pictures just done.
 
     Raises:
-        OutputError: The cache cannot be written.
+        OutputError: The cache's folder cannot be written to.
     """
-    features = np.zeros((len(names), extractor.width), dtype=np.float32)
+    features = _mapped(cache.folder, (len(names), extractor.width))
     kept: list[int] = []
     facts: list[PictureFacts] = []
     unreadable: list[Left] = []
@@ -141,6 +146,21 @@ def extract(
     return Extracted(
         np.array(kept, dtype=np.int64), features[: len(kept)], facts, unreadable, cached
     )
+
+
+def _mapped(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """An array of zeros in a file without a name, which goes when the array does."""
+    size = shape[0] * shape[1] * 4
+    if not size:  # nothing cannot be mapped
+        return np.zeros(shape, dtype=np.float32)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows here, not as SIGBUS
+            return np.memmap(file, np.float32, "r+", shape=shape)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} has no room for features of {size} bytes ({error.strerror})."
+        ) from error
 
 
 def _in_lanes(

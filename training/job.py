@@ -285,6 +285,8 @@ def _command(request: Request, config: FitConfig) -> str:
         words += ["--groups", str(request.groups)]
     if request.group_pattern:
         words += ["--group-pattern", request.group_pattern]
+    if request.strict:
+        words += ["--strict"]
     for given in request.tests:
         words += ["--test", given]
     if request.finetune:

@@ -30,7 +30,7 @@ class Pictures:
         classes: int64 (n,).
         groups: int64 (n,): near-duplicates, and pictures that share a named group, share one.
         extracted: Features (n, D), facts, and what could not be read.
-        copies: Pairs of near-duplicates, as places among the n.
+        copies: Pairs that join near-duplicates, as places among the n.
     """
 
     listing: Listing

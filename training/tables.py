@@ -104,6 +104,7 @@ def _known(
     table of which no row fits is one, for it would be ignored without a word.
     """
     known = set(pictures)
+    said: dict[str, str] = {}
     cleaned = [(root + file.replace("\\", "/").removeprefix("./"), cell) for file, cell in rows]
     found = [(name, cell) for name, cell in cleaned if name in known]
     if rows and not found:
@@ -111,6 +112,9 @@ def _known(
             f"{where}: no row names a picture of the data set; write files "
             f"like {pictures[0].removeprefix(root)}."
         )
+    for name, cell in found:
+        if said.setdefault(name, cell) != cell:
+            raise BadTable(f"{where} says both {said[name]!r} and {cell!r} of {name}: keep one.")
     return found
 
 
