@@ -1,0 +1,157 @@
+"""The models that are served: a bundle for the service, plain TorchScript for the peers.
+
+Accuracy plays no part here: weights that no installed package carries are random, and so is
+the head.
+"""
+
+import hashlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.bundle import MODEL, Bundle, answer, load_graph, publish
+from models.image import DECODER, decode_image
+from models.manifest import DatasetFacts, DecisionFacts
+from training.backbones import BACKBONES, LoadedBackbone, load_backbone
+from training.config import FitConfig
+from training.errors import UnknownBackbone
+from training.export import Classifier, export
+from training.golden import choose_golden, decode_pool, draw_pool
+from training.head import Head
+
+_LABELS: Final = ("mask", "no_mask")
+_WIDER: Final = 1.5
+
+
+def _fp32(backbone: LoadedBackbone, head: Head, _pictures: Sequence[bytes]) -> bytes:
+    return export(Classifier(backbone, head), input_px=backbone.spec.input_px)
+
+
+PRECISIONS: Final[dict[str, Callable[[LoadedBackbone, Head, Sequence[bytes]], bytes]]] = {
+    "fp32": _fp32,
+}
+"""How a backbone and a head become the bytes of `model.pt`; the pictures are to calibrate on."""
+
+
+def make_backbone(name: str, pictures: Sequence[bytes], *, seed: int) -> LoadedBackbone:
+    """A backbone with the weights that an installed package carries, else with random ones.
+
+    Raises:
+        UnknownBackbone: There is none of that name.
+    """
+    if name not in BACKBONES:
+        raise UnknownBackbone(f"No backbone {name!r}: there are {', '.join(BACKBONES)}.")
+    spec = BACKBONES[name]
+    if not spec.downloads:
+        return load_backbone(name)
+    torch.manual_seed(seed)
+    network = spec.build().train()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = None  # the plain mean over all batches seen
+    # One pass gives batch normalisation its statistics; values then have the range that those
+    # of a trained network have, which matters to quantisation and to denormal numbers.
+    # Slightly wider ones damp the chaos of deep random networks, which would blow rounding up.
+    mean, std = torch.tensor(spec.mean_rgb), torch.tensor(spec.std_rgb)
+    pixels = torch.stack([decode_image(data, size=spec.input_px) for data in pictures])
+    with torch.no_grad():
+        network((pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d) and part.running_var is not None:
+                part.running_var.mul_(_WIDER)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "random.pt"
+        torch.save(network.state_dict(), weights)
+        return load_backbone(name, weights=weights)
+
+
+def make_head(backbone: LoadedBackbone, *, seed: int) -> Head:
+    """A random head for two classes."""
+    width = backbone.spec.feature_width
+    weight = np.random.default_rng(seed).normal(0, width**-0.5, (len(_LABELS), width))
+    return Head(weight.astype(np.float32), np.zeros(len(_LABELS), np.float32), 1.0)
+
+
+def publish_bundle(
+    store: Path,
+    backbone: LoadedBackbone,
+    head: Head,
+    pictures: Sequence[bytes],
+    *,
+    precision: str,
+) -> Bundle:
+    """Publish a model as the training job does, but for its accuracy, of which it has none."""
+    config = FitConfig()
+    model = PRECISIONS[precision](backbone, head, pictures)
+    pool = draw_pool(config.seed)
+    pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
+    golden = choose_golden(
+        pool,
+        *answer(load_graph(model), pixels),
+        count=config.golden_pictures,
+        tolerance=config.golden_tolerance,
+    )
+    facts: dict[str, Any] = {
+        "labels": list(_LABELS),
+        "input_px": backbone.spec.input_px,
+        "decoder": DECODER,
+        "backbone": backbone.facts,
+        "dataset": DatasetFacts(
+            fingerprint=hashlib.sha256().hexdigest(), pictures={}, groups=0, skipped=0
+        ),
+        "config": {"precision": precision},
+        "metrics": {},
+        "packages": {},
+        "decision": DecisionFacts(threshold=0.0, target_error=1.0, coverage=1.0),
+        "golden": golden,
+    }
+    return publish(store, {MODEL: model}, facts)
+
+
+class _Plain(nn.Module):
+    """float (N, 3, S, S), scaled as ImageNet's -> probabilities (N, K), as tutorials have it."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, backbone: LoadedBackbone, head: Head, *, channels_last: bool) -> None:
+        super().__init__()
+        self.network = backbone.network
+        self.channels_last = channels_last
+        self.register_buffer("weight", torch.from_numpy(head.weight))
+        self.register_buffer("bias", torch.from_numpy(head.bias))
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        if self.channels_last:
+            scaled = scaled.contiguous(memory_format=torch.channels_last)
+        features = self.network(scaled).mean((2, 3))  # (N, D)
+        return functional.linear(features, self.weight, self.bias).softmax(1)
+
+
+def plain_model(backbone: LoadedBackbone, head: Head, *, channels_last: bool) -> bytes:
+    """The same network in fp32 for the peers: traced and frozen, as PyTorch's guide says.
+
+    Args:
+        backbone: As the service's.
+        head: As the service's.
+        channels_last: Lay the input out as the service's graph does, which the peers'
+            documentations do not mention.
+    """
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    plain = _Plain(backbone, head, channels_last=channels_last).eval()
+    plain.to(memory_format=layout)  # type: ignore[call-overload]
+    example = torch.zeros((2, 3, backbone.spec.input_px, backbone.spec.input_px))
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, and what is compared here
+        traced = torch.jit.trace(plain, example)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.freeze(traced), buffer)
+    return buffer.getvalue()

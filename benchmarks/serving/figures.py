@@ -1,0 +1,40 @@
+"""Statistics of repeats: percentiles, spread, ratios of what was measured side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle of several repeats, and their lowest and highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of at least one value."""
+        return cls(float(np.median(values)), min(values), max(values))
+
+    def text(self, digits: int = 1) -> str:
+        if self.low == self.high:
+            return f"{self.median:.{digits}f}"
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Linear between ranks; NaN of nothing."""
+    return float(np.percentile(values, percent)) if values else float("nan")
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
+    """Ratios of pairs measured one after the other, so that a slow minute hits both.
+
+    Args:
+        over: One value a repeat.
+        under: Likewise, none of them 0.
+    """
+    return Spread.of([a / b for a, b in zip(over, under, strict=True)])

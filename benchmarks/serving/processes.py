@@ -1,0 +1,148 @@
+"""Servers as processes of their own: started, waited for, looked at in /proc, ended."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.serving.wire import BrokenAnswer, ask
+
+_START_S: Final = 120.0
+_STOP_S: Final = 10.0
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class ServerFailed(Exception):
+    """A server did not start, or died."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        pid: Of the process that was started; it may have others below it.
+        port: On 127.0.0.1.
+        first_answer_s: From the start of the process to its first right answer.
+    """
+
+    pid: int
+    port: int
+    first_answer_s: float
+
+    def cpu_s(self) -> float:
+        """CPU seconds that its processes have used, also those that have ended."""
+        return sum(sum(_stat(pid)[11:15]) for pid in family(self.pid)) / _TICKS
+
+    def resident_mb(self) -> float:
+        """Resident memory of its processes together; what they share counts in each."""
+        return sum(sum(_stat(pid)[21:22]) for pid in family(self.pid)) * _PAGE_BYTES / 2**20
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    port: int,
+    request: bytes,
+    environment: Mapping[str, str],
+    log: Path,
+) -> Iterator[Server]:
+    """Start a server, wait for its first right answer, and end all of its processes after.
+
+    Args:
+        command: Its command line, to be run in the repository's root.
+        port: Where it will listen.
+        request: A request that it answers with one prediction once it is ready.
+        environment: Added to this process's own.
+        log: Where its output goes.
+
+    Raises:
+        ServerFailed: It died or gave no right answer in time.
+    """
+    began = time.perf_counter()
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C reaches this process, which then ends the server
+        )
+    try:
+        _wait(process, port, request, log)
+        yield Server(process.pid, port, time.perf_counter() - began)
+        if process.poll() is not None:
+            raise ServerFailed(f"{command[0]} died with status {process.returncode}: see {log}")
+    finally:
+        _end(process)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it that are alive."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _stat(int(entry.name))):
+            children.setdefault(stat[1], []).append(int(entry.name))
+    found = [pid] if _stat(pid) else []
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def _stat(pid: int) -> list[int]:
+    """Numbers of /proc/PID/stat from the state on, which is made a 0; none if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+    return [0, *map(int, fields[1:])]
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, request: bytes, log: Path) -> None:
+    end = time.perf_counter() + _START_S
+    reason = "nobody listens"
+    while time.perf_counter() < end:
+        if process.poll() is not None:
+            raise ServerFailed(f"it ended with status {process.returncode}: see {log}")
+        try:
+            answer = ask(port, request, timeout_s=_START_S)
+        except (OSError, BrokenAnswer) as error:
+            reason = str(error)
+        else:
+            if answer.status == 200 and answer.predictions == 1:
+                return
+            reason = f"status {answer.status}, {answer.predictions} predictions"
+        time.sleep(0.01)
+    raise ServerFailed(f"no right answer in {_START_S:g} s ({reason}): see {log}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the server to stop, then end whatever is left of it."""
+    members = family(process.pid)
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_S)
+    for pid in members:
+        # Only what still is of this server's session: a number may have been given out again.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == process.pid:
+                os.kill(pid, signal.SIGKILL)
+    process.wait(_STOP_S)
