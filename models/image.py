@@ -76,7 +76,22 @@ def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Ten
         ImageTooLarge: The header announces more than `max_pixels`.
         UndecodableImage: The picture is broken or cut short.
     """
-    image = open_image(data, max_pixels=max_pixels)
+    return decode_opened(open_image(data, max_pixels=max_pixels), size=size)
+
+
+def decode_opened(image: Image.Image, *, size: int) -> Tensor:
+    """The second half of `decode_image`, for who wants to look at the header between the two.
+
+    Args:
+        image: As `open_image` gives it.
+        size: As for `decode_image`.
+
+    Returns:
+        As `decode_image` does.
+
+    Raises:
+        UndecodableImage: The picture is broken or cut short.
+    """
     try:
         square = _square(image, size)
     except Exception as error:  # decoders of seven formats raise anything on broken input
@@ -87,7 +102,7 @@ def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Ten
     return pixels.view(size, size, 3).permute(2, 0, 1).contiguous()  # (S, S, 3) -> (3, S, S)
 
 
-def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Read a picture's header and judge it; no pixel is decoded yet.
 
     Args:

@@ -7,13 +7,25 @@ import signal
 import socket
 import sys
 from types import FrameType
+from typing import Any, Final
 
 from pydantic import ValidationError
 
+from service.log import configure_logging
 from service.settings import Settings
 
 _BAD_SETTING = 2
 _CANNOT_LISTEN = 3
+# Loading PyTorch keeps a worker from answering its supervisor for a while.
+_WORKER_SILENT_S = 60
+# Nothing here reads the client's address, and the log has errors, not requests.
+_SERVER: Final[dict[str, Any]] = {
+    "log_config": None,
+    "access_log": False,
+    "proxy_headers": False,
+    "server_header": False,
+    "ws": "none",
+}
 
 
 def main() -> int:
@@ -34,20 +46,53 @@ def main() -> int:
         print(f"error: {_why(error, settings)}", file=sys.stderr)
         return _CANNOT_LISTEN
 
-    import uvicorn  # these take a second, and a taken port should be told at once
+    if settings.workers == 1:
+        _serve_here(settings, listening)
+    else:
+        _serve_in_workers(settings, listening)
+    return 0
 
-    from service.app import configure_logging, create_app
+
+def _serve_here(settings: Settings, listening: socket.socket) -> None:
+    # These take a second or two, and a taken port should be told at once.
+    from service.live import live_of
 
     configure_logging()
-    host, port = listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"listening on http://{shown}:{port} (documentation: /docs)", flush=True)
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
+    live = live_of(settings)
+    live.look_ahead()
+    import uvicorn
+
+    from service.app import create_app
+
+    _announce(listening)
+    config = uvicorn.Config(create_app(settings, live=live), **_SERVER)
     # Once it has stopped in good order, uvicorn raises the signal that it was stopped by again.
     signal.signal(signal.SIGTERM, _stopped)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    return 0
+
+
+def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
+    """Accept on one socket in several processes; this one loads no model and minds the others."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        "service.app:from_environment",
+        factory=True,
+        workers=settings.workers,
+        timeout_worker_healthcheck=_WORKER_SILENT_S,
+        **_SERVER,
+    )
+    supervisor = Multiprocess(config, sockets=[listening])  # from here on, signals are heeded
+    _announce(listening)
+    supervisor.run()
+
+
+def _announce(listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"listening on http://{shown}:{port} (documentation: /docs)", flush=True)
 
 
 def _stopped(_signal: int, _frame: FrameType | None) -> None:

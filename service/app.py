@@ -2,27 +2,23 @@
 
 import asyncio
 import contextlib
-import logging
 import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.bundle import open_bundle
 from models.errors import FacemaskError
-from models.machine import usable_cores
 from service import routes
 from service.engine import Engine
-from service.live import Live
+from service.live import Live, live_of
+from service.log import configure_logging
 from service.problems import answer_error
 from service.settings import Settings
 from service.state import Admission, State
@@ -42,25 +38,23 @@ _PAGE_POLICY: Final = (
 )
 
 
-def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, engine: Engine | None = None, live: Live | None = None
+) -> FastAPI:
     """Make the application.
 
     Args:
         settings: Read once, by the caller.
         engine: Serve this one and follow no store (for tests and embedding).
+        live: Follow the store with this one, which may have looked already.
     """
-    threads = settings.threads or usable_cores()
-
-    def start(path: Path) -> Engine:
-        return Engine(open_bundle(path), threads=threads, max_batch=settings.max_batch)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = State(
             settings=settings,
-            live=Live(settings.store, start=start, poll_s=settings.poll_s),
+            live=live or live_of(settings),
             admission=Admission(settings.max_waiting),
-            decoders=ThreadPoolExecutor(threads, "decode"),
             started=time.monotonic(),
         )
         app.state.facemask = state
@@ -77,7 +71,6 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
                 with contextlib.suppress(asyncio.CancelledError):
                     await following
             state.live.close()
-            state.decoders.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(
         title="Face mask classifier",
@@ -105,13 +98,18 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"").decode(
+            "latin-1"
+        )
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        header = (b"x-request-id", request_id.encode())
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = message.get("headers", ())
+                if header not in headers:  # a problem document has it
+                    message["headers"] = [*headers, header]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -124,6 +122,10 @@ class OwnHostOnly:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "GET":  # only pages are documents
+            await self._app(scope, receive, send)
+            return
+
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -134,8 +136,7 @@ class OwnHostOnly:
         await self._app(scope, receive, send_with_policy)
 
 
-def configure_logging() -> None:
-    """Log to standard error, one line an event."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+def from_environment() -> FastAPI:
+    """The application of one of several processes, which reads the settings for itself."""
+    configure_logging()
+    return create_app(Settings())

@@ -1,70 +1,196 @@
-"""One loaded bundle and the worker that runs it: uint8 pixels in, probabilities out."""
+"""One loaded bundle and the lanes that run it: encoded pictures in, answers out.
 
+Each lane decodes the pictures of its own small batch and runs the graph on them with one
+thread. That beats a pool of decoders before one forward pass with many threads: nothing is
+handed from thread to thread, and no core waits for another inside a layer. A picture alone in
+the service has all threads instead.
+"""
+
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
 from models.bundle import REPORT, Bundle, answer
-from service.batcher import Batcher
+from models.errors import PictureError
+from models.image import decode_opened, open_image
+from models.limits import MAX_PIXELS
+from service.batcher import Batcher, Ready
+from service.threads import Choice, use_threads
+from service.warmup import Warm, warm_up
 
-# TorchScript compiles in its first calls of a shape; the third is as fast as it gets.
-_WARM_UP_CALLS = 3
+# Decoding so many takes about as long as a forward pass; what is decoded should not wait
+# for more of it.
+_MAX_PIXELS_A_BATCH: Final = 16_000_000
+
+
+class Watch(Protocol):
+    """Told of each batch, on its lane's thread; must not raise, and should be quick."""
+
+    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+        """A batch was answered: its size, longest wait, decoding in all, and forward pass."""
+
+
+class Unwatched:
+    """Looks away."""
+
+    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one picture.
+
+    Attributes:
+        probabilities: Of each class, in the labels' order.
+        activation: Class-activation map, float32 (K, h, w), if it was asked for.
+        wait_s: From acceptance to decoding, in seconds.
+        decode_s: Of this picture.
+        forward_s: Of the batch that it was in.
+    """
+
+    probabilities: list[float]
+    activation: Tensor | None
+    wait_s: float
+    decode_s: float
+    forward_s: float
+
+
+@dataclass(frozen=True)
+class _Asked:
+    picture: bytes | bytearray | Tensor
+    explain: bool
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    pixels: Tensor  # uint8 (3, S, S)
+    explain: bool
+    wait_s: float
+    decode_s: float
 
 
 class Engine:
     """Answers pictures with one model until it is closed."""
 
-    def __init__(self, bundle: Bundle, *, threads: int, max_batch: int) -> None:
-        """Warm the model up and start its worker.
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int,
+        max_batch: int = 0,
+        max_pixels: int = MAX_PIXELS,
+        watch: Watch | None = None,
+    ) -> None:
+        """Start the lanes and warm the model up on each.
 
         Args:
             bundle: Verified and loaded.
-            threads: Of one forward pass.
-            max_batch: Most pictures a forward pass.
+            threads: Lanes, and threads of the forward pass of a picture that is alone.
+            max_batch: Most pictures a forward pass; 0 finds out by measuring.
+            max_pixels: Refuse pictures of more, judged from the header.
+            watch: Told of each batch.
         """
         self.manifest = bundle.manifest
         self.report = bundle.documents.get(REPORT)
         self.labels = tuple(bundle.manifest.labels)
         self._graph = bundle.model
-        self._max_batch = max_batch
-        self._batcher: Batcher[Tensor, list[float]] = Batcher(
+        self._threads = threads
+        self._max_pixels = max_pixels
+        self._watch = watch or Unwatched()
+        self._warm: dict[int, Warm] = {}  # by lane
+        self._fixed = max_batch
+        self._batcher: Batcher[_Asked, _Decoded, Answer | PictureError] = Batcher(
+            self._decode,
             self._forward,
-            max_batch=max_batch,
-            begin=lambda: self._begin(threads),
-            name=f"engine-{bundle.manifest.version}",
+            lanes=threads,
+            max_batch=1,
+            max_cost=_MAX_PIXELS_A_BATCH,
+            begin=self._begin,
+            name=f"lane-{bundle.manifest.version}",
         )
+        # What every lane is warm for.
+        self.max_batch = self._batcher.max_batch = min(w.max_batch for w in self._warm.values())
+        self._choice = Choice(threads, self._warm[0].one_s)  # the first lane's only
 
-    async def predict(self, pictures: Sequence[Tensor]) -> list[list[float]]:
-        """Probabilities of each class for each picture.
+    async def predict(
+        self,
+        pictures: Sequence[bytes | bytearray | Tensor],
+        *,
+        explain: bool = False,
+        deadline: float = float("inf"),
+    ) -> list[Answer | PictureError]:
+        """Answer pictures, in order; one that cannot be read gets its error.
 
         Args:
-            pictures: uint8 (3, S, S) each, as `decode_image` gives them.
+            pictures: Encoded files; or uint8 (3, S, S) pixels, as `decode_image` gives them.
+            explain: Give the class-activation maps, too.
+            deadline: Moment on `time.monotonic()`'s clock after which nothing is begun.
 
         Raises:
             BatchFailed: The model raised.
+            TooLate: The deadline passed.
             BatcherClosed: The engine has been closed.
         """
-        return await self._batcher.submit(pictures)
+        asked = [_Asked(picture, explain) for picture in pictures]
+        return await self._batcher.submit(asked, deadline=deadline)
 
     def alive(self) -> bool:
-        """Whether the worker is running."""
+        """Whether a lane is working or ready to."""
         return self._batcher.alive()
 
     def close(self) -> None:
-        """End the worker; what is still waiting is answered with an error."""
+        """End the lanes; what is still waiting is answered with an error."""
         self._batcher.close()
 
-    def _begin(self, threads: int) -> None:
+    def _begin(self, lane: int) -> None:
         """Warm up where the work will be done, so that the first caller waits no longer."""
-        torch.set_num_threads(threads)  # counts for the thread that calls it
-        size = self.manifest.input_px
-        for count in sorted({1, 2, self._max_batch}):
-            pixels = torch.zeros((count, 3, size, size), dtype=torch.uint8)
-            for _ in range(_WARM_UP_CALLS):
-                answer(self._graph, pixels)
+        self._warm[lane] = warm_up(
+            self._graph, self.manifest.input_px, self._fixed, self._threads if lane == 0 else 1
+        )
 
-    def _forward(self, pictures: list[Tensor]) -> list[list[float]]:
-        probabilities, _ = answer(self._graph, torch.stack(pictures))  # (N, K)
-        answers: list[list[float]] = probabilities.tolist()
-        return answers
+    def _decode(self, asked: _Asked, wait_s: float) -> Ready[_Decoded] | PictureError:
+        picture = asked.picture
+        if isinstance(picture, Tensor):
+            return Ready(_Decoded(picture, asked.explain, wait_s, 0.0))
+        began = time.perf_counter()
+        try:
+            image = open_image(picture, max_pixels=self._max_pixels)
+            pixels = decode_opened(image, size=self.manifest.input_px)
+        except PictureError as error:
+            return error
+        took = time.perf_counter() - began
+        return Ready(_Decoded(pixels, asked.explain, wait_s, took), image.width * image.height)
+
+    def _forward(self, batch: list[_Decoded], alone: bool) -> list[Answer | PictureError]:
+        began = time.perf_counter()
+        threads = self._choice.threads() if alone else 1
+        use_threads(threads)
+        probabilities, activation = answer(
+            self._graph, torch.stack([item.pixels for item in batch])
+        )  # (N, K), (N, K, h, w)
+        use_threads(1)  # for decoding, too: a second thread would cost it more
+        rows: list[list[float]] = probabilities.tolist()
+        forward_s = time.perf_counter() - began
+        if alone and len(batch) == 1:
+            self._choice.took(threads, forward_s)
+        self._watch.batch(
+            len(batch),
+            max(item.wait_s for item in batch),
+            sum(item.decode_s for item in batch),
+            forward_s,
+        )
+        return [
+            Answer(
+                row,
+                activation[place].clone() if item.explain else None,
+                item.wait_s,
+                item.decode_s,
+                forward_s,
+            )
+            for place, (item, row) in enumerate(zip(batch, rows, strict=True))
+        ]

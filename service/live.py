@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.bundle import current_version
+from models.bundle import current_version, open_bundle
 from models.errors import BundleError, NoBundle
+from models.machine import usable_cores
 from service.engine import Engine
 from service.problems import NoModel
+from service.settings import Settings
+from service.threads import use_threads
 
 log = logging.getLogger("facemask")
 
@@ -48,6 +52,7 @@ class Live:
         self._poll_s = poll_s
         self._lease: _Lease | None = None
         self._refused_files: _Files | None = None
+        self._ahead: threading.Thread | None = None
         self.refusal: Refusal | None = None
 
     @property
@@ -80,8 +85,21 @@ class Live:
             old.retired = True
             self._drop_if_unused(old)
 
+    def look_ahead(self) -> None:
+        """Look once on a thread, before there is an event loop to follow on.
+
+        Loading a model needs little of Python, so that the rest of the service is imported
+        meanwhile.
+        """
+        self._ahead = threading.Thread(
+            target=lambda: asyncio.run(self.look()), name="look-ahead", daemon=True
+        )
+        self._ahead.start()
+
     async def follow(self) -> None:
         """Look at the store for ever."""
+        if self._ahead is not None:
+            await asyncio.to_thread(self._ahead.join)
         while True:
             await self.look()
             await asyncio.sleep(self._poll_s)
@@ -122,6 +140,22 @@ class Live:
     def _drop_if_unused(self, lease: _Lease) -> None:
         if lease.retired and lease.users == 0:
             lease.engine.close()
+
+
+def live_of(settings: Settings) -> Live:
+    """What follows the store of these settings, with engines as they say."""
+    threads = max(1, (settings.threads or usable_cores()) // settings.workers)
+
+    def start(path: Path) -> Engine:
+        use_threads(1)  # proving a model takes no core from those at work
+        return Engine(
+            open_bundle(path),
+            threads=threads,
+            max_batch=settings.max_batch,
+            max_pixels=settings.max_pixels,
+        )
+
+    return Live(settings.store, start=start, poll_s=settings.poll_s)
 
 
 def _fingerprint(path: Path) -> _Files:

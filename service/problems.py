@@ -10,6 +10,7 @@
         ├── TooManyFiles         413  more pictures than a request may hold
         ├── UnsupportedMedia     415  neither multipart nor a picture
         ├── BadUpload            400  a multipart body that breaks its format
+        ├── BadQuery             400  a query parameter with a value that it does not take
         ├── NoPictures           400  a body without a picture
         └── NothingReadable      422  no picture of the request could be read
 
@@ -108,6 +109,12 @@ class BadUpload(ServiceError):
     code = "bad_upload"
 
 
+class BadQuery(ServiceError):
+    """A query parameter has a value that it does not take."""
+
+    code = "bad_query"
+
+
 class NoPictures(ServiceError):
     """A body without a picture."""
 
@@ -133,6 +140,7 @@ STATUSES: Final[Mapping[type[FacemaskError], HTTPStatus]] = {
     TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     BadUpload: HTTPStatus.BAD_REQUEST,
+    BadQuery: HTTPStatus.BAD_REQUEST,
     NoPictures: HTTPStatus.BAD_REQUEST,
     NothingReadable: HTTPStatus.UNPROCESSABLE_ENTITY,
     # A bundle that is refused never reaches a caller; that one would be a bug.

@@ -24,6 +24,16 @@ class ItemError(_Schema):
     detail: str
 
 
+class Activation(_Schema):
+    """Where the model saw `label`: its class-activation map, over the whole picture, upright."""
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    values: list[list[float]] = Field(
+        description="Row by row from the top; 0 is nothing, and the highest is 1."
+    )
+
+
 class Prediction(_Schema):
     """The answer for one picture, in the place that it was uploaded in."""
 
@@ -36,6 +46,7 @@ class Prediction(_Schema):
     label: str = Field(examples=["mask"], description="The likeliest class.")
     score: float = Field(ge=0, le=1, description="Probability of `label`.")
     scores: dict[str, float] = Field(description="Probability of every class; they sum to 1.")
+    activation: Activation | None = Field(default=None, description="With `explain=true` only.")
 
 
 class FailedItem(_Schema):
@@ -95,7 +106,7 @@ class Problem(BaseModel):
     request_id: str | None
 
 
-PREDICT_EXAMPLE: dict[str, Any] = {
+_EXAMPLE: dict[str, Any] = {
     "model": {"version": "20261122T204207Z-1f0c9a77", "labels": ["mask", "no_mask"]},
     "predictions": [
         {
@@ -116,6 +127,26 @@ PREDICT_EXAMPLE: dict[str, Any] = {
         },
     ],
     "request_id": "7f1c0c8a4b6d4f0e9d4b1a2c3d4e5f60",
+}
+
+_EXPLAINED: dict[str, Any] = _EXAMPLE["predictions"][0] | {
+    "activation": {"rows": 2, "columns": 3, "values": [[0.0, 0.12, 0.0], [0.31, 1.0, 0.44]]}
+}
+
+PREDICT_EXAMPLES: dict[str, Any] = {
+    "plain": {"summary": "Two pictures, one of them torn", "value": _EXAMPLE},
+    "explained": {
+        "summary": "One picture with explain=true (a real map is 7 x 7 or so)",
+        "value": _EXAMPLE | {"predictions": [_EXPLAINED]},
+    },
+}
+
+EXPLAIN_QUERY: dict[str, Any] = {
+    "name": "explain",
+    "in": "query",
+    "required": False,
+    "description": "Say for each picture, too, where in it the model saw the label.",
+    "schema": {"type": "boolean", "default": False},
 }
 
 _BINARY = {"type": "string", "format": "binary"}

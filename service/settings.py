@@ -35,11 +35,21 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=256,
-        description="Threads of the model and of decoding; 0 takes what affinity and the "
-        "container's CPU quota allow.",
+        description="Lanes that decode and run the model, a thread each; 0 takes what affinity "
+        "and the container's CPU quota allow.",
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes. They divide the threads among them and load the model each; worth "
+        "it where one process cannot keep all cores busy.",
     )
     max_batch: int = Field(
-        default=8, ge=1, le=256, description="Most pictures in one forward pass."
+        default=0,
+        ge=0,
+        le=256,
+        description="Most pictures in one forward pass; 0 measures what is best as a model starts.",
     )
     max_files: int = Field(default=64, ge=1, le=10_000, description="Most pictures a request.")
     max_body_bytes: int = Field(
@@ -54,7 +64,8 @@ class Settings(BaseSettings):
     max_waiting: int = Field(
         default=256,
         ge=1,
-        description="Most pictures accepted and not yet answered; beyond, requests get 429.",
+        description="Most pictures accepted and not yet answered, a process; beyond, requests get "
+        "429.",
     )
     deadline_s: float = Field(
         default=30.0, gt=0, le=3600, description="Most seconds from upload to answer; then 504."

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service.live import Live
@@ -18,6 +17,15 @@ class Admission:
         self._limit = limit
         self.waiting = 0
 
+    def refuse_if_full(self) -> None:
+        """Refuse who would find no place now, before anything of theirs is read.
+
+        Raises:
+            Overloaded: There is none.
+        """
+        if self.waiting >= self._limit:
+            raise self._overloaded()
+
     @contextlib.contextmanager
     def enter(self, count: int) -> Iterator[None]:
         """Hold places for `count` pictures.
@@ -28,14 +36,17 @@ class Admission:
             Overloaded: So many places are not free.
         """
         if self.waiting and self.waiting + count > self._limit:
-            raise Overloaded(
-                f"{self.waiting} pictures are waiting and {self._limit} are allowed: come again."
-            )
+            raise self._overloaded()
         self.waiting += count
         try:
             yield
         finally:
             self.waiting -= count
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self.waiting} pictures are waiting and {self._limit} are allowed: come again."
+        )
 
 
 @dataclass(frozen=True)
@@ -46,12 +57,10 @@ class State:
         settings: As read at the start.
         live: Which model is serving.
         admission: How many pictures are waiting.
-        decoders: Threads that decode pictures.
         started: Moment of the start, on `time.monotonic()`'s clock, in seconds.
     """
 
     settings: Settings
     live: Live
     admission: Admission
-    decoders: ThreadPoolExecutor
     started: float

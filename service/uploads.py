@@ -153,7 +153,7 @@ class _Form:
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current is not None:
-            self._current.data += data[start:end]
+            self._current.data += memoryview(data)[start:end]  # a slice would be a copy
 
     def _end(self) -> None:
         self.ended = True

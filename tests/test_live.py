@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+import service.live
 from models.bundle import CURRENT, MODEL, open_bundle, point
 from service.engine import Engine
 from service.live import Live, Refusal
 from service.problems import NoModel
+from service.settings import Settings
 from tests.service_fixtures import THREE, TWO, happens, make_engine, publish_bundle, wait
 
 
@@ -225,6 +228,48 @@ def test_an_unexpected_failure_is_told_and_tried_again(
     assert live.engine is not None
     assert live.refusal is None
     assert caplog.text.count("could not be started") == 2
+
+
+def test_what_was_looked_at_ahead_is_not_started_again(store: Path, starts: Starts) -> None:
+    live = live_of(store, starts)
+    publish_bundle(store)
+
+    async def scene() -> None:
+        live.look_ahead()
+        following = asyncio.create_task(live.follow())
+        while live.engine is None:
+            await asyncio.sleep(0)
+        version = publish_bundle(store).manifest.version
+        while live.engine.manifest.version != version:
+            await asyncio.sleep(0)
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+    wait(scene())
+    assert len(starts.engines) == 2
+    live.close()
+
+
+@pytest.mark.parametrize(
+    ("threads", "workers", "cores", "lanes"),
+    [(0, 1, 1, 1), (0, 1, 3, 3), (2, 1, 8, 2), (0, 2, 4, 2), (0, 4, 2, 1), (6, 2, 1, 3)],
+)
+def test_there_is_a_lane_a_usable_core_of_the_process(
+    threads: int,
+    workers: int,
+    cores: int,
+    lanes: int,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service.live, "usable_cores", lambda: cores)
+    bundle = publish_bundle(store)
+    live = service.live.live_of(Settings(store=store, threads=threads, workers=workers))
+    wait(live.look())
+    names = [t.name for t in threading.enumerate() if bundle.manifest.version in t.name]
+    live.close()
+    assert len(names) == lanes
 
 
 def test_following_goes_on_whatever_the_store_holds(store: Path, starts: Starts) -> None:

@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from service.app import create_app
-from service.schemas import PREDICT_EXAMPLE, PredictAnswer
+from service.schemas import PREDICT_EXAMPLES, PredictAnswer
 from tests.service_fixtures import (
     GatedModel,
     code_picture,
@@ -71,12 +71,18 @@ def test_each_documented_body_is_taken(document: dict[str, Any], tmp_path: Path)
     assert len(kinds) > 5
 
 
-def test_the_example_is_an_answer_and_is_shown(document: dict[str, Any]) -> None:
+def test_the_examples_are_answers_and_are_shown(document: dict[str, Any]) -> None:
     answer = document["paths"]["/predict"]["post"]["responses"]["200"]
-    assert answer["content"]["application/json"]["example"] == PREDICT_EXAMPLE
-    assert PredictAnswer.model_validate(PREDICT_EXAMPLE).model_dump(exclude_unset=True) == (
-        PREDICT_EXAMPLE
-    )
+    assert answer["content"]["application/json"]["examples"] == PREDICT_EXAMPLES
+    for example in PREDICT_EXAMPLES.values():
+        value = example["value"]
+        assert PredictAnswer.model_validate(value).model_dump(exclude_unset=True) == value
+
+
+def test_the_query_is_documented(document: dict[str, Any]) -> None:
+    (explain,) = document["paths"]["/predict"]["post"]["parameters"]
+    assert (explain["name"], explain["in"], explain["required"]) == ("explain", "query", False)
+    assert explain["schema"] == {"type": "boolean", "default": False}
 
 
 def test_every_problem_is_documented_as_one(document: dict[str, Any]) -> None:

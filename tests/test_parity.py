@@ -1,14 +1,13 @@
 """Training and service see the same pixels and give the same answers."""
 
-import ast
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import service.routes
 import training.facts
 import training.golden
 import training.study
@@ -16,6 +15,7 @@ import training.testset
 from models.bundle import answer, load_graph
 from models.image import decode_image
 from tests.conftest import encode, photograph
+from tests.service_fixtures import SIZE_PX, make_engine, publish_bundle, wait
 from training.backbones import load_backbone
 from training.cache import Cache
 from training.export import Classifier, export
@@ -48,23 +48,27 @@ PICTURES = {
 
 
 def test_both_sides_call_the_very_same_decoder() -> None:
-    modules = (
-        service.routes, training.facts, training.golden, training.study, training.testset
-    )  # fmt: skip
+    modules = (training.facts, training.golden, training.study, training.testset)
     for module in modules:
         assert vars(module)["decode_image"] is decode_image
 
 
-def test_the_service_decodes_with_no_option_that_changes_pixels() -> None:
-    tree = ast.parse(Path(service.routes.__file__).read_text(encoding="utf-8"))
-    calls = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "decode_image"
-    ]
-    assert calls
-    for call in calls:
-        assert {keyword.arg for keyword in call.keywords} <= {"size", "max_pixels"}
+def test_the_service_s_lanes_give_the_graph_those_pixels(tmp_path: Path) -> None:
+    fed: list[torch.Tensor] = []
+    bundle = publish_bundle(tmp_path)
+
+    def model(pixels: torch.Tensor) -> Any:
+        fed.extend(pixels.clone())
+        return bundle.model(pixels)
+
+    engine = make_engine(bundle, model)
+    fed.clear()  # of the warm-up
+    try:
+        wait(engine.predict([bytearray(data) for data in PICTURES.values()]))
+    finally:
+        engine.close()
+    for pixels, (name, data) in zip(fed, PICTURES.items(), strict=True):
+        assert torch.equal(pixels, decode_image(data, size=SIZE_PX)), name
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -16,12 +16,14 @@ from starlette.types import Message
 
 from models.bundle import MANIFEST, MODEL, Bundle, point
 from service import routes
-from service.app import RequestId, configure_logging, create_app
+from service.app import RequestId, create_app
 from service.engine import Engine
+from service.log import configure_logging
 from service.problems import Overloaded
 from service.schemas import HealthAnswer, PredictAnswer, Prediction, Problem
 from service.state import Admission
 from tests.service_fixtures import (
+    SIZE_PX,
     THREE,
     THRESHOLD,
     TWO,
@@ -197,10 +199,14 @@ def test_a_broken_picture_spoils_nothing_else(engine: Engine, tmp_path: Path) ->
     ids=["torn", "empty", "text", "large"],
 )
 def test_the_only_picture_that_is_broken_is_the_problem(
-    data: bytes, status: int, code: str, engine: Engine, tmp_path: Path
+    data: bytes, status: int, code: str, tmp_path: Path
 ) -> None:
+    publish_bundle(tmp_path)
+
     async def scene() -> None:
-        async with serving(settings_of(tmp_path, max_pixels=1024), engine) as (client, _):
+        async with serving(settings_of(tmp_path, max_pixels=1024)) as (client, state):
+            while state.live.engine is None:
+                await asyncio.sleep(0)
             bad(await client.post("/predict", files=parts(data)), status, code)
 
     wait(scene())
@@ -374,9 +380,55 @@ def test_places_are_counted_and_given_back() -> None:
         with pytest.raises(Overloaded, match="3 pictures are waiting"), admission.enter(1):
             pass
         assert admission.waiting == 3
+        with pytest.raises(Overloaded, match="3 pictures are waiting"):
+            admission.refuse_if_full()
+    admission.refuse_if_full()
     with pytest.raises(KeyError), admission.enter(2):
         raise KeyError
     assert admission.waiting == 0
+
+
+def test_who_finds_no_place_is_refused_before_the_upload_is_read(
+    engine: Engine, model: GatedModel, tmp_path: Path
+) -> None:
+    model.armed = True
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise AssertionError("the body was read")
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path, max_waiting=1), engine) as (client, _):
+            first = asyncio.create_task(client.post("/predict", files=files_of(1)))
+            await happens(model.entered)
+            headers = {"content-type": "image/png"}
+            response = await client.post("/predict", content=endless(), headers=headers)
+            bad(response, 429, "overloaded")
+            model.gate.set()
+            good(await first)
+
+    wait(scene())
+
+
+def test_who_waits_too_long_is_told_and_not_worked_for(
+    engine: Engine, model: GatedModel, tmp_path: Path
+) -> None:
+    model.armed = True
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path, deadline_s=0.3), engine) as (client, state):
+            first = asyncio.create_task(client.post("/predict", files=files_of(1)))
+            await happens(model.entered)
+            late = await client.post("/predict", files=files_of(2))
+            bad(late, 504, "deadline_passed")
+            bad(await first, 504, "deadline_passed")
+            asked = model.pictures
+            model.gate.set()
+            good(await client.post("/predict", files=files_of(3)))
+            assert model.pictures == asked + 1  # the third, and not the second
+            assert state.admission.waiting == 0
+
+    wait(scene())
 
 
 def test_who_waits_too_long_is_told(engine: Engine, model: GatedModel, tmp_path: Path) -> None:
@@ -485,10 +537,10 @@ def test_a_bug_is_a_bare_500_with_its_id_and_is_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def broken(*_: Any) -> None:
+    def broken(*_: Any) -> None:
         raise ValueError("the inside")
 
-    monkeypatch.setattr(routes, "_decode", broken)
+    monkeypatch.setattr(routes, "predictions", broken)
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, state):
@@ -554,8 +606,6 @@ def test_what_was_begun_is_ended_with_the_application(tmp_path: Path) -> None:
             engines.append(state.live.engine)
             good(await client.post("/predict", files=files_of(1)))
         assert state.live.engine is None
-        with pytest.raises(RuntimeError, match="shutdown"):
-            state.decoders.submit(int)
         while engines[0].alive():
             await asyncio.sleep(0)
 
@@ -580,6 +630,39 @@ def test_an_unsure_answer_is_uncertain(engine: Engine, tmp_path: Path) -> None:
             answer = good(await client.post("/predict", files=files_of(2048, 4000, 100)))
         decisions = [item.model_dump()["decision"] for item in answer.predictions]
         assert decisions == ["uncertain", "mask", "no_mask"]
+
+    wait(scene())
+
+
+def test_the_activation_map_is_of_the_label_and_comes_if_asked_for(
+    engine: Engine, tmp_path: Path
+) -> None:
+    # Left half: the highest code; right half: one that speaks for the other class.
+    halves = Image.new("RGB", (SIZE_PX, SIZE_PX), (15, 255, 0))
+    halves.paste((7, 0, 0), (SIZE_PX // 2, 0, SIZE_PX, SIZE_PX))
+    pictures = parts(encoded(halves, "PNG"), TORN, code_picture(100))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            found = []
+            for query in ("?explain=true", "?explain=false", ""):
+                response = await client.post(f"/predict{query}", files=pictures)
+                good(response)
+                found.append(response.json()["predictions"])
+            for query in ("?explain=1", "?explain=", "?explain=True"):
+                response = await client.post(f"/predict{query}", files=pictures)
+                bad(response, 400, "bad_query")
+        explained, refused, plain = found
+        assert refused == plain
+        assert [set(a) - set(b) for a, b in zip(explained, plain, strict=True)] == [
+            {"activation"}, set(), {"activation"}
+        ]  # fmt: skip
+        assert explained[0]["label"] == "mask"
+        row = [1.0, 1.0, 0.0, 0.0]  # what speaks against the label is nothing
+        assert explained[0]["activation"] == {"rows": 4, "columns": 4, "values": [row] * 4}
+        # The other class of the tests' model speaks for itself nowhere.
+        assert explained[2]["label"] == "no_mask"
+        assert explained[2]["activation"]["values"] == [[0.0] * 4] * 4
 
     wait(scene())
 

@@ -1,6 +1,7 @@
 """The service as a process of its own: `python -m service`, over the network."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -198,3 +199,37 @@ def _refuses(port: int) -> None:
         except OSError:
             return
         assert time.monotonic() < end, "the service still listens"
+
+
+def test_several_workers_serve_one_port_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+    publish_bundle(tmp_path)
+    service = Service(tmp_path, FACEMASK_WORKERS="2", FACEMASK_THREADS="2")
+    killed: set[int] = set()
+    try:
+        for _ in range(2):
+            end = time.monotonic() + WAIT_S
+            while len(workers := _children(service.process.pid) - killed) < 2:
+                assert time.monotonic() < end, "a worker is missing"
+            with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
+                becomes(client, 200)
+                response = client.post("/predict", files=files_of(7))
+                assert code_of(response.json()["predictions"][0]) == 7
+            killed.add(min(workers))
+            os.kill(min(workers), signal.SIGKILL)
+    finally:
+        status, errors, _ = service.stop()
+    assert status == 0
+    assert "Traceback" not in errors
+    assert not _children(service.process.pid)
+
+
+def _children(pid: int) -> set[int]:
+    """The processes that serve for a supervisor; what Python starts beside them is not counted."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            command = (stat.parent / "cmdline").read_text()
+            if parent == pid and "spawn_main" in command:
+                found.add(int(stat.parent.name))
+    return found

@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "FACEMASK_PORT": ("8123", "port", 8123),
     "FACEMASK_POLL_S": ("0.25", "poll_s", 0.25),
     "FACEMASK_THREADS": ("3", "threads", 3),
+    "FACEMASK_WORKERS": ("2", "workers", 2),
     "FACEMASK_MAX_BATCH": ("16", "max_batch", 16),
     "FACEMASK_MAX_FILES": ("5", "max_files", 5),
     "FACEMASK_MAX_BODY_BYTES": ("1000", "max_body_bytes", 1000),
@@ -43,7 +44,7 @@ def test_the_defaults_listen_on_this_machine_only() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.store == Path("models/artifacts")
-    assert settings.threads == 0
+    assert (settings.threads, settings.workers, settings.max_batch) == (0, 1, 0)
     assert settings.deadline_s == 30.0
 
 
@@ -82,7 +83,8 @@ def test_settings_do_not_change() -> None:
         ("FACEMASK_POLL_S", "0"),
         ("FACEMASK_POLL_S", "nan"),
         ("FACEMASK_THREADS", "-1"),
-        ("FACEMASK_MAX_BATCH", "0"),
+        ("FACEMASK_WORKERS", "0"),
+        ("FACEMASK_MAX_BATCH", "-1"),
         ("FACEMASK_MAX_FILES", "many"),
         ("FACEMASK_MAX_BODY_BYTES", "0"),
         ("FACEMASK_MAX_PIXELS", "999999999"),
