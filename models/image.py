@@ -42,6 +42,9 @@ PLUGINS: Final = (
 )
 """The readers of `FORMATS`, in that order."""
 
+# ISO/IEC 23008-12, major brands of still pictures and sequences coded by HEVC.
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
 # EXIF 2.32, tag Orientation: what to do with the stored picture to see it upright.
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -124,9 +127,7 @@ def open_image(data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS) -> Imag
             f"The header announces more pixels than the {max_pixels:,} allowed."
         ) from error
     except UnidentifiedImageError as error:
-        raise UnsupportedFormat(
-            "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
-        ) from error
+        raise UnsupportedFormat(_why_unsupported(data)) from error
     except Exception as error:  # a header that a plugin recognised and then choked on
         raise UndecodableImage(f"The picture's header is broken ({_reason(error)}).") from error
     if image.width * image.height > max_pixels:
@@ -187,6 +188,16 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         scale = 255.0 if isinstance(high, float) and high <= 1.0 else 1.0
         return image.point(lambda value: value * scale).convert("L")
     return image
+
+
+def _why_unsupported(data: bytes | bytearray) -> str:
+    """The sentence for a file that no reader knows, with the way out where there is one."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return (
+            "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
+            "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible."
+        )
+    return "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
 
 
 def _reason(error: Exception) -> str:

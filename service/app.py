@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from models.errors import FacemaskError
 from service import routes
 from service.engine import Engine
+from service.examples import add_problem_schema
 from service.live import Live, live_of
 from service.log import configure_logging
+from service.page_routes import page_routes
 from service.problems import answer_error
 from service.settings import Settings
 from service.state import Admission, State
@@ -26,6 +28,9 @@ from service.state import Admission, State
 _DESCRIPTION: Final = """Classifies pictures with the model that the training job published last.
 
     curl -F files=@a.jpg -F files=@b.jpg http://127.0.0.1:8000/predict
+
+Without pictures at hand, save the [example picture](page/example.jpg) and send that. The
+[web page](.) does the same without a command line.
 """
 
 # What a caller's request id may look like, so that it can stand in logs and headers.
@@ -73,13 +78,16 @@ def create_app(
             state.live.close()
 
     app = FastAPIOffline(
-        title="Face mask classifier",
+        title="Picture classifier",
         description=_DESCRIPTION,
         version="0.1.0",
         lifespan=lifespan,
+        redoc_url=None,  # ours asks nobody for a logo
         swagger_ui_parameters={"tryItOutEnabled": True},
     )
     app.include_router(routes.router)
+    add_problem_schema(app)
+    app.routes.extend(page_routes(app.title))
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
     app.add_exception_handler(Exception, answer_error)
@@ -116,7 +124,7 @@ class RequestId:
 
 
 class OwnHostOnly:
-    """Keeps the documentation's pages from asking any other host: ReDoc would fetch a logo."""
+    """Keeps the documentation's pages and the report from asking any other host."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -130,7 +138,7 @@ class OwnHostOnly:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if headers.get("content-type", "").startswith("text/html"):
-                    headers["Content-Security-Policy"] = _PAGE_POLICY
+                    headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
             await send(message)
 
         await self._app(scope, receive, send_with_policy)

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from service.answers import predictions
 from service.batcher import BatcherClosed, TooLate
+from service.examples import PROBLEM_SCHEMA, with_examples
 from service.problems import MEDIA_TYPE, BadQuery, DeadlinePassed, Stopping
 from service.schemas import (
     EXPLAIN_QUERY,
@@ -20,7 +21,6 @@ from service.schemas import (
     UPLOAD_BODY,
     HealthAnswer,
     PredictAnswer,
-    Problem,
 )
 from service.state import State
 from service.uploads import read_uploads
@@ -44,7 +44,7 @@ router = APIRouter(route_class=_Plain)
 
 def _problem(text: str) -> dict[str, Any]:
     # `model` would announce application/json beside it.
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}}}}
 
 
 _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -67,7 +67,7 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/predict",
     summary="Classify one picture or many",
-    responses=_PREDICT_RESPONSES,
+    responses=with_examples(_PREDICT_RESPONSES),
     openapi_extra={"requestBody": UPLOAD_BODY, "parameters": [EXPLAIN_QUERY]},
 )
 async def predict(request: Request) -> Response:

@@ -114,15 +114,16 @@ _EXAMPLE: dict[str, Any] = {
             "filename": "a.jpg",
             "decision": "mask",
             "label": "mask",
-            "score": 0.9931,
-            "scores": {"mask": 0.9931, "no_mask": 0.0069},
+            "score": 0.9784,
+            "scores": {"mask": 0.9784, "no_mask": 0.0216},
         },
         {
             "index": 1,
             "filename": "torn.jpg",
             "error": {
                 "code": "undecodable_image",
-                "detail": "The JPEG picture is broken or cut short.",
+                "detail": "The JPEG picture is broken or cut short "
+                "(image file is truncated (0 bytes not processed)).",
             },
         },
     ],

@@ -3,22 +3,18 @@
 Needs /usr/bin/chromium; set FACEMASK_SCREENSHOT to a path to keep a picture of the page.
 """
 
-import asyncio
 import json
 import os
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from service.app import create_app
+from tests.browsing import chromium, needs_chromium, watched
+from tests.running import running
 from tests.service_fixtures import (
-    WAIT_S,
     code_of,
     code_picture,
     make_engine,
@@ -26,71 +22,30 @@ from tests.service_fixtures import (
     settings_of,
 )
 
-CHROMIUM = Path("/usr/bin/chromium")
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
-
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module", name="address")
 def _address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = tmp_path_factory.mktemp("store")
-    engine = make_engine(publish_bundle(store))
-    config = uvicorn.Config(create_app(settings_of(store), engine), log_config=None)
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(WAIT_S)
-    assert not thread.is_alive()
+    with running(create_app(settings_of(store), make_engine(publish_bundle(store)))) as address:
+        yield address
 
 
 @pytest.fixture(scope="module", name="browser")
 def _browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(name="page")
 def _page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page that may neither complain nor ask anybody else."""
-    complaints: list[str] = []
-    hosts: set[str] = set()
-
-    def asked(request: Request) -> None:
-        if request.failure != "csp":  # the page's own policy kept it from being sent
-            hosts.add(urlsplit(request.url).netloc)
-
-    page = browser.new_page(viewport={"width": 1280, "height": 1600})
-    page.set_default_timeout(1000 * WAIT_S)
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfinished", asked)
-    page.on("requestfailed", asked)
-    yield page
-    screenshot = os.environ.get("FACEMASK_SCREENSHOT")
-    if screenshot:
-        page.screenshot(path=screenshot, full_page=True)
-    page.close()
-    # ReDoc wants a logo from its maker's host, and the page's policy does not let it.
-    assert not [
-        text
-        for text in complaints
-        if not ("logo-mini.svg" in text and "Content Security Policy" in text)
-    ]
-    assert hosts - {""} == {urlsplit(address).netloc}
+    viewport = {"width": 1280, "height": 1600}
+    with watched(browser, address, viewport=viewport) as (page, _):
+        yield page
+        screenshot = os.environ.get("FACEMASK_SCREENSHOT")
+        if screenshot:
+            page.screenshot(path=screenshot, full_page=True)
 
 
 def test_two_pictures_can_be_sent_from_the_documentation(

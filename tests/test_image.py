@@ -483,3 +483,11 @@ def test_thousands_of_damaged_files_raise_picture_errors_only(strict: bool) -> N
     assert len(texts) > 500
     assert max(map(len, texts)) < 250
     assert not any("\n" in text for text in texts)
+
+
+def test_a_heic_picture_is_refused_with_the_way_out() -> None:
+    heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"x" * 64
+    with pytest.raises(UnsupportedFormat, match=r"^HEIC pictures.* send the picture as JPEG"):
+        decode_image(heic, size=8)
+    with pytest.raises(UnsupportedFormat, match=r"^Not a picture"):  # a film, not a picture
+        decode_image(heic.replace(b"ftypheic", b"ftypmp42"), size=8)

@@ -1,0 +1,1 @@
+"""Makes the pictures that the product and its documentation carry."""

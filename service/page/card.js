@@ -1,0 +1,119 @@
+// One picture with its answer beneath.
+
+import { UNCERTAIN, explanation, percent, verdict, words } from "./words.js";
+
+const BARS_SHOWN = 5;
+const MAP_EDGE_PX = 96;
+
+export function element(name, className = "", text = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text) made.textContent = text;
+  return made;
+}
+
+/** How many rows of bars a card must have room for, so that answers move nothing. */
+export function rowsFor(labels) {
+  return Math.min(labels.length, BARS_SHOWN) + (labels.length > BARS_SHOWN ? 1 : 0);
+}
+
+export class Card {
+  constructor(item, remove) {
+    this.item = item;
+    this.root = element("li", "card");
+    this.image = element("img");
+    this.image.alt = "";
+    this.image.decoding = "async";
+    this.image.loading = "lazy";
+    this.map = element("canvas");
+    this.map.hidden = true;
+    this.frame = element("div", "frame");
+    this.frame.append(this.image, this.map);
+    this.image.addEventListener("load", () => this.#paint());
+    this.image.addEventListener("error", () => {
+      this.frame.replaceChildren(element("p", "small", "This browser cannot show it."));
+    });
+    this.url = URL.createObjectURL(item.file);
+    this.image.src = this.url;
+
+    const head = element("div", "head");
+    const close = element("button", "remove", "×");
+    close.type = "button";
+    close.setAttribute("aria-label", `Remove ${item.path}`);
+    close.addEventListener("click", remove);
+    const name = element("h3", "name", item.path);
+    name.title = item.path;
+    head.append(name, close);
+
+    this.verdict = element("p", "verdict");
+    this.explanation = element("p", "explanation");
+    this.bars = element("div", "bars");
+    this.older = element("p", "older", "from an older model");
+    this.root.append(this.frame, head, this.verdict, this.explanation, this.bars, this.older);
+  }
+
+  /** Show what has become of the picture; `version` is the model that serves now. */
+  update(version) {
+    const { item } = this;
+    const unsure = item.answer?.decision === UNCERTAIN;
+    this.root.dataset.state = unsure ? UNCERTAIN : item.state;
+    this.verdict.textContent = verdict(item);
+    this.explanation.textContent = explanation(item);
+    this.older.hidden = item.state !== "answered" || item.model.version === version;
+    if (this.drawn === item.answer) return;
+    this.drawn = item.answer;
+    this.bars.replaceChildren(...(item.answer ? bars(item.answer) : []));
+    this.#paint();
+  }
+
+  dispose() {
+    URL.revokeObjectURL(this.url);
+    this.root.remove();
+  }
+
+  /** The activation map over the picture, in the picture's own shape. */
+  #paint() {
+    const activation = this.item.answer?.activation;
+    const { naturalWidth: width, naturalHeight: height } = this.image;
+    this.map.hidden = !activation || !width;
+    if (this.map.hidden) return;
+    const { rows, columns, values } = activation;
+    const cells = new ImageData(columns, rows);
+    values.flat().forEach((value, place) => {
+      cells.data.set([255, 190 - 150 * value, 30, 235 * value], 4 * place);
+    });
+    const small = element("canvas");
+    small.width = columns;
+    small.height = rows;
+    small.getContext("2d").putImageData(cells, 0, 0);
+    // The model sees the whole picture squeezed into its square, so the map spans all of it.
+    const scale = MAP_EDGE_PX / Math.max(width, height);
+    this.map.width = Math.max(1, Math.round(width * scale));
+    this.map.height = Math.max(1, Math.round(height * scale));
+    const canvas = this.map.getContext("2d");
+    canvas.imageSmoothingQuality = "high";
+    canvas.drawImage(small, 0, 0, this.map.width, this.map.height);
+  }
+}
+
+/** Probability bars of all classes, likeliest first; many classes fold away behind the first. */
+function bars({ scores, label }) {
+  const sorted = Object.entries(scores).sort(([, a], [, b]) => b - a);
+  const rows = sorted.map(([name, score]) => {
+    const row = element("li", name === label ? "best" : "");
+    const track = element("span", "track");
+    const fill = element("span", "fill");
+    fill.style.setProperty("inline-size", `${100 * score}%`);
+    track.append(fill);
+    row.append(element("span", "class", words(name)), element("span", "share", percent(score)), track);
+    return row;
+  });
+  const first = element("ul");
+  first.append(...rows.slice(0, BARS_SHOWN));
+  if (rows.length <= BARS_SHOWN) return [first];
+  const more = element("details");
+  const rest = element("ul");
+  rest.append(...rows.slice(BARS_SHOWN));
+  more.append(element("summary", "", `${rows.length - BARS_SHOWN} more classes`), rest);
+  return [first, more];
+}

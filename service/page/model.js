@@ -1,0 +1,95 @@
+// Which model is serving: asked for now and then, told in words, and told again when it changes.
+
+import { Problem, health } from "./service.js";
+import { count, percent, words } from "./words.js";
+
+const POLL_MS = 10_000;
+const $ = (id) => document.getElementById(id);
+
+export class Model {
+  current = null; // as GET /health gives it
+  #asking = null;
+
+  /** `on` has serving(model), changed(model), lost(problem) and key(problem). */
+  constructor(on) {
+    this.on = on;
+    setInterval(() => document.hidden || this.ask(), POLL_MS);
+    document.addEventListener("visibilitychange", () => document.hidden || this.ask());
+  }
+
+  /** Ask once, and never twice at a time. */
+  ask() {
+    this.#asking ??= this.#ask().finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  /** An answer names the model it is from, which tells of a change before the next poll. */
+  heard({ version }) {
+    if (version !== this.current?.version) this.ask();
+  }
+
+  async #ask() {
+    let said;
+    try {
+      said = await health();
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      if (error.status === 401) this.on.key(error);
+      else this.on.lost(error);
+      return;
+    }
+    const { model, refused } = said;
+    const before = this.current;
+    this.current = model;
+    this.#show(model, refused);
+    if (model) this.on.serving(model);
+    if (model && before && model.version !== before.version) this.on.changed(model);
+  }
+
+  #show(model, refused) {
+    $("model-details").hidden = !model;
+    $("report").hidden = !model?.report;
+    if (!model) {
+      const why = refused ? ` ${refused.reason}` : "";
+      $("model-line").textContent = "No model is ready yet.";
+      $("model-accuracy").textContent = `Pictures wait here until one is.${why}`;
+      return;
+    }
+    const { labels, balanced_accuracy: accuracy } = model;
+    const named = labels.map((label) => `“${words(label)}”`);
+    const shown = named.length > 6 ? [...named.slice(0, 5), `${named.length - 5} more`] : named;
+    const list = new Intl.ListFormat("en").format(shown);
+    $("model-line").textContent = `It tells ${list} apart.`;
+    $("model-accuracy").textContent =
+      accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time.`;
+    facts($("model-facts"), {
+      "Can answer": named.join(", "),
+      "Says “uncertain” below": percent(model.threshold),
+      "Right in its tests": accuracy === null ? "not measured" : `${percent(accuracy)} (each kind of picture counting alike)`,
+      Made: new Date(model.created_at).toLocaleString("en", { dateStyle: "long", timeStyle: "short" }),
+      Version: model.version,
+      "Built on": model.backbone,
+      ...(refused && { "Newer one refused": refused.reason }),
+    });
+  }
+}
+
+function facts(list, entries) {
+  const rows = Object.entries(entries).map(([name, value]) => {
+    const row = document.createElement("div");
+    const term = document.createElement("dt");
+    const text = document.createElement("dd");
+    term.textContent = name;
+    text.textContent = value;
+    row.append(term, text);
+    return row;
+  });
+  list.replaceChildren(...rows);
+}
+
+/** The sentence that tells of a new model. */
+export function changeSentence(older) {
+  const time = new Date().toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", hour12: false });
+  const left = older ? ` ${count(older, "answer")} below came from the older one.` : "";
+  return `A new model has been answering since ${time}.${left}`;
+}

@@ -1,0 +1,42 @@
+// Answers as files.
+
+/** Answers as JSON: what the service said of each picture. */
+export function asJson(items) {
+  const entries = items.map(({ path, model, answer, problem }) => {
+    const { index, filename, activation, ...kept } = answer ?? {};
+    return { file: path, model: model?.version ?? null, ...kept, ...(problem && { error: problem }) };
+  });
+  return JSON.stringify(entries, null, 1);
+}
+
+/** Answers as CSV (RFC 4180), a column a class. */
+export function asCsv(items) {
+  const labels = [...new Set(items.flatMap((item) => Object.keys(item.answer?.scores ?? {})))];
+  const rows = items.map(({ path, model, answer, problem }) => [
+    path,
+    answer?.decision ?? "",
+    answer?.label ?? "",
+    answer?.score ?? "",
+    ...labels.map((label) => answer?.scores[label] ?? ""),
+    model?.version ?? "",
+    problem?.detail ?? "",
+  ]);
+  const head = ["file", "decision", "label", "score", ...labels.map((l) => `score ${l}`), "model", "error"];
+  return [head, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
+}
+
+function cell(value) {
+  // A spreadsheet would run a text that begins so as a formula.
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+export function save(name, text, type) {
+  // The mark tells spreadsheets that this is UTF-8; JSON must not have one.
+  const blob = new Blob(type === "text/csv" ? ["\uFEFF", text] : [text], { type });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

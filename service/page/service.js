@@ -1,0 +1,74 @@
+// The service over HTTP: requests with the key, problems as errors, and which model is serving.
+
+const KEY = "picture-classifier-key";
+
+/** What the service answered instead of an answer; status 0: nothing came back at all. */
+export class Problem extends Error {
+  constructor(status, document = {}, retryAfterS = null) {
+    super(document.detail || `The service answered with status ${status}.`);
+    this.status = status;
+    this.code = document.code || "";
+    this.errors = document.errors || [];
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+export function useKey(key) {
+  sessionStorage.setItem(KEY, key);
+}
+
+export function hasKey() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
+async function ask(path, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = key ? { Authorization: `Bearer ${key}` } : {};
+  try {
+    return await fetch(path, { ...options, headers, cache: "no-store" });
+  } catch {
+    throw new Problem(0, { detail: "The service does not answer." });
+  }
+}
+
+/** Seconds of a Retry-After header, which holds seconds or a date (RFC 9110). */
+function retryAfterS(response) {
+  const value = response.headers.get("Retry-After");
+  if (value === null) return null;
+  const seconds = /^\d+$/.test(value) ? Number(value) : (Date.parse(value) - Date.now()) / 1000;
+  return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0), 60) : null;
+}
+
+async function bodyOf(response) {
+  try {
+    return await response.json();
+  } catch {
+    if (response.ok) throw new Problem(0, { detail: "The service broke off its answer." });
+    return {};
+  }
+}
+
+/** Classify files in one request. */
+export async function predict(files) {
+  const body = new FormData();
+  for (const file of files) body.append("files", file, file.name || "picture");
+  const response = await ask("predict?explain=true", { method: "POST", body });
+  const answer = await bodyOf(response);
+  if (!response.ok) throw new Problem(response.status, answer, retryAfterS(response));
+  return answer;
+}
+
+/** What GET /health says, also while there is no model. */
+export async function health() {
+  const response = await ask("health");
+  const answer = await bodyOf(response);
+  if (response.ok || answer.status) return answer;
+  throw new Problem(response.status, answer, retryAfterS(response));
+}
+
+/** The small picture that is served with this page. */
+export async function example() {
+  const response = await ask("page/example.jpg");
+  if (!response.ok) throw new Problem(response.status);
+  return new File([await response.blob()], "example.jpg", { type: "image/jpeg" });
+}

@@ -1,0 +1,68 @@
+// The answers as a table that can be sorted.
+
+import { element } from "./card.js";
+import { explanation, percent, verdict, words } from "./words.js";
+
+const score = (item) => item.answer?.score ?? -1;
+const COLUMNS = [
+  { name: "Picture", text: (item) => item.path },
+  { name: "Answer", text: verdict },
+  { name: "Likeliest", text: (item) => (item.answer ? words(item.answer.label) : "") },
+  { name: "Sure", text: (item) => (item.answer ? percent(item.answer.score) : ""), by: score },
+  { name: "Remark", text: (item) => (item.state === "failed" ? explanation(item) : "") },
+];
+
+export class Table {
+  #by = null;
+  #down = false;
+
+  constructor(place) {
+    this.place = place;
+  }
+
+  /** Items in the order that the reader asked for; as they were added, before that. */
+  sorted(items) {
+    if (!this.#by) return items;
+    const { text, by = text } = this.#by;
+    const sign = this.#down ? -1 : 1;
+    return [...items].sort((a, b) => sign * compare(by(a), by(b)));
+  }
+
+  show(items) {
+    this.items = items;
+    const table = element("table");
+    const head = table.createTHead().insertRow();
+    for (const column of COLUMNS) {
+      const cell = element("th");
+      cell.scope = "col";
+      const sorts = this.#by === column;
+      cell.setAttribute("aria-sort", sorts ? (this.#down ? "descending" : "ascending") : "none");
+      const button = element("button", "", column.name);
+      button.type = "button";
+      button.addEventListener("click", () => this.#sortBy(column));
+      cell.append(button);
+      head.append(cell);
+    }
+    const body = table.createTBody();
+    for (const item of this.sorted(items)) {
+      const row = body.insertRow();
+      row.dataset.state = item.state;
+      for (const { text } of COLUMNS) row.insertCell().textContent = text(item);
+    }
+    const focused = this.place.contains(document.activeElement) && document.activeElement.textContent;
+    this.place.replaceChildren(table);
+    if (!focused) return;
+    [...head.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
+  }
+
+  #sortBy(column) {
+    this.#down = this.#by === column && !this.#down;
+    this.#by = column;
+    this.show(this.items);
+  }
+}
+
+function compare(a, b) {
+  if (typeof a === "number") return a - b;
+  return a.localeCompare(b, undefined, { numeric: true, sensitivity: "base" });
+}

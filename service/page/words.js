@@ -1,0 +1,43 @@
+// How things are said: to people in words, to no machine.
+
+export const UNCERTAIN = "uncertain";
+
+/** A class's name as a person would write it. */
+export function words(label) {
+  return label.replaceAll("_", " ").trim() || label;
+}
+
+/** 0.978 -> "97.8%"; never 100 or 0 unless it is. */
+export function percent(share) {
+  const value = 100 * share;
+  if (value > 99.9 && value < 100) return "> 99.9%";
+  if (value < 0.1 && value > 0) return "< 0.1%";
+  return `${value.toFixed(Number.isInteger(value) ? 0 : 1)}%`;
+}
+
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
+/** What the picture is, in words, whatever has become of it so far. */
+export function verdict(item) {
+  switch (item.state) {
+    case "waiting":
+      return "Waiting …";
+    case "sending":
+      return "Asking …";
+    case "failed":
+      return "No answer";
+    default:
+      return item.answer.decision === UNCERTAIN ? "Uncertain" : words(item.answer.decision);
+  }
+}
+
+/** The sentence below it. */
+export function explanation(item) {
+  if (item.state === "failed") return item.problem.detail;
+  if (item.state !== "answered") return "";
+  const { decision, label, score } = item.answer;
+  if (decision !== UNCERTAIN) return `${percent(score)} sure`;
+  return `Likeliest is ${words(label)}, but ${percent(score)} is too little to say so.`;
+}
