@@ -1,6 +1,7 @@
 """Train on one folder, judge on others: balanced accuracy with intervals.
 
     python -m benchmarks.accuracy TRAIN --test DIR --test LABEL=DIR [--backbone NAME ...]
+                                  [--precision fp32 int8]
 
 A test folder has folders named like the classes; LABEL=DIR is any folder of which every
 picture is of class LABEL, reported by sub-folder, too. Judged is the published TorchScript
@@ -27,6 +28,9 @@ def main() -> int:
     parser.add_argument("train", type=Path)
     parser.add_argument("--test", action="append", default=[], metavar="[LABEL=]DIR")
     parser.add_argument("--backbone", action="append", metavar="NAME")
+    parser.add_argument(
+        "--precision", nargs="+", choices=("auto", "fp32", "int8"), default=["auto"]
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--json", type=Path)
@@ -34,9 +38,14 @@ def main() -> int:
     results = {}
     try:
         for backbone in arguments.backbone or [DEFAULT_BACKBONE]:
-            config = dataclasses.replace(FitConfig(), backbone=backbone, seed=arguments.seed)
-            results[backbone] = _measure(arguments, config)
-            _print(backbone, results[backbone])
+            for precision in arguments.precision:
+                config = dataclasses.replace(
+                    FitConfig(), backbone=backbone, precision=precision, seed=arguments.seed
+                )
+                result = _measure(arguments, config)
+                title = f"{backbone}, {result['precision']}"
+                results[title] = result
+                _print(title, result)
     except FacemaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,11 +65,16 @@ def _measure(arguments: argparse.Namespace, config: FitConfig) -> dict[str, Any]
             "calibration_error": metrics["calibration"]["ece_after"]
         }
         rows = {"cross-validation": judged, **metrics["tests"]}
-    return {"training_s": took, "penalty": bundle.manifest.config["penalty"], "sets": rows}
+    return {
+        "training_s": took,
+        "precision": bundle.manifest.precision.name,
+        "penalty": bundle.manifest.config["penalty"],
+        "sets": rows,
+    }
 
 
-def _print(backbone: str, result: dict[str, Any]) -> None:
-    print(f"\n**{backbone}**, trained in {result['training_s']:.1f} s, C = {result['penalty']:g}\n")
+def _print(title: str, result: dict[str, Any]) -> None:
+    print(f"\n**{title}**, trained in {result['training_s']:.1f} s, C = {result['penalty']:g}\n")
     print("| judged on | pictures | balanced accuracy | 95 % interval | calibration error |")
     print("|---|---|---|---|---|")
     for name, row in result["sets"].items():

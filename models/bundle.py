@@ -38,6 +38,7 @@ from models import durable
 from models.errors import (
     BundleError,
     BundleIncomplete,
+    EngineUnavailable,
     FacemaskError,
     GoldenMismatch,
     NoBundle,
@@ -133,6 +134,7 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         BundleIncomplete: A file is missing, or is not the one that was published.
         SchemaUnsupported: The manifest breaks its schema, or pictures would be decoded otherwise.
+        EngineUnavailable: The model is in int8, and this machine cannot run that.
         GoldenMismatch: The model does not answer its golden pictures as it did when trained.
     """
     manifest = read_manifest(path)
@@ -143,11 +145,31 @@ def open_bundle(path: Path) -> Bundle:
         )
     if MODEL not in manifest.files:
         raise SchemaUnsupported(f"{path / MANIFEST} lists no {MODEL}.")
+    if manifest.precision.engine:
+        use_engine(manifest.precision.engine)
     contents = {name: _verified(path / name, facts) for name, facts in manifest.files.items()}
     graph = load_graph(contents.pop(MODEL))
     bundle = Bundle(manifest, graph, path, contents)
     check_golden(bundle)
     return bundle
+
+
+def use_engine(name: str) -> None:
+    """Let this process compute int8 by the engine named; loading and running both ask for it.
+
+    Raises:
+        EngineUnavailable: This CPU or this build of PyTorch lacks it.
+    """
+    available = torch.backends.quantized.supported_engines
+    if name not in available:
+        raise EngineUnavailable(
+            f"The model computes in int8 by PyTorch's engine {name!r}, and this machine has "
+            f"{', '.join(available) or 'none'}: train again with --precision fp32."
+        )
+    torch.backends.quantized.engine = name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said once a process, of types that have no successor yet
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
 def load_graph(data: bytes) -> torch.jit.ScriptModule:

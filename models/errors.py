@@ -10,6 +10,7 @@
         ├── NoBundle             the store names no bundle to serve
         ├── BundleIncomplete     a file is missing, or is not the one that was published
         ├── SchemaUnsupported    the manifest is of another schema, or breaks it
+        ├── EngineUnavailable    this CPU or PyTorch lacks the bundle's int8 arithmetic
         └── GoldenMismatch       the model does not answer as it did when it was trained
 
 The training job's own errors hang below `FacemaskError` in `training.errors`, the
@@ -75,6 +76,12 @@ class SchemaUnsupported(BundleError):
     """The manifest is of another schema version, or breaks its schema."""
 
     code = "schema_unsupported"
+
+
+class EngineUnavailable(BundleError):
+    """The bundle needs int8 arithmetic that this CPU or build of PyTorch lacks."""
+
+    code = "engine_unavailable"
 
 
 class GoldenMismatch(BundleError):

@@ -33,6 +33,7 @@ from models.bundle import (
 from models.errors import (
     BundleError,
     BundleIncomplete,
+    EngineUnavailable,
     GoldenMismatch,
     NoBundle,
     SchemaUnsupported,
@@ -293,6 +294,37 @@ def test_a_model_of_another_decoder_is_refused_and_both_are_named(path: Path) ->
     change(path, lambda d: d.update(decoder="opencv-1"))
     with pytest.raises(SchemaUnsupported, match=r"'opencv-1'.*'pillow"):
         open_bundle(path)
+
+
+INT8 = {"name": "int8", "engine": "onednn", "images_per_s": {}}
+
+
+def test_the_engine_that_the_manifest_names_is_set_before_the_model_is_loaded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(path, lambda d: d.update(precision=INT8))
+    engines: list[str] = []
+
+    def load(data: bytes) -> torch.jit.ScriptModule:
+        engines.append(torch.backends.quantized.engine)
+        return load_graph(data)
+
+    monkeypatch.setattr(bundle, "load_graph", load)
+    torch.backends.quantized.engine = "x86"
+    assert open_bundle(path).manifest.precision.name == "int8"
+    assert engines == ["onednn"]
+
+
+def test_a_machine_without_the_engine_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(path, lambda d: d.update(precision=INT8))
+    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", ["qnnpack"])
+    with pytest.raises(EngineUnavailable, match=r"'onednn'.*qnnpack.*--precision fp32"):
+        open_bundle(path)
+
+
+def test_a_bundle_of_before_int8_is_fp32(path: Path) -> None:
+    change(path, lambda d: d.pop("precision"))
+    assert open_bundle(path).manifest.precision.name == "fp32"
 
 
 def test_a_bundle_under_another_s_name_is_refused(path: Path) -> None:

@@ -16,6 +16,7 @@ from models import durable
 from models.bundle import MODEL, REPORT, Bundle, answer, current_version, open_bundle, versions
 from models.errors import GoldenMismatch
 from models.image import DECODER, decode_image
+from models.manifest import PrecisionFacts
 from tests.conftest import DrawData, encode, photograph
 from training import job
 from training.__main__ import _parser
@@ -38,7 +39,9 @@ from training.job import CARD, SUMMARY, Request, fit
 from training.pictures import read_pictures
 from training.source import open_source
 
-CONFIG = dataclasses.replace(FitConfig(), penalties=(0.03, 0.3), folds=3, draws=500)
+CONFIG = dataclasses.replace(
+    FitConfig(), penalties=(0.03, 0.3), folds=3, draws=500, precision="fp32"
+)
 
 
 class Run:
@@ -100,6 +103,8 @@ def test_the_manifest_says_what_was_done(done: Run) -> None:
     assert manifest.config["penalty"] in CONFIG.penalties
     assert manifest.config["seed"] == CONFIG.seed
     assert set(manifest.packages) >= {"python", "torch", "pillow", "numpy", "scikit-learn"}
+    assert manifest.precision == PrecisionFacts()
+    assert done.summary["precision"]["published"] == "fp32"
     assert len(manifest.golden.pictures) == CONFIG.golden_pictures
     assert set(manifest.metrics) == {"cross_validation", "naive_split", "calibration", "tests"}
 
@@ -193,7 +198,50 @@ def test_the_command_in_the_summary_asks_for_the_same_run(
     given = _parser().parse_args(words[3:])
     assert (given.data, given.groups, given.test) == (data, table, tests)
     assert (given.seed, given.target_error, given.backbone) == (3, 0.0375, config.backbone)
+    assert given.precision == config.precision
     assert (given.strict, given.group_pattern, given.weights) == (True, None, None)
+
+
+def test_int8_twice_gives_the_same_bytes(done: Run, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, precision="int8")
+    one, other = (
+        Run(done.data, tmp_path / name, done.cache, config=config) for name in ("one", "other")
+    )
+    facts = one.bundle.manifest.precision
+    assert (facts.name, facts.engine) == ("int8", "onednn")
+    assert set(facts.images_per_s) == {"fp32", "int8"}
+    for name in (MODEL, REPORT, SUMMARY, CARD):
+        assert (one.bundle.path / name).read_bytes() == (other.bundle.path / name).read_bytes()
+    compared = one.summary["precision"]
+    assert compared["fp32"] == {"balanced_accuracy": done.figures["balanced_accuracy"]}
+    assert compared["int8"] == {"balanced_accuracy": one.figures["balanced_accuracy"]}
+    assert 0 < compared["noise_share"] < CONFIG.precision_noise
+    assert compared["verdict"] in one.bundle.documents[CARD].decode()
+
+
+@pytest.mark.parametrize(
+    ("speedup", "change", "published"),
+    [
+        (1.7, {"precision_loss": 1.0}, "int8"),
+        (1.1, {"precision_loss": 1.0}, "fp32"),
+        (1.7, {"precision_loss": 1.0, "precision_noise": 1e-9}, "fp32"),
+    ],
+)
+def test_auto_takes_int8_if_it_passes_the_gate(
+    done: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    speedup: float,
+    change: dict[str, Any],
+    published: str,
+) -> None:
+    rates = {"fp32": 10.0, "int8": 10.0 * speedup}
+    monkeypatch.setattr("training.precision._rates", lambda *_: rates)
+    config = dataclasses.replace(CONFIG, precision="auto", **change)
+    run = Run(done.data, tmp_path / "store", done.cache, config=config)
+    assert run.bundle.manifest.precision.name == published
+    assert run.bundle.manifest.precision.images_per_s == rates
+    assert run.summary["precision"]["published"] == published
 
 
 def test_the_figures_count_every_picture(done: Run) -> None:

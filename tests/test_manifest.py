@@ -44,6 +44,8 @@ def test_a_manifest_cannot_be_changed(fields: dict[str, Any]) -> None:
         ({"version": "v1"}, "version"),
         ({"unknown": 1}, "unknown"),
         ({"schema_version": 0}, "schema_version"),
+        ({"precision": {"name": "int8"}}, "int8 names its engine"),
+        ({"precision": {"engine": "onednn"}}, "fp32 has none"),
         ({"files": {"../x": {"bytes": 1, "sha256": "a" * 64}}}, "plain file name"),
         ({"files": {"x": {"bytes": 1, "sha256": "A" * 64}}}, "sha256"),
     ],

@@ -420,12 +420,14 @@ def test_fine_tuning_is_shown(published: str, said: str) -> None:
         "finetuned": figures_of,
         "published": published,
     }
-    summary = material.summary | {"finetuning": tuned, "precision": {"kept": "fp32"}}
+    summary = material.summary | {"finetuning": tuned, "precision": {"verdict": "int8 it is."}}
     made = dataclasses.replace(material, summary=summary)
     text = Page(render_report(made)).text
     for expected in ("It did not pay.", "Loss by epoch", "Share right by epoch", "Head only", said):
         assert expected in text
     assert "It did not pay." in render_card(made)
+    assert "int8 it is." in text
+    assert "int8 it is." in render_card(made)
 
 
 def test_a_picture_that_is_gone_leaves_a_gap() -> None:

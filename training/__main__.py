@@ -107,6 +107,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--seed", type=int, default=defaults.seed)
     fit.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "int8"),
+        default=defaults.precision,
+        help="arithmetic of the backbone; auto: int8 where it is as accurate on the same folds, "
+        f"and faster ({defaults.precision})",
+    )
+    fit.add_argument(
         "--finetune",
         nargs="?",
         const="last",
@@ -232,6 +239,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         backbone=arguments.backbone,
         seed=arguments.seed,
         target_error=arguments.target_error,
+        precision=arguments.precision,
     )
     request = Request(
         data=arguments.data,

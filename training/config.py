@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 DEFAULT_BACKBONE: Final = "resnet50_thin"
 DEFAULT_STORE: Final = Path("models/artifacts")
@@ -23,10 +23,24 @@ class FitConfig:
         min_pictures: Fewest readable pictures a class. Fewer cannot fill 5 folds twice.
         target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
+        precision: `fp32`, `int8`, or `auto`: int8 where it passes the gate of the next three.
+        precision_loss: Most balanced accuracy that int8 may lose on the same folds. Half a point
+            is less than the width of any interval here; one picture is always allowed, for in a
+            small class it is more than that, and chance.
+        precision_noise: Most of the features' variance between pictures that rounding may add.
+            Folds that are all judged rightly cannot show a loss; this can. 7-bit weights and 8-bit
+            activations add about 0.01, and with sums that overflow more than half.
+        precision_speedup: Least ratio of rates. Well below what int8 gives where it helps (1.7
+            and more) and above what chance gives where it does not (0.9 to 1.1).
+        calibration_pictures: Most pictures that set the scales of activations and the rounding of
+            weights.
         golden_pictures: Synthetic pictures with recorded answers; several, for each must be told
             from the next.
         golden_tolerance: Largest difference of a golden probability. Another CPU's fp32 rounding
             moves it by about 1e-5; a wrong preprocessing by far more.
+        golden_tolerance_int8: The same of an int8 model. Without AVX-512 oneDNN rounds at other
+            places, which moved these least certain answers by 0.03 and their map by 0.06 (AVX2);
+            sums that overflow move them by several times that.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -39,6 +53,12 @@ class FitConfig:
     target_error: float = 0.01
     golden_pictures: int = 4
     golden_tolerance: float = 1e-3
+    golden_tolerance_int8: float = 0.1
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    precision_loss: float = 0.005
+    precision_noise: float = 0.1
+    precision_speedup: float = 1.2
+    calibration_pictures: int = 96
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest."""

@@ -4,7 +4,6 @@ Module names follow the state dict in the wheel `efficientnet-lite0-pytorch-mode
 Against EfficientNet-B0: no squeeze-and-excitation, ReLU6 for Swish, fixed stem and head.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,17 +20,22 @@ _STAGES = (
 _BN_EPSILON = 1e-3  # TensorFlow's value for these models; PyTorch's default is 1e-5
 
 
-class SamePadConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's "SAME" padding: at stride 2 it pads right and below first."""
+def _same_pad(kernel: int, stride: int) -> nn.Module:
+    """TensorFlow's "SAME" padding where a plain convolution's is another.
 
-    def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        pads = []
-        for edge in (x.shape[-1], x.shape[-2]):
-            total = max((-(-edge // stride) - 1) * stride + kernel - edge, 0)
-            pads += [total // 2, total - total // 2]
-        x = functional.pad(x, pads)
-        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
+    At stride 2 it pads right and below first. The edges met there are even, for S is a multiple
+    of 32, and so the amount is known beforehand.
+    """
+    if stride == 1:
+        return nn.Identity()
+    before = (kernel - stride) // 2
+    after = kernel - stride - before
+    return nn.ZeroPad2d((before, after, before, after))
+
+
+def _convolution(inner: int, outer: int, kernel: int, stride: int, groups: int = 1) -> nn.Conv2d:
+    padding = kernel // 2 if stride == 1 else 0
+    return nn.Conv2d(inner, outer, kernel, stride, padding, groups=groups, bias=False)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -47,18 +51,19 @@ class _Block(nn.Module):
         self.expands = expansion != 1
         self.skips = stride == 1 and inner == outer
         if self.expands:
-            self._expand_conv = SamePadConv2d(inner, wide, 1, bias=False)
+            self._expand_conv = _convolution(inner, wide, 1, 1)
             self._bn0 = _norm(wide)
-        self._depthwise_conv = SamePadConv2d(wide, wide, kernel, stride, groups=wide, bias=False)
+        self._pad = _same_pad(kernel, stride)
+        self._depthwise_conv = _convolution(wide, wide, kernel, stride, groups=wide)
         self._bn1 = _norm(wide)
-        self._project_conv = SamePadConv2d(wide, outer, 1, bias=False)
+        self._project_conv = _convolution(wide, outer, 1, 1)
         self._bn2 = _norm(outer)
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x
         if self.expands:
             wide = functional.relu6(self._bn0(self._expand_conv(x)))
-        wide = functional.relu6(self._bn1(self._depthwise_conv(wide)))
+        wide = functional.relu6(self._bn1(self._depthwise_conv(self._pad(wide))))
         y: Tensor = self._bn2(self._project_conv(wide))
         return x + y if self.skips else y
 
@@ -68,7 +73,8 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = SamePadConv2d(3, 32, 3, 2, bias=False)
+        self._pad = _same_pad(3, 2)
+        self._conv_stem = _convolution(3, 32, 3, 2)
         self._bn0 = _norm(32)
         blocks: list[nn.Module] = []
         channels = 32
@@ -78,11 +84,11 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(_Block(kernel, stride, expansion, channels, outer))
                 channels = outer
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = SamePadConv2d(channels, 1280, 1, bias=False)
+        self._conv_head = _convolution(channels, 1280, 1, 1)
         self._bn1 = _norm(1280)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu6(self._bn0(self._conv_stem(x)))
+        x = functional.relu6(self._bn0(self._conv_stem(self._pad(x))))
         for block in self._blocks:
             x = block(x)
-        return torch.clamp(self._bn1(self._conv_head(x)), 0.0, 6.0)
+        return functional.relu6(self._bn1(self._conv_head(x)))

@@ -59,7 +59,13 @@ class Extracted:
 class Extractor:
     """A frozen backbone from uint8 pixels to one feature vector a picture."""
 
-    def __init__(self, backbone: LoadedBackbone) -> None:
+    def __init__(self, backbone: LoadedBackbone, *, variant: str = "") -> None:
+        """Put a backbone's network to use.
+
+        Args:
+            backbone: Frozen; its network may be quantised.
+            variant: What tells the network from the backbone's published one, for the cache.
+        """
         spec = backbone.spec
         self.input_px = spec.input_px
         self.width = spec.feature_width
@@ -67,17 +73,20 @@ class Extractor:
         self._network = backbone.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = torch.tensor(spec.mean_rgb).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std_rgb).view(1, 3, 1, 1)
-        identity = (spec.name, backbone.facts.weights_sha256, spec.input_px, DECODER)
+        identity = (spec.name, backbone.facts.weights_sha256, spec.input_px, DECODER, variant)
         versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
         self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
 
     def feature_map(self, pixels: Tensor) -> Tensor:
         """uint8 (N, 3, S, S) -> float32 (N, D, h, w)."""
         with torch.inference_mode():
-            scaled = (pixels.to(torch.float32) - self._mean) / self._std
-            scaled = scaled.contiguous(memory_format=torch.channels_last)
-            features: Tensor = self._network(scaled)
+            features: Tensor = self._network(self.scale(pixels))
         return features
+
+    def scale(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) -> float32 (N, 3, S, S), as the network takes it."""
+        scaled = (pixels.to(torch.float32) - self._mean) / self._std
+        return scaled.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 (N, 3, S, S) -> float32 (N, D): the feature map's spatial mean."""

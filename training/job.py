@@ -1,5 +1,6 @@
 """The whole job: pictures in, a published bundle out."""
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -13,7 +14,7 @@ import torch
 
 from models.bundle import MODEL, REPORT, Bundle, answer, load_graph, publish
 from models.image import DECODER
-from models.manifest import DecisionFacts
+from models.manifest import DecisionFacts, PrecisionFacts
 from training.audit import audit
 from training.backbones import LoadedBackbone, load_backbone
 from training.cache import Cache
@@ -26,6 +27,7 @@ from training.finetune_config import FinetuneConfig
 from training.finetune_study import tune
 from training.golden import choose_golden, decode_pool, draw_pool
 from training.pictures import Pictures, read_pictures
+from training.precision import Chosen, choose_precision
 from training.report import render_card, render_report
 from training.report.material import Material, SuspectCase, TestCase
 from training.source import open_source
@@ -122,6 +124,8 @@ def fit(
     for finding in findings:
         if finding.level != "info":
             say(f"{finding.level}: {finding.message}")
+    chosen = _choose(pictures, backbone, extractor, request, config, say=say, progress=progress)
+    backbone, extractor, pictures = chosen.backbone, chosen.extractor, chosen.pictures
     studied = study(pictures, config)
     tuning = None
     if request.finetune is not None:
@@ -142,6 +146,7 @@ def fit(
     model = export(
         Classifier(backbone, studied.head, temperature=studied.calibration.temperature),
         input_px=backbone.spec.input_px,
+        precision=chosen.facts.name,
     )
     graph = load_graph(model)
     cases = [
@@ -161,6 +166,7 @@ def fit(
         **studied.as_dict(),
         "tests": test_figures,
         "finetuning": tuning.summary if tuning else None,
+        "precision": chosen.summary,
         "backbone": backbone.facts.model_dump(),
         "config": config.as_dict()
         | {"penalty": studied.head.penalty}
@@ -185,7 +191,28 @@ def fit(
         SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False).encode() + b"\n",
         CARD: render_card(material).encode(),
     }
-    return _publish(request.store, files, graph, backbone, pictures, studied, summary, config)
+    return _publish(
+        request.store, files, graph, backbone, chosen.facts, pictures, studied, summary, config
+    )
+
+
+def _choose(
+    pictures: Pictures,
+    backbone: LoadedBackbone,
+    extractor: Extractor,
+    request: Request,
+    config: FitConfig,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], object],
+) -> Chosen:
+    """fp32 or int8; always fp32 beside fine-tuning, whose folds' networks nobody quantises."""
+    if request.finetune is not None:
+        config = dataclasses.replace(config, precision="fp32")
+    with Cache(request.cache) as cache:
+        return choose_precision(
+            pictures, backbone, extractor, cache, config, say=say, progress=progress
+        )
 
 
 def _publish(
@@ -193,6 +220,7 @@ def _publish(
     files: dict[str, bytes],
     graph: torch.jit.ScriptModule,
     backbone: LoadedBackbone,
+    precision: PrecisionFacts,
     pictures: Pictures,
     studied: Study,
     summary: dict[str, Any],
@@ -204,7 +232,9 @@ def _publish(
         pool,
         *answer(graph, pixels),
         count=config.golden_pictures,
-        tolerance=config.golden_tolerance,
+        tolerance=(
+            config.golden_tolerance if precision.name == "fp32" else config.golden_tolerance_int8
+        ),
     )
     decision = studied.decision
     facts = {
@@ -212,6 +242,7 @@ def _publish(
         "input_px": backbone.spec.input_px,
         "decoder": DECODER,
         "backbone": backbone.facts,
+        "precision": precision,
         "dataset": pictures.facts(),
         "config": summary["config"],
         "metrics": {
@@ -292,5 +323,6 @@ def _command(request: Request, config: FitConfig) -> str:
     if request.finetune:
         words += ["--finetune", str(request.finetune.unfreeze)]
         words += ["--epochs", str(request.finetune.epochs)]
+    words += ["--precision", config.precision]
     words += ["--seed", str(config.seed), "--target-error", f"{config.target_error:g}"]
     return shlex.join(words)

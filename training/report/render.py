@@ -30,7 +30,7 @@ def render_report(material: Material) -> str:
             names, details}], `cross_validation` and `naive_split` (`training.evaluate.summarise`),
             `calibration`, `decision`, `learning_curve` (their `as_dict()`), `tests` {name:
             summarise + slices + unreadable}, `backbone`, `config`, `packages`, `command`,
-            `seconds` {step: s}, `precision`, `finetuning` {epochs, verdict, head_only,
+            `seconds` {step: s}, `precision` {verdict}, `finetuning` {epochs, verdict, head_only,
             finetuned}.
     """
     summary = material.summary
