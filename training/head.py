@@ -1,5 +1,6 @@
 """The linear head: multinomial logistic regression on fixed features, fitted to its optimum."""
 
+import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Features = NDArray[np.float32]
 Classes = NDArray[np.int64]
@@ -88,13 +89,19 @@ def fit_head(features: Features, classes: Classes, *, count: int, penalty: float
     model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=_ITERATIONS, tol=1e-5)
     # The matrices are small: a second BLAS thread mostly waits, and ruins everything on a busy
     # machine. One also keeps results from depending on the number of cores.
-    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+    with _libraries().limit(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bound met is still a good head
         model.fit(features.astype(np.float64) / scale, classes)
     weight, bias = model.coef_, model.intercept_
     if count == 2:  # scikit-learn keeps one row; the softmax of +-z/2 is its sigmoid of z
         weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return Head((weight / scale).astype(np.float32), bias.astype(np.float32), penalty)
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Found once, for the search takes as long as a fit."""
+    return ThreadpoolController()
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from training.dataset import scan
 from training.errors import OutputError
 from training.export import Classifier, export
 from training.features import Extractor
-from training.finetune_config import FinetuneConfig
+from training.finetune_config import BadFinetuneConfig, FinetuneConfig
 from training.finetune_study import tune
 from training.golden import choose_golden, decode_pool, draw_pool
 from training.pictures import Pictures, read_pictures
@@ -126,7 +126,7 @@ def fit(
             say(f"{finding.level}: {finding.message}")
     chosen = _choose(pictures, backbone, extractor, request, config, say=say, progress=progress)
     backbone, extractor, pictures = chosen.backbone, chosen.extractor, chosen.pictures
-    studied = study(pictures, config)
+    studied = study(pictures, config, chosen.judged)
     tuning = None
     if request.finetune is not None:
         tuning = tune(
@@ -208,6 +208,8 @@ def _choose(
 ) -> Chosen:
     """fp32 or int8; always fp32 beside fine-tuning, whose folds' networks nobody quantises."""
     if request.finetune is not None:
+        if config.precision == "int8":
+            raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
         config = dataclasses.replace(config, precision="fp32")
     with Cache(request.cache) as cache:
         return choose_precision(

@@ -22,11 +22,12 @@ from training.backbones import LoadedBackbone
 from training.cache import Cache
 from training.config import FitConfig
 from training.errors import UnreadableData
-from training.evaluate import cross_validate
+from training.evaluate import OutOfFold
 from training.export import Classifier, export
 from training.features import Extractor, extract
-from training.head import Basis, Features, Head
+from training.head import Features, Head
 from training.pictures import Pictures
+from training.study import judge_folds
 
 _LANE_BATCH: Final = 4  # as the service's lanes run it
 _ROUNDS: Final = 5  # of both precisions in turns; the median ratio counts
@@ -44,6 +45,7 @@ class Chosen:
         facts: For the manifest.
         summary: For the report: what was measured and why this one; no speeds, which would
             differ from run to run.
+        judged: Its cross-validation, if it was compared.
     """
 
     backbone: LoadedBackbone
@@ -51,6 +53,7 @@ class Chosen:
     pictures: Pictures
     facts: PrecisionFacts
     summary: dict[str, Any]
+    judged: OutOfFold | None = None
 
 
 def choose_precision(
@@ -76,7 +79,7 @@ def choose_precision(
 
     Raises:
         UnreadableData: A picture that could be read before cannot any more.
-        TooFewPictures: As `cross_validate`.
+        TooFewPictures: As `judge_folds`.
     """
     untried = {"published": "fp32", "verdict": "Published in fp32; int8 was not measured."}
     plain = Chosen(backbone, extractor, pictures, PrecisionFacts(), untried)
@@ -92,7 +95,8 @@ def choose_precision(
     rounded = _extract_again(pictures, quick_extractor, cache, progress)
     rates = _rates(backbone, quick, extractor, cache)
     engine = PrecisionFacts(name="int8", engine=quantize.ENGINE, images_per_s=rates)
-    compared = _compare(pictures, rounded, config)
+    judged = {"fp32": judge_folds(pictures, config), "int8": judge_folds(rounded, config)}
+    compared = _compare(pictures, rounded, judged, config)
     speedup = rates["int8"] / rates["fp32"]
     compared["faster"] = speedup >= config.precision_speedup
     passes = all(compared[test] for test in ("accurate", "faithful", "faster"))
@@ -101,8 +105,9 @@ def choose_precision(
     compared["verdict"] = _verdict(compared, config)
     say(f"{compared['verdict']} Here int8 runs {speedup:.2f} times as many pictures a second.")
     if wins:
-        return Chosen(quick, quick_extractor, rounded, engine, compared)
-    return dataclasses.replace(plain, facts=PrecisionFacts(images_per_s=rates), summary=compared)
+        return Chosen(quick, quick_extractor, rounded, engine, compared, judged["int8"])
+    facts = PrecisionFacts(images_per_s=rates)
+    return dataclasses.replace(plain, facts=facts, summary=compared, judged=judged["fp32"])
 
 
 def noise_share(features: Features, rounded: Features) -> float:
@@ -114,22 +119,12 @@ def noise_share(features: Features, rounded: Features) -> float:
     return float(added / max(features.var(axis=0, dtype=np.float64).sum(), 1e-12))
 
 
-def _compare(pictures: Pictures, rounded: Pictures, config: FitConfig) -> dict[str, Any]:
+def _compare(
+    pictures: Pictures, rounded: Pictures, judged: dict[str, OutOfFold], config: FitConfig
+) -> dict[str, Any]:
     """Both precisions judged on the same folds, picture by picture."""
     classes = pictures.classes
-    right = {}
-    for name, features in (
-        ("fp32", pictures.extracted.features),
-        ("int8", rounded.extracted.features),
-    ):
-        judged = cross_validate(
-            Basis.of(features).compact(features),
-            classes,
-            pictures.groups,
-            count=len(pictures.labels),
-            config=config,
-        )
-        right[name] = judged.logits.argmax(axis=1) == classes
+    right = {name: it.logits.argmax(axis=1) == classes for name, it in judged.items()}
     gained = right["int8"].astype(np.int64) - right["fp32"]  # -1, 0 or 1 a picture
     sizes = np.bincount(classes)
     loss = -float(np.mean([gained[classes == k].mean() for k in range(len(sizes))]))

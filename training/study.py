@@ -1,5 +1,6 @@
 """Everything that is learnt from the features: the head, how good it is, and where it fails."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from models.image import decode_image
 from training.calibrate import Calibration, Decision, calibrate, choose_threshold
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.curve import LearningCurve, learning_curve
-from training.evaluate import best_penalty, cross_validate, summarise
+from training.evaluate import OutOfFold, best_penalty, cross_validate, summarise
 from training.features import Extractor
 from training.head import Basis, Head, fit_head, softmax
 from training.pictures import Pictures
@@ -59,12 +60,27 @@ class Study:
         }
 
 
-def study(pictures: Pictures, config: FitConfig) -> Study:
+def judge_folds(pictures: Pictures, config: FitConfig) -> OutOfFold:
+    """Cross-validate on pictures with features, groups kept together."""
+    features = pictures.extracted.features
+    basis = Basis.of(features)
+    judged = cross_validate(
+        basis.compact(features),
+        pictures.classes,
+        pictures.groups,
+        count=len(pictures.labels),
+        config=config,
+    )
+    return dataclasses.replace(judged, heads=[basis.expand(head) for head in judged.heads])
+
+
+def study(pictures: Pictures, config: FitConfig, judged: OutOfFold | None = None) -> Study:
     """Cross-validate, calibrate, choose the threshold, fit the head, and look ahead.
 
     Args:
         pictures: With features.
         config: Hyper-parameters.
+        judged: Their cross-validation, as `judge_folds` gives it, if at hand.
 
     Raises:
         TooFewPictures: The groups leave nothing to cross-validate on.
@@ -73,7 +89,7 @@ def study(pictures: Pictures, config: FitConfig) -> Study:
     classes, groups = pictures.classes, pictures.groups
     basis = Basis.of(pictures.extracted.features)
     features = basis.compact(pictures.extracted.features)
-    judged = cross_validate(features, classes, groups, count=count, config=config)
+    judged = judged or judge_folds(pictures, config)
     calibration = calibrate(judged.logits, classes)
     probabilities = softmax(judged.logits / calibration.temperature)
     alone = np.arange(len(classes))
@@ -81,7 +97,7 @@ def study(pictures: Pictures, config: FitConfig) -> Study:
     penalty = best_penalty(features, classes, groups, count=count, config=config)
     return Study(
         head=basis.expand(fit_head(features, classes, count=count, penalty=penalty)),
-        fold_heads=[basis.expand(head) for head in judged.heads],
+        fold_heads=judged.heads,
         folds=judged.folds,
         probabilities=probabilities,
         calibration=calibration,
