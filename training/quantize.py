@@ -31,7 +31,7 @@ with warnings.catch_warnings():
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 ENGINE: Final = "onednn"
-VERSION: Final = "1"  # of what this file does: change it when features become others
+VERSION: Final = "2"  # of what this file does: change it when features become others
 _BATCH: Final = 8  # pictures at once in calibration
 
 _LEAST, _MOST = -64, 63  # weights: 7 bits

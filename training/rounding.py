@@ -77,14 +77,16 @@ class Rounding:
 
     def _watch(self, name: str, layer: nn.Module, convolution: nn.Conv2d) -> None:
         def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            down, across = convolution.stride
+            places = given[0].shape[2] * given[0].shape[3] / (down * across)
+            step = max(1, int((places / _PLACES) ** 0.5))
             patches = functional.unfold(
                 given[0],
                 convolution.kernel_size,
                 convolution.dilation,
                 convolution.padding,  # type: ignore[arg-type]
-                convolution.stride,
-            )  # (N, d, h * w)
-            patches = patches[:, :, :: max(1, patches.shape[2] // _PLACES)]
+                (down * step, across * step),
+            )  # (N, d, about _PLACES)
             columns = patches.transpose(0, 1).flatten(1)  # (d, N * places)
             self._products[name] = self._products.get(name, 0) + columns @ columns.T
 
