@@ -1,58 +1,50 @@
-"""A bundle is a folder with a model and its manifest; a store is a folder of bundles.
-
-    STORE/CURRENT                           the version to serve, one line
-    STORE/20261122T204207Z-1f0c9a77/        a bundle: its name is its version
-        manifest.json                       what it is (models.manifest)
-        model.pt                            TorchScript
-        report.html, summary.json, ...      what the job has to say of it
+"""A bundle is a folder with a model and its manifest; `models.store` has where it lies.
 
 The graph in `model.pt` takes uint8 (N, 3, S, S) pixels as `decode_image` gives them, and
 answers probabilities, float32 (N, K), and a class-activation map, float32 (N, K, h, w),
 whose spatial mean is the logit. Everything between the two is inside: scaling, mean and
 standard deviation, backbone, head, temperature, softmax.
-
-A bundle appears in one step (a rename) and becomes current in another (a replaced file), so
-that neither a reader nor a kill at any moment can meet half of one.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import io
-import re
 import secrets
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from models import durable
+from models import durable, signing
 from models.errors import (
-    BundleError,
     BundleIncomplete,
     EngineUnavailable,
     FacemaskError,
     GoldenMismatch,
-    NoBundle,
     SchemaUnsupported,
 )
 from models.image import DECODER, decode_image
-from models.manifest import VERSION_PATTERN, FileFacts, Manifest
+from models.manifest import FileFacts, Manifest
+from models.store import (
+    MANIFEST,
+    MODEL,
+    PARTIAL,
+    lock,
+    parse_manifest,
+    point,
+    read_files,
+    read_small,
+    sweep,
+    versions,
+)
 
-CURRENT: Final = "CURRENT"
-MANIFEST: Final = "manifest.json"
-MODEL: Final = "model.pt"
 REPORT: Final = "report.html"
-_LOCK: Final = ".lock"
-_PARTIAL: Final = ".publishing-"
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -73,81 +65,36 @@ class Bundle:
     documents: Mapping[str, bytes]
 
 
-def current_version(store: Path) -> str:
-    """The version that the store says to serve.
+def open_bundle(path: Path, *, trusted: Sequence[signing.PublicKey] = ()) -> Bundle:
+    """Verify and load a bundle: signature, schema, checksums, then its golden pictures.
 
-    Raises:
-        NoBundle: The store does not exist or names none.
-    """
-    try:
-        version = (store / CURRENT).read_text(encoding="ascii").strip()
-    except FileNotFoundError as error:
-        raise NoBundle(f"{store} holds no model yet: run `python -m training fit`.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoBundle(f"{store / CURRENT} cannot be read ({error}).") from error
-    # A crash of the machine can leave a file of zero bytes, which are no name either.
-    named = version.isprintable() and Path(version).name == version
-    if not version or not named or version.startswith("."):
-        raise NoBundle(f"{store / CURRENT} does not name a version.")
-    return version
-
-
-def versions(store: Path) -> list[str]:
-    """The versions in a store, oldest first."""
-    if not store.is_dir():
-        return []
-    names = (path.parent.name for path in store.glob(f"[!.]*/{MANIFEST}"))
-    return sorted(name for name in names if re.fullmatch(VERSION_PATTERN, name))
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read and check a bundle's manifest.
-
-    Raises:
-        BundleIncomplete: There is none, or it cannot be read.
-        SchemaUnsupported: It is of another schema version, or breaks its schema.
-    """
-    try:
-        text = (path / MANIFEST).read_bytes()
-    except OSError as error:
-        raise BundleIncomplete(f"{path / MANIFEST} cannot be read ({error.strerror}).") from error
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"]) or "the file"
-        raise SchemaUnsupported(f"{path / MANIFEST}: {where}: {first['msg']}.") from error
-    if manifest.version != path.name and not path.name.startswith(_PARTIAL):
-        raise BundleIncomplete(f"{path} holds the bundle {manifest.version}.")
-    return manifest
-
-
-def open_bundle(path: Path) -> Bundle:
-    """Verify and load a bundle: schema, checksums, then its golden pictures.
-
-    The bytes whose checksum was verified are the bytes that are loaded. TorchScript is code:
-    open bundles only from a store that strangers cannot write to.
+    The bytes that were verified are the bytes that are loaded. TorchScript is code: open
+    bundles only from a store that strangers cannot write to, or with `trusted` keys.
 
     Args:
         path: The bundle's folder.
+        trusted: Where there are any, one of them must have signed the manifest; judged
+            before anything else is read.
 
     Raises:
+        BundleUntrusted: None of the trusted keys has signed it.
         BundleIncomplete: A file is missing, or is not the one that was published.
         SchemaUnsupported: The manifest breaks its schema, or pictures would be decoded otherwise.
         EngineUnavailable: The model is in int8, and this machine cannot run that.
         GoldenMismatch: The model does not answer its golden pictures as it did when trained.
     """
-    manifest = read_manifest(path)
+    text = read_small(path / MANIFEST)
+    if trusted:
+        signing.check_signature(path, text, trusted)
+    manifest = parse_manifest(path, text)
     if manifest.decoder != DECODER:
         raise SchemaUnsupported(
             f"{path} was trained on pictures decoded by {manifest.decoder!r}; "
             f"this version decodes by {DECODER!r}."
         )
-    if MODEL not in manifest.files:
-        raise SchemaUnsupported(f"{path / MANIFEST} lists no {MODEL}.")
     if manifest.precision.engine:
         use_engine(manifest.precision.engine)
-    contents = {name: _verified(path / name, facts) for name, facts in manifest.files.items()}
+    contents = read_files(path, manifest)
     graph = load_graph(contents.pop(MODEL))
     bundle = Bundle(manifest, graph, path, contents)
     check_golden(bundle)
@@ -246,7 +193,13 @@ def answer(model: torch.jit.ScriptModule, pixels: Tensor) -> tuple[Tensor, Tenso
     return probabilities, activation
 
 
-def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> Bundle:
+def publish(
+    store: Path,
+    files: Mapping[str, bytes],
+    facts: Mapping[str, Any],
+    *,
+    key: signing.PrivateKey | None = None,
+) -> Bundle:
     """Add a bundle to the store and make it the current one.
 
     Written beside its place, verified there as the service would, then renamed; the pointer
@@ -257,6 +210,7 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
         store: The store's folder, made if need be.
         files: Contents by plain file name; `model.pt` must be among them.
         facts: The manifest's fields, without version, created_at and files.
+        key: Signs the manifest.
 
     Returns:
         The bundle as it was read back.
@@ -266,11 +220,8 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
         BundleError: What was to be published does not verify; nothing was published.
     """
     store.mkdir(parents=True, exist_ok=True)
-    with _lock(store):
-        for stale in store.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        for stale in store.glob(f".{CURRENT}-*"):
-            stale.unlink(missing_ok=True)
+    with lock(store):
+        sweep(store)
         listed = {
             name: FileFacts(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             for name, data in files.items()
@@ -278,14 +229,17 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
         created = _next_moment(store)
         version = f"{created.strftime(_VERSION_TIME)}-{listed[MODEL].sha256[:8]}"
         manifest = Manifest(version=version, created_at=created, files=listed, **facts)
-        partial = store / f"{_PARTIAL}{secrets.token_hex(4)}"
+        partial = store / f"{PARTIAL}{secrets.token_hex(4)}"
         try:
             partial.mkdir()
             for name, data in files.items():
                 durable.write(partial / name, data)
-            durable.write(partial / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+            text = manifest.model_dump_json(indent=2).encode() + b"\n"
+            durable.write(partial / MANIFEST, text)
+            if key is not None:
+                durable.write(partial / signing.SIGNATURE, signing.sign(key, text))
             durable.sync_folder(partial)
-            bundle = open_bundle(partial)
+            bundle = open_bundle(partial, trusted=[key.public_key()] if key else ())
             partial.rename(store / version)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -293,24 +247,6 @@ def publish(store: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -
         durable.sync_folder(store)
         point(store, version)
     return dataclasses.replace(bundle, path=store / version)
-
-
-def point(store: Path, version: str) -> None:
-    """Make a version of the store the current one, in one step.
-
-    Raises:
-        BundleError: The store has no such version.
-        OSError: The store cannot be written to.
-    """
-    if not (store / version / MANIFEST).is_file():
-        raise BundleError(f"{store} has no version {version}.")
-    partial = store / f".{CURRENT}-{secrets.token_hex(4)}"
-    try:
-        durable.write(partial, f"{version}\n".encode())
-        partial.replace(store / CURRENT)
-    finally:
-        partial.unlink(missing_ok=True)
-    durable.sync_folder(store)
 
 
 def _next_moment(store: Path) -> datetime:
@@ -321,21 +257,3 @@ def _next_moment(store: Path) -> datetime:
         newest = datetime.strptime(stamps[-1], _VERSION_TIME).replace(tzinfo=UTC)
         now = max(now, newest + timedelta(seconds=1))
     return now
-
-
-def _verified(path: Path, facts: FileFacts) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BundleIncomplete(f"{path} cannot be read ({error.strerror}).") from error
-    if len(data) != facts.bytes or hashlib.sha256(data).hexdigest() != facts.sha256:
-        raise BundleIncomplete(f"{path} is not the file that was published: its checksum differs.")
-    return data
-
-
-@contextmanager
-def _lock(store: Path) -> Iterator[None]:
-    """Let one publisher at a time write to the store; readers need no lock."""
-    with open(store / _LOCK, "a", encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

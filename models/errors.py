@@ -6,9 +6,11 @@
     │   ├── UnsupportedFormat    not a picture, or of a format that is not read
     │   ├── UndecodableImage     announces a format that is read, but is broken
     │   └── ImageTooLarge        its header announces more pixels than allowed
+    ├── KeyUnusable              a key to sign or to verify bundles with cannot be used
     └── BundleError              a bundle or its store cannot be used
         ├── NoBundle             the store names no bundle to serve
         ├── BundleIncomplete     a file is missing, or is not the one that was published
+        ├── BundleUntrusted      none of the trusted keys has signed it
         ├── SchemaUnsupported    the manifest is of another schema, or breaks it
         ├── EngineUnavailable    this CPU or PyTorch lacks the bundle's int8 arithmetic
         └── GoldenMismatch       the model does not answer as it did when it was trained
@@ -54,6 +56,12 @@ class ImageTooLarge(PictureError):
     code = "image_too_large"
 
 
+class KeyUnusable(FacemaskError):
+    """A key to sign or to verify bundles with cannot be used."""
+
+    code = "key_unusable"
+
+
 class BundleError(FacemaskError):
     """A bundle or its store cannot be used."""
 
@@ -70,6 +78,12 @@ class BundleIncomplete(BundleError):
     """A file is missing, or is not the one that was published."""
 
     code = "bundle_incomplete"
+
+
+class BundleUntrusted(BundleError):
+    """None of the trusted keys has signed it."""
+
+    code = "bundle_untrusted"
 
 
 class SchemaUnsupported(BundleError):

@@ -6,26 +6,19 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from types import FrameType
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
-from service.log import configure_logging
+from service.logs import configure_logging
 from service.settings import Settings
 
 _BAD_SETTING = 2
 _CANNOT_LISTEN = 3
 # Loading PyTorch keeps a worker from answering its supervisor for a while.
 _WORKER_SILENT_S = 60
-# Nothing here reads the client's address, and the log has errors, not requests.
-_SERVER: Final[dict[str, Any]] = {
-    "log_config": None,
-    "access_log": False,
-    "proxy_headers": False,
-    "server_header": False,
-    "ws": "none",
-}
 
 
 def main() -> int:
@@ -38,7 +31,8 @@ def main() -> int:
             if name == "FACEMASK_PORT" and name not in os.environ:
                 name = "PORT"
             name = name if name.startswith(("FACEMASK", "PORT")) else f"FACEMASK_{name}"
-            print(f"error: {name}={fault['input']!r}: {fault['msg']}", file=sys.stderr)
+            reason = fault["msg"].removeprefix("Value error, ")
+            print(f"error: {name}={fault['input']!r}: {reason}", file=sys.stderr)
         return _BAD_SETTING
     try:
         listening = _listen(settings.host, settings.port)
@@ -56,20 +50,27 @@ def main() -> int:
 def _serve_here(settings: Settings, listening: socket.socket) -> None:
     # These take a second or two, and a taken port should be told at once.
     from service.live import live_of
+    from service.metrics import Metrics
 
-    configure_logging()
-    live = live_of(settings)
+    configure_logging(settings.log_format)
+    metrics = Metrics()
+    live = live_of(settings, metrics)
     live.look_ahead()
     import uvicorn
 
     from service.app import create_app
+    from service.aside import working
 
     _announce(listening)
-    config = uvicorn.Config(create_app(settings, live=live), **_SERVER)
+    app = create_app(settings, live=live, metrics=metrics)
+    config = uvicorn.Config(app, **_server(settings))
     # Once it has stopped in good order, uvicorn raises the signal that it was stopped by again.
     signal.signal(signal.SIGTERM, _stopped)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+    if working():  # a model is still loading, in code that cannot be interrupted
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
@@ -82,11 +83,25 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         timeout_worker_healthcheck=_WORKER_SILENT_S,
-        **_SERVER,
+        **_server(settings),
     )
     supervisor = Multiprocess(config, sockets=[listening])  # from here on, signals are heeded
-    _announce(listening)
-    supervisor.run()
+    with tempfile.TemporaryDirectory(prefix="facemask-metrics-") as figures:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures  # theirs, by inheritance
+        _announce(listening)
+        supervisor.run()
+
+
+def _server(settings: Settings) -> dict[str, Any]:
+    return {
+        "timeout_graceful_shutdown": settings.drain_s,
+        "log_config": None,
+        "access_log": False,
+        # Nothing here reads the client's address.
+        "proxy_headers": False,
+        "server_header": False,
+        "ws": "none",
+    }
 
 
 def _announce(listening: socket.socket) -> None:
@@ -96,7 +111,7 @@ def _announce(listening: socket.socket) -> None:
 
 
 def _stopped(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)
+    raise KeyboardInterrupt
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,11 +6,11 @@ from typing import Any, Final
 from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
+from service.decide import decide
 from service.engine import Answer, Engine
 from service.problems import all_failed
 from service.uploads import Upload
 
-UNCERTAIN: Final = "uncertain"
 # Of the activation map's values: finer than any colour that shows them.
 _DIGITS: Final = 4
 
@@ -43,17 +43,15 @@ def predictions(
 
 def _prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
     labels, probabilities = engine.labels, answer.probabilities
-    best = max(range(len(labels)), key=probabilities.__getitem__)
-    score = probabilities[best]
-    sure = score >= engine.manifest.decision.threshold
+    decided = decide(labels, engine.manifest.decision.threshold, probabilities)
     found = {
-        "decision": labels[best] if sure else UNCERTAIN,
-        "label": labels[best],
-        "score": score,
+        "decision": decided.decision,
+        "label": decided.label,
+        "score": decided.score,
         "scores": dict(zip(labels, probabilities, strict=True)),
     }
     if answer.activation is not None:
-        found["activation"] = _activation(answer.activation[best])
+        found["activation"] = _activation(answer.activation[labels.index(decided.label)])
     return found
 
 

@@ -6,24 +6,36 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import FacemaskError
-from service import routes
+from service import health, routes, v2
+from service.aside import aside
 from service.engine import Engine
 from service.examples import add_problem_schema
+from service.heart import Heart
+from service.hosts import KnownHosts
+from service.keys import document_keys
 from service.live import Live, live_of
-from service.log import configure_logging
+from service.logs import configure_logging
+from service.metrics import Metrics
+from service.observe import Observe
 from service.page_routes import page_routes
 from service.problems import answer_error
-from service.settings import Settings
+from service.settings import Settings, split_names
 from service.state import Admission, State
+from service.stop import Stop
+from service.tracing import tracing_to
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 _DESCRIPTION: Final = """Classifies pictures with the model that the training job published last.
 
@@ -36,15 +48,23 @@ Without pictures at hand, save the [example picture](page/example.jpg) and send 
 # What a caller's request id may look like, so that it can stand in logs and headers.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+# Most seconds that the stop waits for the last spans to be sent.
+_LAST_SPANS_S: Final = 3.0
+
 # Swagger UI and ReDoc need inline code, embedded pictures and a worker of their own making.
 _PAGE_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; worker-src 'self' blob:"
+    "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'"
 )
 
 
 def create_app(
-    settings: Settings, engine: Engine | None = None, live: Live | None = None
+    settings: Settings,
+    engine: Engine | None = None,
+    *,
+    live: Live | None = None,
+    metrics: Metrics | None = None,
+    provider: "TracerProvider | None" = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -52,30 +72,43 @@ def create_app(
         settings: Read once, by the caller.
         engine: Serve this one and follow no store (for tests and embedding).
         live: Follow the store with this one, which may have looked already.
+        metrics: What `live` tells of its engines.
+        provider: Of traces, instead of the one that the settings ask for.
     """
+    metrics = metrics or Metrics()
+    provider = provider or tracing_to(settings.traces)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = live or live_of(settings, metrics)
+        heart = Heart(following, stuck_s=settings.stuck_s)
+        stop = Stop()
         state = State(
             settings=settings,
-            live=live or live_of(settings),
+            live=following,
+            metrics=metrics,
+            heart=heart,
+            stop=stop,
             admission=Admission(settings.max_waiting),
             started=time.monotonic(),
         )
         app.state.facemask = state
-        following = None
+        tasks = [asyncio.create_task(heart.watch())]
         if engine is not None:
             state.live.serve(engine)
         else:
-            following = asyncio.create_task(state.live.follow())
+            tasks.append(asyncio.create_task(state.live.follow()))
         try:
-            yield
+            with stop.heed(settings.grace_s):
+                yield
         finally:
-            if following is not None:
-                following.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await following
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             state.live.close()
+            if provider is not None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(aside(provider.shutdown), _LAST_SPANS_S)
 
     app = FastAPIOffline(
         title="Picture classifier",
@@ -86,12 +119,26 @@ def create_app(
         swagger_ui_parameters={"tryItOutEnabled": True},
     )
     app.include_router(routes.router)
+    app.include_router(health.router)
+    app.include_router(v2.router)
     add_problem_schema(app)
     app.routes.extend(page_routes(app.title))
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
-    app.add_exception_handler(Exception, answer_error)
-    app.add_middleware(OwnHostOnly)
+    if settings.api_keys:
+        document_keys(app, routes.router, v2.router)
+    app.add_middleware(PageHeaders)
+    if settings.allowed_hosts:
+        app.add_middleware(KnownHosts, hosts=split_names(settings.allowed_hosts))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=split_names(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(Observe, provider=provider)
     app.add_middleware(RequestId)
     return app
 
@@ -123,21 +170,19 @@ class RequestId:
         await self._app(scope, receive, send_with_id)
 
 
-class OwnHostOnly:
-    """Keeps the documentation's pages and the report from asking any other host."""
+class PageHeaders:
+    """Keeps the documentation's pages and the report from any other host and out of any frame."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope.get("method") != "GET":  # only pages are documents
-            await self._app(scope, receive, send)
-            return
-
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
                 if headers.get("content-type", "").startswith("text/html"):
+                    headers.setdefault("Referrer-Policy", "no-referrer")
                     headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
             await send(message)
 
@@ -146,5 +191,6 @@ class OwnHostOnly:
 
 def from_environment() -> FastAPI:
     """The application of one of several processes, which reads the settings for itself."""
-    configure_logging()
-    return create_app(Settings())
+    settings = Settings()
+    configure_logging(settings.log_format)
+    return create_app(settings)

@@ -136,7 +136,7 @@ class Batcher(Generic[In, Mid, Out]):
         self._waiting = 0  # items in the queue
         self._idle: set[int] = set()
         self._serving: set[int] = set()
-        self._busy = 0
+        self._since: dict[int, float] = {}  # of lanes at work: the moment that each began
         self._closed = False
         begun: list[Future[None]] = [Future() for _ in range(lanes)]
         for lane, future in enumerate(begun):
@@ -191,6 +191,12 @@ class Batcher(Generic[In, Mid, Out]):
         """Whether a lane is working or ready to."""
         return bool(self._serving)
 
+    def busy_s(self) -> float:
+        """Seconds that the lane that is longest at its present batch has been at it."""
+        with self._lock:
+            now = self._clock()
+            return now - min(self._since.values(), default=now)
+
     def _live(self, lane: int, begun: "Future[None]") -> None:
         """A lane's whole life: work, and rest after each death, until the batcher is closed."""
         deaths = 0
@@ -231,7 +237,7 @@ class Batcher(Generic[In, Mid, Out]):
     def _turn(self, lane: int) -> None:
         """Collect one batch, run it and hand over its answers."""
         with self._lock:
-            self._busy += 1
+            self._since[lane] = self._clock()
         jobs: list[_Job[In, Out]] = []  # taken, ready, and not yet answered
         values: list[Mid] = []
         cost = 0
@@ -248,14 +254,14 @@ class Batcher(Generic[In, Mid, Out]):
             jobs = [job for job, keep in zip(jobs, wanted, strict=True) if keep]
             values = [value for value, keep in zip(values, wanted, strict=True) if keep]
             if jobs:
-                alone = lane == 0 and self._busy == 1 and not self._queue
+                alone = lane == 0 and len(self._since) == 1 and not self._queue
                 self._answer(jobs, values, alone)
         except BaseException:  # the lane dies of it, and its callers must not wait
             _deliver(jobs, [BatchFailed()] * len(jobs))
             raise
         finally:
             with self._lock:
-                self._busy -= 1
+                del self._since[lane]
 
     def _take(self, held: int) -> _Job[In, Out] | None:
         """The next item that is still wanted, or None if this lane has its share."""

@@ -102,6 +102,7 @@ class Engine:
         self._threads = threads
         self._max_pixels = max_pixels
         self._watch = watch or Unwatched()
+        self.batches = 0  # answered; whether it grows is what counts, as lanes may miscount
         self._warm: dict[int, Warm] = {}  # by lane
         self._fixed = max_batch
         self._batcher: Batcher[_Asked, _Decoded, Answer | PictureError] = Batcher(
@@ -143,6 +144,10 @@ class Engine:
         """Whether a lane is working or ready to."""
         return self._batcher.alive()
 
+    def busy_s(self) -> float:
+        """Seconds that the lane that is longest at its present batch has been at it."""
+        return self._batcher.busy_s()
+
     def close(self) -> None:
         """End the lanes; what is still waiting is answered with an error."""
         self._batcher.close()
@@ -178,6 +183,7 @@ class Engine:
         forward_s = time.perf_counter() - began
         if alone and len(batch) == 1:
             self._choice.took(threads, forward_s)
+        self.batches += 1
         self._watch.batch(
             len(batch),
             max(item.wait_s for item in batch),

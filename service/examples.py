@@ -8,10 +8,6 @@ from fastapi import FastAPI
 from service.problems import MEDIA_TYPE
 from service.schemas import Problem
 
-PROBLEM_SCHEMA: Final = "#/components/schemas/Problem"
-"""Where the schema of problem documents stands in the OpenAPI document."""
-
-
 _REQUEST_ID: Final = "7f1c0c8a4b6d4f0e9d4b1a2c3d4e5f60"
 
 _TORN: Final = "The PNG picture is broken or cut short (image file is truncated)."

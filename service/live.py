@@ -4,19 +4,27 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.bundle import current_version, open_bundle
+from models.bundle import open_bundle
 from models.errors import BundleError, NoBundle
 from models.machine import usable_cores
+from models.signing import load_public_keys
+from models.store import current_version
+from service.aside import aside
 from service.engine import Engine
+from service.metrics import Metrics
 from service.problems import NoModel
 from service.settings import Settings
 from service.threads import use_threads
 
 log = logging.getLogger("facemask")
+
+# Between attempts at a bundle that fails for a reason that is not in the bundle, in seconds.
+_LONGEST_PAUSE_S = 60.0
 
 # Name, size in bytes and time in ns of each file of a bundle.
 _Files = tuple[tuple[str, int, int], ...]
@@ -42,16 +50,40 @@ class Live:
 
     A new version is opened, verified and warmed up beside the old one, which serves until
     then and goes when its last request is answered. One that is refused changes nothing, and
-    is tried again when its files change: a copy may have been under way.
+    is tried again when its files change: a copy may have been under way. One that fails for
+    another reason is tried again without that, at growing intervals.
     """
 
-    def __init__(self, store: Path, *, start: Callable[[Path], Engine], poll_s: float) -> None:
-        """Take the store to follow, and how to make a warm engine of a bundle's folder."""
+    def __init__(
+        self,
+        store: Path,
+        *,
+        start: Callable[[Path], Engine],
+        poll_s: float,
+        on_serve: Callable[[Engine], None] = lambda engine: None,
+        on_refuse: Callable[[str], None] = lambda code: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with no engine.
+
+        Args:
+            store: To follow.
+            start: Makes a warm engine of a bundle's folder.
+            poll_s: Seconds between two looks at the store.
+            on_serve: Told of each engine that goes into service.
+            on_refuse: Told the error's code of each bundle that does not.
+            clock: Monotonic, in seconds.
+        """
         self._store = store
         self._start = start
         self._poll_s = poll_s
+        self._on_serve = on_serve
+        self._on_refuse = on_refuse
+        self._clock = clock
         self._lease: _Lease | None = None
         self._refused_files: _Files | None = None
+        self._pause_s = 0.0  # 0 unless the last attempt failed for a reason not in the bundle
+        self._again_at = 0.0
         self._ahead: threading.Thread | None = None
         self.refusal: Refusal | None = None
 
@@ -81,6 +113,7 @@ class Live:
         """Make an engine the one that serves."""
         old, self._lease = self._lease, _Lease(engine)
         self.refusal = None
+        self._on_serve(engine)
         if old is not None:
             old.retired = True
             self._drop_if_unused(old)
@@ -99,7 +132,7 @@ class Live:
     async def follow(self) -> None:
         """Look at the store for ever."""
         if self._ahead is not None:
-            await asyncio.to_thread(self._ahead.join)
+            await aside(self._ahead.join)
         while True:
             await self.look()
             await asyncio.sleep(self._poll_s)
@@ -107,27 +140,35 @@ class Live:
     async def look(self) -> None:
         """Look at the store once, and swap if it names another version that is sound."""
         try:
-            version = await asyncio.to_thread(current_version, self._store)
+            version = await aside(lambda: current_version(self._store))
         except NoBundle as error:
             self.refusal = Refusal(None, str(error))
             return
         if self.engine and version == self.engine.manifest.version:
             self.refusal = None
             return
-        files = await asyncio.to_thread(_fingerprint, self._store / version)
+        path = self._store / version
+        files = await aside(lambda: _fingerprint(path))
         if self.refusal and self.refusal.version == version and self._refused_files == files:
-            return
+            if not self._pause_s or self._clock() < self._again_at:
+                return
+        else:
+            self._pause_s = 0.0
         try:
-            engine = await asyncio.to_thread(self._start, self._store / version)
+            engine = await aside(lambda: self._start(path), discard=lambda late: late.close())
         except BundleError as error:
-            self.refusal, self._refused_files = Refusal(version, str(error)), files
+            self._refuse(version, files, str(error), error.code)
+            self._pause_s = 0.0
             log.error("version %s is refused: %s", version, error)
         except Exception as error:
-            # Not the bundle's fault for sure, so it is tried again at the next look.
+            # Not the bundle's fault for sure: memory may be short for a while.
             reason = "It could not be started; the service's log says why."
-            self.refusal, self._refused_files = Refusal(version, reason), None
+            self._refuse(version, files, reason, "internal_error")
+            self._pause_s = min(max(2 * self._pause_s, self._poll_s), _LONGEST_PAUSE_S)
+            self._again_at = self._clock() + self._pause_s
             log.error("version %s could not be started", version, exc_info=error)
         else:
+            self._pause_s = 0.0
             self.serve(engine)
             log.info("serving %s: %s", version, ", ".join(engine.labels))
 
@@ -137,25 +178,37 @@ class Live:
             self._lease.engine.close()
             self._lease = None
 
+    def _refuse(self, version: str, files: _Files, reason: str, code: str) -> None:
+        self.refusal, self._refused_files = Refusal(version, reason), files
+        self._on_refuse(code)
+
     def _drop_if_unused(self, lease: _Lease) -> None:
         if lease.retired and lease.users == 0:
             lease.engine.close()
 
 
-def live_of(settings: Settings) -> Live:
-    """What follows the store of these settings, with engines as they say."""
+def live_of(settings: Settings, metrics: Metrics) -> Live:
+    """What follows the store of these settings, with engines as they say, and tells the metrics."""
+    trusted = load_public_keys(settings.trusted_keys)
     threads = max(1, (settings.threads or usable_cores()) // settings.workers)
 
     def start(path: Path) -> Engine:
         use_threads(1)  # proving a model takes no core from those at work
         return Engine(
-            open_bundle(path),
+            open_bundle(path, trusted=trusted),
             threads=threads,
             max_batch=settings.max_batch,
             max_pixels=settings.max_pixels,
+            watch=metrics,
         )
 
-    return Live(settings.store, start=start, poll_s=settings.poll_s)
+    return Live(
+        settings.store,
+        start=start,
+        poll_s=settings.poll_s,
+        on_serve=lambda engine: metrics.served(engine.manifest),
+        on_refuse=metrics.refused,
+    )
 
 
 def _fingerprint(path: Path) -> _Files:

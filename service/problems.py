@@ -6,10 +6,16 @@
         ├── Overloaded           429  as many pictures are waiting as are allowed
         ├── DeadlinePassed       504  no answer within the time allowed
         ├── Stopping             503  the service is shutting down
+        ├── Stuck                503  the model's worker has died or hangs
+        ├── KeyRequired          401  the request brings no API key
+        ├── KeyRefused           401  the API key is not known
+        ├── WrongHost            421  the Host header names another service
         ├── BodyTooLarge         413  the body is larger than allowed
         ├── TooManyFiles         413  more pictures than a request may hold
         ├── UnsupportedMedia     415  neither multipart nor a picture
         ├── BadUpload            400  a multipart body that breaks its format
+        ├── BadInference         400  a request that breaks the Open Inference Protocol
+        ├── UnknownModel         404  another model or version than the one that is served
         ├── BadQuery             400  a query parameter with a value that it does not take
         ├── NoPictures           400  a body without a picture
         └── NothingReadable      422  no picture of the request could be read
@@ -47,10 +53,12 @@ class ServiceError(FacemaskError):
 
     Attributes:
         retry_after_s: When to come again, where that makes sense.
+        headers: Of the answer.
         members: Further members of the problem document.
     """
 
     retry_after_s: int | None = None
+    headers: Mapping[str, str] = {}
 
     def __init__(self, detail: str, **members: Any) -> None:
         """Take one sentence for the caller, and further members of the problem document."""
@@ -85,6 +93,33 @@ class Stopping(ServiceError):
     retry_after_s = 1
 
 
+class Stuck(ServiceError):
+    """The model's worker has died or hangs."""
+
+    code = "stuck"
+    retry_after_s = 5
+
+
+class KeyRequired(ServiceError):
+    """The request brings no API key."""
+
+    code = "key_required"
+    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
+
+
+class KeyRefused(ServiceError):
+    """The API key is not known."""
+
+    code = "key_refused"
+    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class WrongHost(ServiceError):
+    """The Host header names another service."""
+
+    code = "wrong_host"
+
+
 class BodyTooLarge(ServiceError):
     """The body is larger than allowed."""
 
@@ -107,6 +142,18 @@ class BadUpload(ServiceError):
     """A multipart body that breaks its format."""
 
     code = "bad_upload"
+
+
+class BadInference(ServiceError):
+    """A request that breaks the Open Inference Protocol."""
+
+    code = "bad_inference"
+
+
+class UnknownModel(ServiceError):
+    """Another model or version than the one that is served."""
+
+    code = "unknown_model"
 
 
 class BadQuery(ServiceError):
@@ -136,10 +183,16 @@ STATUSES: Final[Mapping[type[FacemaskError], HTTPStatus]] = {
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
     DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
     Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
+    Stuck: HTTPStatus.SERVICE_UNAVAILABLE,
+    KeyRequired: HTTPStatus.UNAUTHORIZED,
+    KeyRefused: HTTPStatus.UNAUTHORIZED,
+    WrongHost: HTTPStatus.MISDIRECTED_REQUEST,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     BadUpload: HTTPStatus.BAD_REQUEST,
+    BadInference: HTTPStatus.BAD_REQUEST,
+    UnknownModel: HTTPStatus.NOT_FOUND,
     BadQuery: HTTPStatus.BAD_REQUEST,
     NoPictures: HTTPStatus.BAD_REQUEST,
     NothingReadable: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -167,6 +220,7 @@ def problem(
 ) -> Response:
     """A problem document as the answer to a request."""
     request_id = getattr(request.state, "request_id", None)
+    request.state.code = code  # for the log and the metrics
     # What answers unexpected errors stands outside the middleware that adds the id.
     own = {} if request_id is None else {"X-Request-ID": request_id}
     document = {
@@ -178,6 +232,8 @@ def problem(
         "request_id": request_id,
         **(members or {}),
     }
+    if request.url.path.startswith("/v2"):
+        document["error"] = detail  # where the Open Inference Protocol's clients look
     return Response(
         json.dumps(document, ensure_ascii=False).encode(),
         status_code=status,
@@ -210,7 +266,10 @@ async def answer_error(request: Request, error: Exception) -> Response:
                 status,
                 error.code,
                 str(error),
-                headers={"Retry-After": str(retry)} if retry else None,
+                headers={
+                    **getattr(error, "headers", {}),
+                    **({"Retry-After": str(retry)} if retry else {}),
+                },
                 members=getattr(error, "members", None),
             )
     if isinstance(error, HTTPException):

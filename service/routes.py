@@ -8,19 +8,22 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 
 from service.answers import predictions
 from service.batcher import BatcherClosed, TooLate
-from service.examples import PROBLEM_SCHEMA, with_examples
-from service.problems import MEDIA_TYPE, BadQuery, DeadlinePassed, Stopping
+from service.examples import with_examples
+from service.keys import KEYED, check_key
+from service.metrics import MEDIA_TYPE as METRICS_TYPE
+from service.problems import BadQuery, DeadlinePassed, Stopping
 from service.schemas import (
     EXPLAIN_QUERY,
     PREDICT_EXAMPLES,
     UPLOAD_BODY,
     HealthAnswer,
     PredictAnswer,
+    problem_response,
 )
 from service.state import State
 from service.uploads import read_uploads
@@ -30,21 +33,23 @@ class _Plain(APIRoute):
     """A route that takes the request and gives the response itself.
 
     FastAPI's way between the two costs as much as reading a form: there are no dependencies to
-    solve and no model to make here. What is documented stays what it was.
+    solve, but for the key, and no model to make here. What is documented stays what it was.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself."""
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
+        """The endpoint itself, behind the check of the key if the route asks for one."""
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        if KEYED not in self.dependencies:
+            return endpoint
+
+        async def keyed(request: Request) -> Response:
+            check_key(request)
+            return await endpoint(request)
+
+        return keyed
 
 
 router = APIRouter(route_class=_Plain)
-
-
-def _problem(text: str) -> dict[str, Any]:
-    # `model` would announce application/json beside it.
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}}}}
 
 
 _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -53,14 +58,14 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "One entry a picture, in upload order.",
         "content": {"application/json": {"examples": PREDICT_EXAMPLES}},
     },
-    400: _problem("No picture, an empty one, a broken multipart body, or a bad query."),
-    413: _problem("The body, the picture or the number of pictures is over its limit."),
-    415: _problem("Neither multipart nor a picture of a format that is read."),
-    422: _problem("No picture of the request can be read."),
-    429: _problem("As many pictures are waiting as are allowed; see Retry-After."),
-    500: _problem("The service failed; its log says why."),
-    503: _problem("No model is being served yet, or the service is stopping."),
-    504: _problem("No answer within the time allowed."),
+    400: problem_response("No picture, an empty one, a broken multipart body, or a bad query."),
+    413: problem_response("The body, the picture or the number of pictures is over its limit."),
+    415: problem_response("Neither multipart nor a picture of a format that is read."),
+    422: problem_response("No picture of the request can be read."),
+    429: problem_response("As many pictures are waiting as are allowed; see Retry-After."),
+    500: problem_response("The service failed; its log says why."),
+    503: problem_response("No model is being served yet, or the service is stopping."),
+    504: problem_response("No answer within the time allowed."),
 }
 
 
@@ -69,6 +74,7 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
     summary="Classify one picture or many",
     responses=with_examples(_PREDICT_RESPONSES),
     openapi_extra={"requestBody": UPLOAD_BODY, "parameters": [EXPLAIN_QUERY]},
+    dependencies=[KEYED],
 )
 async def predict(request: Request) -> Response:
     """Send pictures as multipart `files`, or one picture as the raw body.
@@ -87,14 +93,17 @@ async def predict(request: Request) -> Response:
                 uploads = await read_uploads(
                     request, max_bytes=settings.max_body_bytes, max_files=settings.max_files
                 )
+                request.state.pictures = len(uploads)
                 with state.admission.enter(len(uploads)):
                     outcomes = await engine.predict(
                         [upload.data for upload in uploads], explain=explain, deadline=deadline
                     )
+                entries = predictions(engine, uploads, outcomes)
+                state.metrics.answered(entries)
                 return _json(
                     {
                         "model": {"version": engine.manifest.version, "labels": engine.labels},
-                        "predictions": predictions(engine, uploads, outcomes),
+                        "predictions": entries,
                         "request_id": request.state.request_id,
                     }
                 )
@@ -157,9 +166,10 @@ async def health(request: Request) -> Response:
     response_class=HTMLResponse,
     responses={
         200: {"description": "The page that the training job wrote: how good the model is."},
-        404: _problem("The model has no report."),
-        503: _problem("No model is being served yet."),
+        404: problem_response("The model has no report."),
+        503: problem_response("No model is being served yet."),
     },
+    dependencies=[KEYED],
 )
 async def report(request: Request) -> Response:
     """How good the model is, what it gets wrong, and what to do next: one HTML page."""
@@ -176,3 +186,17 @@ def _json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Respo
         status_code=status,
         media_type="application/json",
     )
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Counters, gauges and histograms in Prometheus' text format."}},
+    tags=["health"],
+)
+async def metrics(request: Request) -> Response:
+    """What the service has done and is doing, in Prometheus' text format."""
+    state: State = request.app.state.facemask
+    figures = state.metrics.render(waiting=state.admission.waiting)
+    return Response(figures, media_type=METRICS_TYPE)

@@ -1,9 +1,11 @@
 """What the endpoints answer, for the OpenAPI page; a test holds the wire to it."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from service.problems import MEDIA_TYPE
 
 
 class _Schema(BaseModel):
@@ -93,6 +95,12 @@ class HealthAnswer(_Schema):
     uptime_s: float
 
 
+class Probe(_Schema):
+    """The answer of a probe that passes."""
+
+    status: Literal["ok"] = "ok"
+
+
 class Problem(BaseModel):
     """RFC 9457: what went wrong. `code` is stable; `detail` is for people."""
 
@@ -104,6 +112,16 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(examples=["undecodable_image"])
     request_id: str | None
+
+
+PROBLEM_SCHEMA: Final = "#/components/schemas/Problem"
+"""Where the schema of problem documents stands in the OpenAPI document."""
+
+
+def problem_response(text: str) -> dict[str, Any]:
+    """A problem document as one of an operation's answers."""
+    # `model` would announce application/json beside it.
+    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}}}}
 
 
 _EXAMPLE: dict[str, Any] = {

@@ -1,11 +1,44 @@
 """Every setting of the service, read once from the environment when it starts."""
 
+import re
 from pathlib import Path
+from typing import Final, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.errors import KeyUnusable
 from models.limits import MAX_PIXELS, MAX_PIXELS_CEILING
+from models.store import DEFAULT_STORE
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def split_names(text: str) -> list[str]:
+    """The parts of a comma separated list; none for an empty text.
+
+    Raises:
+        ValueError: A part is empty.
+    """
+    names = [part.strip() for part in text.split(",")] if text else []
+    if not all(names):
+        raise ValueError("one of the comma separated names is empty.")
+    return names
+
+
+def split_hashes(text: str) -> list[str]:
+    """The hashes of a comma separated list; none for an empty text.
+
+    Raises:
+        ValueError: One of them is not the hash of a key.
+    """
+    hashes = [part.strip().lower() for part in text.split(",")] if text else []
+    for found in hashes:
+        if not _HASH.fullmatch(found):
+            raise ValueError(
+                f"{found!r} is no SHA-256 hash: `python -m service.keys` makes a key and its hash."
+            )
+    return hashes
 
 
 class Settings(BaseSettings):
@@ -14,7 +47,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FACEMASK_", frozen=True)
 
     store: Path = Field(
-        default=Path("models/artifacts"), description="Folder of bundles that the job publishes to."
+        default=DEFAULT_STORE, description="Folder of bundles that the job publishes to."
+    )
+    trusted_keys: str = Field(
+        default="",
+        description="Public keys, or their PEM files, comma separated: only bundles signed by one "
+        "of them are opened.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -70,3 +108,69 @@ class Settings(BaseSettings):
     deadline_s: float = Field(
         default=30.0, gt=0, le=3600, description="Most seconds from upload to answer; then 504."
     )
+
+    api_keys: str = Field(
+        default="",
+        description="SHA-256 hashes of API keys, comma separated (`python -m service.keys`); one "
+        "is then asked for wherever pictures are answered, and for the report.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names that the service answers to, comma separated, `*.example.org` among "
+        "them; empty for any.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins of web pages that may call, comma separated, or `*`; empty for none "
+        "but its own.",
+    )
+    grace_s: float = Field(
+        default=2.0,
+        ge=0,
+        le=600,
+        description="Seconds from SIGTERM in which /readyz says no and requests are still taken.",
+    )
+    drain_s: int = Field(
+        default=30,
+        ge=1,
+        le=3600,
+        description="Most seconds after that for requests in hand; what is left gets 503.",
+    )
+    stuck_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="Seconds without any answer of the model, or of one lane at one batch, "
+        "after which /livez fails.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Log lines for people, or one JSON object each."
+    )
+    traces: str = Field(
+        default="",
+        description="Address that OpenTelemetry spans are sent to, by OTLP over HTTP.",
+    )
+
+    @field_validator("api_keys")
+    @classmethod
+    def _hashes_are_hashes(cls, text: str) -> str:
+        split_hashes(text)
+        return text
+
+    @field_validator("allowed_hosts", "cors_origins")
+    @classmethod
+    def _names_are_names(cls, text: str) -> str:
+        split_names(text)
+        return text
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _keys_can_be_read(cls, text: str) -> str:
+        if text:
+            from models.signing import load_public_keys  # cryptography takes time to load
+
+            try:
+                load_public_keys(text)
+            except KeyUnusable as error:
+                raise ValueError(str(error)) from error
+        return text

@@ -4,9 +4,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from service.heart import Heart
 from service.live import Live
+from service.metrics import Metrics
 from service.problems import Overloaded
 from service.settings import Settings
+from service.stop import Stop
 
 
 class Admission:
@@ -57,10 +60,16 @@ class State:
         settings: As read at the start.
         live: Which model is serving.
         admission: How many pictures are waiting.
+        metrics: What has happened.
+        heart: Whether the model answers.
+        stop: Whether the service has been told to stop.
         started: Moment of the start, on `time.monotonic()`'s clock, in seconds.
     """
 
     settings: Settings
     live: Live
     admission: Admission
+    metrics: Metrics
+    heart: Heart
+    stop: Stop
     started: float

@@ -46,7 +46,7 @@ async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> l
     if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
         raise _too_large(max_bytes)
     kind, options = parse_options_header(request.headers.get("content-type"))
-    body = _bounded(request, max_bytes)
+    body = bounded_body(request, max_bytes)
     if kind == b"multipart/form-data":
         if not options.get(b"boundary"):
             raise BadUpload("The multipart body's Content-Type names no boundary.")
@@ -67,7 +67,13 @@ async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> l
     return uploads
 
 
-async def _bounded(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def bounded_body(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """A request's body as it comes, up to the byte that is too many.
+
+    Raises:
+        BodyTooLarge: It is larger.
+        BadUpload: The connection ended before it did.
+    """
     received = 0
     try:
         async for chunk in request.stream():

@@ -468,6 +468,25 @@ def test_a_lane_that_rests_is_not_alive_and_ends_when_it_is_told() -> None:
     scene_with(gated, scene, back_off_s=(1e6,))
 
 
+def test_the_longest_that_a_lane_is_at_one_batch_is_told() -> None:
+    gated, clock = Gated(), Clock()
+
+    async def scene(batcher: _Batcher) -> None:
+        assert batcher.busy_s() == 0
+        (first,) = await ask(batcher, [1])
+        held = await gated.next()
+        clock.now_s = 3.0
+        gated.is_open = True
+        assert await batcher.submit([2]) == [4]  # by the other lane
+        assert batcher.busy_s() == 3
+        held.go()
+        await first
+        while batcher.busy_s():
+            await asyncio.sleep(0)
+
+    scene_with(gated, scene, lanes=2, clock=clock)
+
+
 def test_the_other_lanes_work_while_one_rests() -> None:
     gated = Gated()
 

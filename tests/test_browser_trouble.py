@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from service.app import create_app
+from service.keys import hash_of
 from tests.browsing import Watch, card, chromium, hand_over, needs_chromium, watched
 from tests.page_stand_in import StandIn
 from tests.running import running
@@ -74,12 +75,14 @@ def test_a_busy_service_is_asked_again(page: Page, watch: Watch, stand_in: Stand
     expect(page.locator(".verdict")).to_have_text(["mask"] * 12)
 
 
-def test_a_key_is_asked_for_and_kept_for_the_tab_only(
-    page: Page, watch: Watch, stand_in: StandIn
-) -> None:
-    watch.provoked.append("401")
-    asks = page.get_by_role("region", name="This service wants a key")
-    with stand_in.wanting("the-key"):
+def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Browser, tmp_path: Path) -> None:
+    report = b"<!doctype html><title>report</title>"
+    engine = make_engine(publish_bundle(tmp_path, documents={"report.html": report}))
+    app = create_app(settings_of(tmp_path, api_keys=hash_of("the-key")), engine)
+    with running(app) as address, watched(browser, address) as (page, watch):
+        watch.provoked.append("401")
+        page.goto(address)
+        asks = page.get_by_role("region", name="This service wants a key")
         hand_over(page, [("a.png", SURE)])
         expect(asks).to_contain_text("Enter the key")
         field = asks.get_by_label("Key", exact=True)
@@ -96,7 +99,31 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(
         page.reload()  # the same tab still has it
         hand_over(page, [("b.png", SURE)])
         expect(card(page, "b.png").locator(".verdict")).to_have_text("mask")
-    assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
+        with page.expect_download() as saved:
+            page.get_by_role("link", name="How good is it?").click()
+        assert saved.value.suggested_filename == "report.html"
+        assert saved.value.path().read_bytes() == report
+        assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
+
+
+def test_the_report_asks_for_the_key_first(browser: Browser, tmp_path: Path) -> None:
+    engine = make_engine(publish_bundle(tmp_path, documents={"report.html": b"<p>report"}))
+    app = create_app(settings_of(tmp_path, api_keys=hash_of("the-key")), engine)
+    with running(app) as address, watched(browser, address) as (page, watch):
+        watch.provoked.append("401")
+        page.goto(address)
+        page.get_by_role("link", name="How good is it?").click()
+        expect(page.get_by_role("region", name="This service wants a key")).to_be_visible()
+
+
+def test_without_keys_the_report_opens(browser: Browser, tmp_path: Path) -> None:
+    report = b"<link rel=icon href=data:,><p>report"
+    engine = make_engine(publish_bundle(tmp_path, documents={"report.html": report}))
+    app = create_app(settings_of(tmp_path), engine)
+    with running(app) as address, watched(browser, address) as (page, _):
+        page.goto(address)
+        page.get_by_role("link", name="How good is it?").click()
+        expect(page.get_by_text("report", exact=True)).to_be_visible()
 
 
 def test_more_files_than_a_request_may_hold_go_one_by_one(browser: Browser, tmp_path: Path) -> None:

@@ -216,6 +216,7 @@ def test_figures_agree_with_scikit_learn(count: int, seed: int) -> None:
     found = summarise(probabilities, classes, np.arange(120) // 2, labels, config=CONFIG)
     answers = probabilities.argmax(axis=1)
     assert found["accuracy"] == pytest.approx(accuracy_score(classes, answers))
+    assert found["mean_score"] == pytest.approx(probabilities.max(axis=1).mean())
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(classes, answers))
     assert found["confusion"] == confusion_matrix(classes, answers).tolist()
     for name, score in (("precision", precision_score), ("recall", recall_score)):

@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from models import durable
-from models.bundle import MODEL, REPORT, Bundle, answer, current_version, open_bundle, versions
-from models.errors import GoldenMismatch
+from models.bundle import REPORT, Bundle, answer, open_bundle
+from models.errors import BundleUntrusted, GoldenMismatch, KeyUnusable
 from models.image import DECODER, decode_image
 from models.manifest import PrecisionFacts
+from models.signing import generate
+from models.store import MODEL, current_version, versions
 from tests.conftest import DrawData, encode, photograph
 from training import job
 from training.__main__ import _parser
@@ -89,6 +91,19 @@ def done(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache: Path) ->
 def test_the_bundle_is_current_and_opens(done: Run) -> None:
     assert current_version(done.store) == done.bundle.manifest.version
     assert open_bundle(done.bundle.path).manifest == done.bundle.manifest
+
+
+def test_a_bundle_is_signed_if_a_key_is_given(done: Run, tmp_path: Path) -> None:
+    public = generate(tmp_path / "job.pem")
+    run = Run(done.data, tmp_path / "store", done.cache, sign_key=tmp_path / "job.pem")
+    assert open_bundle(run.bundle.path, trusted=[public]).manifest == run.bundle.manifest
+    with pytest.raises(BundleUntrusted):
+        open_bundle(done.bundle.path, trusted=[public])
+
+
+def test_a_key_that_cannot_be_used_is_told_before_the_work_begins(tmp_path: Path) -> None:
+    with pytest.raises(KeyUnusable, match="cannot be read"):
+        fit(Request(tmp_path, tmp_path, tmp_path, sign_key=tmp_path / "absent.pem"), CONFIG)
 
 
 def test_the_manifest_says_what_was_done(done: Run) -> None:

@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import cast
 
 import pytest
 
 import service.live
-from models.bundle import CURRENT, MODEL, open_bundle, point
+from models.bundle import open_bundle
+from models.store import CURRENT, MODEL, point
 from service.engine import Engine
 from service.live import Live, Refusal
+from service.metrics import Metrics
 from service.problems import NoModel
 from service.settings import Settings
 from tests.service_fixtures import THREE, TWO, happens, make_engine, publish_bundle, wait
@@ -212,22 +216,69 @@ def test_a_store_that_goes_leaves_the_model_serving(store: Path, starts: Starts)
 @pytest.mark.parametrize(
     "failure", [MemoryError(), OSError("disk"), ValueError("a bug"), KeyError()]
 )
-def test_an_unexpected_failure_is_told_and_tried_again(
+def test_an_unexpected_failure_is_told_and_tried_again_later_and_later(
     failure: Exception, store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    live = live_of(store, starts)
+    now = 0.0
+    live = Live(store, start=starts, poll_s=1.0, clock=lambda: now)
     bundle = publish_bundle(store)
-    starts.failures = [failure, failure]
+    starts.failures = [failure] * 9
+    attempts = []
+    while live.engine is None:
+        seen = len(starts.paths)
+        wait(live.look())
+        if len(starts.paths) > seen:
+            attempts.append(now)
+        if live.engine is None:
+            assert live.refusal == Refusal(
+                bundle.manifest.version, "It could not be started; the service's log says why."
+            )
+        now += 1.0
+    pauses = [later - sooner for sooner, later in itertools.pairwise(attempts)]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert live.refusal is None
+    assert caplog.text.count("could not be started") == 9
+
+
+def test_a_bundle_that_changes_is_tried_at_once(store: Path, starts: Starts) -> None:
+    live = Live(store, start=starts, poll_s=1.0, clock=lambda: 0.0)
+    bundle = publish_bundle(store)
+    starts.failures = [MemoryError()]
     for _ in range(2):
         wait(live.look())
-        assert live.engine is None
-        assert live.refusal == Refusal(
-            bundle.manifest.version, "It could not be started; the service's log says why."
-        )
+    assert len(starts.paths) == 1
+    (bundle.path / "touched").write_bytes(b"")
     wait(live.look())
     assert live.engine is not None
-    assert live.refusal is None
-    assert caplog.text.count("could not be started") == 2
+
+
+def test_an_engine_that_nobody_waits_for_is_closed(store: Path) -> None:
+    entered, gate, closed = Event(), Event(), Event()
+    bundle = publish_bundle(store)
+
+    class Late:
+        def close(self) -> None:
+            closed.set()
+
+    def start(path: Path) -> Engine:
+        entered.set()
+        assert gate.wait(20)
+        return cast("Engine", Late())
+
+    live = Live(store, start=start, poll_s=1.0)
+
+    async def scene() -> None:
+        looking = asyncio.create_task(live.look())
+        await happens(entered)
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
+        gate.set()
+        await happens(closed)
+
+    wait(scene())
+    assert live.engine is None
+    assert bundle.path.is_dir()
 
 
 def test_what_was_looked_at_ahead_is_not_started_again(store: Path, starts: Starts) -> None:
@@ -265,7 +316,7 @@ def test_there_is_a_lane_a_usable_core_of_the_process(
 ) -> None:
     monkeypatch.setattr(service.live, "usable_cores", lambda: cores)
     bundle = publish_bundle(store)
-    live = service.live.live_of(Settings(store=store, threads=threads, workers=workers))
+    live = service.live.live_of(Settings(store=store, threads=threads, workers=workers), Metrics())
     wait(live.look())
     names = [t.name for t in threading.enumerate() if bundle.manifest.version in t.name]
     live.close()

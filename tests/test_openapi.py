@@ -37,7 +37,23 @@ def _document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_schema_is_valid(document: dict[str, Any]) -> None:
     validate(document)
-    assert set(document["paths"]) == {"/predict", "/health", "/report"}
+    assert set(document["paths"]) == {
+        "/predict",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/report",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{model}",
+        "/v2/models/{model}/ready",
+        "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}",
+        "/v2/models/{model}/versions/{version}/ready",
+        "/v2/models/{model}/versions/{version}/infer",
+    }
 
 
 def test_the_body_is_files_for_a_browser_to_pick(document: dict[str, Any]) -> None:

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from starlette.types import Message
 
-from models.bundle import MANIFEST, MODEL, Bundle, point
+from models.bundle import Bundle
+from models.store import MANIFEST, MODEL, point
 from service import routes
 from service.app import RequestId, create_app
 from service.engine import Engine
-from service.log import configure_logging
+from service.logs import configure_logging
 from service.problems import Overloaded
 from service.schemas import HealthAnswer, PredictAnswer, Prediction, Problem
 from service.state import Admission

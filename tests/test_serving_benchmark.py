@@ -28,7 +28,8 @@ from benchmarks.serving.report import markdown
 from benchmarks.serving.rounds import check_generator, measure_service, soak
 from benchmarks.serving.rows import LIMIT, SERVICE, Case, Row
 from benchmarks.serving.wire import BrokenAnswer, read_answer, request_bytes
-from models.bundle import current_version, load_graph, open_bundle
+from models.bundle import load_graph, open_bundle
+from models.store import current_version
 from tests.service_fixtures import WAIT_S, code_picture
 from tests.service_fixtures import publish_bundle as publish_fixture
 

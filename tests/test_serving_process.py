@@ -46,6 +46,7 @@ class Service:
                 "FACEMASK_PORT": "0",
                 "FACEMASK_POLL_S": "0.02",
                 "FACEMASK_THREADS": "1",
+                "FACEMASK_GRACE_S": "0",
                 **environment,
             },
             stdout=subprocess.PIPE,
@@ -206,24 +207,27 @@ def test_several_workers_serve_one_port_and_a_dead_one_is_replaced(tmp_path: Pat
     service = Service(tmp_path, FACEMASK_WORKERS="2", FACEMASK_THREADS="2")
     killed: set[int] = set()
     try:
-        for _ in range(2):
+        for answered in (1, 2):
             end = time.monotonic() + WAIT_S
-            while len(workers := _children(service.process.pid) - killed) < 2:
+            while len(workers := children(service.process.pid) - killed) < 2:
                 assert time.monotonic() < end, "a worker is missing"
             with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
                 becomes(client, 200)
                 response = client.post("/predict", files=files_of(7))
                 assert code_of(response.json()["predictions"][0]) == 7
+                # Whichever is asked answers for all, and for those that have died.
+                counted = 'facemask_requests_total{route="/predict",status="200"} '
+                assert f"{counted}{answered}.0\n" in client.get("/metrics").text
             killed.add(min(workers))
             os.kill(min(workers), signal.SIGKILL)
     finally:
         status, errors, _ = service.stop()
     assert status == 0
     assert "Traceback" not in errors
-    assert not _children(service.process.pid)
+    assert not children(service.process.pid)
 
 
-def _children(pid: int) -> set[int]:
+def children(pid: int) -> set[int]:
     """The processes that serve for a supervisor; what Python starts beside them is not counted."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -17,8 +17,11 @@ from pydantic import ValidationError
 from service import __main__ as command
 from service.settings import Settings
 
+_KEY = "iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w="
+
 ENVIRONMENT = {
     "FACEMASK_STORE": ("/somewhere/store", "store", Path("/somewhere/store")),
+    "FACEMASK_TRUSTED_KEYS": (_KEY, "trusted_keys", _KEY),
     "FACEMASK_HOST": ("0.0.0.0", "host", "0.0.0.0"),
     "FACEMASK_PORT": ("8123", "port", 8123),
     "FACEMASK_POLL_S": ("0.25", "poll_s", 0.25),
@@ -29,6 +32,14 @@ ENVIRONMENT = {
     "FACEMASK_MAX_BODY_BYTES": ("1000", "max_body_bytes", 1000),
     "FACEMASK_MAX_PIXELS": ("640000", "max_pixels", 640000),
     "FACEMASK_MAX_WAITING": ("9", "max_waiting", 9),
+    "FACEMASK_API_KEYS": ("a" * 64, "api_keys", "a" * 64),
+    "FACEMASK_ALLOWED_HOSTS": ("a.org,*.b.org", "allowed_hosts", "a.org,*.b.org"),
+    "FACEMASK_CORS_ORIGINS": ("https://a.org", "cors_origins", "https://a.org"),
+    "FACEMASK_GRACE_S": ("0.5", "grace_s", 0.5),
+    "FACEMASK_DRAIN_S": ("7", "drain_s", 7),
+    "FACEMASK_STUCK_S": ("90", "stuck_s", 90.0),
+    "FACEMASK_LOG_FORMAT": ("json", "log_format", "json"),
+    "FACEMASK_TRACES": ("http://c:4318/v1/traces", "traces", "http://c:4318/v1/traces"),
     "FACEMASK_DEADLINE_S": ("1.5", "deadline_s", 1.5),
 }
 
@@ -90,6 +101,10 @@ def test_settings_do_not_change() -> None:
         ("FACEMASK_MAX_PIXELS", "999999999"),
         ("FACEMASK_MAX_WAITING", "0"),
         ("FACEMASK_DEADLINE_S", "inf"),
+        ("FACEMASK_GRACE_S", "-1"),
+        ("FACEMASK_DRAIN_S", "0"),
+        ("FACEMASK_STUCK_S", "0"),
+        ("FACEMASK_LOG_FORMAT", "xml"),
     ],
 )
 def test_a_bad_value_stops_the_start_with_a_sentence(
@@ -103,6 +118,35 @@ def test_a_bad_value_stops_the_start_with_a_sentence(
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert line.startswith(f"error: {variable}='{text}': Input should be ")
+
+
+@pytest.mark.parametrize("text", [",", "absent.pem", f"{_KEY},"])
+def test_trusted_keys_that_are_none_stop_the_start(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEMASK_TRUSTED_KEYS", text)
+    assert command.main() == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: FACEMASK_TRUSTED_KEYS='{text}': ")
+    assert "neither a public key" in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("FACEMASK_API_KEYS", ","),
+        ("FACEMASK_API_KEYS", "a-key-and-not-its-hash"),
+        ("FACEMASK_ALLOWED_HOSTS", "a.org,"),
+        ("FACEMASK_CORS_ORIGINS", " "),
+    ],
+)
+def test_a_list_with_a_hole_stops_the_start_and_never_opens_the_door(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert command.main() == 2
+    assert capsys.readouterr().err.startswith(f"error: {variable}='{text}': ")
 
 
 def test_the_process_ends_with_the_status_and_the_sentence() -> None:

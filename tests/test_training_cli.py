@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 import training.job
-from models.bundle import MODEL, current_version, open_bundle, publish, read_manifest, versions
+from models.bundle import open_bundle, publish
 from models.errors import BundleError, FacemaskError
+from models.store import DEFAULT_STORE, MODEL, current_version, read_manifest, versions
 from tests.conftest import DrawData, bundle_facts
 from training.__main__ import main
-from training.config import DEFAULT_STORE, FitConfig, default_cache
+from training.config import FitConfig, default_cache
 from training.errors import (
     BackboneError,
     DataError,

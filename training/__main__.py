@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from models.errors import FacemaskError
-from training.config import DEFAULT_STORE, FitConfig, default_cache
+from models.errors import FacemaskError, NoBundle
+from models.store import DEFAULT_STORE, current_version
+from training.config import FitConfig, default_cache
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from training.finetune_config import FinetuneConfig
 
 _FOUND = 7  # `audit --fail-on`: the data have what was asked to fail on
-if TYPE_CHECKING:
-    pass
 
 _INTERRUPTED = 130  # the shell's status for a program that Ctrl-C ended
 
@@ -138,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help=f"folder of the feature cache ({default_cache()})",
     )
+    fit.add_argument(
+        "--sign-key",
+        type=Path,
+        metavar="FILE",
+        help="sign the bundle with this private key (`python -m models keygen FILE`)",
+    )
     fit.add_argument("--strict", action="store_true", help="refuse unreadable pictures")
     fit.add_argument(
         "--if-missing", action="store_true", help="do nothing if STORE already has a current bundle"
@@ -222,9 +227,6 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from models.bundle import current_version
-    from models.errors import NoBundle
-
     if arguments.if_missing:
         try:
             print(arguments.out / current_version(arguments.out))
@@ -253,6 +255,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         finetune=_finetuning(arguments),
         resume=arguments.resume,
         checkpoint=arguments.checkpoint,
+        sign_key=arguments.sign_key,
     )
     with _Waiting() as waiting:
         bundle = fit(request, config, say=waiting.say, progress=waiting.progress)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 DEFAULT_BACKBONE: Final = "resnet50_thin"
-DEFAULT_STORE: Final = Path("models/artifacts")
 
 
 @dataclass(frozen=True)

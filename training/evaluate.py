@@ -150,6 +150,7 @@ def summarise(
         "pictures": len(classes),
         "groups": len(np.unique(groups)),
         "accuracy": float(right.mean()),
+        "mean_score": float(probabilities.max(axis=1).mean()),
         "accuracy_interval_95": _interval(draws @ (sizes / sizes.sum())),
         "balanced_accuracy": float(shares.mean()),
         "balanced_accuracy_interval_95": _interval(draws.mean(axis=1)),

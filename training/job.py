@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
-from models.bundle import MODEL, REPORT, Bundle, answer, load_graph, publish
+from models.bundle import REPORT, Bundle, answer, load_graph, publish
 from models.image import DECODER
 from models.manifest import DecisionFacts, PrecisionFacts
+from models.signing import PrivateKey, load_private_key
+from models.store import MODEL
 from training.audit import audit
 from training.backbones import LoadedBackbone, load_backbone
 from training.cache import Cache
@@ -67,6 +69,7 @@ class Request:
         finetune: Fine-tune, too, and publish what was better on the same folds.
         resume: Go on from the checkpoints of a fine-tuning that was cut short.
         checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
+        sign_key: Private key that signs the bundle.
     """
 
     data: Path
@@ -80,6 +83,7 @@ class Request:
     finetune: FinetuneConfig | None = None
     resume: bool = False
     checkpoint: Path | None = None
+    sign_key: Path | None = None
 
 
 def fit(
@@ -101,8 +105,9 @@ def fit(
         The published bundle.
 
     Raises:
-        TrainingError, BundleError: See `training.errors` and `models.errors`.
+        TrainingError, BundleError, KeyUnusable: See `training.errors` and `models.errors`.
     """
+    key = load_private_key(request.sign_key) if request.sign_key else None
     backbone = load_backbone(config.backbone, weights=request.weights)
     listing = scan(open_source(request.data), groups=request.groups, pattern=request.group_pattern)
     # Found before the work begins: a mistyped test folder should not cost a training run.
@@ -192,7 +197,7 @@ def fit(
         CARD: render_card(material).encode(),
     }
     return _publish(
-        request.store, files, graph, backbone, chosen.facts, pictures, studied, summary, config
+        request.store, files, graph, backbone, chosen.facts, pictures, studied, summary, config, key
     )
 
 
@@ -227,6 +232,7 @@ def _publish(
     studied: Study,
     summary: dict[str, Any],
     config: FitConfig,
+    key: PrivateKey | None,
 ) -> Bundle:
     pool = draw_pool(config.seed)
     pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
@@ -260,7 +266,7 @@ def _publish(
         "golden": golden,
     }
     try:
-        return publish(store, files, facts)
+        return publish(store, files, facts, key=key)
     except OSError as error:
         raise OutputError(
             f"The bundle cannot be written to {store} ({error.strerror}); "

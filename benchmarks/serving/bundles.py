@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.bundle import MODEL, Bundle, answer, load_graph, publish
+from models.bundle import Bundle, answer, load_graph, publish
 from models.image import DECODER, decode_image
 from models.manifest import DatasetFacts, DecisionFacts
+from models.store import MODEL
 from training.backbones import BACKBONES, LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.errors import UnknownBackbone

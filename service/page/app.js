@@ -6,7 +6,7 @@ import { acceptDrops, fromPicker, fromTransfer } from "./gather.js";
 import { Model, changeSentence } from "./model.js";
 import { Queue, mayAskAgain } from "./queue.js";
 import { asCsv, asJson, save } from "./save.js";
-import { Problem, example, hasKey, useKey } from "./service.js";
+import { Problem, example, hasKey, report, useKey } from "./service.js";
 import { Table } from "./table.js";
 import { UNCERTAIN, count, verdict, words } from "./words.js";
 
@@ -227,6 +227,20 @@ $("example").addEventListener("click", async () => {
   }
 });
 
+$("report").addEventListener("click", async (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  try {
+    const response = await report();
+    // Opened from here, it would be bound to this page's policy, which allows no inline styles.
+    if (hasKey()) save("report.html", await response.text(), "text/html");
+    else location.assign("report");
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.status === 401) askForKey(error);
+    else unreachable(error);
+  }
+});
 $("clear").addEventListener("click", () => remove([...items]));
 $("retry").addEventListener("click", () => askAgain(items.filter(mayAskAgain)));
 $("changed-again").addEventListener("click", () => askAgain(olderOnes()));

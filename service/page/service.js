@@ -66,6 +66,13 @@ export async function health() {
   throw new Problem(response.status, answer, retryAfterS(response));
 }
 
+/** The report; a browser that follows a link to it sends no key. */
+export async function report() {
+  const response = await ask("report");
+  if (!response.ok) throw new Problem(response.status, await bodyOf(response));
+  return response;
+}
+
 /** The small picture that is served with this page. */
 export async function example() {
   const response = await ask("page/example.jpg");

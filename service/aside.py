@@ -1,0 +1,53 @@
+"""Work beside the event loop, on threads that nobody waits for when the service ends.
+
+`asyncio.to_thread` borrows from a pool that the interpreter joins before it exits: a stop
+would wait for a model that is half loaded, or for a disk that does not answer.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_NAME: Final = "aside"
+
+
+async def aside(run: Callable[[], T], *, discard: Callable[[T], None] | None = None) -> T:
+    """Run a function on a thread of its own.
+
+    Args:
+        run: What it returns or raises is returned or raised here.
+        discard: Takes the result, on the loop, if nobody waits for it any more.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            result = run()
+        except BaseException as raised:  # noqa: BLE001  raised again where it is waited for
+            error = raised
+
+        def settle() -> None:
+            if error is not None:
+                if not future.done():
+                    future.set_exception(error)
+            elif not future.done():
+                future.set_result(result)
+            elif discard is not None:
+                discard(result)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=work, name=_NAME, daemon=True).start()
+    return await future
+
+
+def working() -> bool:
+    """Whether any such thread is still at work."""
+    return any(thread.name == _NAME for thread in threading.enumerate())

@@ -1,0 +1,68 @@
+"""Whether the model still answers: the ground of /livez."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import torch
+
+from service.batcher import BatcherClosed, BatchFailed
+from service.live import Live
+from service.problems import NoModel, Stuck
+
+_LOOKS: Final = 4  # in the time after which silence counts
+
+
+class Heart:
+    """Notices lanes that hang, and a model of which no lane works.
+
+    Every answered batch is a beat. Where there was none for a while a blank picture is sent the
+    way that all pictures go, so that a quiet service is told from a stuck one.
+    """
+
+    def __init__(self, live: Live, *, stuck_s: float) -> None:
+        """Take whose model to watch, and the seconds without a beat that are too many."""
+        self._live = live
+        self._stuck_s = stuck_s
+        self.stuck = False
+
+    def require(self) -> None:
+        """Pass unless the model hangs.
+
+        Raises:
+            Stuck: It does.
+        """
+        if self.stuck:
+            raise Stuck("The model's worker does not answer: restart the service.")
+
+    async def watch(self) -> None:
+        """Look for ever."""
+        while True:
+            engine = self._live.engine
+            seen = engine.batches if engine else 0
+            await asyncio.sleep(self._stuck_s / _LOOKS)
+            beats = engine is not None and engine is self._live.engine and engine.batches != seen
+            self.stuck = self._hangs() or not (beats or await self.answers())
+
+    def _hangs(self) -> bool:
+        """Whether one lane is too long at one batch, whatever the others do."""
+        engine = self._live.engine
+        return engine is not None and engine.busy_s() > self._stuck_s
+
+    async def answers(self) -> bool:
+        """Whether the model that serves, if any, answers a blank picture or another in time."""
+        try:
+            with self._live.use() as engine:
+                seen = engine.batches
+                if not engine.alive():
+                    return False
+                size = engine.manifest.input_px
+                blank = torch.zeros((3, size, size), dtype=torch.uint8)
+                # A batch that fails is told to its callers; the worker goes on.
+                with contextlib.suppress(BatchFailed, BatcherClosed):
+                    await asyncio.wait_for(engine.predict([blank]), self._stuck_s)
+        except NoModel:
+            return True
+        except TimeoutError:
+            return engine.batches != seen
+        return True

@@ -1,0 +1,54 @@
+"""Logs: one line an event on standard error, for people or for machines.
+
+Nothing logged holds a picture, a file's name, a header or a query: those are the callers'.
+"""
+
+import json
+import logging
+import time
+from typing import Any, Final, Literal
+
+Format = Literal["console", "json"]
+
+# What an access line says, and in which order.
+FIELDS: Final = ("request_id", "method", "route", "status", "ms", "pictures", "code")
+
+
+def configure_logging(format: Format = "console") -> None:
+    """Log to standard error, one line an event."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Json() if format == "json" else Console())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class Console(logging.Formatter):
+    """`time LEVEL logger: message`, then an event's own fields."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
+        words = [f"{name}={value}" for name, value in _fields(record).items()]
+        return " ".join([super().formatMessage(record), *words])
+
+
+class Json(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        document = {
+            "time": f"{moment}.{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, ensure_ascii=False)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    found = {name: getattr(record, name, None) for name in FIELDS}
+    return {name: value for name, value in found.items() if value is not None}

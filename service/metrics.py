@@ -1,0 +1,165 @@
+"""What Prometheus sees of the service, on a registry of its own.
+
+With several processes PROMETHEUS_MULTIPROC_DIR names a folder that was empty before any of them
+started: each writes its figures there, and whichever is asked answers for all.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from models.manifest import Manifest
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+# From a small picture on a fast machine to the default deadline, in seconds.
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """Every figure, by what happened."""
+
+    def __init__(self) -> None:
+        """Start from nothing."""
+        own = self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "facemask_requests", "Requests answered.", ["route", "status"], registry=own
+        )
+        self._request_s = Histogram(
+            "facemask_request_seconds",
+            "From the request's head to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._shed = Counter(
+            "facemask_shed",
+            "Requests turned away, by the problem's code.",
+            ["reason"],
+            registry=own,
+        )
+        self._waiting = Gauge(
+            "facemask_waiting_pictures",
+            "Pictures accepted and not yet answered.",
+            multiprocess_mode="livesum",
+            registry=own,
+        )
+        self._batch_size = Histogram(
+            "facemask_batch_pictures", "Pictures a forward pass.", buckets=_SIZES, registry=own
+        )
+        self._wait_s = Histogram(
+            "facemask_wait_seconds", "Longest wait in a batch.", buckets=_SECONDS, registry=own
+        )
+        self._decode_s = Histogram(
+            "facemask_decode_seconds", "Decoding of a batch.", buckets=_SECONDS, registry=own
+        )
+        self._forward_s = Histogram(
+            "facemask_forward_seconds", "Forward pass of a batch.", buckets=_SECONDS, registry=own
+        )
+        self._decisions = Counter(
+            "facemask_decisions", "Pictures answered, by decision.", ["decision"], registry=own
+        )
+        self._unreadable = Counter(
+            "facemask_unreadable_pictures",
+            "Pictures not answered, by code.",
+            ["code"],
+            registry=own,
+        )
+        self._score = Summary("facemask_score", "Probability of the likeliest class.", registry=own)
+        self._trained_score = Gauge(
+            "facemask_trained_score",
+            "The mean that facemask_score had in cross-validation.",
+            multiprocess_mode="livemax",
+            registry=own,
+        )
+        self._model = Gauge(
+            "facemask_model_info",
+            "1 for the version that is served.",
+            ["version", "backbone"],
+            multiprocess_mode="livemax",
+            registry=own,
+        )
+        self._swaps = Counter("facemask_swaps", "Models that went into service.", registry=own)
+        self._refusals = Counter(
+            "facemask_refusals", "Bundles that were refused, by code.", ["code"], registry=own
+        )
+        self._served: tuple[str, str] | None = None
+        ProcessCollector(registry=own)
+
+    def request(self, route: str, status: int, seconds: float, *, waiting: int) -> None:
+        """A request was answered, and so many pictures are waiting now."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_s.labels(route).observe(seconds)
+        self._waiting.set(waiting)
+
+    def shed(self, reason: str) -> None:
+        """A request was turned away for want of capacity, time or a model."""
+        self._shed.labels(reason).inc()
+
+    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+        """A batch was answered; called on any thread."""
+        self._batch_size.observe(size)
+        self._wait_s.observe(wait_s)
+        self._decode_s.observe(decode_s)
+        self._forward_s.observe(forward_s)
+
+    def answered(self, predictions: Iterable[Mapping[str, Any]]) -> None:
+        """Pictures were answered, each as in the `predictions` of POST /predict."""
+        for entry in predictions:
+            if "error" in entry:
+                self._unreadable.labels(entry["error"]["code"]).inc()
+            else:
+                self._decisions.labels(entry["decision"]).inc()
+                self._score.observe(entry["score"])
+
+    def served(self, manifest: Manifest) -> None:
+        """A model went into service."""
+        if self._served is not None:
+            self._model.labels(*self._served).set(0)
+        self._served = (manifest.version, manifest.backbone.name)
+        self._model.labels(*self._served).set(1)
+        figures = manifest.metrics.get("cross_validation", {})
+        # A bundle from before it was measured has none.
+        self._trained_score.set(figures.get("mean_score", float("nan")))
+        self._swaps.inc()
+
+    def refused(self, code: str) -> None:
+        """A bundle was refused."""
+        self._refusals.labels(code).inc()
+
+    def render(self, *, waiting: int) -> bytes:
+        """The figures in Prometheus' text format, of all processes where there are several."""
+        self._waiting.set(waiting)
+        registry = self._registry
+        if _MULTIPROCESS in os.environ:
+            _forget_the_dead(Path(os.environ[_MULTIPROCESS]))
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            ProcessCollector(registry=registry)  # of the process that was asked
+        return generate_latest(registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Drop what processes that have ended said of themselves; what they counted stays."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            with contextlib.suppress(FileNotFoundError):  # another process is asked, too
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,227 @@
+"""The Open Inference Protocol's tensors, in JSON or behind it (the binary data extension).
+
+BYTES, binary    each element as its length (uint32, little-endian) and its bytes
+UINT8, binary    the values, row by row
+FP32, binary     the values, little-endian
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from service.problems import BadInference, BodyTooLarge, TooManyFiles
+
+IMAGE: Final = "image"
+PIXELS: Final = "pixels"
+OUTPUTS: Final = ("probabilities", "label", "decision")
+# Numbers in JSON cost many times their size in memory; larger tensors travel in binary.
+MAX_JSON_BYTES: Final = 4 * 2**20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore")  # the protocol has extensions
+
+    parameters: dict[str, Any] = {}
+
+
+class InputTensor(_Part):
+    """One tensor of a request."""
+
+    name: str
+    shape: list[int] = Field(min_length=1, max_length=8)
+    datatype: str
+    data: list[Any] | None = None
+
+
+class WantedOutput(_Part):
+    """One tensor that is asked for."""
+
+    name: str
+
+
+class InferRequest(_Part):
+    """The JSON part of a request."""
+
+    id: str | None = None
+    inputs: list[InputTensor] = Field(min_length=1, max_length=1)
+    outputs: list[WantedOutput] | None = None
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """One tensor of an answer: numbers or strings."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: Sequence[float] | Sequence[str]
+
+    def packed(self) -> bytes:
+        """As the binary data extension has it."""
+        if self.datatype == "FP32":
+            return struct.pack(f"<{len(self.data)}f", *self.data)
+        words = [str(item).encode() for item in self.data]
+        return b"".join(struct.pack("<I", len(word)) + word for word in words)
+
+
+def split_body(body: bytes, header_length: str | None) -> tuple[InferRequest, bytes]:
+    """The JSON part and what follows it.
+
+    Args:
+        body: Of the request.
+        header_length: Its Inference-Header-Content-Length; without one all is JSON.
+
+    Raises:
+        BadInference: The body is not as the protocol has it.
+        BodyTooLarge: The JSON part is.
+    """
+    length = len(body)
+    if header_length is not None:
+        if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 20:
+            raise BadInference("Inference-Header-Content-Length is no number.")
+        length = int(header_length)
+    if length > len(body):
+        raise BadInference("The body ends before its JSON part does.")
+    if length > MAX_JSON_BYTES:
+        raise BodyTooLarge(
+            f"The JSON part is larger than {MAX_JSON_BYTES:,} bytes: send the tensor in binary."
+        )
+    try:
+        return InferRequest.model_validate(json.loads(body[:length])), body[length:]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"]) or "the request"
+        raise BadInference(f"{ascii(where)[1:-1]}: {first['msg']}.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadInference("The JSON part of the request is no JSON.") from error
+
+
+def pictures_of(
+    asked: InferRequest, rest: bytes, *, size: int, max_files: int
+) -> list[bytes | Tensor]:
+    """The pictures of a request.
+
+    Args:
+        asked: Its JSON part.
+        rest: What follows it.
+        size: Edge S of the model's input, in pixels.
+        max_files: Most pictures.
+
+    Returns:
+        Encoded files from the tensor `image`, or uint8 (3, S, S) each from `pixels`.
+
+    Raises:
+        BadInference, TooManyFiles: As they say.
+    """
+    (tensor,) = asked.inputs
+    binary = _binary_part(tensor, rest)
+    count = tensor.shape[0]
+    if count < 1:
+        raise BadInference("A request needs a picture at least.")
+    if count > max_files:
+        raise TooManyFiles(f"A request may hold {max_files} pictures.")
+    kind = (tensor.name, tensor.datatype)
+    if kind == (IMAGE, "BYTES") and tensor.shape[1:] in ([], [1]):
+        found = _strings(tensor.data) if binary is None else _unpack(binary, count)
+        if len(found) != count:
+            raise BadInference(f"The shape announces {count} pictures, and {len(found)} are there.")
+        return list(found)
+    if kind == (PIXELS, "UINT8") and tensor.shape[1:] == [3, size, size]:
+        values = _numbers(tensor.data) if binary is None else _raw(binary)
+        if values.numel() != count * 3 * size * size:
+            raise BadInference(f"{tensor.shape} values are announced; {values.numel()} are there.")
+        return list(values.view(tensor.shape))
+    raise BadInference(
+        f"Send '{IMAGE}', BYTES [N], with one encoded picture each, or '{PIXELS}', "
+        f"UINT8 [N, 3, {size}, {size}]."
+    )
+
+
+def answer_body(
+    head: dict[str, Any], outputs: Sequence[OutputTensor], asked: InferRequest
+) -> tuple[bytes, int | None]:
+    """The answer's body, and the length of its JSON part if something follows that.
+
+    Raises:
+        BadInference: A tensor is asked for that there is not.
+    """
+    everywhere = asked.parameters.get("binary_data_output") is True
+    wanted = {output.name: output.parameters for output in asked.outputs or []}
+    unknown = sorted(set(wanted) - {output.name for output in outputs})
+    if unknown:
+        raise BadInference(f"There is no output {unknown[0]!r}: {', '.join(OUTPUTS)} are there.")
+    parts, described = [], []
+    for output in outputs:
+        if wanted and output.name not in wanted:
+            continue
+        entry: dict[str, Any] = {
+            "name": output.name,
+            "shape": output.shape,
+            "datatype": output.datatype,
+        }
+        if wanted.get(output.name, {}).get("binary_data", everywhere) is True:
+            parts.append(output.packed())
+            entry["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            entry["data"] = list(output.data)
+        described.append(entry)
+    text = json.dumps({**head, "outputs": described}).encode()
+    return (b"".join([text, *parts]), len(text)) if parts else (text, None)
+
+
+def _binary_part(tensor: InputTensor, rest: bytes) -> bytes | None:
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if tensor.data is None or rest:
+            raise BadInference("An input has either 'data' or 'binary_data_size', and its bytes.")
+        return None
+    if tensor.data is not None or type(size) is not int or size != len(rest):
+        raise BadInference(f"binary_data_size is {size!r}; {len(rest)} bytes follow the JSON part.")
+    return rest
+
+
+def _strings(data: list[Any] | None) -> list[bytes]:
+    words = data or []
+    if not all(isinstance(word, str) for word in words):
+        raise BadInference("The data of a BYTES tensor in JSON are strings.")
+    return [word.encode("utf-8", "surrogatepass") for word in words]
+
+
+def _unpack(data: bytes, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
+    while at < len(data):
+        if len(found) == count:
+            raise BadInference(f"The shape announces {count} pictures, and more are there.")
+        if at + 4 > len(data):
+            raise BadInference("The BYTES tensor ends within an element.")
+        (length,) = struct.unpack_from("<I", data, at)
+        at += 4
+        if at + length > len(data):
+            raise BadInference("The BYTES tensor ends within an element.")
+        found.append(data[at : at + length])
+        at += length
+    return found
+
+
+def _numbers(data: list[Any] | None) -> Tensor:
+    try:
+        values = torch.tensor(data)
+    except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
+        raise BadInference("The data of a UINT8 tensor are numbers, row by row.") from error
+    whole = values.dtype == torch.int64 and values.numel() > 0
+    if not whole or int(values.min()) < 0 or int(values.max()) > 255:
+        raise BadInference("The data of a UINT8 tensor are whole numbers from 0 to 255.")
+    return values.to(torch.uint8).flatten()
+
+
+def _raw(data: bytes) -> Tensor:
+    if not data:
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
