@@ -4,6 +4,7 @@ Accuracy plays no part here: weights that no installed package carries are rando
 the head.
 """
 
+import dataclasses
 import hashlib
 import io
 import tempfile
@@ -19,12 +20,14 @@ from torch.nn import functional
 
 from models.bundle import Bundle, answer, load_graph, publish
 from models.image import DECODER, decode_image
-from models.manifest import DatasetFacts, DecisionFacts
+from models.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
 from models.store import MODEL
+from training import quantize
 from training.backbones import BACKBONES, LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.errors import UnknownBackbone
 from training.export import Classifier, export
+from training.features import Extractor
 from training.golden import choose_golden, decode_pool, draw_pool
 from training.head import Head
 
@@ -36,8 +39,17 @@ def _fp32(backbone: LoadedBackbone, head: Head, _pictures: Sequence[bytes]) -> b
     return export(Classifier(backbone, head), input_px=backbone.spec.input_px)
 
 
+def _int8(backbone: LoadedBackbone, head: Head, pictures: Sequence[bytes]) -> bytes:
+    size = backbone.spec.input_px
+    pixels = torch.stack([decode_image(data, size=size) for data in pictures])
+    network = quantize.quantise(backbone.network, Extractor(backbone).scale(pixels))
+    rounded = dataclasses.replace(backbone, network=network)
+    return export(Classifier(rounded, head), input_px=size, precision="int8")
+
+
 PRECISIONS: Final[dict[str, Callable[[LoadedBackbone, Head, Sequence[bytes]], bytes]]] = {
     "fp32": _fp32,
+    "int8": _int8,
 }
 """How a backbone and a head become the bytes of `model.pt`; the pictures are to calibrate on."""
 
@@ -91,6 +103,7 @@ def publish_bundle(
 ) -> Bundle:
     """Publish a model as the training job does, but for its accuracy, of which it has none."""
     config = FitConfig()
+    quick = precision == "int8"
     model = PRECISIONS[precision](backbone, head, pictures)
     pool = draw_pool(config.seed)
     pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
@@ -98,13 +111,16 @@ def publish_bundle(
         pool,
         *answer(load_graph(model), pixels),
         count=config.golden_pictures,
-        tolerance=config.golden_tolerance,
+        tolerance=config.golden_tolerance_int8 if quick else config.golden_tolerance,
     )
     facts: dict[str, Any] = {
         "labels": list(_LABELS),
         "input_px": backbone.spec.input_px,
         "decoder": DECODER,
         "backbone": backbone.facts,
+        "precision": PrecisionFacts(name="int8", engine=quantize.ENGINE)
+        if quick
+        else PrecisionFacts(),
         "dataset": DatasetFacts(
             fingerprint=hashlib.sha256().hexdigest(), pictures={}, groups=0, skipped=0
         ),
