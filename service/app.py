@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 import re
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
@@ -156,7 +156,7 @@ class RequestId:
         given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"").decode(
             "latin-1"
         )
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         header = (b"x-request-id", request_id.encode())
         scope.setdefault("state", {})["request_id"] = request_id
 

@@ -93,7 +93,12 @@ class Observe:
             "pictures": told.get("pictures"),
             "code": code,
         }
-        log.log(logging.DEBUG if route in _QUIET else logging.INFO, "request", extra=fields)
+        level = logging.DEBUG if route in _QUIET else logging.INFO
+        if log.isEnabledFor(level):
+            # Not by log.log(): looking for the line that calls costs more than writing.
+            record = logging.LogRecord(log.name, level, __file__, 0, "request", None, None)
+            record.__dict__.update(fields)
+            log.handle(record)
         facts: dict[str, str | int] = {
             "http.request.method": method,
             "http.route": route,

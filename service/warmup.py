@@ -11,10 +11,10 @@ from service.threads import use_threads
 
 # Each size is run so often before it is served; the last calls are as fast as it gets.
 _CALLS: Final = 3
-# Sizes up to this are tried, by doubling, and for so long, in seconds: past that, a start would
-# be felt, and a model so slow gains nothing from batches.
-_LARGEST: Final = 8
-_BUDGET_S: Final = 0.3
+# Sizes that are tried, and for about so long, in seconds: past that, a start would be felt, and
+# a model so slow gains nothing from batches.
+_SIZES: Final = (1, 2, 4, 8)
+_BUDGET_S: Final = 0.4
 # A larger batch makes its first picture wait for its last; it must be faster by this much.
 _GAIN: Final = 1.03
 
@@ -54,30 +54,34 @@ def warm_up(
 
     def seconds(count: int) -> float:
         pixels = torch.zeros((count, 3, size_px, size_px), dtype=torch.uint8)
-        took = []
-        for _ in range(_CALLS):
-            began = clock()
-            answer(graph, pixels)
-            took.append(clock() - began)
-        return min(took)
+        began = clock()
+        answer(graph, pixels)
+        return clock() - began
 
     if threads > 1:
         use_threads(threads)
-        seconds(1)
+        for _ in range(_CALLS):
+            seconds(1)
     use_threads(1)
-    if max_batch:
+    for _ in range(_CALLS):
         one_s = seconds(1)
-        for count in sorted({2, max_batch} - {1}):
-            if count <= max_batch:
-                seconds(count)
-        return Warm(max_batch, one_s)
-    began = clock()
-    one_s = seconds(1)
-    chosen, best, count, each = 1, one_s, 1, one_s
-    # The next size takes as long as this one's pictures did, twice.
-    while count < _LARGEST and clock() - began + 2 * _CALLS * count * each <= _BUDGET_S:
-        count *= 2
-        each = seconds(count) / count
-        if each * _GAIN < best:
-            chosen, best = count, each
-    return Warm(chosen, one_s)
+    sizes = sorted({1, min(2, max_batch), max_batch}) if max_batch else _affordable(one_s)
+    fastest = {1: one_s}
+    # Sizes take turns, so that what disturbs the machine for a while disturbs them all.
+    for _ in range(_CALLS):
+        for count in sizes:
+            fastest[count] = min(seconds(count), fastest.get(count, float("inf")))
+    if max_batch:
+        return Warm(max_batch, fastest[1])
+    best = min(fastest[count] / count for count in sizes)
+    chosen = next(count for count in sizes if fastest[count] / count <= best * _GAIN)
+    return Warm(chosen, fastest[1])
+
+
+def _affordable(one_s: float) -> list[int]:
+    """Sizes that can be tried in the time there is, if a batch takes as long as its pictures."""
+    return [
+        count
+        for place, count in enumerate(_SIZES)
+        if place == 0 or _CALLS * sum(_SIZES[: place + 1]) * one_s <= _BUDGET_S
+    ]
