@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from models import durable, signing
+from models.device import CPU, HALF_TOLERANCE, DeviceName, choose_device, on_device
 from models.errors import (
     BundleIncomplete,
     EngineUnavailable,
@@ -57,15 +58,23 @@ class Bundle:
         model: The graph: uint8 (N, 3, S, S) -> probabilities (N, K), activation map (N, K, h, w).
         path: Its folder.
         documents: Content, as verified, of its other files: report, summary, model card.
+        device: Where the model is.
     """
 
     manifest: Manifest
     model: torch.jit.ScriptModule
     path: Path
     documents: Mapping[str, bytes]
+    device: torch.device = CPU
+
+    def answer(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Answer uint8 (N, 3, S, S) on the CPU as `answer` does, wherever the model is."""
+        return answer(self.model, pixels, self.device)
 
 
-def open_bundle(path: Path, *, trusted: Sequence[signing.PublicKey] = ()) -> Bundle:
+def open_bundle(
+    path: Path, *, trusted: Sequence[signing.PublicKey] = (), device: DeviceName = "cpu"
+) -> Bundle:
     """Verify and load a bundle: signature, schema, checksums, then its golden pictures.
 
     The bytes that were verified are the bytes that are loaded. TorchScript is code: open
@@ -75,12 +84,13 @@ def open_bundle(path: Path, *, trusted: Sequence[signing.PublicKey] = ()) -> Bun
         path: The bundle's folder.
         trusted: Where there are any, one of them must have signed the manifest; judged
             before anything else is read.
+        device: Where to run the model; in half precision on CUDA.
 
     Raises:
         BundleUntrusted: None of the trusted keys has signed it.
         BundleIncomplete: A file is missing, or is not the one that was published.
         SchemaUnsupported: The manifest breaks its schema, or pictures would be decoded otherwise.
-        EngineUnavailable: The model is in int8, and this machine cannot run that.
+        EngineUnavailable: This machine cannot run the model in int8, or not on that device.
         GoldenMismatch: The model does not answer its golden pictures as it did when trained.
     """
     text = read_small(path / MANIFEST)
@@ -94,9 +104,10 @@ def open_bundle(path: Path, *, trusted: Sequence[signing.PublicKey] = ()) -> Bun
         )
     if manifest.precision.engine:
         use_engine(manifest.precision.engine)
+    place = choose_device(device, manifest)
     contents = read_files(path, manifest)
-    graph = load_graph(contents.pop(MODEL))
-    bundle = Bundle(manifest, graph, path, contents)
+    graph = load_graph(contents.pop(MODEL), place)
+    bundle = Bundle(manifest, graph, path, contents, place)
     check_golden(bundle)
     return bundle
 
@@ -119,8 +130,8 @@ def use_engine(name: str) -> None:
         torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
-def load_graph(data: bytes) -> torch.jit.ScriptModule:
-    """Load TorchScript from memory, on the CPU, without PyTorch's deprecation warning.
+def load_graph(data: bytes, device: torch.device = CPU) -> torch.jit.ScriptModule:
+    """Load TorchScript from memory to a device, without PyTorch's deprecation warning.
 
     Raises:
         BundleIncomplete: The bytes are no TorchScript file that this PyTorch can load.
@@ -129,7 +140,7 @@ def load_graph(data: bytes) -> torch.jit.ScriptModule:
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and the product's format
         try:
             graph: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(data), map_location="cpu"
+                io.BytesIO(data), map_location=device
             )
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
@@ -141,9 +152,13 @@ def check_golden(bundle: Bundle) -> None:
     """Ask the model its golden pictures, through the decoder, one by one and as a batch.
 
     Raises:
-        GoldenMismatch: An answer is not the recorded one, within the manifest's tolerance.
+        GoldenMismatch: An answer is not the recorded one, within the manifest's tolerance or,
+            if that is larger, what half precision may change.
     """
     manifest = bundle.manifest
+    tolerance = manifest.golden.tolerance
+    if bundle.device != CPU:
+        tolerance = max(tolerance, HALF_TOLERANCE)
     try:
         pixels = torch.stack(
             [
@@ -151,13 +166,13 @@ def check_golden(bundle: Bundle) -> None:
                 for golden in manifest.golden.pictures
             ]
         )
-        answers = [answer(bundle.model, pixels), answer(bundle.model, pixels[:1])]
+        answers = [bundle.answer(pixels), bundle.answer(pixels[:1])]
     except (FacemaskError, RuntimeError, ValueError) as error:  # the last: not two answers
         raise GoldenMismatch(f"{bundle.path}: a golden picture fails ({error}).") from error
     wanted = torch.tensor([golden.probabilities for golden in manifest.golden.pictures])
     means = torch.tensor([golden.activation_means for golden in manifest.golden.pictures])
     for probabilities, activation in answers:
-        count, tolerance = len(probabilities), manifest.golden.tolerance
+        count = len(probabilities)
         if (
             probabilities.shape != wanted[:count].shape
             or activation.shape[:2] != wanted[:count].shape
@@ -178,17 +193,22 @@ def check_golden(bundle: Bundle) -> None:
             )
 
 
-def answer(model: torch.jit.ScriptModule, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def answer(
+    model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device = CPU
+) -> tuple[Tensor, Tensor]:
     """Run the graph once.
 
     Args:
         model: A bundle's graph.
-        pixels: uint8 (N, 3, S, S), on the model's device.
+        pixels: uint8 (N, 3, S, S), on the CPU.
+        device: Where the model is.
 
     Returns:
-        Probabilities, float32 (N, K), and class-activation map, float32 (N, K, h, w).
+        Probabilities, float32 (N, K), and class-activation map, float32 (N, K, h, w), on the CPU.
     """
     with torch.inference_mode():
+        if device != CPU:
+            return on_device(model, pixels, device)
         probabilities, activation = model(pixels)
     return probabilities, activation
 

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 import torch
 from torch import Tensor
 
-from models.bundle import REPORT, Bundle, answer
+from models.bundle import REPORT, Bundle
+from models.device import CPU
 from models.errors import PictureError
 from models.image import decode_opened, open_image
 from models.limits import MAX_PIXELS
@@ -25,6 +26,10 @@ from service.warmup import Warm, warm_up
 # Decoding so many takes about as long as a forward pass; what is decoded should not wait
 # for more of it.
 _MAX_PIXELS_A_BATCH: Final = 16_000_000
+
+# Largest batches that are tried at the start. A GPU is busy only with many pictures at a time.
+_LARGEST: Final = 8
+_LARGEST_CUDA: Final = 32
 
 
 class Watch(Protocol):
@@ -98,7 +103,7 @@ class Engine:
         self.manifest = bundle.manifest
         self.report = bundle.documents.get(REPORT)
         self.labels = tuple(bundle.manifest.labels)
-        self._graph = bundle.model
+        self._bundle = bundle
         self._threads = threads
         self._max_pixels = max_pixels
         self._watch = watch or Unwatched()
@@ -155,7 +160,11 @@ class Engine:
     def _begin(self, lane: int) -> None:
         """Warm up where the work will be done, so that the first caller waits no longer."""
         self._warm[lane] = warm_up(
-            self._graph, self.manifest.input_px, self._fixed, self._threads if lane == 0 else 1
+            self._bundle.answer,
+            self.manifest.input_px,
+            self._fixed,
+            self._threads if lane == 0 else 1,
+            largest=_LARGEST if self._bundle.device == CPU else _LARGEST_CUDA,
         )
 
     def _decode(self, asked: _Asked, wait_s: float) -> Ready[_Decoded] | PictureError:
@@ -175,8 +184,8 @@ class Engine:
         began = time.perf_counter()
         threads = self._choice.threads() if alone else 1
         use_threads(threads)
-        probabilities, activation = answer(
-            self._graph, torch.stack([item.pixels for item in batch])
+        probabilities, activation = self._bundle.answer(
+            torch.stack([item.pixels for item in batch])
         )  # (N, K), (N, K, h, w)
         use_threads(1)  # for decoding, too: a second thread would cost it more
         rows: list[list[float]] = probabilities.tolist()

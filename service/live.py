@@ -195,7 +195,7 @@ def live_of(settings: Settings, metrics: Metrics) -> Live:
     def start(path: Path) -> Engine:
         use_threads(1)  # proving a model takes no core from those at work
         return Engine(
-            open_bundle(path, trusted=trusted),
+            open_bundle(path, trusted=trusted, device=settings.device),
             threads=threads,
             max_batch=settings.max_batch,
             max_pixels=settings.max_pixels,

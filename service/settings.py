@@ -76,6 +76,11 @@ class Settings(BaseSettings):
         description="Lanes that decode and run the model, a thread each; 0 takes what affinity "
         "and the container's CPU quota allow.",
     )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where the model runs: `cpu`, `cuda` (in half precision; fp32 models only), or "
+        "`auto`: CUDA where there is a device and the model can run on it.",
+    )
     workers: int = Field(
         default=1,
         ge=1,

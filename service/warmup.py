@@ -5,15 +5,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
+from torch import Tensor
 
-from models.bundle import answer
 from service.threads import use_threads
 
 # Each size is run so often before it is served; the last calls are as fast as it gets.
 _CALLS: Final = 3
-# Sizes that are tried, and for about so long, in seconds: past that, a start would be felt, and
-# a model so slow gains nothing from batches.
-_SIZES: Final = (1, 2, 4, 8)
+# Sizes are tried for about so long, in seconds: past that, a start would be felt, and a model so
+# slow gains nothing from batches.
 _BUDGET_S: Final = 0.4
 # A larger batch makes its first picture wait for its last; it must be faster by this much.
 _GAIN: Final = 1.03
@@ -32,20 +31,23 @@ class Warm(NamedTuple):
 
 
 def warm_up(
-    graph: torch.jit.ScriptModule,
+    run: Callable[[Tensor], object],
     size_px: int,
     max_batch: int,
     threads: int,
+    *,
+    largest: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Warm:
-    """Run a graph on the calling thread until it is as fast as it gets.
+    """Run a model on the calling thread until it is as fast as it gets.
 
     Args:
-        graph: A bundle's graph.
+        run: Answers a batch, uint8 (N, 3, S, S).
         size_px: Edge S of its input.
         max_batch: Most pictures a batch; 0 chooses the smallest size that is within 3 % of
-            the fastest, among 1, 2, 4 and 8.
+            the fastest, among 1, 2, 4, ... `largest`.
         threads: With which a single picture may be run, too.
+        largest: Size that is tried at most.
         clock: Seconds.
 
     Returns:
@@ -55,7 +57,7 @@ def warm_up(
     def seconds(count: int) -> float:
         pixels = torch.zeros((count, 3, size_px, size_px), dtype=torch.uint8)
         began = clock()
-        answer(graph, pixels)
+        run(pixels)
         return clock() - began
 
     if threads > 1:
@@ -65,7 +67,7 @@ def warm_up(
     use_threads(1)
     for _ in range(_CALLS):
         one_s = seconds(1)
-    sizes = sorted({1, min(2, max_batch), max_batch}) if max_batch else _affordable(one_s)
+    sizes = sorted({1, min(2, max_batch), max_batch}) if max_batch else _affordable(one_s, largest)
     fastest = {1: one_s}
     # Sizes take turns, so that what disturbs the machine for a while disturbs them all.
     for _ in range(_CALLS):
@@ -78,10 +80,9 @@ def warm_up(
     return Warm(chosen, fastest[1])
 
 
-def _affordable(one_s: float) -> list[int]:
+def _affordable(one_s: float, largest: int) -> list[int]:
     """Sizes that can be tried in the time there is, if a batch takes as long as its pictures."""
-    return [
-        count
-        for place, count in enumerate(_SIZES)
-        if place == 0 or _CALLS * sum(_SIZES[: place + 1]) * one_s <= _BUDGET_S
-    ]
+    sizes = [1]
+    while 2 * sizes[-1] <= largest and _CALLS * (sum(sizes) + 2 * sizes[-1]) * one_s <= _BUDGET_S:
+        sizes.append(2 * sizes[-1])
+    return sizes

@@ -1,7 +1,5 @@
 """Warming up, and the size of batch that is chosen by measuring, on a clock of the test's own."""
 
-from typing import Any, cast
-
 import pytest
 import torch
 from torch import Tensor
@@ -28,7 +26,7 @@ class Model:
     def warm(self, max_batch: int = 0, threads: int = 1) -> int:
         before = torch.get_num_threads()
         try:
-            warm = warm_up(cast("Any", self), 8, max_batch, threads, clock=lambda: self.now_s)
+            warm = warm_up(self, 8, max_batch, threads, largest=8, clock=lambda: self.now_s)
             assert warm.one_s == pytest.approx(self.took_s[1])
             return warm.max_batch
         finally:
