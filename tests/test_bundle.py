@@ -294,9 +294,9 @@ def test_the_engine_that_the_manifest_names_is_set_before_the_model_is_loaded(
     change(path, lambda d: d.update(precision=INT8))
     engines: list[str] = []
 
-    def load(data: bytes) -> torch.jit.ScriptModule:
+    def load(data: bytes, device: torch.device) -> torch.jit.ScriptModule:
         engines.append(torch.backends.quantized.engine)
-        return load_graph(data)
+        return load_graph(data, device)
 
     monkeypatch.setattr(bundle, "load_graph", load)
     torch.backends.quantized.engine = "x86"

@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "FACEMASK_HOST": ("0.0.0.0", "host", "0.0.0.0"),
     "FACEMASK_PORT": ("8123", "port", 8123),
     "FACEMASK_POLL_S": ("0.25", "poll_s", 0.25),
+    "FACEMASK_DEVICE": ("cuda", "device", "cuda"),
     "FACEMASK_THREADS": ("3", "threads", 3),
     "FACEMASK_WORKERS": ("2", "workers", 2),
     "FACEMASK_MAX_BATCH": ("16", "max_batch", 16),
