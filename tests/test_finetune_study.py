@@ -126,7 +126,14 @@ def test_the_options_of_the_command_line_reach_the_job(
     assert two.finetune == FinetuneConfig(unfreeze=2)
 
 
-@pytest.mark.parametrize("options", [["--finetune", "most"], ["--finetune", "--epochs", "0"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--finetune", "most"],
+        ["--finetune", "--epochs", "0"],
+        ["--finetune", "--precision", "int8"],  # said before the folder is looked for
+    ],
+)
 def test_a_bad_option_is_one_sentence(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,8 @@ def fit(
     Raises:
         TrainingError, BundleError, KeyUnusable: See `training.errors` and `models.errors`.
     """
+    if request.finetune is not None and config.precision == "int8":
+        raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
     key = load_private_key(request.sign_key) if request.sign_key else None
     backbone = load_backbone(config.backbone, weights=request.weights)
     listing = scan(open_source(request.data), groups=request.groups, pattern=request.group_pattern)
@@ -213,8 +215,6 @@ def _choose(
 ) -> Chosen:
     """fp32 or int8; always fp32 beside fine-tuning, whose folds' networks nobody quantises."""
     if request.finetune is not None:
-        if config.precision == "int8":
-            raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
         config = dataclasses.replace(config, precision="fp32")
     with Cache(request.cache) as cache:
         return choose_precision(
