@@ -5,7 +5,9 @@
     │   ├── EmptyPicture         no bytes at all
     │   ├── UnsupportedFormat    not a picture, or of a format that is not read
     │   ├── UndecodableImage     announces a format that is read, but is broken
-    │   └── ImageTooLarge        its header announces more pixels than allowed
+    │   ├── ImageTooLarge        its header announces more pixels than allowed
+    │   ├── FileTooLarge         it has more bytes than allowed
+    │   └── ImageTooCostly       decoding it would take more work than is allowed
     ├── KeyUnusable              a key to sign or to verify bundles with cannot be used
     └── BundleError              a bundle or its store cannot be used
         ├── NoBundle             the store names no bundle to serve
@@ -54,6 +56,18 @@ class ImageTooLarge(PictureError):
     """The header announces more pixels than allowed."""
 
     code = "image_too_large"
+
+
+class FileTooLarge(PictureError):
+    """The file has more bytes than allowed."""
+
+    code = "file_too_large"
+
+
+class ImageTooCostly(PictureError):
+    """Decoding would take more work than is allowed."""
+
+    code = "image_too_costly"
 
 
 class KeyUnusable(FacemaskError):

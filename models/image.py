@@ -7,7 +7,7 @@ see a picture differently from the others. Change it, and `DECODER` must change 
 that name is part of every cached feature's key and of every manifest.
 """
 
-import io
+import math
 from typing import Final
 
 import torch
@@ -23,8 +23,16 @@ from PIL import (  # importing a plugin registers it; Image.open() would load al
 )
 from torch import Tensor
 
-from models.errors import EmptyPicture, ImageTooLarge, UndecodableImage, UnsupportedFormat
-from models.limits import MAX_PIXELS
+from models.effort import Reader, check_pieces, check_scans, has_one_scan
+from models.errors import (
+    EmptyPicture,
+    FileTooLarge,
+    ImageTooCostly,
+    ImageTooLarge,
+    UndecodableImage,
+    UnsupportedFormat,
+)
+from models.limits import BYTES_A_PIXEL, MAX_PIXELS
 
 DECODER: Final = "pillow-draft-squash-bilinear-1"
 """Name of the way from bytes to pixels that this module implements."""
@@ -57,6 +65,9 @@ _UPRIGHT: Final = {
 }
 _ORIENTATION_TAG: Final = 0x0112
 
+_JPEGS: Final = ("JPEG", "MPO")
+_TILE_TAGS: Final = (322, 323)  # TIFF 6.0: TileWidth, TileLength
+
 
 def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Decode one picture, upright and in RGB, and fit it to a square.
@@ -77,6 +88,7 @@ def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Ten
         EmptyPicture: `data` has no bytes.
         UnsupportedFormat: `data` is no picture of a format in `FORMATS`.
         ImageTooLarge: The header announces more than `max_pixels`.
+        ImageTooCostly: The picture is made so as to keep a decoder busy.
         UndecodableImage: The picture is broken or cut short.
     """
     return decode_opened(open_image(data, max_pixels=max_pixels), size=size)
@@ -93,10 +105,13 @@ def decode_opened(image: Image.Image, *, size: int) -> Tensor:
         As `decode_image` does.
 
     Raises:
+        ImageTooCostly: It takes longer than `open_image` was told.
         UndecodableImage: The picture is broken or cut short.
     """
     try:
         square = _square(image, size)
+    except ImageTooCostly:
+        raise
     except Exception as error:  # decoders of seven formats raise anything on broken input
         raise UndecodableImage(
             f"The {image.format} picture is broken or cut short ({_reason(error)})."
@@ -105,23 +120,42 @@ def decode_opened(image: Image.Image, *, size: int) -> Tensor:
     return pixels.view(size, size, 3).permute(2, 0, 1).contiguous()  # (S, S, 3) -> (3, S, S)
 
 
-def open_image(data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    data: bytes | bytearray,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int | None = None,
+    decode_s: float = math.inf,
+) -> Image.Image:
     """Read a picture's header and judge it; no pixel is decoded yet.
 
     Args:
         data: One encoded file.
         max_pixels: As for `decode_image`.
+        max_bytes: Refuse files of more.
+        decode_s: Most processor seconds for this and for decoding, on the same thread. Between
+            two looks at the clock lie 64 kB of the file at the most, or one call into the
+            library of WebP or TIFF.
 
     Returns:
         Pillow's lazy picture.
 
     Raises:
-        EmptyPicture, UnsupportedFormat, ImageTooLarge, UndecodableImage: As for `decode_image`.
+        FileTooLarge: The file has more than `max_bytes`.
+        EmptyPicture, UnsupportedFormat, ImageTooLarge, ImageTooCostly, UndecodableImage: As for
+            `decode_image`.
     """
     if not data:
         raise EmptyPicture("The file is empty.")
+    if max_bytes is not None and len(data) > max_bytes:
+        raise FileTooLarge(f"The file is larger than the {max_bytes:,} bytes allowed.")
+    data = bytes(data)
+    check_pieces(data)
+    reader = Reader(data, decode_s)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(reader, formats=FORMATS)
+    except ImageTooCostly:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(
             f"The header announces more pixels than the {max_pixels:,} allowed."
@@ -130,11 +164,51 @@ def open_image(data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS) -> Imag
         raise UnsupportedFormat(_why_unsupported(data)) from error
     except Exception as error:  # a header that a plugin recognised and then choked on
         raise UndecodableImage(f"The picture's header is broken ({_reason(error)}).") from error
-    if image.width * image.height > max_pixels:
-        raise ImageTooLarge(
-            f"{image.width} x {image.height} pixels are more than the {max_pixels:,} allowed."
-        )
+    reader.header_is_read()
+    for width, height in (image.size, _tile(image)):
+        if width * height > max_pixels:
+            raise ImageTooLarge(
+                f"{width} x {height} pixels are more than the {max_pixels:,} allowed."
+            )
+    if image.format in _JPEGS and not _one_scan(image):
+        check_scans(data)
     return image
+
+
+def decoding_bytes(image: Image.Image, size: int) -> int:
+    """Most memory that `decode_opened` takes.
+
+    Args:
+        image: As `open_image` gives it.
+        size: As for `decode_image`.
+    """
+    width, height = image.size
+    coefficients = 0
+    if image.format in _JPEGS:
+        if not _one_scan(image):  # all of them are there before the first pixel is
+            coefficients = width * height * 2 * len(image.getbands())
+        scale = next((s for s in (8, 4, 2) if min(width, height) >= s * size), 1)
+        width, height = -(-width // scale), -(-height // scale)
+    pixels = max(width * height, math.prod(_tile(image)))
+    return BYTES_A_PIXEL * pixels + coefficients
+
+
+def _one_scan(image: Image.Image) -> bool:
+    """Whether a JPEG, of which only the header has been read, is decoded line by line."""
+    return (
+        isinstance(image, JpegImagePlugin.JpegImageFile)
+        and isinstance(image.fp, Reader)
+        and "progressive" not in image.info
+        and has_one_scan(image.fp.getvalue(), image.fp.tell(), image.layers)
+    )
+
+
+def _tile(image: Image.Image) -> tuple[int, int]:
+    """Width and height of a TIFF's tiles, of which one is decoded at a time; (0, 0) without."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0, 0
+    width, height = (image.tag_v2.get(tag, 0) for tag in _TILE_TAGS)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -164,7 +238,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     """Decode, shrink to (size, size), turn upright and convert to RGB, cheapest order first."""
     # Pillow turns a TIFF upright itself, as it loads it.
     orientation = 1 if image.format == "TIFF" else exif_orientation(image)
-    if image.format in ("JPEG", "MPO"):
+    if image.format in _JPEGS:
         # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the size wanted: a 12 MP
         # photograph costs a fraction of a full decode.
         image.draft(None, (size, size))

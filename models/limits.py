@@ -7,3 +7,24 @@ MAX_PIXELS: Final = 50_000_000
 
 MAX_PIXELS_CEILING: Final = 178_956_970
 """Largest sensible setting: beyond, Pillow itself refuses (2 x Image.MAX_IMAGE_PIXELS)."""
+
+MAX_FILE_BYTES: Final = 32 * 2**20
+"""Default of the most bytes a file: a phone's 50 megapixels as JPEG have 10 to 25 MB."""
+
+DECODE_S: Final = 5.0
+"""Default of the most processor seconds a picture: 50 megapixels take below 1.5 in any format."""
+
+MAX_SCANS: Final = 100
+"""Scans of a JPEG: encoders make 10 or so, and each may cost 4 ms at 50 megapixels with no data."""
+
+MAX_PIECES: Final = 65_536
+"""Strips or tiles of a TIFF, each of which costs Pillow some 300 bytes before any is decoded."""
+
+MAX_HEADER_READS: Final = 20_000
+"""Reads until the header is known; a part of it takes three or so. Pillow remembers each part."""
+
+BYTES_A_PIXEL: Final = 16
+"""Most memory that decoding takes a pixel: WebP's two canvases, its answer, and Pillow's copy."""
+
+COPIES: Final = 3
+"""Of an encoded file while it is decoded: ours, and WebP's two."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import signal
 import socket
@@ -40,6 +41,7 @@ def main() -> int:
         print(f"error: {_why(error, settings)}", file=sys.stderr)
         return _CANNOT_LISTEN
 
+    _allow_open_files()
     if settings.workers == 1:
         _serve_here(settings, listening)
     else:
@@ -93,7 +95,11 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
 
 
 def _server(settings: Settings) -> dict[str, Any]:
+    from service.connections import Connection, limits_of
+
     return {
+        "http": functools.partial(Connection, limits=limits_of(settings)),
+        "timeout_keep_alive": settings.idle_s,
         "timeout_graceful_shutdown": settings.drain_s,
         "log_config": None,
         "access_log": False,
@@ -102,6 +108,15 @@ def _server(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         "ws": "none",
     }
+
+
+def _allow_open_files() -> None:
+    """A connection is an open file, and many shells allow 1,024 unless more are asked for."""
+    with contextlib.suppress(ImportError):  # other systems than POSIX ones
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _announce(listening: socket.socket) -> None:

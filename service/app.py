@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import re
 import time
 from collections.abc import AsyncIterator
@@ -18,10 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from models.errors import FacemaskError
 from service import health, routes, v2
 from service.aside import aside
+from service.bodies import Bodies
 from service.engine import Engine
 from service.examples import add_problem_schema
 from service.heart import Heart
-from service.hosts import KnownHosts
+from service.hosts import KnownHosts, document_hosts
 from service.keys import document_keys
 from service.live import Live, live_of
 from service.logs import configure_logging
@@ -29,6 +29,7 @@ from service.metrics import Metrics
 from service.observe import Observe
 from service.page_routes import page_routes
 from service.problems import answer_error
+from service.request_id import new_request_id
 from service.settings import Settings, split_names
 from service.state import Admission, State
 from service.stop import Stop
@@ -89,7 +90,8 @@ def create_app(
             metrics=metrics,
             heart=heart,
             stop=stop,
-            admission=Admission(settings.max_waiting),
+            admission=Admission(settings.max_waiting, settings.max_waiting_pixels),
+            bodies=Bodies(settings.max_bodies_bytes),
             started=time.monotonic(),
         )
         app.state.facemask = state
@@ -129,6 +131,7 @@ def create_app(
         document_keys(app, routes.router, v2.router)
     app.add_middleware(PageHeaders)
     if settings.allowed_hosts:
+        document_hosts(app)
         app.add_middleware(KnownHosts, hosts=split_names(settings.allowed_hosts))
     if settings.cors_origins:
         app.add_middleware(
@@ -156,7 +159,7 @@ class RequestId:
         given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"").decode(
             "latin-1"
         )
-        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         header = (b"x-request-id", request_id.encode())
         scope.setdefault("state", {})["request_id"] = request_id
 

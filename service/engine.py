@@ -17,9 +17,10 @@ from torch import Tensor
 from models.bundle import REPORT, Bundle
 from models.device import CPU
 from models.errors import PictureError
-from models.image import decode_opened, open_image
-from models.limits import MAX_PIXELS
+from models.image import decode_opened, decoding_bytes, open_image
+from models.limits import COPIES, DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
 from service.batcher import Batcher, Ready
+from service.gate import Gates
 from service.threads import Choice, use_threads
 from service.warmup import Warm, warm_up
 
@@ -89,6 +90,9 @@ class Engine:
         threads: int,
         max_batch: int = 0,
         max_pixels: int = MAX_PIXELS,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        decode_s: float = DECODE_S,
+        gates: Gates | None = None,
         watch: Watch | None = None,
     ) -> None:
         """Start the lanes and warm the model up on each.
@@ -98,6 +102,9 @@ class Engine:
             threads: Lanes, and threads of the forward pass of a picture that is alone.
             max_batch: Most pictures a forward pass; 0 finds out by measuring.
             max_pixels: Refuse pictures of more, judged from the header.
+            max_file_bytes: Refuse files of more.
+            decode_s: Most processor seconds that decoding a picture may take.
+            gates: Bound what the lanes, also those of other engines, decode at a time.
             watch: Told of each batch.
         """
         self.manifest = bundle.manifest
@@ -106,6 +113,9 @@ class Engine:
         self._bundle = bundle
         self._threads = threads
         self._max_pixels = max_pixels
+        self._max_file_bytes = max_file_bytes
+        self._decode_s = decode_s
+        self._gates = gates or Gates()
         self._watch = watch or Unwatched()
         self.batches = 0  # answered; whether it grows is what counts, as lanes may miscount
         self._warm: dict[int, Warm] = {}  # by lane
@@ -171,10 +181,17 @@ class Engine:
         picture = asked.picture
         if isinstance(picture, Tensor):
             return Ready(_Decoded(picture, asked.explain, wait_s, 0.0))
-        began = time.perf_counter()
+        began, size = time.perf_counter(), self.manifest.input_px
         try:
-            image = open_image(picture, max_pixels=self._max_pixels)
-            pixels = decode_opened(image, size=self.manifest.input_px)
+            with self._gates.files.hold(COPIES * len(picture)):
+                image = open_image(
+                    picture,
+                    max_pixels=self._max_pixels,
+                    max_bytes=self._max_file_bytes,
+                    decode_s=self._decode_s,
+                )
+                with self._gates.pixels.hold(decoding_bytes(image, size)):
+                    pixels = decode_opened(image, size=size)
         except PictureError as error:
             return error
         took = time.perf_counter() - began

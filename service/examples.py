@@ -43,6 +43,21 @@ PROBLEMS: Final = (
         "too_many_files",
         "A request may hold 64 pictures.",
     ),
+    _problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "file_too_large",
+        "The file is larger than the 33,554,432 bytes allowed.",
+    ),
+    _problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "image_too_costly",
+        "A JPEG picture may have 100 scans.",
+    ),
+    _problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "body_too_large",
+        "The request's body is larger than the 67,108,864 bytes allowed.",
+    ),
     _problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_format", _NOT_READ),
     _problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -61,6 +76,32 @@ PROBLEMS: Final = (
         ],
     ),
     _problem(
+        HTTPStatus.UNAUTHORIZED,
+        "key_required",
+        "Send your key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'.",
+    ),
+    _problem(HTTPStatus.UNAUTHORIZED, "key_refused", "That key is not known here."),
+    _problem(
+        HTTPStatus.REQUEST_TIMEOUT,
+        "slow_request",
+        "The request's body did not come within 20 s.",
+    ),
+    _problem(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "wrong_host",
+        "The service does not answer to that Host.",
+    ),
+    _problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "overloaded",
+        "256 pictures are waiting and 256 are allowed: come again.",
+    ),
+    _problem(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "header_too_large",
+        "The request's line and headers may have 32,768 bytes.",
+    ),
+    _problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal_error",
         "The service failed at this request; its log says why.",
@@ -70,6 +111,12 @@ PROBLEMS: Final = (
         "no_model",
         "No model is being served yet: GET /health says why.",
     ),
+    _problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too_many_connections",
+        "1,100 connections are open: come again.",
+    ),
+    _problem(HTTPStatus.GATEWAY_TIMEOUT, "deadline_passed", "No answer within 30 s."),
 )
 """One problem document for each way to fail that is worth showing."""
 
@@ -77,6 +124,8 @@ PROBLEMS: Final = (
 def with_examples(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
     """Show in each response that is a problem what it may look like."""
     for problem in PROBLEMS:
+        if problem["status"] not in responses:
+            continue
         shown = responses[problem["status"]]["content"][MEDIA_TYPE].setdefault("examples", {})
         shown[problem["code"]] = {"value": problem}
     return responses

@@ -1,13 +1,16 @@
 """Which names the service answers to: the Host header against FACEMASK_ALLOWED_HOSTS."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.examples import with_examples
 from service.problems import WrongHost, answer_error
+from service.schemas import problem_response
 
 # Probes and scrapers ask by address.
 _ANY_HOST: Final = (
@@ -38,3 +41,19 @@ class KnownHosts:
             name == host or (host.startswith("*.") and name.endswith(host[1:]))
             for host in self._hosts
         )
+
+
+def document_hosts(app: FastAPI) -> None:
+    """Say in the OpenAPI document which operations are refused under another name."""
+    plain = app.openapi
+    shown = with_examples({421: problem_response("The Host header names another service.")})[421]
+
+    def with_hosts() -> dict[str, Any]:
+        document = plain()
+        for path, operations in document["paths"].items():
+            if path not in _ANY_HOST:
+                for operation in operations.values():
+                    operation["responses"]["421"] = shown
+        return document
+
+    app.openapi = with_hosts  # type: ignore[method-assign]  # as FastAPI documents it

@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 
+from service.examples import with_examples
 from service.problems import KeyRefused, KeyRequired
 from service.schemas import problem_response
 from service.settings import split_hashes
@@ -55,6 +56,7 @@ KEYED: Final = Depends(check_key)
 def document_keys(app: FastAPI, *routers: APIRouter) -> None:
     """Say in the OpenAPI document which operations of which routers ask for a key."""
     plain = app.openapi
+    shown = with_examples({401: problem_response("No key, or another.")})[401]
     keyed = {
         (route.path, method)
         for router in routers
@@ -71,7 +73,7 @@ def document_keys(app: FastAPI, *routers: APIRouter) -> None:
                 for method, operation in operations.items():
                     if (path, method.upper()) in keyed:
                         operation["security"] = [{name: []} for name in _SCHEMES]
-                        operation["responses"]["401"] = problem_response("No key, or another.")
+                        operation["responses"]["401"] = shown
         return plain()
 
     app.openapi = with_keys  # type: ignore[method-assign]

@@ -16,6 +16,8 @@ from models.signing import load_public_keys
 from models.store import current_version
 from service.aside import aside
 from service.engine import Engine
+from service.gate import gates_of
+from service.memory import MemoryTold
 from service.metrics import Metrics
 from service.problems import NoModel
 from service.settings import Settings
@@ -191,22 +193,32 @@ def live_of(settings: Settings, metrics: Metrics) -> Live:
     """What follows the store of these settings, with engines as they say, and tells the metrics."""
     trusted = load_public_keys(settings.trusted_keys)
     threads = max(1, (settings.threads or usable_cores()) // settings.workers)
+    gates = gates_of(settings)
+    memory = MemoryTold(settings)
 
     def start(path: Path) -> Engine:
+        memory.model_begins()
         use_threads(1)  # proving a model takes no core from those at work
         return Engine(
             open_bundle(path, trusted=trusted, device=settings.device),
             threads=threads,
             max_batch=settings.max_batch,
             max_pixels=settings.max_pixels,
+            max_file_bytes=settings.max_file_bytes,
+            decode_s=settings.decode_s,
+            gates=gates,
             watch=metrics,
         )
+
+    def served(engine: Engine) -> None:
+        metrics.served(engine.manifest)
+        memory.model_is_warm()
 
     return Live(
         settings.store,
         start=start,
         poll_s=settings.poll_s,
-        on_serve=lambda engine: metrics.served(engine.manifest),
+        on_serve=served,
         on_refuse=metrics.refused,
     )
 

@@ -4,6 +4,10 @@
     └── ServiceError             the request cannot be answered
         ├── NoModel              503  no model is being served yet
         ├── Overloaded           429  as many pictures are waiting as are allowed
+        ├── TooManyConnections   503  as many connections are open as are allowed
+        ├── SlowRequest          408  the headers or the body take too long to come
+        ├── HeaderTooLarge       431  the request's line and headers are larger than allowed
+        ├── BadRequest           400  the request is no HTTP
         ├── DeadlinePassed       504  no answer within the time allowed
         ├── Stopping             503  the service is shutting down
         ├── Stuck                503  the model's worker has died or hangs
@@ -38,6 +42,8 @@ from models.errors import (
     BundleError,
     EmptyPicture,
     FacemaskError,
+    FileTooLarge,
+    ImageTooCostly,
     ImageTooLarge,
     UndecodableImage,
     UnsupportedFormat,
@@ -78,6 +84,32 @@ class Overloaded(ServiceError):
 
     code = "overloaded"
     retry_after_s = 1
+
+
+class TooManyConnections(ServiceError):
+    """As many connections are open as are allowed."""
+
+    code = "too_many_connections"
+    retry_after_s = 1
+
+
+class SlowRequest(ServiceError):
+    """The request's headers or its body take too long to come."""
+
+    code = "slow_request"
+    headers: Mapping[str, str] = {"Connection": "close"}
+
+
+class HeaderTooLarge(ServiceError):
+    """The request's line and headers are larger than allowed."""
+
+    code = "header_too_large"
+
+
+class BadRequest(ServiceError):
+    """The request is no HTTP."""
+
+    code = "bad_request"
 
 
 class DeadlinePassed(ServiceError):
@@ -179,8 +211,14 @@ STATUSES: Final[Mapping[type[FacemaskError], HTTPStatus]] = {
     UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     UndecodableImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ImageTooCostly: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     NoModel: HTTPStatus.SERVICE_UNAVAILABLE,
     Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyConnections: HTTPStatus.SERVICE_UNAVAILABLE,
+    SlowRequest: HTTPStatus.REQUEST_TIMEOUT,
+    HeaderTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    BadRequest: HTTPStatus.BAD_REQUEST,
     DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
     Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
     Stuck: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -209,6 +247,20 @@ def status_of(error: FacemaskError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
+def document_of(
+    status: HTTPStatus, code: str, detail: str, request_id: str | None
+) -> dict[str, Any]:
+    """The members that every problem document has."""
+    return {
+        "type": f"urn:facemask:problem:{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+
+
 def problem(
     request: Request,
     status: HTTPStatus,
@@ -223,15 +275,7 @@ def problem(
     request.state.code = code  # for the log and the metrics
     # What answers unexpected errors stands outside the middleware that adds the id.
     own = {} if request_id is None else {"X-Request-ID": request_id}
-    document = {
-        "type": f"urn:facemask:problem:{code}",
-        "title": status.phrase,
-        "status": int(status),
-        "detail": detail,
-        "code": code,
-        "request_id": request_id,
-        **(members or {}),
-    }
+    document = document_of(status, code, detail, request_id) | dict(members or {})
     if request.url.path.startswith("/v2"):
         document["error"] = detail  # where the Open Inference Protocol's clients look
     return Response(

@@ -25,7 +25,7 @@ from service.schemas import (
     PredictAnswer,
     problem_response,
 )
-from service.state import State
+from service.state import State, waiting_pixels
 from service.uploads import read_uploads
 
 
@@ -59,10 +59,12 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {"application/json": {"examples": PREDICT_EXAMPLES}},
     },
     400: problem_response("No picture, an empty one, a broken multipart body, or a bad query."),
-    413: problem_response("The body, the picture or the number of pictures is over its limit."),
+    408: problem_response("The request's body takes too long to come."),
+    413: problem_response("The body, a picture or the number of pictures is over its limit."),
     415: problem_response("Neither multipart nor a picture of a format that is read."),
     422: problem_response("No picture of the request can be read."),
-    429: problem_response("As many pictures are waiting as are allowed; see Retry-After."),
+    429: problem_response("As many pictures or bytes wait as are allowed; see Retry-After."),
+    431: problem_response("The request's line and headers are larger than allowed."),
     500: problem_response("The service failed; its log says why."),
     503: problem_response("No model is being served yet, or the service is stopping."),
     504: problem_response("No answer within the time allowed."),
@@ -88,16 +90,20 @@ async def predict(request: Request) -> Response:
     try:
         async with asyncio.timeout(settings.deadline_s):
             explain = _explain(request)
-            with state.live.use() as engine:
+            with state.live.use() as engine, state.bodies.hold() as take:
                 state.admission.refuse_if_full()  # before the body is read
                 uploads = await read_uploads(
-                    request, max_bytes=settings.max_body_bytes, max_files=settings.max_files
+                    request,
+                    max_bytes=settings.max_body_bytes,
+                    max_files=settings.max_files,
+                    seconds=settings.body_s,
+                    take=take,
                 )
                 request.state.pictures = len(uploads)
-                with state.admission.enter(len(uploads)):
-                    outcomes = await engine.predict(
-                        [upload.data for upload in uploads], explain=explain, deadline=deadline
-                    )
+                pictures = [upload.data for upload in uploads]
+                pixels = waiting_pixels(pictures, settings.max_pixels)
+                with state.admission.enter(len(pictures), pixels):
+                    outcomes = await engine.predict(pictures, explain=explain, deadline=deadline)
                 entries = predictions(engine, uploads, outcomes)
                 state.metrics.answered(entries)
                 return _json(

@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.errors import KeyUnusable
-from models.limits import MAX_PIXELS, MAX_PIXELS_CEILING
+from models.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
 from models.store import DEFAULT_STORE
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -104,11 +104,61 @@ class Settings(BaseSettings):
         le=MAX_PIXELS_CEILING,
         description="Most pixels a picture, width x height, judged before decoding.",
     )
+    max_file_bytes: int = Field(
+        default=MAX_FILE_BYTES, ge=1, description="Most bytes a picture's file, as it is encoded."
+    )
+    decode_s: float = Field(
+        default=DECODE_S,
+        gt=0,
+        le=3600,
+        description="Most processor seconds that decoding one picture may take.",
+    )
     max_waiting: int = Field(
         default=256,
         ge=1,
         description="Most pictures accepted and not yet answered, a process; beyond, requests get "
         "429.",
+    )
+    max_waiting_pixels: int = Field(
+        default=1_000_000_000,
+        ge=1,
+        description="Most pixels of these pictures together, by their headers; beyond, 429.",
+    )
+    max_bodies_bytes: int = Field(
+        default=256 * 2**20,
+        ge=1,
+        description="Most bytes of request bodies in memory at a time, those that are still being "
+        "read and those whose pictures wait, a process; beyond, 429.",
+    )
+    max_header_bytes: int = Field(
+        default=32 * 2**10,
+        ge=256,
+        description="Most bytes of a request's line and headers; beyond, 431.",
+    )
+    header_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Most seconds until a new connection, or a request that has begun, has sent "
+        "all its headers; then 408.",
+    )
+    body_s: float = Field(
+        default=20.0,
+        gt=0,
+        le=3600,
+        description="Most seconds for a request's body to come; then 408. A caller who takes no "
+        "answer for so long is cut off.",
+    )
+    idle_s: int = Field(
+        default=5,
+        ge=1,
+        le=3600,
+        description="Seconds after which a connection without a request is closed.",
+    )
+    max_connections: int = Field(
+        default=1100,
+        ge=1,
+        description="Most connections at a time, a process; beyond, new ones get 503.",
     )
     deadline_s: float = Field(
         default=30.0, gt=0, le=3600, description="Most seconds from upload to answer; then 504."

@@ -8,6 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from service.bodies import Take, in_time
 from service.problems import BadUpload, BodyTooLarge, NoPictures, TooManyFiles, UnsupportedMedia
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ class Upload:
     data: bytearray = field(default_factory=bytearray)
 
 
-async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> list[Upload]:
+async def read_uploads(
+    request: Request, *, max_bytes: int, max_files: int, seconds: float, take: Take
+) -> list[Upload]:
     """Read the pictures of a request: a multipart form, or one raw picture.
 
     Args:
@@ -34,19 +37,22 @@ async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> l
         max_bytes: Largest body; a larger one is refused when its header announces it, or at
             the byte that exceeds it, and is never held whole.
         max_files: Most pictures.
+        seconds: Most for the body to come.
+        take: Told of each part of the body before it is kept.
 
     Returns:
         At least one upload, in the order sent.
 
     Raises:
-        BodyTooLarge, TooManyFiles, UnsupportedMedia, BadUpload, NoPictures: As they say.
+        BodyTooLarge, TooManyFiles, UnsupportedMedia, BadUpload, NoPictures, SlowRequest,
+            Overloaded: As they say.
     """
     announced = request.headers.get("content-length", "")
     # Python turns no more than 4,300 digits into a number.
     if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
         raise _too_large(max_bytes)
     kind, options = parse_options_header(request.headers.get("content-type"))
-    body = bounded_body(request, max_bytes)
+    body = bounded_body(request, max_bytes, seconds, take)
     if kind == b"multipart/form-data":
         if not options.get(b"boundary"):
             raise BadUpload("The multipart body's Content-Type names no boundary.")
@@ -67,19 +73,30 @@ async def read_uploads(request: Request, *, max_bytes: int, max_files: int) -> l
     return uploads
 
 
-async def bounded_body(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def bounded_body(
+    request: Request, max_bytes: int, seconds: float, take: Take
+) -> AsyncIterator[bytes]:
     """A request's body as it comes, up to the byte that is too many.
+
+    Args:
+        request: Its body has not been read yet.
+        max_bytes: Largest body.
+        seconds: Most for all of it to come.
+        take: Told of each part before it is given.
 
     Raises:
         BodyTooLarge: It is larger.
+        SlowRequest: It takes longer.
+        Overloaded: There is no room for it now.
         BadUpload: The connection ended before it did.
     """
     received = 0
     try:
-        async for chunk in request.stream():
+        async for chunk in in_time(request.stream(), seconds):
             received += len(chunk)
             if received > max_bytes:
                 raise _too_large(max_bytes)
+            take(len(chunk))
             yield chunk
     except ClientDisconnect as error:  # the answer reaches nobody, and nothing has failed here
         raise BadUpload("The connection ended before the request's body did.") from error

@@ -17,13 +17,14 @@ from service.health import require_ready
 from service.keys import KEYED
 from service.problems import DeadlinePassed, Stopping, UnknownModel, UnsupportedMedia
 from service.schemas import problem_response
-from service.state import State
+from service.state import State, waiting_pixels
 from service.uploads import bounded_body
 from service.v2_tensors import (
     IMAGE,
     PIXELS,
     OutputTensor,
     answer_body,
+    parsed_bytes,
     pictures_of,
     split_body,
 )
@@ -72,10 +73,12 @@ _INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     },
     400: problem_response("The request is not as the protocol has it, or a picture is empty."),
     **_UNKNOWN,
+    408: problem_response("The request's body takes too long to come."),
     413: problem_response("The body, a picture or their number is over its limit."),
     415: problem_response("A picture of a format that is not read, or a compressed body."),
     422: problem_response("A picture cannot be read."),
-    429: problem_response("As many pictures are waiting as are allowed; see Retry-After."),
+    429: problem_response("As many pictures or bytes wait as are allowed; see Retry-After."),
+    431: problem_response("The request's line and headers are larger than allowed."),
     500: problem_response("The service failed; its log says why."),
     503: problem_response("No model is being served yet, or the service is stopping."),
     504: problem_response("No answer within the time allowed."),
@@ -173,23 +176,27 @@ async def infer(request: Request) -> Response:
     deadline = time.monotonic() + settings.deadline_s
     try:
         async with asyncio.timeout(settings.deadline_s):
-            with state.live.use() as engine:
+            with state.live.use() as engine, state.bodies.hold() as take:
                 _check(request, engine)
                 state.admission.refuse_if_full()  # before the body is read
                 body = bytearray()
-                async for chunk in bounded_body(request, settings.max_body_bytes):
+                async for chunk in bounded_body(
+                    request, settings.max_body_bytes, settings.body_s, take
+                ):
                     body += chunk
                 size, length = engine.manifest.input_px, request.headers.get(_HEADER_LENGTH)
+                take(parsed_bytes(len(body), length))
 
                 def parse() -> tuple[Any, list[bytes | Tensor]]:
-                    asked, rest = split_body(bytes(body), length)
+                    asked, rest = split_body(memoryview(body), length)
                     return asked, pictures_of(asked, rest, size=size, max_files=settings.max_files)
 
                 asked, pictures = await asyncio.to_thread(
                     parse
                 )  # off the loop: there may be megabytes
                 request.state.pictures = len(pictures)
-                with state.admission.enter(len(pictures)):
+                pixels = waiting_pixels(pictures, settings.max_pixels)
+                with state.admission.enter(len(pictures), pixels):
                     rows = _rows(await engine.predict(pictures, deadline=deadline))
     except (TimeoutError, TooLate) as error:
         raise DeadlinePassed(f"No answer within {settings.deadline_s:g} s.") from error

@@ -22,6 +22,7 @@ PIXELS: Final = "pixels"
 OUTPUTS: Final = ("probabilities", "label", "decision")
 # Numbers in JSON cost many times their size in memory; larger tensors travel in binary.
 MAX_JSON_BYTES: Final = 4 * 2**20
+_A_JSON_BYTE: Final = 32  # as Python objects: "[]," becomes a list of 56 bytes, and a place
 
 
 class _Part(BaseModel):
@@ -70,7 +71,18 @@ class OutputTensor:
         return b"".join(struct.pack("<I", len(word)) + word for word in words)
 
 
-def split_body(body: bytes, header_length: str | None) -> tuple[InferRequest, bytes]:
+def parsed_bytes(length: int, header_length: str | None) -> int:
+    """Most memory that a body of so many bytes takes beside itself, once it is parsed.
+
+    Raises:
+        BadInference, BodyTooLarge: As `split_body` does.
+    """
+    return length + _A_JSON_BYTE * _json_bytes(length, header_length)
+
+
+def split_body(
+    body: bytes | memoryview, header_length: str | None
+) -> tuple[InferRequest, bytes | memoryview]:
     """The JSON part and what follows it.
 
     Args:
@@ -81,19 +93,9 @@ def split_body(body: bytes, header_length: str | None) -> tuple[InferRequest, by
         BadInference: The body is not as the protocol has it.
         BodyTooLarge: The JSON part is.
     """
-    length = len(body)
-    if header_length is not None:
-        if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 20:
-            raise BadInference("Inference-Header-Content-Length is no number.")
-        length = int(header_length)
-    if length > len(body):
-        raise BadInference("The body ends before its JSON part does.")
-    if length > MAX_JSON_BYTES:
-        raise BodyTooLarge(
-            f"The JSON part is larger than {MAX_JSON_BYTES:,} bytes: send the tensor in binary."
-        )
+    length = _json_bytes(len(body), header_length)
     try:
-        return InferRequest.model_validate(json.loads(body[:length])), body[length:]
+        return InferRequest.model_validate(json.loads(bytes(body[:length]))), body[length:]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the request"
@@ -103,7 +105,7 @@ def split_body(body: bytes, header_length: str | None) -> tuple[InferRequest, by
 
 
 def pictures_of(
-    asked: InferRequest, rest: bytes, *, size: int, max_files: int
+    asked: InferRequest, rest: bytes | memoryview, *, size: int, max_files: int
 ) -> list[bytes | Tensor]:
     """The pictures of a request.
 
@@ -175,7 +177,23 @@ def answer_body(
     return (b"".join([text, *parts]), len(text)) if parts else (text, None)
 
 
-def _binary_part(tensor: InputTensor, rest: bytes) -> bytes | None:
+def _json_bytes(length: int, header_length: str | None) -> int:
+    """How many of a body's bytes are its JSON part."""
+    found = length
+    if header_length is not None:
+        if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 20:
+            raise BadInference("Inference-Header-Content-Length is no number.")
+        found = int(header_length)
+    if found > length:
+        raise BadInference("The body ends before its JSON part does.")
+    if found > MAX_JSON_BYTES:
+        raise BodyTooLarge(
+            f"The JSON part is larger than {MAX_JSON_BYTES:,} bytes: send the tensor in binary."
+        )
+    return found
+
+
+def _binary_part(tensor: InputTensor, rest: bytes | memoryview) -> bytes | memoryview | None:
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         if tensor.data is None or rest:
@@ -193,7 +211,7 @@ def _strings(data: list[Any] | None) -> list[bytes]:
     return [word.encode("utf-8", "surrogatepass") for word in words]
 
 
-def _unpack(data: bytes, count: int) -> list[bytes]:
+def _unpack(data: bytes | memoryview, count: int) -> list[bytes]:
     found: list[bytes] = []
     at = 0
     while at < len(data):
@@ -205,7 +223,7 @@ def _unpack(data: bytes, count: int) -> list[bytes]:
         at += 4
         if at + length > len(data):
             raise BadInference("The BYTES tensor ends within an element.")
-        found.append(data[at : at + length])
+        found.append(bytes(data[at : at + length]))
         at += length
     return found
 
@@ -221,7 +239,7 @@ def _numbers(data: list[Any] | None) -> Tensor:
     return values.to(torch.uint8).flatten()
 
 
-def _raw(data: bytes) -> Tensor:
+def _raw(data: bytes | memoryview) -> Tensor:
     if not data:
         return torch.empty(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,9 +14,9 @@ from tests.service_fixtures import WAIT_S
 
 
 @contextlib.contextmanager
-def running(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
+def running(app: ASGIApp, *, port: int = 0, **config: Any) -> Iterator[str]:
     """Serve an application, and give its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, **{"log_config": None, **config}))
     with socket.create_server(("127.0.0.1", port)) as listening:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()

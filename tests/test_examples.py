@@ -1,5 +1,7 @@
 """The answers that the documentation shows are those that the service gives."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,10 @@ import pytest
 from PIL import Image
 
 from service.examples import PROBLEMS
+from service.keys import hash_of
 from service.schemas import PREDICT_EXAMPLES
+from service.settings import Settings
+from tests.costly_pictures import many_scans
 from tests.service_fixtures import (
     GatedModel,
     code_picture,
@@ -24,9 +29,38 @@ from tests.service_fixtures import (
 TORN = code_picture(7)[:60]
 
 
+# Answered by the connection, before there is a request: see tests/test_connections.py.
+OF_CONNECTIONS = ("header_too_large", "too_many_connections")
+KEY = "a key"
+SHORT_S = 0.05
+
+
+async def endless() -> AsyncIterator[bytes]:
+    """A body that begins and does not end."""
+    yield b"x"
+    await asyncio.Event().wait()
+
+
 async def provoke(client: httpx.AsyncClient, code: str) -> httpx.Response:
     """Make the request that is answered so."""
+    if code not in ("key_required", "key_refused"):
+        client.headers["x-api-key"] = KEY
     match code:
+        case "key_refused":
+            return await client.post("/predict", headers={"x-api-key": "another"})
+        case "wrong_host":
+            return await client.post("/predict", headers={"host": "elsewhere"})
+        case "slow_request":
+            headers = {"content-type": "image/png"}
+            return await client.post("/predict", content=endless(), headers=headers)
+        case "file_too_large":
+            large = bytes(32 * 2**20 + 1)
+            return await client.post("/predict", files={"files": large})
+        case "body_too_large":
+            headers = {"content-type": "image/png", "content-length": str(64 * 2**20 + 1)}
+            return await client.post("/predict", content=b"x", headers=headers)
+        case "image_too_costly":
+            return await client.post("/predict", files={"files": many_scans(101)})
         case "empty_picture":
             return await client.post("/predict", files={"files": b""})
         case "no_pictures":
@@ -50,22 +84,39 @@ async def provoke(client: httpx.AsyncClient, code: str) -> httpx.Response:
             return await client.post("/predict", files=files_of(1))
 
 
-@pytest.mark.parametrize("example", PROBLEMS, ids=[problem["code"] for problem in PROBLEMS])
+@pytest.mark.parametrize(
+    "example",
+    [problem for problem in PROBLEMS if problem["code"] not in OF_CONNECTIONS],
+    ids=lambda problem: problem["code"],
+)
 def test_a_problem_is_the_service_s_own(example: dict[str, Any], tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path / "store")
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
-    if example["code"] == "internal_error":
-        model.failure = ValueError()
+    code = example["code"]
+    model.failure = ValueError() if code == "internal_error" else None
+    model.armed = code == "deadline_passed"
+    impatience = {"slow_request": "body_s", "deadline_passed": "deadline_s"}
+    short = {impatience[code]: SHORT_S} if code in impatience else {}
 
     async def scene() -> httpx.Response:
-        served = None if example["code"] == "no_model" else engine
-        async with serving(settings_of(tmp_path / "none"), served) as (client, _):
-            return await provoke(client, example["code"])
+        settings = settings_of(
+            tmp_path / "none", api_keys=hash_of(KEY), allowed_hosts="service", **short
+        )
+        async with serving(settings, None if code == "no_model" else engine) as (client, state):
+            if code == "overloaded":
+                state.admission.waiting = settings.max_waiting
+            response = await provoke(client, code)
+            model.gate.set()
+            return response
 
     response = wait(scene())
     assert response.status_code == example["status"]
-    assert response.json() | {"request_id": example["request_id"]} == example
+    found = response.json() | {"request_id": example["request_id"]}
+    if short:  # the example's time is the default one
+        default = Settings.model_fields[impatience[code]].default
+        found["detail"] = found["detail"].replace(f"{SHORT_S:g} s", f"{default:g} s")
+    assert found == example
 
 
 def test_the_answer_is_the_service_s_own(tmp_path: Path) -> None:
@@ -89,7 +140,8 @@ def test_the_answer_is_the_service_s_own(tmp_path: Path) -> None:
 
 def test_each_problem_is_shown_with_its_response(tmp_path: Path) -> None:
     async def scene() -> dict[str, Any]:
-        async with serving(settings_of(tmp_path)) as (client, _):
+        settings = settings_of(tmp_path, api_keys=hash_of(KEY), allowed_hosts="service")
+        async with serving(settings) as (client, _):
             document: dict[str, Any] = (await client.get("/openapi.json")).json()
             return document
 

@@ -376,7 +376,7 @@ def test_a_full_service_says_so_and_has_room_again(
 
 
 def test_places_are_counted_and_given_back() -> None:
-    admission = Admission(3)
+    admission = Admission(3, 1000)
     with admission.enter(1), admission.enter(2):
         with pytest.raises(Overloaded, match="3 pictures are waiting"), admission.enter(1):
             pass

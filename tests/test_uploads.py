@@ -16,7 +16,7 @@ from service.problems import (
     UnsupportedMedia,
 )
 from service.uploads import Upload, read_uploads
-from tests.service_fixtures import form, wait
+from tests.service_fixtures import WAIT_S, form, wait
 
 A, B, C = b"picture a", b"\x00\r\n--not-a-boundary\r\n\xff", b"c" * 3000
 
@@ -54,7 +54,11 @@ def read(
     source = body if isinstance(body, Body) else Body([body])
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
     request = Request(scope, source.receive)
-    return wait(read_uploads(request, max_bytes=max_bytes, max_files=max_files))
+    return wait(
+        read_uploads(
+            request, max_bytes=max_bytes, max_files=max_files, seconds=WAIT_S, take=lambda _: None
+        )
+    )
 
 
 def pairs(uploads: Sequence[Upload]) -> list[tuple[str | None, bytes]]:

@@ -1,0 +1,69 @@
+"""How much memory the lanes may take for decoding at one time, all of them together."""
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from models.limits import BYTES_A_PIXEL, COPIES
+from service.settings import Settings
+
+
+class Gate:
+    """Lets through what fits into a number of bytes; one that is alone always fits.
+
+    Small pictures never wait here: it takes the largest accepted ones, or dozens of photographs
+    of 12 megapixels at one moment, to fill it.
+    """
+
+    def __init__(self, limit_bytes: float = math.inf) -> None:
+        """Begin with nothing in it."""
+        self._limit = limit_bytes
+        self._held = 0
+        self._turn = threading.Lock()  # or small ones would pass a large one for ever
+        self._room = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, size_bytes: int) -> Iterator[None]:
+        """Wait for room, and have it for the time of the `with`."""
+        with self._turn, self._room:
+            self._room.wait_for(lambda: not self._held or self._held + size_bytes <= self._limit)
+            self._held += size_bytes
+        try:
+            yield
+        finally:
+            with self._room:
+                self._held -= size_bytes
+                self._room.notify()
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What the lanes of all engines share; who holds `pixels` never waits for `files`.
+
+    Attributes:
+        files: For copies of encoded files, from before a picture is opened.
+        pixels: For what is decoded.
+    """
+
+    files: Gate = field(default_factory=Gate)
+    pixels: Gate = field(default_factory=Gate)
+
+
+def gates_of(settings: Settings) -> Gates:
+    """For pictures within these settings."""
+    return Gates(Gate(_files_bytes(settings)), Gate(_pixels_bytes(settings)))
+
+
+def decoding_limit_bytes(settings: Settings) -> int:
+    """Most that decoding takes at a time."""
+    return _files_bytes(settings) + _pixels_bytes(settings)
+
+
+def _files_bytes(settings: Settings) -> int:
+    return 2 * COPIES * settings.max_file_bytes  # or 16 photographs of 4 MB
+
+
+def _pixels_bytes(settings: Settings) -> int:
+    return BYTES_A_PIXEL * settings.max_pixels  # with less, the largest would be alone anyway
