@@ -10,7 +10,7 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from models.errors import ImageTooCostly
 from models.limits import MAX_HEADER_READS, MAX_PIECES, MAX_SCANS
@@ -22,6 +22,8 @@ _END: Final = 0xD9
 
 # TIFF 6.0: tags whose values are as many as there are strips or tiles.
 _OFFSETS: Final = (273, 324)
+# Types whose values Pillow keeps as the bytes that they are; of any other it makes a number each.
+_BYTES: Final = (1, 2, 7)
 _KINDS: Final = {3: "H", 16: "Q"}  # SHORT and LONG8; nothing else counts here but LONG
 _BIG: Final = 43  # the number of BigTIFF, at the place where Pillow looks
 
@@ -77,9 +79,12 @@ def check_pieces(data: bytes) -> None:
         ImageTooCostly: It is one.
     """
     if data[:2] in (b"II", b"MM") and any(
-        tag in _OFFSETS and count > MAX_PIECES for tag, count, _ in tiff_entries(data)
+        # More values than the file has bytes are a broken file, which the decoder will say.
+        (entry.tag in _OFFSETS or (entry.kind not in _BYTES and entry.values <= len(data)))
+        and entry.values > MAX_PIECES
+        for entry in tiff_entries(data)
     ):
-        raise ImageTooCostly(f"A TIFF picture may have {MAX_PIECES:,} strips or tiles.")
+        raise ImageTooCostly(f"A TIFF picture may have {MAX_PIECES:,} strips, tiles or numbers.")
 
 
 def has_one_scan(data: bytes, end: int, components: int) -> bool:
@@ -101,8 +106,17 @@ def _scans(data: bytes) -> int:
     return scans
 
 
-def tiff_entries(data: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
-    """Tag, number of values, and the value if there is one, of a TIFF's first directory."""
+class TiffEntry(NamedTuple):
+    """One entry of a TIFF's directory: its tag, type, number of values, and the value of one."""
+
+    tag: int
+    kind: int
+    values: int
+    value: int
+
+
+def tiff_entries(data: bytes | bytearray) -> Iterator[TiffEntry]:
+    """The entries of a TIFF's first directory."""
     order, big = "<" if data[:2] == b"II" else ">", data[2:3] == bytes([_BIG])
     entry = struct.Struct(order + ("HHQ" if big else "HHI"))
     word = 8 if big else 4
@@ -114,6 +128,6 @@ def tiff_entries(data: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
             begin = at + place * (entry.size + word)
             tag, kind, count = entry.unpack_from(data, begin)
             value = struct.unpack_from(order + _KINDS.get(kind, "I"), data, begin + entry.size)[0]
-            yield tag, count, value
-    except struct.error:  # cut short, as the decoder will say
+            yield TiffEntry(tag, kind, count, value)
+    except (struct.error, OverflowError):  # cut short, as the decoder will say
         return

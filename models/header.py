@@ -78,7 +78,7 @@ def _bmp(data: bytes | bytearray) -> tuple[int, int]:
 
 def _tiff(data: bytes | bytearray) -> tuple[int, int] | None:
     entries = itertools.islice(tiff_entries(data), _MOST_ENTRIES)
-    found = {tag: value for tag, _, value in entries if tag in _SIZES}
+    found = {entry.tag: entry.value for entry in entries if entry.tag in _SIZES}
     return (found[256], found[257]) if len(found) == len(_SIZES) else None
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.errors import (
     EmptyPicture,
+    ImageTooCostly,
     ImageTooLarge,
     PictureError,
     UndecodableImage,
@@ -491,3 +492,27 @@ def test_a_heic_picture_is_refused_with_the_way_out() -> None:
         decode_image(heic, size=8)
     with pytest.raises(UnsupportedFormat, match=r"^Not a picture"):  # a film, not a picture
         decode_image(heic.replace(b"ftypheic", b"ftypmp42"), size=8)
+
+
+def tiff_with(tag: int, *, kind: int, values: int) -> bytes:
+    """A TIFF of which one tag has so many values, two bytes each."""
+    data = bytearray(encode(photograph(), "TIFF"))
+    end = len(data)
+    (at,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, at)
+    for entry in range(at + 2, at + 2 + 12 * entries, 12):
+        if struct.unpack_from("<H", data, entry) == (tag,):
+            struct.pack_into("<HII", data, entry + 2, kind, values, end)
+    return bytes(data) + b"\x2c\x01" * values
+
+
+@pytest.mark.parametrize("tag", [258, 277])
+def test_a_tiff_of_numbers_without_end_is_refused_before_they_are_made(tag: int) -> None:
+    with pytest.raises(ImageTooCostly):
+        decode_image(tiff_with(tag, kind=3, values=70_000), size=8)
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(100)])
+def test_a_big_tiff_that_points_far_beyond_its_end_is_no_picture(tail: bytes) -> None:
+    with pytest.raises((UnsupportedFormat, UndecodableImage)):
+        decode_image(b"II+\0\x08\0\0\0" + b"\xff" * 8 + tail, size=8)
