@@ -6,6 +6,7 @@ Nothing logged holds a picture, a file's name, a header or a query: those are th
 import json
 import logging
 import time
+import warnings
 from typing import Any, Final, Literal
 
 Format = Literal["console", "json"]
@@ -19,6 +20,10 @@ def configure_logging(format: Format = "console") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if format == "json" else Console())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # What is wrong with a caller's file is for the caller: strangers write no errors into this
+    # log, and Python keeps no list of every warning that their files gave rise to.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Console(logging.Formatter):

@@ -181,6 +181,7 @@ UPLOAD_BODY: dict[str, Any] = {
                 "properties": {
                     "files": {
                         "type": "array",
+                        "minItems": 1,
                         "items": _BINARY,
                         "description": "One picture or many; `file` is understood, too.",
                     }

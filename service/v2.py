@@ -19,6 +19,7 @@ from service.problems import DeadlinePassed, Stopping, UnknownModel, Unsupported
 from service.schemas import problem_response
 from service.state import State, waiting_pixels
 from service.uploads import bounded_body
+from service.v2_schema import HEADER_LENGTH, INFER_BODY, INFER_HEADER
 from service.v2_tensors import (
     IMAGE,
     PIXELS,
@@ -32,7 +33,6 @@ from service.v2_tensors import (
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 NAME: Final = "facemask"
-_HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 
 _VERSION: Final = {
     "name": "version",
@@ -51,20 +51,6 @@ _OF_VERSION: Final = {"parameters": [_MODEL, _VERSION]}
 _JSON: Final[dict[str, Any]] = {"content": {"application/json": {"schema": {"type": "object"}}}}
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {
     404: problem_response("No such model or version is being served.")
-}
-_INFER_BODY: Final[dict[str, Any]] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {"type": "object", "required": ["inputs"]},
-            "example": {
-                "inputs": [
-                    {"name": IMAGE, "shape": [1], "datatype": "BYTES", "data": ["the file's bytes"]}
-                ]
-            },
-        },
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    },
 }
 _INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -158,13 +144,13 @@ async def model_ready(request: Request) -> Response:
 @router.post(
     "/models/{model}/infer",
     responses=_INFER_RESPONSES,
-    openapi_extra={**_OF_MODEL, "requestBody": _INFER_BODY},
+    openapi_extra={"parameters": [_MODEL, INFER_HEADER], "requestBody": INFER_BODY},
     dependencies=[KEYED],
 )
 @router.post(
     "/models/{model}/versions/{version}/infer",
     responses=_INFER_RESPONSES,
-    openapi_extra={**_OF_VERSION, "requestBody": _INFER_BODY},
+    openapi_extra={"parameters": [_MODEL, _VERSION, INFER_HEADER], "requestBody": INFER_BODY},
     dependencies=[KEYED],
 )
 async def infer(request: Request) -> Response:
@@ -184,7 +170,7 @@ async def infer(request: Request) -> Response:
                     request, settings.max_body_bytes, settings.body_s, take
                 ):
                     body += chunk
-                size, length = engine.manifest.input_px, request.headers.get(_HEADER_LENGTH)
+                size, length = engine.manifest.input_px, request.headers.get(HEADER_LENGTH)
                 take(parsed_bytes(len(body), length))
 
                 def parse() -> tuple[Any, list[bytes | Tensor]]:
@@ -220,7 +206,7 @@ async def infer(request: Request) -> Response:
     return Response(
         text,
         media_type="application/octet-stream",
-        headers={_HEADER_LENGTH: str(json_length)},
+        headers={HEADER_LENGTH: str(json_length)},
     )
 
 

@@ -26,7 +26,8 @@ _A_JSON_BYTE: Final = 32  # as Python objects: "[]," becomes a list of 56 bytes,
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # the protocol has extensions
+    # The protocol has extensions; and a number is no text that looks like one.
+    model_config = ConfigDict(extra="ignore", strict=True)
 
     parameters: dict[str, Any] = {}
 

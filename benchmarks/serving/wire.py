@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,7 +36,9 @@ class Answer:
     closes: bool
 
 
-def request_bytes(pictures: Sequence[bytes], *, path: str, field: str) -> bytes:
+def request_bytes(
+    pictures: Sequence[bytes], *, path: str, field: str, headers: Mapping[str, str] = {}
+) -> bytes:
     """A whole multipart POST of JPEG files, ready to be sent."""
     body = bytearray()
     for place, picture in enumerate(pictures):
@@ -50,7 +52,9 @@ def request_bytes(pictures: Sequence[bytes], *, path: str, field: str) -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n"
         f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        + "\r\n"
     )
     return head.encode() + bytes(body)
 

@@ -1,0 +1,138 @@
+"""Sends broken, hostile and absurd pictures to a real service, and good ones between them.
+
+    python -m benchmarks.fuzz [--files 20000] [--seed 0] [--connections 16] [--out build/fuzz]
+        [--max-pixels 50000000]
+
+Every answer must be a prediction or an error that is the file's fault, every good picture must be
+answered as it was the first time, the service must be alive at the end with nothing of its own in
+the log, and its memory must have stayed within what the pixels allowed account for, and be given
+back. Files that something went wrong with are kept in `--out`. Ends with 1 if anything did. Linux
+only.
+"""
+
+import argparse
+import asyncio
+import math
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from benchmarks.fuzz.bombs import bombs
+from benchmarks.fuzz.mutate import mutated
+from benchmarks.fuzz.originals import originals
+from benchmarks.fuzz.run import Findings, Named, send
+from benchmarks.process import service
+from benchmarks.serving.processes import Server
+from models.limits import MAX_PIXELS
+from tests.service_fixtures import code_picture, publish_bundle
+
+_LANES: Final = 2
+# Of a picture while it is decoded, at the most: WebP's two canvases, its answer, Pillow's copy.
+_BYTES_A_PIXEL: Final = 16
+# For the bodies in flight and what the allocator keeps.
+_SLACK_MB: Final = 400
+# What a service that leaks nothing may have more after the run than before.
+_LEFT_MB: Final = 150
+# glibc then gives large blocks back as they are freed, so that what is left is in use, or leaked.
+_MALLOC: Final = {"MALLOC_MMAP_THRESHOLD_": str(4 * 2**20)}
+_MB: Final = 2**20
+_GOOD: Final = ("jpeg", "png alpha", "webp", "gif", "tiff lzw", "bmp palette", "mpo")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz")
+    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--max-pixels", type=int, default=MAX_PIXELS)
+    parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
+    arguments = parser.parse_args(argv)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    good = [code_picture(code) for code in (1, 900, 4000)] + [originals()[name] for name in _GOOD]
+    log = arguments.out / "service.log"
+    log.unlink(missing_ok=True)
+    settings = {
+        **_MALLOC,
+        "FACEMASK_THREADS": str(_LANES),
+        "FACEMASK_MAX_PIXELS": str(arguments.max_pixels),
+    }
+    with tempfile.TemporaryDirectory() as store:
+        publish_bundle(Path(store))
+        with service(Path(store), good[0], log=log, **settings) as server:
+            before_mb = _peak_mb(server)
+            address = f"http://127.0.0.1:{server.port}"
+            files = _files(arguments.files, arguments.seed, arguments.max_pixels)
+            found = asyncio.run(
+                send(
+                    address,
+                    files,
+                    good,
+                    seed=arguments.seed,
+                    connections=arguments.connections,
+                )
+            )
+            peak_mb, after_mb = _peak_mb(server), server.resident_mb()
+            alive = httpx.get(f"{address}/livez").is_success
+    allowed_mb = before_mb + _LANES * _BYTES_A_PIXEL * arguments.max_pixels / _MB + _SLACK_MB
+    faults = _keep(found, arguments.out)
+    if peak_mb > allowed_mb:
+        faults.append(
+            f"resident memory rose to {peak_mb:.0f} MB; {allowed_mb:.0f} are accounted for"
+        )
+    if after_mb > before_mb + _LEFT_MB:
+        faults.append(f"{after_mb - before_mb:.0f} MB are not given back")
+    if not alive:
+        faults.append("/livez fails")
+    faults += [line for line in log.read_text().splitlines() if _is_of_the_service(line)]
+    print(f"| {found.files:,} files, seed {arguments.seed} | |\n|---|---|")
+    for outcome, count in found.outcomes.most_common():
+        print(f"| {outcome} | {count:,} |")
+    print(f"| good pictures between them, all answered alike | {found.good:,} |")
+    print(f"| requests told to come again | {found.put_off:,} |")
+    print(
+        f"| resident memory before, at its peak, after | {before_mb:.0f}, {peak_mb:.0f}, "
+        f"{after_mb:.0f} MB; {allowed_mb:.0f} MB are allowed |"
+    )
+    for fault in faults:
+        print(f"fault: {fault}", file=sys.stderr)
+    return int(bool(faults))
+
+
+def _files(count: int, seed: int, max_pixels: int) -> Iterator[Named]:
+    """All bombs, if so many files are wanted, evenly among mutated files."""
+    special = list(bombs(math.isqrt(max_pixels)))
+    every = max(1, count // len(special))
+    for place in range(count):
+        turn, is_mutated = divmod(place, every)
+        yield mutated(seed, place) if is_mutated or turn >= len(special) else special[turn]
+
+
+def _keep(found: Findings, out: Path) -> list[str]:
+    """Save the files of requests that went wrong, and say which."""
+    told = []
+    for number, (fault, sent) in enumerate(found.faults):
+        for place, (_, data) in enumerate(sent):
+            (out / f"fault-{number}-{place}.bin").write_bytes(data)
+        names = "; ".join(name for name, _ in sent)
+        told.append(f"{fault} (fault-{number}: {names})")
+    return told
+
+
+def _is_of_the_service(line: str) -> bool:
+    return any(word in line for word in ("Traceback", " ERROR ", " CRITICAL "))
+
+
+def _peak_mb(server: Server) -> float:
+    """Most resident memory that the service has had so far (proc(5), VmHWM)."""
+    for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the kernel does not tell the peak of memory")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
