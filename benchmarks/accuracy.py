@@ -1,93 +1,128 @@
-"""Train on one folder, judge on others: balanced accuracy with intervals.
+"""Train on one folder, judge on others: how right, how sure, and when it had better say nothing.
 
-    python -m benchmarks.accuracy TRAIN --test DIR --test LABEL=DIR [--backbone NAME ...]
-                                  [--precision fp32 int8]
+    python -m benchmarks.accuracy TRAIN --test DIR [--test LABEL=DIR] [--other DIR]
+                                  [--vary backbone=resnet50_thin,efficientnet_lite0]
+                                  [--vary precision=fp32,int8] [--plot FILE.svg] [--json FILE]
 
-A test folder has folders named like the classes; LABEL=DIR is any folder of which every
-picture is of class LABEL, reported by sub-folder, too. Judged is the published TorchScript
-file on pictures decoded as the service decodes them. Nothing of a test folder is used in
-training. Prints Markdown; `--json FILE` keeps the figures.
+Each `--vary NAME=A,B` is an option of `python -m training fit` with its values, `--vary NAME` one
+that is or is not given; every combination is trained. A test folder has folders named like the
+classes; LABEL=DIR is any folder of which every picture is of class LABEL. Hard slices are the
+folders below a class's, and those of a `slices.csv` (file,slice) in the test folder. `--other`
+is a folder of pictures of no class: what is said of them.
+
+Judged is the published TorchScript file on pictures decoded as the service decodes them, and
+nothing of a test folder is used in training. Prints Markdown.
 """
 
 import argparse
-import dataclasses
+import contextlib
+import io
+import itertools
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy_tables import plot, tables
+from models.bundle import Bundle, open_bundle
 from models.errors import FacemaskError
-from training.config import DEFAULT_BACKBONE, FitConfig, default_cache
-from training.job import Request, fit
+from models.store import current_version
+from service.decide import decide
+from training.__main__ import main as train
+from training.job import SUMMARY
+from training.testset import find_test_set, judge
+
+Setting = dict[str, str | None]  # option of `training fit` -> its value; None: given without one
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy")
     parser.add_argument("train", type=Path)
     parser.add_argument("--test", action="append", default=[], metavar="[LABEL=]DIR")
-    parser.add_argument("--backbone", action="append", metavar="NAME")
-    parser.add_argument(
-        "--precision", nargs="+", choices=("auto", "fp32", "int8"), default=["auto"]
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=default_cache())
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--other", action="append", default=[], type=Path, metavar="DIR")
+    parser.add_argument("--vary", action="append", default=[], metavar="NAME=A,B")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     arguments = parser.parse_args()
     results = {}
     try:
-        for backbone in arguments.backbone or [DEFAULT_BACKBONE]:
-            for precision in arguments.precision:
-                config = dataclasses.replace(
-                    FitConfig(), backbone=backbone, precision=precision, seed=arguments.seed
-                )
-                result = _measure(arguments, config)
-                title = f"{backbone}, {result['precision']}"
-                results[title] = result
-                _print(title, result)
+        for setting in settings(arguments.vary):
+            found = _measure(arguments, setting)
+            if found is None:
+                return 1  # `train` has said why
+            results[_title(setting)] = found
     except FacemaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(tables(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    if arguments.plot:
+        plot(results, arguments.plot)
     return 0
 
 
-def _measure(arguments: argparse.Namespace, config: FitConfig) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as store:
+def settings(vary: Sequence[str]) -> list[Setting]:
+    """Every combination of the options' values."""
+    axes: list[list[Setting]] = []
+    for option in vary:
+        name, equals, values = option.partition("=")
+        axes.append(
+            [{name: value} for value in values.split(",")] if equals else [{}, {name: None}]
+        )
+    return [
+        {name: value for part in chosen for name, value in part.items()}
+        for chosen in itertools.product(*axes)
+    ]
+
+
+def _title(setting: Setting) -> str:
+    words = [name if value is None else f"{name} {value}" for name, value in setting.items()]
+    return ", ".join(words) or "defaults"
+
+
+def _measure(arguments: argparse.Namespace, setting: Setting) -> dict[str, Any] | None:
+    options = [
+        word for name, value in setting.items() for word in (f"--{name}", value) if word is not None
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder)
+        tests = [word for test in arguments.test for word in ("--test", test)]
+        command = ["fit", str(arguments.train), "--out", str(store), *tests, *options]
         began = time.perf_counter()
-        request = Request(arguments.train, Path(store), arguments.cache, tests=arguments.test)
-        bundle = fit(request, config)
+        with contextlib.redirect_stdout(io.StringIO()):
+            if train(command):
+                return None
         took = time.perf_counter() - began
-        metrics = bundle.manifest.metrics
-        judged = metrics["cross_validation"] | {
-            "calibration_error": metrics["calibration"]["ece_after"]
-        }
-        rows = {"cross-validation": judged, **metrics["tests"]}
+        bundle = open_bundle(store / current_version(store))
+    summary = json.loads(bundle.documents[SUMMARY])
+    cross_validated = summary["cross_validation"] | summary["confidence"]
+    own = {"cross-validation": cross_validated | {"slices": summary["slices"]}}
     return {
         "training_s": took,
         "precision": bundle.manifest.precision.name,
         "penalty": bundle.manifest.config["penalty"],
-        "sets": rows,
+        "sets": own | summary["tests"],
+        "others": {str(path): _said(bundle, path) for path in arguments.other},
     }
 
 
-def _print(title: str, result: dict[str, Any]) -> None:
-    print(f"\n**{title}**, trained in {result['training_s']:.1f} s, C = {result['penalty']:g}\n")
-    print("| judged on | pictures | balanced accuracy | 95 % interval | calibration error |")
-    print("|---|---|---|---|---|")
-    for name, row in result["sets"].items():
-        low, high = row["balanced_accuracy_interval_95"]
-        shown = Path(name).name if "=" not in name else name.split("=")[0] + " " + Path(name).name
-        print(
-            f"| {shown} | {row['pictures']} | {row['balanced_accuracy']:.1%} "
-            f"| {low:.1%} to {high:.1%} | {row['calibration_error']:.3f} |"
-        )
-        for part, count in row.get("slices", {}).items():
-            print(
-                f"| - {part} | {count['pictures']} | {count['right'] / count['pictures']:.0%} | | |"
-            )
+def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
+    """What the model says of pictures of no class: the share of each decision."""
+    manifest = bundle.manifest
+    labels = list(manifest.labels)
+    # Taken for pictures of any class: their true class is not looked at.
+    listed = find_test_set(folder, labels, label=labels[0])
+    judged = judge(bundle.model, listed, input_px=manifest.input_px)
+    said = [
+        decide(labels, manifest.decision.threshold, row.tolist()).decision
+        for row in judged.probabilities
+    ]
+    shares = {word: said.count(word) / len(said) for word in sorted(set(said))}
+    return {"pictures": len(said), "decisions": shares}
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from training.errors import (
     UnreadableData,
 )
 from training.features import FactsOnly
+from training.finetune_config import BadFinetuneConfig, FinetuneConfig
 from training.golden import choose_golden
 from training.job import CARD, SUMMARY, Request, fit
 from training.pictures import read_pictures
@@ -180,7 +181,8 @@ def test_test_sets_are_judged_and_told(done: Run, tmp_path: Path, draw_data: Dra
     assert run.bundle.manifest.metrics["tests"] == figures
     assert (figures[tests[0]]["pictures"], figures[tests[1]]["pictures"]) == (11, 3)
     assert figures[tests[0]]["unreadable"] == 1
-    assert figures[tests[0]]["slices"]["night"]["pictures"] == 1
+    (by_folder,) = figures[tests[0]]["slices"]
+    assert [(row["name"], row["pictures"]) for row in by_folder["slices"]] == [("night", 1)]
     paths = sorted(apart.glob("[bd]*/**/0*.jpg"))
     pixels = torch.stack([decode_image(path.read_bytes(), size=224) for path in paths])
     found = torch.cat(
@@ -385,6 +387,21 @@ def test_a_mistyped_test_set_stops_the_run_before_any_picture_is_read(
 ) -> None:
     assert given.removeprefix("disc=") in fails(NoSuchData, shapes, tmp_path, tests=[given])
     assert not (tmp_path / "cache").exists()
+
+
+def test_robustness_of_a_fine_tuned_model_needs_a_whole_test_set(
+    tmp_path: Path, shapes: Path, cache: Path
+) -> None:
+    request = Request(
+        shapes,
+        tmp_path / "store",
+        cache,
+        robustness=True,
+        finetune=FinetuneConfig(),
+        tests=[f"disc={shapes / 'disc'}"],
+    )
+    with pytest.raises(BadFinetuneConfig, match="pictures of every class"):
+        fit(request, CONFIG)
 
 
 def test_one_class_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:

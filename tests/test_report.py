@@ -18,11 +18,13 @@ from tests.conftest import draw_class, encode, photograph
 from training import evaluate, report
 from training.calibrate import calibrate, choose_threshold
 from training.config import FitConfig
+from training.corruptions import LADDER
 from training.head import softmax
 from training.report import (
     ErrorCase,
     Material,
     SuspectCase,
+    kinds,
     plots,
     render,
     render_card,
@@ -30,7 +32,9 @@ from training.report import (
     sections,
     words,
 )
+from training.report.canvas import SERIES
 from training.report.thumbnails import Album, activation_uri, shrink
+from training.slices import by_slice
 from training.testset import Judged, figures
 
 
@@ -58,7 +62,47 @@ def measured(*arguments: Any) -> dict[str, Any]:
 def measured_test(judged: Judged, labels: list[str]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "_AUC_DRAWS", 2)
-        return figures(judged, labels, config=CONFIG)
+        return figures(judged, labels, threshold=0.6, config=CONFIG)
+
+
+def sliced(right: Any, classes: Any, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Figures by slice where every other picture was taken at dusk."""
+    light = ["dusk" if place % 2 else "noon" for place in range(len(classes))]
+    return by_slice(
+        right, classes, np.arange(len(classes)), labels, {"light": light}, config=CONFIG
+    )
+
+
+def damaged(labels: tuple[str, ...], each: int) -> dict[str, Any]:
+    """A robustness card on which the last class is lost step by step."""
+
+    def row(lost: float) -> dict[str, Any]:
+        recall = dict.fromkeys(labels, 1.0) | {labels[-1]: 1.0 - lost}
+        mean = sum(recall.values()) / len(recall)
+        return {
+            "balanced_accuracy": mean,
+            "balanced_accuracy_interval_95": [mean - 0.05, min(1.0, mean + 0.05)],
+            "recall": recall,
+            "recall_interval_95": {label: [0.0, 1.0] for label in labels},
+        }
+
+    return {
+        "judged": "test set away",
+        "pictures": dict.fromkeys(labels, each),
+        "undamaged": row(0.0),
+        "corruptions": [
+            {
+                "name": kind.name,
+                "unit": kind.unit,
+                "rows": [
+                    {"step": step} | row(0.15 * (at + 1) if kind.name == "blur" else 0.0)
+                    for at, step in enumerate(kind.steps)
+                ],
+            }
+            for kind in LADDER
+        ],
+        "mean": 0.97,
+    }
 
 
 class Page(HTMLParser):
@@ -140,7 +184,7 @@ def make_material(
             [f"away/{name}" for name in names],
             classes,
             np.roll(probabilities, each // 2, axis=0),
-            ["dusk" if place % 2 else "" for place in range(len(classes))],
+            {"light": ["dusk" if place % 2 else "" for place in range(len(classes))]},
             [],
         )
         cases.append(report.TestCase("away", judged, lambda place: files[place]))
@@ -182,6 +226,8 @@ def make_material(
                 "interval_95": [0.9, 0.96],
                 "sentence": "More pictures should help.",
             },
+            "slices": sliced(probabilities.argmax(axis=1) == classes, classes, labels),
+            "robustness": damaged(labels, each),
             "tests": {case.name: measured_test(case.judged, list(labels)) for case in cases},
             "backbone": {"name": "tiny", "source": "drawn", "licence": "MIT"},
             "config": {"seed": 0, "penalties": [0.01, 3.0], "nested": {"deep": True}},
@@ -430,6 +476,56 @@ def test_fine_tuning_is_shown(published: str, said: str) -> None:
     assert "int8 it is." in render_card(made)
 
 
+def test_slices_are_told_apart_the_worst_first() -> None:
+    found = material_of("two").summary["slices"]
+    page = Page(page_of("two"))
+    assert "Is it as good for every kind of picture?" in page.text
+    assert kinds.gap_sentence(found[0]) in page.text
+    assert "2 slices are too small to tell" in page.text  # 14 pictures each, three wrong
+    table = page.text[page.text.index("By light") :]
+    names = [row["name"] for row in found[0]["slices"]]
+    assert table.index(names[0]) < table.index(names[1])
+    assert found[0]["slices"][0]["accuracy"] < found[0]["slices"][1]["accuracy"]
+    assert f"By light: {kinds.gap_sentence(found[0])}" in render_card(material_of("two"))
+    without = dataclasses.replace(
+        material_of("two"), summary=material_of("two").summary | {"slices": []}, tests=[]
+    )
+    assert "every kind of picture" not in render_report(without)
+
+
+@pytest.mark.parametrize(
+    ("low", "said"), [(0.04, "that is no chance"), (-0.01, "that may be chance")]
+)
+def test_a_gap_is_only_called_one_if_chance_does_not_explain_it(low: float, said: str) -> None:
+    gap = {"worst": "dusk", "best": "noon", "difference": 0.1}
+    found = {"slices": [], "gap": gap | {"difference_interval_95": [low, 0.2]}}
+    sentence = kinds.gap_sentence(found)
+    assert "“dusk” is 10.0 points below “noon”" in sentence
+    assert said in sentence
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_the_robustness_card_shows_each_kind_and_names_the_worst(name: str) -> None:
+    material = material_of(name)
+    page = Page(page_of(name))
+    last = material.labels[-1]
+    assert "It is hurt most by blur" in page.text
+    assert f"25.0% of “{last}” are still found" in page.text
+    assert "test set away" in page.text
+    assert sum(identity.startswith("h-damage-") for identity in page.attributes("id")) == 8
+    assert "hurt most by blur" in render_card(material)
+    assert "Hendrycks and Dietterich 2019" in render_card(material)
+
+
+def test_of_more_classes_than_colours_the_card_draws_the_mean_alone() -> None:
+    found = material_of("many").summary["robustness"]
+    shown = kinds.robustness(found)
+    assert shown is not None
+    assert shown["series"] == []
+    assert kinds.robustness(material_of("two").summary["robustness"])["series"] == ["bar", "disc"]  # type: ignore[index]
+    assert kinds.robustness(None) is None
+
+
 def test_a_picture_that_is_gone_leaves_a_gap() -> None:
     def gone(_: int) -> bytes:
         raise FileNotFoundError
@@ -492,7 +588,7 @@ def test_plots_leave_matplotlib_as_it_was() -> None:
 
 def test_no_more_curves_than_colours() -> None:
     material = material_of("many")
-    assert len(plots.hardest(material.probabilities, material.classes)) == plots.SERIES
+    assert len(plots.hardest(material.probabilities, material.classes)) == SERIES
 
 
 # --- words ---------------------------------------------------------------------------------
@@ -565,7 +661,15 @@ def test_what_to_do_next_follows_from_the_findings() -> None:
     away = good["tests"]["away"] | {
         "accuracy": 0.3,
         "accuracy_interval_95": [0.2, 0.4],
-        "slices": {"dusk": {"pictures": 4, "right": 1}, "noon": {"pictures": 3, "right": 3}},
+        "slices": [
+            {
+                "attribute": "light",
+                "slices": [
+                    {"name": "dusk", "pictures": 4, "right": 1, "accuracy": 0.25},
+                    {"name": "noon", "pictures": 3, "right": 3, "accuracy": 1.0},
+                ],
+            }
+        ],
     }
     worse = words.next_steps(good | {"tests": {"away": away}, "audit": None}, 0)
     assert "above all of “dusk” (1 of 4 right)" in worse[0]

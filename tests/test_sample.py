@@ -13,7 +13,9 @@ from training import sample
 from training.errors import SampleError
 from training.sample import SampleExists, SampleSizeInvalid, SampleUnavailable, make_sample
 from training.sample.drawing import Frame
+from training.sample.masks import draw_mask
 from training.sample.photographs import Photograph, load_photographs
+from training.sample.scene import render_person
 
 LABELS = ("mask", "no_mask")
 
@@ -88,7 +90,7 @@ def test_same_seed_same_bytes_and_another_seed_other_pictures(tmp_path: Path) ->
 
 
 def test_classes_share_no_photograph(photographs: dict[str, list[Photograph]]) -> None:
-    pairs = list(sample._plan(np.random.default_rng(0), photographs, 400))
+    pairs = list(sample._plan(np.random.default_rng(0), photographs, 400, 2))
     masked = {id(pair[0]) for pair in pairs}
     unmasked = {id(pair[1]) for pair in pairs}
     assert masked.isdisjoint(unmasked)
@@ -207,3 +209,40 @@ def test_faces_are_found_near_the_middle(photographs: dict[str, list[Photograph]
     assert np.abs(np.median(centres, axis=0) - (46, 56)).max() < 6
     # Everyone's face is of much the same size, since one camera took them all.
     assert 0.05 < np.std([photograph.scale for photograph in found]) < 0.15
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_third_class_wears_the_mask_below_the_nose(
+    tmp_path: Path, photographs: dict[str, list[Photograph]]
+) -> None:
+    make_sample(tmp_path / "three", classes=sample.ALL_CLASSES, per_class=4, seed=1)
+    assert {path.name for path in (tmp_path / "three").iterdir()} == {
+        "mask",
+        "no_mask",
+        "incorrect",
+        "groups.csv",
+    }
+    assert len(_groups(tmp_path / "three")) == 12
+    dealt = list(sample._plan(np.random.default_rng(0), photographs, 120, 3))
+    parts = [{id(row[k]) for row in dealt} for k in range(3)]
+    assert len(parts[0] | parts[1] | parts[2]) == sum(map(len, parts)) == 360
+
+
+def test_pulled_down_a_mask_leaves_the_nose_and_hides_the_mouth(
+    photographs: dict[str, list[Photograph]],
+) -> None:
+    changed: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for below, shares in changed.items():
+        for seed in range(20):
+            scene = render_person(np.random.default_rng(seed), photographs["s1"][seed % 10])
+            bare = scene.canvas.copy()
+            draw_mask(np.random.default_rng(seed), scene, below_nose=below)
+            u, v = scene.frame.coordinates
+            middle = np.abs(u) < 0.15
+            covered = np.abs(scene.canvas - bare).max(axis=2) > 0.02
+            nose, mouth = (middle & (np.abs(v - level) < 0.03) for level in (0.38, 0.66))
+            shares.append((covered[nose].mean(), covered[mouth].mean()))
+    proper, wrong = (np.mean(changed[below], axis=0) for below in (False, True))
+    assert min(proper) > 0.9
+    assert wrong[0] < 0.1
+    assert wrong[1] > 0.9

@@ -1,4 +1,4 @@
-"""groups.csv and labels.csv: what a row does, which rows count, and what is refused."""
+"""groups.csv, labels.csv and slices.csv: what a row does, which rows count, and what is refused."""
 
 import zipfile
 from pathlib import Path
@@ -60,6 +60,48 @@ def refused(path: Path, **options: object) -> str:
     assert "\n" not in text
     assert text.endswith(".")
     return text
+
+
+# --- slices.csv ----------------------------------------------------------------------------
+
+
+def test_a_picture_s_slice_is_what_the_table_says(data: Path) -> None:
+    (data / "slices.csv").write_text("file,slice\ncat/1.jpg,day\ndog/2.jpg,night\ncat/2.jpg,\n")
+    found = listed(data)
+    assert found.slices == {"slice": {"cat/1.jpg": "day", "dog/2.jpg": "night"}}
+    assert found.left == ()
+
+
+def test_several_attributes_each_divide_the_pictures(data: Path) -> None:
+    rows = ["file,attribute,slice", "cat/1.jpg,light,day", "cat/1.jpg,age,old", "dog/1.jpg,age,new"]
+    (data / "slices.csv").write_text("\n".join(rows))
+    assert listed(data).slices == {
+        "age": {"cat/1.jpg": "old", "dog/1.jpg": "new"},
+        "light": {"cat/1.jpg": "day"},
+    }
+
+
+def test_folders_below_the_classes_are_slices_unless_the_table_has_that_attribute(
+    tmp_path: Path,
+) -> None:
+    names = ("cat/in/1.jpg", "cat/2.jpg", "dog/out/far/1.jpg")
+    data = make(tmp_path / "data", *names)
+    inner = {"cat/in/1.jpg": "in", "dog/out/far/1.jpg": "out"}
+    assert listed(data).slices == {"folder": inner}
+    assert listed(zipped(data, root="all/")).slices == {
+        "folder": {f"all/{name}": part for name, part in inner.items()}
+    }
+    (data / "slices.csv").write_text("file,attribute,slice\ncat/2.jpg,folder,none\n")
+    assert listed(data).slices == {"folder": {"cat/2.jpg": "none"}}
+
+
+def test_one_picture_in_two_slices_of_an_attribute_is_refused(data: Path) -> None:
+    (data / "slices.csv").write_text("file,slice\ncat/1.jpg,day\ncat/1.jpg,night\n")
+    assert "says both 'day' and 'night'" in refused(data)
+    (data / "slices.csv").write_text("file,kind\ncat/1.jpg,day\n")
+    assert "no column 'slice'" in refused(data)
+    (data / "slices.csv").write_text("file,slice\nmouse/1.jpg,day\n")
+    assert "no row names a picture" in refused(data)
 
 
 # --- labels.csv ----------------------------------------------------------------------------

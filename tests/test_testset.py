@@ -33,7 +33,12 @@ def rows(found: testset.TestSet) -> list[tuple[str, str, str]]:
     """(name, label, slice) of every picture."""
     return [
         (name, LABELS[k], part)
-        for name, k, part in zip(found.names, found.classes, found.slices, strict=True)
+        for name, k, part in zip(
+            found.names,
+            found.classes,
+            found.slices.get("folder", [""] * len(found.names)),
+            strict=True,
+        )
     ]
 
 
@@ -127,7 +132,7 @@ def test_the_answers_are_the_graph_s_and_the_unreadable_are_named(
     assert [left.name for left in judged.unreadable] == [*broken, "eel/link.png"]
     assert all(left.why for left in judged.unreadable)
     assert [LABELS[k] for k in judged.classes] == [name.split("/")[0] for name in kept]
-    assert judged.slices == ["fog" if "fog" in name else "" for name in kept]
+    assert judged.slices == {"folder": ["fog" if "fog" in name else "" for name in kept]}
     pixels = [decode_image((tmp_path / name).read_bytes(), size=TINY_PX) for name in kept]
     alone = [answer(graph, picture[None])[0][0].numpy() for picture in pixels]
     assert judged.probabilities.dtype == np.float64
@@ -154,14 +159,17 @@ def test_figures_count_the_right_ones_of_each_slice() -> None:
         names=[f"{place}.png" for place in range(6)],
         classes=np.array([0, 0, 0, 1, 1, 1]),
         probabilities=np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1,
-        slices=["fog", "night", "fog", "", "fog", ""],
+        slices={"folder": ["fog", "night", "fog", "", "fog", ""]},
         unreadable=[Left("x.png", "why")],
     )
-    found = figures(judged, LABELS, config=CONFIG)
-    assert found["slices"] == {
-        "fog": {"pictures": 3, "right": 2},
-        "night": {"pictures": 1, "right": 1},
-    }
+    found = figures(judged, LABELS, threshold=0.75, config=CONFIG)
+    (by_folder,) = found["slices"]
+    assert by_folder["attribute"] == "folder"
+    assert [(row["name"], row["pictures"], row["right"]) for row in by_folder["slices"]] == [
+        ("fog", 3, 2),
+        ("night", 1, 1),
+    ]
+    assert found["answered"] == pytest.approx(1.0)
     assert found["unreadable"] == 1
     assert (found["pictures"], found["accuracy"]) == (6, pytest.approx(4 / 6))
     assert found["recall"] == {"cat": pytest.approx(2 / 3), "dog": pytest.approx(2 / 3)}
@@ -173,9 +181,9 @@ def test_a_test_set_of_one_class_has_recall_and_no_area_under_a_curve(
 ) -> None:
     make(tmp_path, *(f"{place}.png" for place in range(5)))
     judged = judge(graph, find_test_set(tmp_path, LABELS, label="dog"), input_px=TINY_PX)
-    found = figures(judged, LABELS, config=CONFIG)
+    found = figures(judged, LABELS, threshold=0.5, config=CONFIG)
     assert set(found["recall"]) == {"dog"}
     assert found["roc_auc"] is None
     assert found["roc_auc_interval_95"] is None
     assert found["recall"]["dog"] == float((judged.probabilities.argmax(axis=1) == 1).mean())
-    assert (found["slices"], found["unreadable"]) == ({}, 0)
+    assert (found["slices"], found["unreadable"]) == ([], 0)

@@ -24,6 +24,7 @@ from training.errors import (
     SampleError,
     TrainingError,
 )
+from training.sample import ALL_CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -237,17 +238,28 @@ def test_sample_writes_and_does_not_write_twice(
     arguments = ["sample", str(tmp_path / "faces"), "--per-class", "2", "--seed", "5"]
     assert main([*arguments, "--if-missing"]) == 0
     assert main([*arguments, "--if-missing"]) == 0
-    assert calls == [{"per_class": 2, "seed": 5}]
+    assert calls == [{"classes": ["mask", "no_mask"], "per_class": 2, "seed": 5}]
     assert capsys.readouterr().out.splitlines() == [
         str(tmp_path / "faces"),
         f"{tmp_path / 'faces'} is there already.",
     ]
 
 
+def test_the_sample_s_classes_reach_it_each_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr("training.sample.make_sample", lambda _, **options: calls.append(options))
+    given = [*ALL_CLASSES, ALL_CLASSES[0]]
+    assert main(["sample", str(tmp_path / "faces"), "--classes", *given]) == 0
+    assert calls[0]["classes"] == list(ALL_CLASSES)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
+        ["sample", "x", "--classes", "cap"],
         ["fit"],
         ["train"],
         ["fit", "x", "--seed", "y"],
@@ -274,7 +286,8 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for option in ("--out", "--backbone", "--weights", "--groups", "--group-pattern", "--strict",
-                   "--cache", "--if-missing", "--seed", "--test", "--target-error"):  # fmt: skip
+                   "--cache", "--if-missing", "--seed", "--test", "--target-error",
+                   "--robustness"):  # fmt: skip
         assert option in text
 
 

@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sample = commands.add_parser("sample", help="write a synthetic sample data set")
     sample.add_argument("directory", type=Path, metavar="DIR", help="folder to make")
+    sample.add_argument(
+        "--classes",
+        nargs="+",
+        choices=("mask", "no_mask", "incorrect"),
+        default=("mask", "no_mask"),
+        help="folders to draw (mask no_mask); incorrect: masks worn below the nose",
+    )
     sample.add_argument("--per-class", type=int, default=180, help="pictures a class (180)")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--if-missing", action="store_true", help="do nothing if DIR exists")
@@ -111,6 +118,11 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.precision,
         help="arithmetic of the backbone; auto: int8 where it is as accurate on the same folds, "
         f"and faster ({defaults.precision})",
+    )
+    fit.add_argument(
+        "--robustness",
+        action="store_true",
+        help="damage held-out pictures in 40 ways and report how far accuracy falls (a minute)",
     )
     fit.add_argument(
         "--finetune",
@@ -211,13 +223,15 @@ def _sample(arguments: argparse.Namespace) -> int:
     if arguments.if_missing and arguments.directory.is_dir():
         print(f"{arguments.directory} is there already.")
         return 0
-    with tqdm(total=2 * arguments.per_class, unit="pic", disable=None) as bar:
+    classes = list(dict.fromkeys(arguments.classes))
+    with tqdm(total=len(classes) * arguments.per_class, unit="pic", disable=None) as bar:
 
         def show(done: int) -> None:
             bar.update(done - bar.n)
 
         make_sample(
             arguments.directory,
+            classes=classes,
             per_class=arguments.per_class,
             seed=arguments.seed,
             progress=lambda done, total: show(done),
@@ -252,6 +266,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         group_pattern=arguments.group_pattern,
         strict=arguments.strict,
         tests=arguments.test,
+        robustness=arguments.robustness,
         finetune=_finetuning(arguments),
         resume=arguments.resume,
         checkpoint=arguments.checkpoint,

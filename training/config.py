@@ -31,6 +31,8 @@ class FitConfig:
             activations add about 0.01, and with sums that overflow more than half.
         precision_speedup: Least ratio of rates. Well below what int8 gives where it helps (1.7
             and more) and above what chance gives where it does not (0.9 to 1.1).
+        robustness_pictures: Most pictures a class that `--robustness` damages, in 40 ways each. 64
+            all judged rightly still leave 4 points of doubt; more cost more than they tell.
         calibration_pictures: Most pictures that set the scales of activations and the rounding of
             weights.
         golden_pictures: Synthetic pictures with recorded answers; several, for each must be told
@@ -58,6 +60,7 @@ class FitConfig:
     precision_noise: float = 0.1
     precision_speedup: float = 1.2
     calibration_pictures: int = 96
+    robustness_pictures: int = 64
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest."""

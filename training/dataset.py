@@ -5,7 +5,7 @@ files and folders, and files that are no pictures by name, are left out and name
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -14,15 +14,20 @@ from training.source import Source
 from training.tables import (
     GROUPS_TABLE,
     LABELS_TABLE,
+    SLICES_TABLE,
     groups_by_pattern,
     read_given_groups,
     read_groups,
     read_labels,
+    read_slices,
 )
 
 _PICTURE_SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 )
+FOLDER: Final = "folder"
+"""The attribute of slices that folders below a class's folder give."""
+
 # Folders that operating systems and storage boxes add to copies and archives.
 _SYSTEM_FOLDERS: Final = frozenset(("__MACOSX", "@eaDir", "System Volume Information"))
 _SYSTEM_FILES: Final = frozenset(("thumbs.db", "desktop.ini"))
@@ -48,6 +53,8 @@ class Listing:
         groups: Name of what a picture shares with others (a person, a film), where known.
         left: Files that are no pictures, or that labels.csv leaves out.
         corrected: The folder's class of each picture that labels.csv gives another.
+        slices: By attribute, the slice of each picture that has one: of slices.csv, and `folder`,
+            the folder below the class's.
     """
 
     source: Source
@@ -57,6 +64,7 @@ class Listing:
     groups: Mapping[str, str]
     left: tuple[Left, ...]
     corrected: Mapping[str, str]
+    slices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def scan(source: Source, *, groups: Path | None = None, pattern: str | None = None) -> Listing:
@@ -112,7 +120,18 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         groups={name: group for name, group in grouped.items() if name in final},
         left=tuple(left),
         corrected={name: folder[name] for name in chosen if final[name] != folder[name]},
+        slices=_slices(source, root, list(folder)),
     )
+
+
+def _slices(source: Source, root: str, pictures: list[str]) -> dict[str, dict[str, str]]:
+    """Of slices.csv, and of folders below the classes' unless it has an attribute of that name."""
+    inner = {
+        name: parts[1]
+        for name in pictures
+        if len(parts := PurePosixPath(name).relative_to(root).parts) > 2
+    }
+    return ({FOLDER: inner} if inner else {}) | read_slices(source, root, pictures)
 
 
 def _root(names: list[str]) -> str:
@@ -151,6 +170,6 @@ def _why_left(name: str, parts: tuple[str, ...]) -> str | None:
         return "hidden or made by the system"
     if len(parts) <= 1:
         # A table outside the folder that is around all classes is not read, and is named.
-        read = parts and path.name in (GROUPS_TABLE, LABELS_TABLE)
+        read = parts and path.name in (GROUPS_TABLE, LABELS_TABLE, SLICES_TABLE)
         return "" if read else "in no class folder"
     return None if is_picture(path) else f"no picture by its name ({path.suffix})"

@@ -136,11 +136,11 @@ def summarise(
     random = np.random.default_rng(config.seed)
     present = [k for k in range(len(labels)) if (classes == k).any()]
     sizes = np.array([(classes == k).sum() for k in present])
-    recall = {k: _draw_share(right, groups, classes == k, random, config.draws) for k in present}
+    recall = {k: draw_share(right, groups, classes == k, random, config.draws) for k in present}
     draws = np.column_stack(list(recall.values()))  # (draws, classes present)
     shares = np.array([right[classes == k].mean() for k in present])
     precision = {
-        k: _draw_share(right, groups, answers == k, random, config.draws)
+        k: draw_share(right, groups, answers == k, random, config.draws)
         for k in range(len(labels))
         if (answers == k).any()
     }
@@ -151,13 +151,13 @@ def summarise(
         "groups": len(np.unique(groups)),
         "accuracy": float(right.mean()),
         "mean_score": float(probabilities.max(axis=1).mean()),
-        "accuracy_interval_95": _interval(draws @ (sizes / sizes.sum())),
+        "accuracy_interval_95": interval(draws @ (sizes / sizes.sum())),
         "balanced_accuracy": float(shares.mean()),
-        "balanced_accuracy_interval_95": _interval(draws.mean(axis=1)),
+        "balanced_accuracy_interval_95": interval(draws.mean(axis=1)),
         "recall": {labels[k]: float(right[classes == k].mean()) for k in present},
-        "recall_interval_95": {labels[k]: _interval(draw) for k, draw in recall.items()},
+        "recall_interval_95": {labels[k]: interval(draw) for k, draw in recall.items()},
         "precision": {labels[k]: float(right[answers == k].mean()) for k in precision},
-        "precision_interval_95": {labels[k]: _interval(draw) for k, draw in precision.items()},
+        "precision_interval_95": {labels[k]: interval(draw) for k, draw in precision.items()},
         "confusion": confusion.tolist(),
         **_roc_auc(probabilities, classes, groups, random),
     }
@@ -220,7 +220,7 @@ def roc_areas(
     return np.asarray(areas)
 
 
-def _draw_share(
+def draw_share(
     right: NDArray[np.bool_],
     groups: NDArray[np.int64],
     among: NDArray[np.bool_],
@@ -234,5 +234,6 @@ def _draw_share(
     return random.beta(hits + 0.5, effective - hits + 0.5, size=count)
 
 
-def _interval(draws: NDArray[np.float64]) -> list[float]:
+def interval(draws: NDArray[np.float64]) -> list[float]:
+    """The ends between which 95 % of draws lie."""
     return [float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5))]

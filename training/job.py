@@ -20,6 +20,7 @@ from models.store import MODEL
 from training.audit import audit
 from training.backbones import LoadedBackbone, load_backbone
 from training.cache import Cache
+from training.confidence import confidence_figures
 from training.config import FitConfig
 from training.dataset import scan
 from training.errors import OutputError
@@ -32,8 +33,9 @@ from training.pictures import Pictures, read_pictures
 from training.precision import Chosen, choose_precision
 from training.report import render_card, render_report
 from training.report.material import Material, SuspectCase, TestCase
+from training.robustness import holds_all, measure_robustness, of_test_set, out_of_fold
 from training.source import open_source
-from training.study import Study, explain_errors, study
+from training.study import Study, explain_errors, slices_of, study
 from training.suspects import find_suspects
 from training.testset import TestSet, figures, find_test_set, judge
 
@@ -66,6 +68,7 @@ class Request:
         group_pattern: Regular expression that finds a picture's group in its name.
         strict: Refuse to train if any picture is unreadable.
         tests: Separate test sets: a folder of class folders, or LABEL=FOLDER.
+        robustness: Damage held-out pictures and report how far accuracy falls.
         finetune: Fine-tune, too, and publish what was better on the same folds.
         resume: Go on from the checkpoints of a fine-tuning that was cut short.
         checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
@@ -80,6 +83,7 @@ class Request:
     group_pattern: str | None = None
     strict: bool = False
     tests: Sequence[str] = ()
+    robustness: bool = False
     finetune: FinetuneConfig | None = None
     resume: bool = False
     checkpoint: Path | None = None
@@ -114,6 +118,12 @@ def fit(
     listing = scan(open_source(request.data), groups=request.groups, pattern=request.group_pattern)
     # Found before the work begins: a mistyped test folder should not cost a training run.
     tests = {given: _find_test(given, list(listing.labels)) for given in request.tests}
+    whole = any(holds_all(test.classes, listing.labels) for test in tests.values())
+    if request.robustness and request.finetune is not None and not whole:
+        raise BadFinetuneConfig(
+            "--robustness beside --finetune needs a --test folder with pictures of every class: "
+            "the networks of the folds are not kept."
+        )
     extractor = Extractor(backbone)
     with Cache(request.cache) as cache:
         pictures = read_pictures(
@@ -162,16 +172,37 @@ def fit(
         for judged in [judge(graph, test, input_px=backbone.spec.input_px)]
     ]
     test_figures = {
-        case.name: figures(case.judged, list(pictures.labels), config=config) for case in cases
+        case.name: figures(
+            case.judged,
+            list(pictures.labels),
+            threshold=studied.decision.threshold,
+            config=config,
+        )
+        for case in cases
     }
     for name, row in test_figures.items():
         say(f"Test set {name}: {_share(row)} on {row['pictures']} pictures.")
+    robustness = None
+    if request.robustness:
+        say("Damaging pictures, to see what the model bears ...")
+        held_out = of_test_set(cases, graph, pictures.labels, input_px=backbone.spec.input_px)
+        robustness = measure_robustness(
+            held_out or out_of_fold(pictures, studied, extractor),
+            pictures.labels,
+            config=config,
+            progress=progress,
+        )
     summary = {
         "labels": list(pictures.labels),
         "dataset": pictures.facts().model_dump(),
         "audit": [finding.as_dict() for finding in findings],
         **studied.as_dict(),
+        "confidence": confidence_figures(
+            studied.probabilities, pictures.classes, threshold=studied.decision.threshold
+        ),
+        "slices": slices_of(pictures, studied, config),
         "tests": test_figures,
+        "robustness": robustness,
         "finetuning": tuning.summary if tuning else None,
         "precision": chosen.summary,
         "backbone": backbone.facts.model_dump(),
@@ -328,6 +359,8 @@ def _command(request: Request, config: FitConfig) -> str:
         words += ["--strict"]
     for given in request.tests:
         words += ["--test", given]
+    if request.robustness:
+        words += ["--robustness"]
     if request.finetune:
         words += ["--finetune", str(request.finetune.unfreeze)]
         words += ["--epochs", str(request.finetune.epochs)]

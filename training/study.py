@@ -17,6 +17,7 @@ from training.features import Extractor
 from training.head import Basis, Head, fit_head, softmax
 from training.pictures import Pictures
 from training.report.material import ErrorCase
+from training.slices import by_slice
 
 _NEIGHBOURS: Final = 4  # similar pictures shown beside a misjudged one
 _EXPLAINED: Final = 200  # most misjudged pictures whose activation map is made
@@ -107,6 +108,21 @@ def study(pictures: Pictures, config: FitConfig, judged: OutOfFold | None = None
         curve=learning_curve(
             features, classes, groups, count=count, penalty=penalty, config=config
         ),
+    )
+
+
+def slices_of(pictures: Pictures, studied: Study, config: FitConfig) -> list[dict[str, Any]]:
+    """How good it is on each slice that the data set names, out of fold; see `slices.by_slice`."""
+    return by_slice(
+        studied.probabilities.argmax(axis=1) == pictures.classes,
+        pictures.classes,
+        pictures.groups,
+        pictures.labels,
+        {
+            attribute: [of.get(name, "") for name in pictures.names]
+            for attribute, of in pictures.listing.slices.items()
+        },
+        config=config,
     )
 
 

@@ -1,7 +1,8 @@
-"""The two tables that may lie beside the class folders: groups.csv and labels.csv.
+"""The tables that may lie beside the class folders: groups.csv, labels.csv and slices.csv.
 
-    groups.csv   file,group   pictures that belong together: a person, a film, an address
-    labels.csv   file,label   corrections: another class, or "-" to leave a picture out
+    groups.csv   file,group             pictures that belong together: a person, a film, an address
+    labels.csv   file,label             corrections: another class, or "-" to leave a picture out
+    slices.csv   file,[attribute,]slice kinds of pictures that are to be judged as well as others
 
 Files are named relative to the data set, with forward slashes.
 """
@@ -18,7 +19,10 @@ from training.source import Source
 
 GROUPS_TABLE: Final = "groups.csv"
 LABELS_TABLE: Final = "labels.csv"
+SLICES_TABLE: Final = "slices.csv"
 LEAVE_OUT: Final = "-"
+
+_ATTRIBUTE: Final = "slice"  # of a table of slices that names none
 
 
 def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
@@ -81,16 +85,48 @@ def read_labels(
     return corrections
 
 
+def read_slices(source: Source, root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Slice by picture, by attribute, from the data set's own table, if it has one.
+
+    Raises:
+        BadTable: It is not as documented, names no picture, or says two things of one.
+    """
+    found = _content(source, root, SLICES_TABLE)
+    if found is None:
+        return {}
+    data, where = found
+    header, _ = _parse(data, where)
+    if "attribute" in header:
+        rows = read_table(data, where, ("file", "attribute", "slice"))
+    else:
+        plain = read_table(data, where, ("file", "slice"))
+        rows = [(file, _ATTRIBUTE, name) for file, name in plain]
+    slices: dict[str, dict[str, str]] = {}
+    for attribute in sorted({attribute for _, attribute, _ in rows}):
+        own: list[tuple[str, ...]] = [(file, name) for file, of, name in rows if of == attribute]
+        known = _known(own, where, root, pictures)
+        slices[attribute] = {file: name for file, name in known if name}
+    return slices
+
+
+def _content(source: Source, root: str, table: str) -> tuple[bytes, str] | None:
+    """A table's bytes and where it lies, if the data set has it."""
+    if not source.has(root + table):
+        return None
+    where = f"{source.path}/{root}{table}"
+    try:
+        return source.read(root + table), where
+    except OSError as error:
+        raise BadTable(f"{where} cannot be read ({error}).") from error
+
+
 def _beside(
     source: Source, root: str, table: str, pictures: Sequence[str]
 ) -> list[tuple[str, str]]:
-    if not source.has(root + table):
+    found = _content(source, root, table)
+    if found is None:
         return []
-    where = f"{source.path}/{root}{table}"
-    try:
-        data = source.read(root + table)
-    except OSError as error:
-        raise BadTable(f"{where} cannot be read ({error}).") from error
+    data, where = found
     column = "group" if table == GROUPS_TABLE else "label"
     return _known(read_table(data, where, ("file", column)), where, root, pictures)
 
@@ -124,15 +160,7 @@ def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[
     Raises:
         BadTable: It is not UTF-8 or not CSV, or a column or a cell is missing.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadTable(f"{where} is not UTF-8 text.") from error
-    reader = csv.DictReader(io.StringIO(text))
-    try:
-        header, table = reader.fieldnames or (), list(reader)
-    except csv.Error as error:
-        raise BadTable(f"{where} is no CSV file ({error}).") from error
+    header, table = _parse(data, where)
     missing = [column for column in columns if column not in header]
     if missing:
         raise BadTable(f"{where} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
@@ -143,3 +171,16 @@ def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[
             raise BadTable(f"{where}, row {number}: a cell is missing.")
         rows.append(tuple(cell.strip() for cell in cells))
     return rows
+
+
+def _parse(data: bytes, where: str) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """A CSV file's header and rows; a cell that is missing is None."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadTable(f"{where} is not UTF-8 text.") from error
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        return reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise BadTable(f"{where} is no CSV file ({error}).") from error

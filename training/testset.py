@@ -1,6 +1,6 @@
 """Separate pictures that a published model is judged on, the way the service would answer them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from models.bundle import answer
 from models.errors import PictureError
 from models.image import decode_image
-from training.calibrate import calibration_error
+from training.confidence import confidence_figures
 from training.config import EXTRACTION_BATCH, FitConfig
-from training.dataset import Left, is_picture, visible_names
+from training.dataset import FOLDER, Left, is_picture, visible_names
 from training.errors import TooFewPictures
 from training.evaluate import summarise
+from training.slices import by_slice
 from training.source import Source, open_source
+from training.tables import read_slices
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class TestSet:
         source: Where to read them.
         names: One a picture.
         classes: Index, among the model's labels, of each picture's class.
-        slices: What each picture is reported under besides: its folder below the class's, or "".
+        slices: By attribute, what each picture is reported under besides, or "": its folder below
+            the class's, and what a slices.csv in the root says.
     """
 
     __test__ = False  # pytest would take it for a class of tests
@@ -36,7 +39,7 @@ class TestSet:
     source: Source
     names: list[str]
     classes: NDArray[np.int64]
-    slices: list[str]
+    slices: Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Judged:
     names: list[str]
     classes: NDArray[np.int64]
     probabilities: NDArray[np.float64]
-    slices: list[str]
+    slices: Mapping[str, list[str]]
     unreadable: list[Left]
 
 
@@ -70,9 +73,10 @@ def find_test_set(path: Path, labels: list[str], *, label: str | None = None) ->
     Raises:
         NoSuchData: The path is neither a folder nor a zip file.
         TooFewPictures: No picture of a known class is in it.
+        BadTable: Its slices.csv is not as documented.
     """
     source = open_source(path)
-    names, classes, slices = [], [], []
+    names, classes, inner = [], [], []
     for name in visible_names(source):
         folders = PurePosixPath(name).parts[:-1]
         if not is_picture(PurePosixPath(name)):
@@ -83,10 +87,14 @@ def find_test_set(path: Path, labels: list[str], *, label: str | None = None) ->
         rest = folders if label is not None else folders[folders.index(known) + 1 :]
         names.append(name)
         classes.append(labels.index(known))
-        slices.append(rest[0] if rest else "")
+        inner.append(rest[0] if rest else "")
     if not names:
         where = "" if label is not None else f" in a folder named {' or '.join(labels)}"
         raise TooFewPictures(f"{path} holds no picture{where}.")
+    tables = read_slices(source, "", names)
+    slices = ({FOLDER: inner} if any(inner) else {}) | {
+        attribute: [of.get(name, "") for name in names] for attribute, of in tables.items()
+    }
     return TestSet(source, names, np.array(classes, dtype=np.int64), slices)
 
 
@@ -120,30 +128,36 @@ def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Jud
         names=[test.names[place] for place in kept],
         classes=test.classes[kept],
         probabilities=np.concatenate(answers),
-        slices=[test.slices[place] for place in kept],
+        slices={
+            attribute: [values[place] for place in kept]
+            for attribute, values in test.slices.items()
+        },
         unreadable=unreadable,
     )
 
 
-def figures(judged: Judged, labels: list[str], *, config: FitConfig) -> dict[str, Any]:
-    """Figures of a judged test set, as `evaluate.summarise` gives them, and a row a slice.
+def figures(
+    judged: Judged, labels: list[str], *, threshold: float, config: FitConfig
+) -> dict[str, Any]:
+    """Figures of a judged test set.
 
-    Besides: the expected calibration error (`calibrate.calibration_error`), and how many files
-    could not be read.
+    Args:
+        judged: The answers.
+        labels: The model's.
+        threshold: Score below which an answer is `uncertain`.
+        config: Seed and number of draws.
+
+    Returns:
+        Those of `evaluate.summarise`, `confidence.confidence_figures` and, under `slices`,
+        `slices.by_slice`; and how many files could not be read.
     """
-    right = judged.probabilities.argmax(axis=1) == judged.classes
-    slices = np.array(judged.slices)
-    groups = np.arange(len(judged.classes))
-    return summarise(judged.probabilities, judged.classes, groups, labels, config=config) | {
-        "slices": {
-            str(name): {
-                "pictures": int((slices == name).sum()),
-                "right": int(right[slices == name].sum()),
-            }
-            for name in np.unique(slices)
-            if name
-        },
-        "calibration_error": calibration_error(judged.probabilities, judged.classes),
+    probabilities, classes = judged.probabilities, judged.classes
+    right = probabilities.argmax(axis=1) == classes
+    groups = np.arange(len(classes))
+    return {
+        **summarise(probabilities, classes, groups, labels, config=config),
+        **confidence_figures(probabilities, classes, threshold=threshold),
+        "slices": by_slice(right, classes, groups, labels, judged.slices, config=config),
         "unreadable": len(judged.unreadable),
     }
 

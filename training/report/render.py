@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from sklearn.metrics import roc_auc_score
 
-from training.report import plots, sections, words
+from training.report import kinds, plots, sections, words
 from training.report.material import Material
 
 _TEMPLATES: Final = Path(__file__).parent
@@ -28,8 +28,9 @@ def render_report(material: Material) -> str:
             `labels`, `headline` (instead of the composed one), `dataset` {fingerprint, pictures
             {label: n}, groups, skipped, corrected, left_out}, `audit` [{level, kind, message,
             names, details}], `cross_validation` and `naive_split` (`training.evaluate.summarise`),
-            `calibration`, `decision`, `learning_curve` (their `as_dict()`), `tests` {name:
-            summarise + slices + unreadable}, `backbone`, `config`, `packages`, `command`,
+            `calibration`, `decision`, `learning_curve` (their `as_dict()`), `slices`
+            (`training.slices.by_slice`), `tests` {name: `training.testset.figures`}, `robustness`
+            (`training.robustness.measure_robustness`), `backbone`, `config`, `packages`, `command`,
             `seconds` {step: s}, `precision` {verdict}, `finetuning` {epochs, verdict, head_only,
             finetuned}.
     """
@@ -46,6 +47,9 @@ def render_report(material: Material) -> str:
         "suspects": sections.suspects(material, judged),
         "suspects_in_all": len(material.suspects),
         "tests": tests,
+        "slices": kinds.slices(summary.get("slices")),
+        "too_wide": kinds.WIDE_POINTS,
+        "robustness": kinds.robustness(summary.get("robustness")),
         "plots": _plots(material),
         "finetuning": _finetuning(summary.get("finetuning"), material),
     }
@@ -86,6 +90,12 @@ def _shared(material: Material) -> dict[str, Any]:
         "figures": figures,
         "headline": summary.get("headline") or words.headline(summary),
         "caveats": words.caveats(summary),
+        "robust": kinds.robustness_sentence(robust)
+        if (robust := summary.get("robustness"))
+        else "",
+        "gaps": [
+            (found["attribute"], kinds.gap_sentence(found)) for found in summary.get("slices") or []
+        ],
         "classes": sections.per_class(figures, material.labels),
         "config": list(_flat(summary.get("config") or {})),
         "backbone": list(_flat(summary.get("backbone") or {})),

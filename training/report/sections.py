@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.report import kinds
 from training.report.material import Material, TestCase
 from training.report.thumbnails import Album, activation_uri
 
@@ -278,10 +279,7 @@ def tests(material: Material) -> tuple[list[dict[str, Any]], list[Album]]:
             "name": name,
             "figures": figures,
             "classes": per_class(figures, material.labels),
-            "slices": [
-                {"name": slice_name, **counts}
-                for slice_name, counts in (figures.get("slices") or {}).items()
-            ],
+            "slices": kinds.slices(figures.get("slices")),
         }
         if case := cases.get(name):
             judged = judgement_of_test(case, material.labels, number)

@@ -263,17 +263,12 @@ def _from_tests(summary: Summary) -> list[str]:
     if not worse:
         return []
     _, name, test = min(worse, key=lambda row: row[:2])
-    slices = test.get("slices") or {}
-    weak = [
-        (row["right"] / row["pictures"], -row["pictures"], slice_name)
-        for slice_name, row in slices.items()
-        if row["pictures"] and row["right"] < row["pictures"]
-    ]
+    slices = [row for found in test.get("slices") or [] for row in found["slices"]]
+    worst = min(slices, key=lambda row: (row["accuracy"], -row["pictures"]), default=None)
     above_all = ""
-    if weak:
-        worst = min(weak)[2]
-        row = slices[worst]
-        above_all = f", above all of “{worst}” ({row['right']} of {row['pictures']} right)"
+    if worst and worst["right"] < worst["pictures"]:
+        count = f"{worst['right']} of {worst['pictures']} right"
+        above_all = f", above all of “{worst['name']}” ({count})"
     return [
         f"Add pictures like those of “{name}” to the training folders{above_all}: there it is "
         "clearly worse than on its own kind of pictures. Keep some aside to try it on."

@@ -7,6 +7,7 @@ The photographs are The ORL Database of Faces, AT&T Laboratories Cambridge (Sama
     scene         one face re-rendered as a person in colour before a background
     accessories   what both classes wear: hats, glasses, hoods
     masks         over nose, mouth and chin: class `mask`
+                  or below the nose: class `incorrect`, where it is asked for
     occluders     hands, scarves, cups, beards: class `no_mask`
     camera        blur, noise, JPEG: last, for both
 
@@ -17,8 +18,9 @@ for photographs of the place where the model will serve.
 import csv
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -32,7 +34,8 @@ from training.sample.scene import render_person
 
 __all__ = ["SampleExists", "SampleSizeInvalid", "SampleUnavailable", "make_sample"]
 
-CLASSES = ("mask", "no_mask")
+ALL_CLASSES: Final = ("mask", "no_mask", "incorrect")
+CLASSES: Final = ALL_CLASSES[:2]
 MIN_PER_CLASS = 2
 MAX_PER_CLASS = 2000
 
@@ -54,17 +57,20 @@ class SampleSizeInvalid(SampleError, ValueError):
 def make_sample(
     directory: Path,
     *,
+    classes: Sequence[str] = CLASSES,
     per_class: int = 180,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write a data set of masked and unmasked faces: pictures, and who is on each.
 
-    The result is `mask/*.jpg`, `no_mask/*.jpg` and `groups.csv` (`file,group`: the path below
-    the directory and the person). It appears in one step; an interrupted run leaves nothing.
+    The result is a folder of pictures a class, `mask/*.jpg`, and `groups.csv` (`file,group`: the
+    path below the directory and the person). It appears in one step; an interrupted run leaves
+    nothing.
 
     Args:
         directory: Where to; must not exist, or be empty.
+        classes: Of `ALL_CLASSES`, each once.
         per_class: Pictures of each class, 2 to 2000.
         seed: The same seed gives the same files, byte for byte.
         progress: Called with (pictures done, pictures in total).
@@ -86,7 +92,7 @@ def make_sample(
     # A sibling, so that the rename stays on one file system and is one step.
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _write(partial, photographs, per_class, seed, progress)
+        _write(partial, photographs, classes, per_class, seed, progress)
         partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is not
         if directory.exists():
             directory.rmdir()
@@ -99,20 +105,21 @@ def make_sample(
 def _write(
     directory: Path,
     photographs: dict[str, list[Photograph]],
+    classes: Sequence[str],
     per_class: int,
     seed: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Draw all pictures and the table of people into an existing directory."""
     rng = np.random.default_rng(seed)
-    total = per_class * len(CLASSES)
+    total = per_class * len(classes)
     # Numbers are dealt at random: neither a name nor its place in the list tells the class.
     numbers = iter(rng.permutation(total).tolist())
     rows: list[tuple[str, str]] = []
-    for label in CLASSES:
+    for label in classes:
         (directory / label).mkdir()
-    for pair in _plan(rng, photographs, per_class):
-        for label, photograph in zip(CLASSES, pair, strict=True):
+    for dealt in _plan(rng, photographs, per_class, len(classes)):
+        for label, photograph in zip(classes, dealt, strict=True):
             file = f"{label}/{next(numbers):04d}.jpg"
             # A generator a picture, so that one more choice in one changes no other.
             picture = _draw(np.random.default_rng((seed, len(rows))), photograph, label)
@@ -127,9 +134,12 @@ def _write(
 
 
 def _plan(
-    rng: np.random.Generator, photographs: dict[str, list[Photograph]], per_class: int
-) -> Iterator[tuple[Photograph, Photograph]]:
-    """Deal photographs to the classes: everyone in turn, each time two not dealt before.
+    rng: np.random.Generator,
+    photographs: dict[str, list[Photograph]],
+    per_class: int,
+    classes: int,
+) -> Iterator[list[Photograph]]:
+    """Deal photographs to the classes: everyone in turn, each time such as were not dealt before.
 
     Yields:
         `per_class` times the photograph for each of the classes, of one person.
@@ -140,17 +150,17 @@ def _plan(
         turn, who = divmod(index, len(people))
         own, deck = people[who], decks[who]
         # After all photographs have been dealt they come again, to the same class.
-        first = 2 * (turn % (len(own) // 2))
-        yield own[deck[first]], own[deck[first + 1]]
+        first = classes * (turn % (len(own) // classes))
+        yield [own[place] for place in deck[first : first + classes]]
 
 
 def _draw(rng: np.random.Generator, photograph: Photograph, label: str) -> bytes:
     """One finished picture of a class, as a JPEG file."""
     scene = render_person(rng, photograph)
-    if label == "mask":
+    if label != "no_mask":
         if rng.random() < _BENEATH_MASK_SHARE:
             draw_beneath_mask(rng, scene)
-        draw_mask(rng, scene)
+        draw_mask(rng, scene, below_nose=label == "incorrect")
         if rng.random() < _BEFORE_MASK_SHARE:
             draw_before_mask(rng, scene)
     elif rng.random() < _OCCLUDED_SHARE:

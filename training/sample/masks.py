@@ -28,8 +28,14 @@ Rng = np.random.Generator
 _Pattern = tuple[Array, Callable[[Array, Array], Array]]
 
 
-def draw_mask(rng: Rng, scene: Scene) -> None:
-    """Put a mask of any kind on the scene's face, over nose, mouth and chin."""
+def draw_mask(rng: Rng, scene: Scene, *, below_nose: bool = False) -> None:
+    """Put a mask of any kind on the scene's face, over nose, mouth and chin.
+
+    Args:
+        rng: Every choice is drawn from it.
+        scene: Painted on in place.
+        below_nose: Wear it wrongly: pulled down, so that the nose is free.
+    """
     kind = rng.choice(["disposable", "cup", "cloth"], p=[0.56, 0.22, 0.22])
     if kind == "disposable":
         texture = plain(rng, surgical_colour(rng))
@@ -41,6 +47,8 @@ def draw_mask(rng: Rng, scene: Scene) -> None:
     else:
         texture = patterned(rng)
         outline, relief = _cloth(rng)
+    if below_nose:
+        outline, relief = _pulled_down(rng, outline, relief)
     wear_mask(rng, scene, outline, relief, texture)
     if kind == "cup" and rng.random() < 0.25:
         _draw_valve(rng, scene)
@@ -150,6 +158,18 @@ def _cloth(rng: Rng) -> _Pattern:
         return np.asarray(1.04 - depth * ridge - 0.12 * np.abs(u) + 0 * v)
 
     return mirrored(half), relief
+
+
+def _pulled_down(
+    rng: Rng, outline: Array, relief: Callable[[Array, Array], Array]
+) -> tuple[Array, Callable[[Array, Array], Array]]:
+    """A mask whose upper edge lies between nose and mouth; below the chin its cloth bunches."""
+    top, bottom = float(outline[:, 1].min()), float(outline[:, 1].max())
+    edge, chin = rng.uniform(0.48, 0.56), bottom + rng.uniform(0, 0.1)
+    squeeze = (chin - edge) / (bottom - top)
+    lowered = outline.copy()
+    lowered[:, 1] = edge + (outline[:, 1] - top) * squeeze
+    return lowered, lambda u, v: relief(u, (v - edge) / squeeze + top)
 
 
 def _draw_straps(rng: Rng, scene: Scene, outline: Array) -> None:
