@@ -65,7 +65,7 @@ def _serve_here(settings: Settings, listening: socket.socket) -> None:
 
     _announce(listening)
     app = create_app(settings, live=live, metrics=metrics)
-    config = uvicorn.Config(app, **_server(settings))
+    config = uvicorn.Config(app, **server_options(settings))
     # Once it has stopped in good order, uvicorn raises the signal that it was stopped by again.
     signal.signal(signal.SIGTERM, _stopped)
     with contextlib.suppress(KeyboardInterrupt):
@@ -85,7 +85,7 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
         factory=True,
         workers=settings.workers,
         timeout_worker_healthcheck=_WORKER_SILENT_S,
-        **_server(settings),
+        **server_options(settings),
     )
     supervisor = Multiprocess(config, sockets=[listening])  # from here on, signals are heeded
     with tempfile.TemporaryDirectory(prefix="facemask-metrics-") as figures:
@@ -94,7 +94,8 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
         supervisor.run()
 
 
-def _server(settings: Settings) -> dict[str, Any]:
+def server_options(settings: Settings) -> dict[str, Any]:
+    """What uvicorn is told."""
     from service.connections import Connection, limits_of
 
     return {

@@ -18,6 +18,7 @@ from models.errors import FacemaskError
 from service import health, routes, v2
 from service.aside import aside
 from service.bodies import Bodies
+from service.direct import Direct
 from service.engine import Engine
 from service.examples import add_problem_schema
 from service.heart import Heart
@@ -119,6 +120,7 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,  # ours asks nobody for a logo
         swagger_ui_parameters={"tryItOutEnabled": True},
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `Observe` has its own
     )
     app.include_router(routes.router)
     app.include_router(health.router)
@@ -129,6 +131,7 @@ def create_app(
     app.add_exception_handler(HTTPException, answer_error)
     if settings.api_keys:
         document_keys(app, routes.router, v2.router)
+    app.add_middleware(Direct, route=routes.PREDICT_ROUTE)
     app.add_middleware(PageHeaders)
     if settings.allowed_hosts:
         document_hosts(app)
@@ -182,9 +185,10 @@ class PageHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Content-Type-Options"] = "nosniff"
-                if headers.get("content-type", "").startswith("text/html"):
+                given = list(message.get("headers", ()))
+                message["headers"] = [*given, (b"x-content-type-options", b"nosniff")]
+                if dict(given).get(b"content-type", b"").startswith(b"text/html"):
+                    headers = MutableHeaders(scope=message)
                     headers.setdefault("Referrer-Policy", "no-referrer")
                     headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
             await send(message)

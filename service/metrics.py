@@ -7,6 +7,7 @@ started: each writes its figures there, and whichever is asked answers for all.
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,22 +38,25 @@ class Metrics:
     def __init__(self) -> None:
         """Start from nothing."""
         own = self._registry = CollectorRegistry()
-        self._requests = Counter(
+        requests = Counter(
             "facemask_requests", "Requests answered.", ["route", "status"], registry=own
         )
-        self._request_s = Histogram(
+        request_s = Histogram(
             "facemask_request_seconds",
             "From the request's head to the end of its answer.",
             ["route"],
             buckets=_SECONDS,
             registry=own,
         )
-        self._shed = Counter(
+        shed = Counter(
             "facemask_shed",
             "Requests turned away, by the problem's code.",
             ["reason"],
             registry=own,
         )
+        # A metric looks its labels up under a lock; their values are few.
+        self._requests, self._request_s = cache(requests.labels), cache(request_s.labels)
+        self._shed = cache(shed.labels)
         self._waiting = Gauge(
             "facemask_waiting_pictures",
             "Pictures accepted and not yet answered.",
@@ -103,13 +107,13 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float, *, waiting: int) -> None:
         """A request was answered, and so many pictures are waiting now."""
-        self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(seconds)
+        self._requests(route, status).inc()
+        self._request_s(route).observe(seconds)
         self._waiting.set(waiting)
 
     def shed(self, reason: str) -> None:
         """A request was turned away for want of capacity, time or a model."""
-        self._shed.labels(reason).inc()
+        self._shed(reason).inc()
 
     def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
         """A batch was answered; called on any thread."""

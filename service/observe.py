@@ -5,7 +5,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,7 +40,7 @@ class Observe:
         state: State = scope["app"].state.facemask
         scope.setdefault("state", {})
         began, status = time.perf_counter(), 0
-        end_span = span_of(self._provider, dict(Headers(scope=scope)))
+        end_span = span_of(self._provider, scope)
 
         async def watched_send(message: Message) -> None:
             nonlocal status

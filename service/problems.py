@@ -276,7 +276,7 @@ def problem(
     # What answers unexpected errors stands outside the middleware that adds the id.
     own = {} if request_id is None else {"X-Request-ID": request_id}
     document = document_of(status, code, detail, request_id) | dict(members or {})
-    if request.url.path.startswith("/v2"):
+    if request.scope["path"].startswith("/v2"):
         document["error"] = detail  # where the Open Inference Protocol's clients look
     return Response(
         json.dumps(document, ensure_ascii=False).encode(),
@@ -320,7 +320,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
         status = HTTPStatus(error.status_code)
         code = status.phrase.lower().replace(" ", "_").replace("-", "_")
         return problem(request, status, code, str(error.detail), headers=error.headers)
-    log.error("unexpected error on %s", request.url.path, exc_info=error)
+    log.error("unexpected error on %s", request.scope["path"], exc_info=error)
     return problem(
         request,
         HTTPStatus.INTERNAL_SERVER_ERROR,

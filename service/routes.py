@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
@@ -86,12 +86,12 @@ async def predict(request: Request) -> Response:
     """
     state: State = request.app.state.facemask
     settings = state.settings
+    state.admission.refuse_if_full()  # before anything is read
     deadline = time.monotonic() + settings.deadline_s
     try:
         async with asyncio.timeout(settings.deadline_s):
             explain = _explain(request)
             with state.live.use() as engine, state.bodies.hold() as take:
-                state.admission.refuse_if_full()  # before the body is read
                 uploads = await read_uploads(
                     request,
                     max_bytes=settings.max_body_bytes,
@@ -117,6 +117,11 @@ async def predict(request: Request) -> Response:
         raise DeadlinePassed(f"No answer within {settings.deadline_s:g} s.") from error
     except BatcherClosed as error:
         raise Stopping("The service is stopping: come again.") from error
+
+
+PREDICT_ROUTE: Final = next(
+    route for route in router.routes if isinstance(route, _Plain) and route.endpoint is predict
+)
 
 
 def _explain(request: Request) -> bool:

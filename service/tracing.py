@@ -4,6 +4,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -34,7 +37,7 @@ def tracing_to(endpoint: str) -> "TracerProvider | None":
 Ended = Callable[[str, dict[str, str | int]], None]
 
 
-def span_of(provider: "TracerProvider | None", headers: dict[str, str]) -> Ended:
+def span_of(provider: "TracerProvider | None", scope: Scope) -> Ended:
     """Begin a request's span, below its caller's; what is returned ends it with name and facts."""
     if provider is None:
         return lambda name, facts: None
@@ -43,7 +46,7 @@ def span_of(provider: "TracerProvider | None", headers: dict[str, str]) -> Ended
 
     span = provider.get_tracer("facemask").start_span(
         "request",
-        context=TraceContextTextMapPropagator().extract(headers),
+        context=TraceContextTextMapPropagator().extract(dict(Headers(scope=scope))),
         kind=SpanKind.SERVER,
     )
 

@@ -251,4 +251,4 @@ def shuffled_codes(count: int, *, seed: int = 0) -> list[int]:
 
 def bare_request(**state: Any) -> Any:
     """As much of a request as a problem document looks at."""
-    return SimpleNamespace(state=SimpleNamespace(**state), url=SimpleNamespace(path="/predict"))
+    return SimpleNamespace(state=SimpleNamespace(**state), scope={"path": "/predict"})

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.__main__ import _server
+from service.__main__ import server_options
 from service.app import create_app
 from service.connections import answer_of
 from service.examples import PROBLEMS
@@ -41,7 +41,7 @@ class Scene:
         self._store = store
         settings = settings_of(store, **values)
         self._app = create_app(settings, make_engine(publish_bundle(store)))
-        self._running = running(self._app, **_server(settings))
+        self._running = running(self._app, **server_options(settings))
 
     def __enter__(self) -> "Scene":
         self.address = self._running.__enter__()

@@ -619,6 +619,8 @@ def test_logging_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None
     root = logging.Logger("root")
     make: Callable[..., logging.StreamHandler[io.StringIO]] = logging.StreamHandler
     monkeypatch.setattr(logging, "root", root)
+    for name in ("logThreads", "logProcesses", "logMultiprocessing"):
+        monkeypatch.setattr(logging, name, True)
     monkeypatch.setattr(logging, "StreamHandler", lambda *_: make(stream))
     configure_logging()
     root.info("hello")

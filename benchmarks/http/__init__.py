@@ -1,0 +1,1 @@
+"""What HTTP costs the event loop's thread."""
