@@ -61,7 +61,7 @@ def _serve_here(settings: Settings, listening: socket.socket) -> None:
     import uvicorn
 
     from service.app import create_app
-    from service.aside import working
+    from service.aside import end_if_working
 
     _announce(listening)
     app = create_app(settings, live=live, metrics=metrics)
@@ -70,15 +70,14 @@ def _serve_here(settings: Settings, listening: socket.socket) -> None:
     signal.signal(signal.SIGTERM, _stopped)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    if working():  # a model is still loading, in code that cannot be interrupted
-        sys.stdout.flush()
-        os._exit(0)
+    end_if_working()
 
 
 def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
     """Accept on one socket in several processes; this one loads no model and minds the others."""
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
+
+    from service.workers import Supervisor
 
     config = uvicorn.Config(
         "service.app:from_environment",
@@ -87,7 +86,7 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
         timeout_worker_healthcheck=_WORKER_SILENT_S,
         **server_options(settings),
     )
-    supervisor = Multiprocess(config, sockets=[listening])  # from here on, signals are heeded
+    supervisor = Supervisor(config, sockets=[listening])  # from here on, signals are heeded
     with tempfile.TemporaryDirectory(prefix="facemask-metrics-") as figures:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures  # theirs, by inheritance
         _announce(listening)

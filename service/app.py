@@ -1,6 +1,7 @@
 """The application: settings in, ASGI app out. Nothing happens at import."""
 
 import asyncio
+import atexit
 import contextlib
 import re
 import time
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import FacemaskError
 from service import health, routes, v2
-from service.aside import aside
+from service.aside import aside, end_if_working
 from service.bodies import Bodies
 from service.direct import Direct
 from service.engine import Engine
@@ -35,6 +36,7 @@ from service.settings import Settings, split_names
 from service.state import Admission, State
 from service.stop import Stop
 from service.tracing import tracing_to
+from service.workers import end_with_supervisor
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -49,6 +51,9 @@ Without pictures at hand, save the [example picture](page/example.jpg) and send 
 
 # What a caller's request id may look like, so that it can stand in logs and headers.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+# Most seconds that one of several processes waits for its first model before it accepts.
+_FIRST_MODEL_S: Final = 10.0
 
 # Most seconds that the stop waits for the last spans to be sent.
 _LAST_SPANS_S: Final = 3.0
@@ -100,7 +105,10 @@ def create_app(
         if engine is not None:
             state.live.serve(engine)
         else:
-            tasks.append(asyncio.create_task(state.live.follow()))
+            if settings.workers > 1:  # it accepts nothing yet, and others do
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(following.look(), _FIRST_MODEL_S)
+            tasks.append(asyncio.create_task(following.follow()))
         try:
             with stop.heed(settings.grace_s):
                 yield
@@ -108,7 +116,7 @@ def create_app(
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            state.live.close()
+            await aside(state.live.close)
             if provider is not None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(aside(provider.shutdown), _LAST_SPANS_S)
@@ -200,4 +208,6 @@ def from_environment() -> FastAPI:
     """The application of one of several processes, which reads the settings for itself."""
     settings = Settings()
     configure_logging(settings.log_format)
+    atexit.register(end_if_working)
+    end_with_supervisor()
     return create_app(settings)

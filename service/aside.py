@@ -6,6 +6,8 @@ would wait for a model that is half loaded, or for a disk that does not answer.
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -13,6 +15,8 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 _NAME: Final = "aside"
+LANE: Final = "lane-"
+"""How names of lanes' threads begin."""
 
 
 async def aside(run: Callable[[], T], *, discard: Callable[[T], None] | None = None) -> T:
@@ -49,5 +53,16 @@ async def aside(run: Callable[[], T], *, discard: Callable[[T], None] | None = N
 
 
 def working() -> bool:
-    """Whether any such thread is still at work."""
-    return any(thread.name == _NAME for thread in threading.enumerate())
+    """Whether any such thread is still at work, or a lane of an engine."""
+    return any(thread.name.startswith((_NAME, LANE)) for thread in threading.enumerate())
+
+
+def end_if_working() -> None:
+    """End the process here, with status 0, if any of them is.
+
+    The interpreter would take the ground from under them: code that is not Python's cannot be
+    interrupted, and is aborted.
+    """
+    if working():
+        sys.stdout.flush()
+        os._exit(0)

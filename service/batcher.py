@@ -139,10 +139,15 @@ class Batcher(Generic[In, Mid, Out]):
         self._since: dict[int, float] = {}  # of lanes at work: the moment that each began
         self._closed = False
         begun: list[Future[None]] = [Future() for _ in range(lanes)]
-        for lane, future in enumerate(begun):
+        self._threads = [
             threading.Thread(
                 target=self._live, args=(lane, future), name=f"{name}-{lane}", daemon=True
-            ).start()
+            )
+            for lane, future in enumerate(begun)
+        ]
+        self._left = lanes  # that have not ended
+        for thread in self._threads:
+            thread.start()
         try:
             for future in begun:
                 future.result()
@@ -176,8 +181,12 @@ class Batcher(Generic[In, Mid, Out]):
                 self._wake[lane].notify()
         return await future  # cancelled with its caller, by which lanes know
 
-    def close(self) -> None:
-        """Answer what is waiting with `BatcherClosed` and let the lanes end."""
+    def close(self, *, wait_s: float = 0.0) -> None:
+        """Answer what is waiting with `BatcherClosed` and let the lanes end.
+
+        Args:
+            wait_s: Most seconds to wait for the batches in hand, and so for the lanes' end.
+        """
         with self._lock:
             self._closed = True
             waiting: list[_Job[In, Out]] = [(request, 0) for request in self._queue]
@@ -186,6 +195,9 @@ class Batcher(Generic[In, Mid, Out]):
             for wake in self._wake:
                 wake.notify()
         _deliver(waiting, [BatcherClosed()] * len(waiting))
+        end = time.monotonic() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def alive(self) -> bool:
         """Whether a lane is working or ready to."""
@@ -198,7 +210,21 @@ class Batcher(Generic[In, Mid, Out]):
             return now - min(self._since.values(), default=now)
 
     def _live(self, lane: int, begun: "Future[None]") -> None:
-        """A lane's whole life: work, and rest after each death, until the batcher is closed."""
+        """A lane's whole life; the last one to end lets go of what the lanes worked for.
+
+        Who made the batcher mostly holds it, too: such a circle, with a model in it, would lie in
+        memory until the garbage collector comes by.
+        """
+        try:
+            self._work(lane, begun)
+        finally:
+            with self._lock:
+                self._left -= 1
+                if not self._left:
+                    del self._prepare, self._run, self._begin
+
+    def _work(self, lane: int, begun: "Future[None]") -> None:
+        """Work, and rest after each death, until the batcher is closed."""
         deaths = 0
         while not self._closed:
             try:

@@ -19,6 +19,7 @@ from models.device import CPU
 from models.errors import PictureError
 from models.image import decode_opened, decoding_bytes, open_image
 from models.limits import COPIES, DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
+from service.aside import LANE
 from service.batcher import Batcher, Ready
 from service.gate import Gates
 from service.threads import Choice, use_threads
@@ -27,6 +28,9 @@ from service.warmup import Warm, warm_up
 # Decoding so many takes about as long as a forward pass; what is decoded should not wait
 # for more of it.
 _MAX_PIXELS_A_BATCH: Final = 16_000_000
+
+# Most seconds that a close waits for the batches in hand.
+_LAST_BATCH_S: Final = 3.0
 
 # Largest batches that are tried at the start. A GPU is busy only with many pictures at a time.
 _LARGEST: Final = 8
@@ -127,7 +131,7 @@ class Engine:
             max_batch=1,
             max_cost=_MAX_PIXELS_A_BATCH,
             begin=self._begin,
-            name=f"lane-{bundle.manifest.version}",
+            name=f"{LANE}{bundle.manifest.version}",
         )
         # What every lane is warm for.
         self.max_batch = self._batcher.max_batch = min(w.max_batch for w in self._warm.values())
@@ -163,9 +167,14 @@ class Engine:
         """Seconds that the lane that is longest at its present batch has been at it."""
         return self._batcher.busy_s()
 
-    def close(self) -> None:
-        """End the lanes; what is still waiting is answered with an error."""
-        self._batcher.close()
+    def close(self, *, wait_s: float = _LAST_BATCH_S) -> None:
+        """End the lanes; what is still waiting is answered with an error.
+
+        Args:
+            wait_s: Most seconds to wait for the batches in hand. A program that ends while a
+                lane is inside PyTorch is aborted by it.
+        """
+        self._batcher.close(wait_s=wait_s)
 
     def _begin(self, lane: int) -> None:
         """Warm up where the work will be done, so that the first caller waits no longer."""

@@ -38,11 +38,16 @@ class Heart:
     async def watch(self) -> None:
         """Look for ever."""
         while True:
-            engine = self._live.engine
-            seen = engine.batches if engine else 0
-            await asyncio.sleep(self._stuck_s / _LOOKS)
-            beats = engine is not None and engine is self._live.engine and engine.batches != seen
+            version, seen = self._counted()
+            await asyncio.sleep(self._stuck_s / _LOOKS)  # holding no engine: it may be replaced
+            now, counted = self._counted()
+            beats = version is not None and version == now and counted != seen
             self.stuck = self._hangs() or not (beats or await self.answers())
+
+    def _counted(self) -> tuple[str | None, int]:
+        """The version that serves, if any, and the batches that it has answered."""
+        engine = self._live.engine
+        return (engine.manifest.version, engine.batches) if engine else (None, 0)
 
     def _hangs(self) -> bool:
         """Whether one lane is too long at one batch, whatever the others do."""

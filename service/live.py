@@ -175,7 +175,7 @@ class Live:
             log.info("serving %s: %s", version, ", ".join(engine.labels))
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving; waits a moment for the batches in hand."""
         if self._lease is not None:
             self._lease.engine.close()
             self._lease = None
@@ -186,7 +186,7 @@ class Live:
 
     def _drop_if_unused(self, lease: _Lease) -> None:
         if lease.retired and lease.users == 0:
-            lease.engine.close()
+            lease.engine.close(wait_s=0)  # this is the event loop
 
 
 def live_of(settings: Settings, metrics: Metrics) -> Live:

@@ -134,7 +134,10 @@ class Metrics:
     def served(self, manifest: Manifest) -> None:
         """A model went into service."""
         if self._served is not None:
-            self._model.labels(*self._served).set(0)
+            if _MULTIPROCESS in os.environ:  # where a series cannot be taken back
+                self._model.labels(*self._served).set(0)
+            else:
+                self._model.remove(*self._served)
         self._served = (manifest.version, manifest.backbone.name)
         self._model.labels(*self._served).set(1)
         figures = manifest.metrics.get("cross_validation", {})

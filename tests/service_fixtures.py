@@ -173,7 +173,7 @@ class GatedModel:
         self._model = bundle.model
         self.armed = False
         self.entered, self.gate = Event(), Event()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.pictures = 0  # that it was asked about
 
     def __call__(self, pixels: Tensor) -> Any:

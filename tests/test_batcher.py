@@ -427,6 +427,23 @@ def test_closing_answers_who_waits_and_lets_the_batch_in_hand_end() -> None:
     assert gated.prepared == [1]
 
 
+def test_closing_waits_for_the_batch_in_hand_if_it_is_told_to() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        (in_hand,) = await ask(batcher, [1])
+        run = await gated.next()
+        batcher.close(wait_s=0.01)
+        assert not in_hand.done()  # it was not waited for in vain
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close, wait_s=WAIT_S))
+        run.go()
+        await closing
+        assert not [t for t in threading.enumerate() if t.name.startswith("lane-of-a-test")]
+        assert await in_hand == [2]
+
+    scene_with(gated, scene, lanes=2)
+
+
 def test_a_lane_that_dies_is_told_to_its_callers_and_works_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 import collections
+import gc
 import math
+import subprocess
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -230,6 +234,62 @@ def test_a_failing_batch_is_an_error_and_the_next_is_answered(
     finally:
         engine.close()
     assert "broken kernel" in caplog.text
+
+
+def test_a_closed_engine_goes_at_once_without_the_garbage_collector(bundle: Bundle) -> None:
+    engine = make_engine(bundle, threads=2)
+    answered(wait(engine.predict([code_picture(1), code_picture(2)])))
+    gone = weakref.ref(engine)
+    engine.close()
+    gc.disable()
+    try:
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# A lane is inside PyTorch, for a caller that has left, when the program ends.
+_LEAVES = """
+import asyncio, sys, threading
+from pathlib import Path
+import torch
+from models.bundle import open_bundle
+from tests.service_fixtures import code_picture, make_engine
+
+busy = threading.Event()
+bundle = open_bundle(Path(sys.argv[1]))
+large = torch.zeros(2000, 2000)
+
+def model(pixels):
+    if armed:
+        busy.set()
+        torch.mm(large, large)
+    return bundle.model(pixels)
+
+armed = False
+engine = make_engine(bundle, model)
+armed = True
+
+async def leave():
+    task = asyncio.create_task(engine.predict([code_picture(1)]))
+    await asyncio.to_thread(busy.wait, 20)
+    task.cancel()
+
+asyncio.run(leave())
+engine.close(wait_s=20)
+"""
+
+
+def test_a_program_that_closes_its_engine_can_end_while_a_lane_works(bundle: Bundle) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _LEAVES, str(bundle.path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_closed_engine_takes_nothing(bundle: Bundle) -> None:

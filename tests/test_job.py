@@ -20,6 +20,7 @@ from models.manifest import PrecisionFacts
 from models.signing import generate
 from models.store import MODEL, current_version, versions
 from tests.conftest import DrawData, encode, photograph
+from tests.disks import small_disk
 from training import job
 from training.__main__ import _parser
 from training.cache import Cache
@@ -464,6 +465,24 @@ def test_a_full_disk_leaves_the_store_as_it_was(
     assert current_version(store) == done.bundle.manifest.version
     assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
     assert {path.name for path in store.iterdir() if path.name.startswith(".")} <= {".lock"}
+
+
+@pytest.mark.parametrize("how", ["No space left on device", "Read-only file system"])
+def test_the_job_names_the_store_that_cannot_be_written_to(
+    how: str, done: Run, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", size="128m") as disk:
+        store = disk.path / "store"
+        shutil.copytree(done.store, store)
+        if how.startswith("No"):
+            disk.fill()
+        else:
+            disk.make_read_only()
+        before = sorted(item.name for item in store.iterdir())
+        with pytest.raises(OutputError, match=f"{store} .{how}.; what was current still is"):
+            fit(Request(done.data, store, done.cache), CONFIG)
+        assert sorted(item.name for item in store.iterdir()) == before
+        assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
 
 
 def test_a_model_that_does_not_verify_is_not_published(

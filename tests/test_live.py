@@ -40,9 +40,9 @@ class Starts:
         engine = make_engine(open_bundle(path))
         close = engine.close
 
-        def counted() -> None:
+        def counted(**options: float) -> None:
             self.closed.append(engine)
-            close()
+            close(**options)
 
         engine.close = counted  # type: ignore[method-assign]
         self.engines.append(engine)

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from training import sample
-from training.errors import SampleError
+from training.errors import OutputError, SampleError
 from training.sample import SampleExists, SampleSizeInvalid, SampleUnavailable, make_sample
 from training.sample.drawing import Frame
 from training.sample.masks import draw_mask
@@ -177,13 +177,21 @@ def test_missing_photographs_are_counted(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("loaded")
-@pytest.mark.parametrize("reason", [KeyboardInterrupt, OSError])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, reason: type[BaseException]) -> None:
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (OSError(28, "No space left on device"), OutputError),
+    ],
+)
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, reason: BaseException, told: type[BaseException]
+) -> None:
     def interrupt(done: int, _: int) -> None:
         if done == 3:
             raise reason
 
-    with pytest.raises(reason):
+    with pytest.raises(told):
         make_sample(tmp_path / "new", per_class=2, progress=interrupt)
     assert not list(tmp_path.iterdir())
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ class Service:
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith("FACEMASK_") and k != "PORT"
         }
+        # Not a pipe: a service whose log nobody reads would stop at a full one.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed as it stops
+        self._errors = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service"],
             env={
@@ -50,11 +54,12 @@ class Service:
                 **environment,
             },
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._log,
             text=True,
         )
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        with self.process.stdout as stdout:
+            line = stdout.readline()
         found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+)) .+\n", line)
         assert found, line
         self.address, self.port = found[1], int(found[2])
@@ -65,12 +70,17 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            _, errors = self.process.communicate(timeout=WAIT_S)
+            self.process.wait(timeout=WAIT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.communicate()
+            self.process.wait()
             raise
-        return self.process.returncode, errors, time.monotonic() - begun
+        finally:
+            if not self._log.closed:
+                with self._log:
+                    self._log.seek(0)
+                    self._errors = self._log.read()
+        return self.process.returncode, self._errors, time.monotonic() - begun
 
 
 @pytest.fixture(name="service")
@@ -148,7 +158,7 @@ def test_a_signal_lets_requests_in_hand_end(service: Service, tmp_path: Path) ->
         # The service has begun to read this request's body when it asks for it.
         assert b"100 Continue" in connection.recv(1000)
         service.process.send_signal(signal.SIGTERM)
-        _refuses(service.port)
+        refuses(service.port)
         connection.sendall(body)
         answer = b""
         while chunk := connection.recv(65536):
@@ -191,7 +201,7 @@ def test_a_client_that_leaves_is_not_an_error_of_the_service(
     assert "ERROR" not in errors
 
 
-def _refuses(port: int) -> None:
+def refuses(port: int) -> None:
     """Wait until nobody listens any more: the service has begun to stop."""
     end = time.monotonic() + WAIT_S
     while True:

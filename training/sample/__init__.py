@@ -24,7 +24,7 @@ from typing import Final
 
 import numpy as np
 
-from training.errors import SampleError
+from training.errors import OutputError, SampleError
 from training.sample.accessories import draw_accessories
 from training.sample.camera import develop
 from training.sample.masks import draw_mask
@@ -79,6 +79,7 @@ def make_sample(
         SampleSizeInvalid: `per_class` is out of range.
         SampleExists: The directory is not empty, or is a file.
         SampleUnavailable: The photographs are not installed.
+        OutputError: The disk is full, or may not be written to.
     """
     if not MIN_PER_CLASS <= per_class <= MAX_PER_CLASS:
         raise SampleSizeInvalid(
@@ -88,18 +89,21 @@ def make_sample(
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise SampleExists(f"{directory} already exists and is not an empty folder.")
     photographs = load_photographs()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # A sibling, so that the rename stays on one file system and is one step.
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _write(partial, photographs, classes, per_class, seed, progress)
-        partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is not
-        if directory.exists():
-            directory.rmdir()
-        partial.replace(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        # A sibling, so that the rename stays on one file system and is one step.
+        partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            _write(partial, photographs, classes, per_class, seed, progress)
+            partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is not
+            if directory.exists():
+                directory.rmdir()
+            partial.replace(directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{directory} cannot be written ({error.strerror}).") from error
 
 
 def _write(
