@@ -29,7 +29,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --constraint constraints.txt \
 	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	    --editable '.[training,serving,tracing,development]'
+	    --editable '.[training,serving,tracing,faces,development]'
 	touch $@
 
 clean:

@@ -5,7 +5,8 @@
 STORE is a folder of bundles. The service is started on it with the settings of the environment
 (and long patience, so that slow callers stay), and then all at once has, for as long as asked:
 the most connections, half of them within headers and half within bodies; more of the largest
-bodies than it may hold, each with the largest pictures of the formats that take most to decode;
+bodies than it may hold, each with the largest pictures of the formats that take most to decode,
+half of which are searched for faces;
 and tensors in JSON that become as many objects as they can. Printed: the bound by its parts, as the
 service logs it, and the peak of resident memory, as the kernel counts it.
 """
@@ -105,7 +106,8 @@ def _drive(port: int, settings: Settings, store: Path, seconds: float) -> Counte
     for place in range(_BODY_POSTERS):
         head, _, body = bodies[place % len(bodies)].partition(b"\r\n\r\n")
         kind = next(x for x in head.decode().split("\r\n") if x.startswith("Content-Type: "))[14:]
-        posters.append(lambda body=body, kind=kind: post("/predict", body, kind))  # type: ignore[misc]
+        path = "/predict?faces=true" if place >= len(bodies) else "/predict"
+        posters.append(lambda path=path, body=body, kind=kind: post(path, body, kind))  # type: ignore[misc]
     posters += [
         lambda: post("/v2/models/facemask/infer", tensors, "application/json")
     ] * _JSON_POSTERS

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from models import durable, signing
+from models.detector import load_detector
 from models.device import CPU, HALF_TOLERANCE, DeviceName, choose_device, on_device
 from models.errors import (
     BundleIncomplete,
@@ -30,6 +31,7 @@ from models.errors import (
     GoldenMismatch,
     SchemaUnsupported,
 )
+from models.faces import CROPPER
 from models.image import DECODER, decode_image
 from models.manifest import FileFacts, Manifest
 from models.store import (
@@ -90,6 +92,7 @@ def open_bundle(
         BundleUntrusted: None of the trusted keys has signed it.
         BundleIncomplete: A file is missing, or is not the one that was published.
         SchemaUnsupported: The manifest breaks its schema, or pictures would be decoded otherwise.
+        DetectorUnavailable: It is given faces, and there is no detector here.
         EngineUnavailable: This machine cannot run the model in int8, or not on that device.
         GoldenMismatch: The model does not answer its golden pictures as it did when trained.
     """
@@ -102,6 +105,8 @@ def open_bundle(
             f"{path} was trained on pictures decoded by {manifest.decoder!r}; "
             f"this version decodes by {DECODER!r}."
         )
+    if manifest.crop.cropper:
+        use_cropper(manifest.crop.cropper)
     if manifest.precision.engine:
         use_engine(manifest.precision.engine)
     place = choose_device(device, manifest)
@@ -110,6 +115,20 @@ def open_bundle(
     bundle = Bundle(manifest, graph, path, contents, place)
     check_golden(bundle)
     return bundle
+
+
+def use_cropper(name: str) -> None:
+    """Pass if faces can be cut out here as the name says.
+
+    Raises:
+        SchemaUnsupported: They would be cut out otherwise.
+        DetectorUnavailable: There is no detector here.
+    """
+    if name != CROPPER:
+        raise SchemaUnsupported(
+            f"The model was trained on faces cut out by {name!r}; this version cuts by {CROPPER!r}."
+        )
+    load_detector()
 
 
 def use_engine(name: str) -> None:

@@ -15,6 +15,7 @@
         ├── BundleUntrusted      none of the trusted keys has signed it
         ├── SchemaUnsupported    the manifest is of another schema, or breaks it
         ├── EngineUnavailable    this CPU or PyTorch lacks the bundle's int8 arithmetic
+        ├── DetectorUnavailable  the face detector is not installed, or cannot run here
         └── GoldenMismatch       the model does not answer as it did when it was trained
 
 The training job's own errors hang below `FacemaskError` in `training.errors`, the
@@ -110,6 +111,12 @@ class EngineUnavailable(BundleError):
     """The bundle needs int8 arithmetic that this CPU or build of PyTorch lacks."""
 
     code = "engine_unavailable"
+
+
+class DetectorUnavailable(BundleError):
+    """The face detector is not installed, is of another version, or cannot run here."""
+
+    code = "detector_unavailable"
 
 
 class GoldenMismatch(BundleError):

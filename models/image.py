@@ -7,7 +7,9 @@ see a picture differently from the others. Change it, and `DECODER` must change 
 that name is part of every cached feature's key and of every manifest.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Final
 
 import torch
@@ -32,7 +34,12 @@ from models.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
-from models.limits import BYTES_A_PIXEL, MAX_PIXELS
+from models.limits import (
+    BYTES_A_PIXEL,
+    DECODED_BYTES_A_PIXEL,
+    MAX_PIXELS,
+    TURNING_BYTES_A_PIXEL,
+)
 
 DECODER: Final = "pillow-draft-squash-bilinear-1"
 """Name of the way from bytes to pixels that this module implements."""
@@ -50,6 +57,9 @@ PLUGINS: Final = (
 )
 """The readers of `FORMATS`, in that order."""
 
+Opened = Image.Image
+"""What `open_image` gives: Pillow's lazy picture."""
+
 # ISO/IEC 23008-12, major brands of still pictures and sequences coded by HEVC.
 _HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
@@ -64,6 +74,7 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION_TAG: Final = 0x0112
+_SIDEWAYS: Final = (5, 6, 7, 8)
 
 _JPEGS: Final = ("JPEG", "MPO")
 _TILE_TAGS: Final = (322, 323)  # TIFF 6.0: TileWidth, TileLength
@@ -108,16 +119,69 @@ def decode_opened(image: Image.Image, *, size: int) -> Tensor:
         ImageTooCostly: It takes longer than `open_image` was told.
         UndecodableImage: The picture is broken or cut short.
     """
-    try:
+    with _broken_is_said(image):
         square = _square(image, size)
-    except ImageTooCostly:
-        raise
-    except Exception as error:  # decoders of seven formats raise anything on broken input
-        raise UndecodableImage(
-            f"The {image.format} picture is broken or cut short ({_reason(error)})."
-        ) from error
-    pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
-    return pixels.view(size, size, 3).permute(2, 0, 1).contiguous()  # (S, S, 3) -> (3, S, S)
+    return _tensor(square)
+
+
+class Upright:
+    """One picture decoded once, upright and in RGB, of which parts can be taken.
+
+    Attributes:
+        width: Of the upright original, in pixels, however small it was decoded.
+        height: As width.
+    """
+
+    def __init__(self, image: Image.Image, *, longest_px: int) -> None:
+        """Decode.
+
+        Args:
+            image: As `open_image` gives it.
+            longest_px: A picture whose longer side has at least twice as many pixels is brought
+                to a half, a third, ... of its size, so that it keeps as many. A JPEG is decoded
+                at 1/2, 1/4 or 1/8.
+
+        Raises:
+            ImageTooCostly: It takes longer than `open_image` was told.
+            UndecodableImage: The picture is broken or cut short.
+        """
+        width, height = image.size
+        with _broken_is_said(image):
+            orientation = _load(image, _edges(image, longest_px))
+            part = _interpolable(image)
+            if (factor := max(part.size) // longest_px) > 1:
+                part = part.reduce(factor)
+            self._rgb = to_rgb(upright(part, orientation))
+        turned = orientation in _SIDEWAYS
+        self.width, self.height = (height, width) if turned else (width, height)
+
+    def shrunk(self, longest_px: int) -> tuple[int, int, bytes]:
+        """Width, height and RGB bytes, row by row, with at most so many pixels a side."""
+        share = min(1.0, longest_px / max(self._rgb.size))
+        size = (max(1, round(self._rgb.width * share)), max(1, round(self._rgb.height * share)))
+        small = self._rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+        return *size, small.tobytes()
+
+    def cut(self, box: tuple[int, int, int, int], size: int) -> Tensor:
+        """Squeeze a part into a square.
+
+        Args:
+            box: Left, top, right, bottom, in pixels of the upright original, inside it.
+            size: Edge S of the result, in pixels.
+
+        Returns:
+            As `decode_image` does.
+        """
+        across, down = self._rgb.width / self.width, self._rgb.height / self.height
+        left, top, right, bottom = box
+        return _tensor(
+            self._rgb.resize(
+                (size, size),
+                Image.Resampling.BILINEAR,
+                box=(left * across, top * down, right * across, bottom * down),
+                reducing_gap=3.0,
+            )
+        )
 
 
 def open_image(
@@ -182,15 +246,43 @@ def decoding_bytes(image: Image.Image, size: int) -> int:
         image: As `open_image` gives it.
         size: As for `decode_image`.
     """
+    pixels, coefficients = _decoded(image, (size, size))
+    return BYTES_A_PIXEL * pixels + coefficients
+
+
+def upright_bytes(image: Image.Image, longest_px: int) -> int:
+    """Most memory that making an `Upright` takes.
+
+    Args:
+        image: As `open_image` gives it.
+        longest_px: As for `Upright`.
+    """
+    pixels, coefficients = _decoded(image, _edges(image, longest_px))
+    # Of a JPEG the decoder has left out what it could.
+    factor = 1 if image.format in _JPEGS else max(1, max(image.size) // longest_px)
+    turning = DECODED_BYTES_A_PIXEL * pixels + TURNING_BYTES_A_PIXEL * pixels // factor**2
+    return max(BYTES_A_PIXEL * pixels + coefficients, turning)
+
+
+def _edges(image: Image.Image, longest_px: int) -> tuple[int, int]:
+    """Width and height that a picture has with so many pixels on the longer side."""
+    width, height = image.size
+    share = longest_px / max(width, height)
+    return max(1, round(width * share)), max(1, round(height * share))
+
+
+def _decoded(image: Image.Image, wanted: tuple[int, int]) -> tuple[int, int]:
+    """Pixels that a decoder gives where so many are wanted, and bytes that it needs besides."""
     width, height = image.size
     coefficients = 0
     if image.format in _JPEGS:
         if not _one_scan(image):  # all of them are there before the first pixel is
             coefficients = width * height * 2 * len(image.getbands())
-        scale = next((s for s in (8, 4, 2) if min(width, height) >= s * size), 1)
+        scale = next(
+            (s for s in (8, 4, 2) if width >= s * wanted[0] and height >= s * wanted[1]), 1
+        )
         width, height = -(-width // scale), -(-height // scale)
-    pixels = max(width * height, math.prod(_tile(image)))
-    return BYTES_A_PIXEL * pixels + coefficients
+    return max(width * height, math.prod(_tile(image))), coefficients
 
 
 def _one_scan(image: Image.Image) -> bool:
@@ -236,21 +328,50 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _square(image: Image.Image, size: int) -> Image.Image:
     """Decode, shrink to (size, size), turn upright and convert to RGB, cheapest order first."""
+    orientation = _load(image, (size, size))
+    # The resize is antialiased; for a much larger picture it first averages whole blocks.
+    image = _interpolable(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return to_rgb(upright(image, orientation))
+
+
+def _load(image: Image.Image, wanted: tuple[int, int]) -> int:
+    """Decode at no less than the size wanted, and say how the picture must still be turned."""
     # Pillow turns a TIFF upright itself, as it loads it.
     orientation = 1 if image.format == "TIFF" else exif_orientation(image)
     if image.format in _JPEGS:
         # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the size wanted: a 12 MP
         # photograph costs a fraction of a full decode.
-        image.draft(None, (size, size))
+        image.draft(None, wanted)
     image.load()
+    return orientation
+
+
+def _interpolable(image: Image.Image) -> Image.Image:
+    """Bring a decoded picture to a mode whose values mean amounts of light."""
     image = _eight_bit(image)
     if image.mode not in ("L", "RGB", "RGBA", "CMYK"):  # palettes cannot be interpolated
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    elif image.mode != "RGBA" and image.has_transparency_data:  # a colour key
-        image = image.convert("RGBA")
-    # The resize is antialiased; for a much larger picture it first averages whole blocks.
-    image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return to_rgb(upright(image, orientation))
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode != "RGBA" and image.has_transparency_data:  # a colour key
+        return image.convert("RGBA")
+    return image
+
+
+def _tensor(square: Image.Image) -> Tensor:
+    pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
+    return pixels.view(*square.size, 3).permute(2, 0, 1).contiguous()  # (S, S, 3) -> (3, S, S)
+
+
+@contextlib.contextmanager
+def _broken_is_said(image: Image.Image) -> Iterator[None]:
+    """Turn whatever a decoder raises into the one error for it."""
+    try:
+        yield
+    except ImageTooCostly:
+        raise
+    except Exception as error:  # decoders of seven formats raise anything on broken input
+        raise UndecodableImage(
+            f"The {image.format} picture is broken or cut short ({_reason(error)})."
+        ) from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

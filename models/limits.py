@@ -26,5 +26,22 @@ MAX_HEADER_READS: Final = 20_000
 BYTES_A_PIXEL: Final = 16
 """Most memory that decoding takes a pixel: WebP's two canvases, its answer, and Pillow's copy."""
 
+DECODED_BYTES_A_PIXEL: Final = 12
+"""What of that is still held once a picture is decoded: WebP's two canvases, and the picture."""
+
+TURNING_BYTES_A_PIXEL: Final = 24
+"""Most memory that making a decoded picture upright and RGB takes a pixel: six copies of it."""
+
+UPRIGHT_PX: Final = 1920
+"""Longer side that pictures are decoded at, at least, where faces are wanted: one that can just be
+found then keeps its pixels. From twice as many they are reduced."""
+
+SEARCHED_PX: Final = (320, 1280)
+"""Longer sides that a picture is searched for faces at. The detector is best at faces of 20 to 300
+pixels: the small copy is for faces that fill the picture, the large one for small faces."""
+
+SEARCH_BYTES: Final = 80 * SEARCHED_PX[-1] ** 2
+"""Most memory of a search: the copies given to the detector and its feature maps."""
+
 COPIES: Final = 3
 """Of an encoded file while it is decoded: ours, and WebP's two."""

@@ -85,6 +85,24 @@ class PrecisionFacts(_Part):
         return self
 
 
+class CropFacts(_Part):
+    """What of a picture the model is given.
+
+    Attributes:
+        name: `whole` pictures, or the main one of its `faces`, where it has any.
+        cropper: How faces are found and cut out: `models.faces.CROPPER` of the training.
+    """
+
+    name: Literal["whole", "faces"] = "whole"
+    cropper: str | None = None
+
+    @model_validator(mode="after")
+    def _cropper_where_it_is_needed(self) -> "CropFacts":
+        if (self.name == "faces") != (self.cropper is not None):
+            raise ValueError("faces name their cropper, and whole pictures have none")
+        return self
+
+
 class GoldenPicture(_Part):
     """A synthetic picture (an encoded file) and the answer it must give."""
 
@@ -109,6 +127,7 @@ class Manifest(_Part):
     labels: list[str] = Field(min_length=2)
     input_px: int = Field(gt=0, le=2048)
     decoder: str
+    crop: CropFacts = CropFacts()  # bundles of before faces do not say
     backbone: BackboneFacts
     precision: PrecisionFacts = PrecisionFacts()  # bundles of before int8 do not say
     dataset: DatasetFacts

@@ -6,6 +6,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
+from models.faces import Edges, Face
 from service.decide import decide
 from service.engine import Answer, Engine
 from service.problems import all_failed
@@ -23,13 +24,7 @@ def predictions(
     Raises:
         PictureError, NothingReadable: No picture could be read.
     """
-    if not any(isinstance(outcome, Answer) for outcome in outcomes):
-        failures: list[tuple[int, str | None, FacemaskError]] = [
-            (index, upload.filename, outcome)
-            for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True))
-            if isinstance(outcome, PictureError)
-        ]
-        raise all_failed(failures)
+    require_readable(uploads, outcomes)
     entries = []
     for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True)):
         entry: dict[str, Any] = {"index": index, "filename": upload.filename}
@@ -37,11 +32,34 @@ def predictions(
             entry["error"] = {"code": outcome.code, "detail": str(outcome)}
         else:
             entry |= _prediction(engine, outcome)
+            if engine.crops:
+                entry["face"] = None if outcome.face is None else _place(outcome.face)
         entries.append(entry)
     return entries
 
 
+def require_readable(uploads: Sequence[Upload], outcomes: Sequence[object]) -> None:
+    """Pass if at least one picture could be read.
+
+    Raises:
+        PictureError, NothingReadable: None could.
+    """
+    failures: list[tuple[int, str | None, FacemaskError]] = [
+        (index, upload.filename, outcome)
+        for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True))
+        if isinstance(outcome, PictureError)
+    ]
+    if len(failures) == len(uploads):
+        raise all_failed(failures)
+
+
+def face_prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
+    """Where a face is, and what the model says of it."""
+    return (_place(answer.face) if answer.face else {}) | _prediction(engine, answer)
+
+
 def _prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
+    """What the model says of what it was given."""
     labels, probabilities = engine.labels, answer.probabilities
     decided = decide(labels, engine.manifest.decision.threshold, probabilities)
     found = {
@@ -53,6 +71,16 @@ def _prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
     if answer.activation is not None:
         found["activation"] = _activation(answer.activation[labels.index(decided.label)])
     return found
+
+
+def _place(face: Face) -> dict[str, Any]:
+    """Where a face is, and how sure the detector is of it."""
+    return {"box": _box(face.box), "square": _box(face.square), "face_score": face.score}
+
+
+def _box(edges: Edges) -> dict[str, int]:
+    left, top, right, bottom = edges
+    return {"left": left, "top": top, "width": right - left, "height": bottom - top}
 
 
 def _activation(cells: Tensor) -> dict[str, Any]:

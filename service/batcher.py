@@ -273,9 +273,9 @@ class Batcher(Generic[In, Mid, Out]):
                 ready = self._prepared(job)
                 if ready is None:
                     jobs.pop()
-                else:
-                    values.append(ready.value)
-                    cost += ready.cost
+                    break  # preparing it may have been all the work: what is ready waits no longer
+                values.append(ready.value)
+                cost += ready.cost
             wanted = [self._wanted(request) for request, _ in jobs]
             jobs = [job for job, keep in zip(jobs, wanted, strict=True) if keep]
             values = [value for value, keep in zip(values, wanted, strict=True) if keep]

@@ -6,18 +6,28 @@ handed from thread to thread, and no core waits for another inside a layer. A pi
 the service has all threads instead.
 """
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
 
 from models.bundle import REPORT, Bundle
+from models.detector import load_detector
 from models.device import CPU
 from models.errors import PictureError
-from models.image import decode_opened, decoding_bytes, open_image
+from models.faces import (
+    Face,
+    cut_face,
+    cut_main_face,
+    find_faces,
+    searching_bytes,
+    upright_of,
+)
+from models.image import Opened, Upright, decode_opened, decoding_bytes, open_image
 from models.limits import COPIES, DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
 from service.aside import LANE
 from service.batcher import Batcher, Ready
@@ -61,6 +71,7 @@ class Answer:
         wait_s: From acceptance to decoding, in seconds.
         decode_s: Of this picture.
         forward_s: Of the batch that it was in.
+        face: What of the picture the model was given; None for the whole.
     """
 
     probabilities: list[float]
@@ -68,6 +79,24 @@ class Answer:
     wait_s: float
     decode_s: float
     forward_s: float
+    face: Face | None = None
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What the model says of the faces of one picture.
+
+    Attributes:
+        width: Of the picture, upright, in pixels.
+        height: As width.
+        answers: Of the likeliest faces, the likeliest first.
+        left_out: How many more there are.
+    """
+
+    width: int
+    height: int
+    answers: list[Answer]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -77,11 +106,19 @@ class _Asked:
 
 
 @dataclass(frozen=True)
+class _Search:
+    picture: bytes | bytearray
+    most: int
+    explain: bool
+
+
+@dataclass(frozen=True)
 class _Decoded:
     pixels: Tensor  # uint8 (3, S, S)
     explain: bool
     wait_s: float
     decode_s: float
+    face: Face | None = None
 
 
 class Engine:
@@ -114,6 +151,7 @@ class Engine:
         self.manifest = bundle.manifest
         self.report = bundle.documents.get(REPORT)
         self.labels = tuple(bundle.manifest.labels)
+        self.crops = bundle.manifest.crop.name == "faces"
         self._bundle = bundle
         self._threads = threads
         self._max_pixels = max_pixels
@@ -124,8 +162,8 @@ class Engine:
         self.batches = 0  # answered; whether it grows is what counts, as lanes may miscount
         self._warm: dict[int, Warm] = {}  # by lane
         self._fixed = max_batch
-        self._batcher: Batcher[_Asked, _Decoded, Answer | PictureError] = Batcher(
-            self._decode,
+        self._batcher: Batcher[_Asked | _Search, _Decoded, Any] = Batcher(
+            self._prepare,
             self._forward,
             lanes=threads,
             max_batch=1,
@@ -159,6 +197,30 @@ class Engine:
         asked = [_Asked(picture, explain) for picture in pictures]
         return await self._batcher.submit(asked, deadline=deadline)
 
+    async def predict_faces(
+        self,
+        pictures: Sequence[bytes | bytearray],
+        *,
+        most: int,
+        explain: bool = False,
+        deadline: float = float("inf"),
+    ) -> list[Faces | PictureError]:
+        """Answer the faces of pictures, in order; one that cannot be read gets its error.
+
+        Args:
+            pictures: Encoded files.
+            most: Faces a picture.
+            explain: As for `predict`.
+            deadline: As for `predict`.
+
+        Raises:
+            DetectorUnavailable: There is no detector here.
+            BatchFailed, TooLate, BatcherClosed: As for `predict`.
+        """
+        load_detector()
+        asked = [_Search(picture, most, explain) for picture in pictures]
+        return await self._batcher.submit(asked, deadline=deadline)
+
     def alive(self) -> bool:
         """Whether a lane is working or ready to."""
         return self._batcher.alive()
@@ -186,27 +248,75 @@ class Engine:
             largest=_LARGEST if self._bundle.device == CPU else _LARGEST_CUDA,
         )
 
+    def _prepare(
+        self, asked: _Asked | _Search, wait_s: float
+    ) -> Ready[_Decoded] | PictureError | Faces:
+        if isinstance(asked, _Search):
+            return self._search(asked, wait_s)
+        return self._decode(asked, wait_s)
+
+    def _search(self, asked: _Search, wait_s: float) -> Faces | PictureError:
+        """Find a picture's faces and answer them at once, so that none waits cut out."""
+        began, size = time.perf_counter(), self.manifest.input_px
+        try:
+            with self._upright(asked.picture) as picture:
+                faces = find_faces(picture, load_detector())
+                found = faces[: asked.most]
+                cuts = [cut_face(picture, face, size) for face in found]
+        except PictureError as error:
+            return error
+        took = (time.perf_counter() - began) / max(1, len(found))
+        decoded = [
+            _Decoded(cut, asked.explain, wait_s, took, face)
+            for cut, face in zip(cuts, found, strict=True)
+        ]
+        answers = [
+            answer
+            for at in range(0, len(decoded), self.max_batch)
+            for answer in self._forward(decoded[at : at + self.max_batch], alone=False)
+        ]
+        self.batches += not answers  # a search is progress, too
+        return Faces(picture.width, picture.height, answers, len(faces) - len(found))
+
+    @contextlib.contextmanager
+    def _opened(self, picture: bytes | bytearray) -> Iterator[Opened]:
+        """A picture whose header is within the bounds, and room for its file."""
+        with self._gates.files.hold(COPIES * len(picture)):
+            yield open_image(
+                picture,
+                max_pixels=self._max_pixels,
+                max_bytes=self._max_file_bytes,
+                decode_s=self._decode_s,
+            )
+
+    @contextlib.contextmanager
+    def _upright(self, picture: bytes | bytearray) -> Iterator[Upright]:
+        """A picture to find and cut out faces in, and room for both."""
+        with self._opened(picture) as image, self._gates.pixels.hold(searching_bytes(image)):
+            yield upright_of(image)
+
     def _decode(self, asked: _Asked, wait_s: float) -> Ready[_Decoded] | PictureError:
         picture = asked.picture
         if isinstance(picture, Tensor):
             return Ready(_Decoded(picture, asked.explain, wait_s, 0.0))
-        began, size = time.perf_counter(), self.manifest.input_px
+        began = time.perf_counter()
+        size, face = self.manifest.input_px, None
         try:
-            with self._gates.files.hold(COPIES * len(picture)):
-                image = open_image(
-                    picture,
-                    max_pixels=self._max_pixels,
-                    max_bytes=self._max_file_bytes,
-                    decode_s=self._decode_s,
-                )
-                with self._gates.pixels.hold(decoding_bytes(image, size)):
-                    pixels = decode_opened(image, size=size)
+            if self.crops:
+                with self._upright(picture) as upright:
+                    pixels, face = cut_main_face(upright, load_detector(), size)
+                    cost = upright.width * upright.height
+            else:
+                with self._opened(picture) as image:
+                    with self._gates.pixels.hold(decoding_bytes(image, size)):
+                        pixels = decode_opened(image, size=size)
+                    cost = image.width * image.height
         except PictureError as error:
             return error
         took = time.perf_counter() - began
-        return Ready(_Decoded(pixels, asked.explain, wait_s, took), image.width * image.height)
+        return Ready(_Decoded(pixels, asked.explain, wait_s, took, face), cost)
 
-    def _forward(self, batch: list[_Decoded], alone: bool) -> list[Answer | PictureError]:
+    def _forward(self, batch: list[_Decoded], alone: bool) -> list[Answer]:
         began = time.perf_counter()
         threads = self._choice.threads() if alone else 1
         use_threads(threads)
@@ -232,6 +342,7 @@ class Engine:
                 item.wait_s,
                 item.decode_s,
                 forward_s,
+                item.face,
             )
             for place, (item, row) in enumerate(zip(batch, rows, strict=True))
         ]

@@ -6,7 +6,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from models.limits import BYTES_A_PIXEL, COPIES
+from models.limits import (
+    BYTES_A_PIXEL,
+    COPIES,
+    DECODED_BYTES_A_PIXEL,
+    SEARCH_BYTES,
+    TURNING_BYTES_A_PIXEL,
+    UPRIGHT_PX,
+)
 from service.settings import Settings
 
 
@@ -66,4 +73,10 @@ def _files_bytes(settings: Settings) -> int:
 
 
 def _pixels_bytes(settings: Settings) -> int:
-    return BYTES_A_PIXEL * settings.max_pixels  # with less, the largest would be alone anyway
+    """With less, the largest would be alone anyway."""
+    # A picture that is searched for faces is turned upright as large as it is, or from twice
+    # UPRIGHT_PX on by halves, and from thrice on so small that decoding it took more.
+    halved_bytes = (DECODED_BYTES_A_PIXEL + TURNING_BYTES_A_PIXEL // 4) * (3 * UPRIGHT_PX) ** 2
+    whole_bytes = (DECODED_BYTES_A_PIXEL + TURNING_BYTES_A_PIXEL) * settings.max_pixels
+    decoding = max(BYTES_A_PIXEL * settings.max_pixels, min(whole_bytes, halved_bytes))
+    return decoding + SEARCH_BYTES

@@ -212,7 +212,7 @@ def live_of(settings: Settings, metrics: Metrics) -> Live:
 
     def served(engine: Engine) -> None:
         metrics.served(engine.manifest)
-        memory.model_is_warm()
+        memory.model_is_warm(lanes=threads, input_px=engine.manifest.input_px)
 
     return Live(
         settings.store,

@@ -27,7 +27,8 @@ class MemoryBound:
 
     Attributes:
         warm: With the model warm and nobody calling: the peak of the start, as measured.
-        decoding: Of pictures, by all lanes together.
+        decoding: Of pictures, and searching them for faces, by all lanes together.
+        faces: Cut out in each lane.
         bodies: Of requests, and what is parsed from them.
         connections: What has come on them and belongs to no body yet.
         swap: A new model beside the one that serves: what the first one took.
@@ -35,6 +36,7 @@ class MemoryBound:
 
     warm: int
     decoding: int
+    faces: int
     bodies: int
     connections: int
     swap: int
@@ -42,20 +44,24 @@ class MemoryBound:
     @property
     def total(self) -> int:
         """All of it together."""
-        return self.warm + self.decoding + self.bodies + self.connections + self.swap
+        return sum(vars(self).values())
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {size >> 20}" for name, size in vars(self).items())
         return f"at most {self.total >> 20} MiB a process ({parts})"
 
 
-def memory_bound(settings: Settings, *, warm_bytes: int, model_bytes: int) -> MemoryBound:
+def memory_bound(
+    settings: Settings, *, warm_bytes: int, model_bytes: int, lanes: int, input_px: int
+) -> MemoryBound:
     """The bound of a service with these settings, once its model is warm.
 
     Args:
         settings: As it was started with.
         warm_bytes: Most memory that it has had until then.
         model_bytes: What of that opening and warming up the model took.
+        lanes: How many decode.
+        input_px: Edge of what the model is given, in pixels.
     """
     # One request alone is answered whatever the bound on all of them.
     alone = settings.max_body_bytes + parsed_bytes(
@@ -64,6 +70,7 @@ def memory_bound(settings: Settings, *, warm_bytes: int, model_bytes: int) -> Me
     return MemoryBound(
         warm=warm_bytes,
         decoding=decoding_limit_bytes(settings),
+        faces=lanes * settings.max_faces * 3 * input_px**2,
         bodies=int(_GROWTH * max(settings.max_bodies_bytes, alone)),
         connections=settings.max_connections * _A_CONNECTION_BYTES,
         swap=model_bytes,
@@ -86,14 +93,20 @@ class MemoryTold:
         if self._before is None:
             self._before = self._read("VmRSS:")
 
-    def model_is_warm(self) -> None:
+    def model_is_warm(self, *, lanes: int, input_px: int) -> None:
         """A model has gone into service: if it is the first, tell the bound."""
         warm = self._read("VmHWM:")
         if self._told or warm is None or self._before is None:
             return
         self._told = True
         settings = self._settings
-        bound = memory_bound(settings, warm_bytes=warm, model_bytes=max(0, warm - self._before))
+        bound = memory_bound(
+            settings,
+            warm_bytes=warm,
+            model_bytes=max(0, warm - self._before),
+            lanes=lanes,
+            input_px=input_px,
+        )
         log.info("memory: %s", bound)
         allowed = _allowed_bytes(self._cgroup)
         if allowed is not None and settings.workers * bound.total > allowed:

@@ -22,6 +22,7 @@
         ├── UnknownModel         404  another model or version than the one that is served
         ├── BadQuery             400  a query parameter with a value that it does not take
         ├── NoPictures           400  a body without a picture
+        ├── FacesUnavailable     501  faces are asked for, and there is no detector here
         └── NothingReadable      422  no picture of the request could be read
 
 One table maps errors to statuses. Whatever is not in it is a bug: it answers a bare 500,
@@ -200,6 +201,12 @@ class NoPictures(ServiceError):
     code = "no_pictures"
 
 
+class FacesUnavailable(ServiceError):
+    """Faces are asked for, and there is no detector here."""
+
+    code = "faces_unavailable"
+
+
 class NothingReadable(ServiceError):
     """None of several pictures could be read; `errors` says why of each."""
 
@@ -233,6 +240,7 @@ STATUSES: Final[Mapping[type[FacemaskError], HTTPStatus]] = {
     UnknownModel: HTTPStatus.NOT_FOUND,
     BadQuery: HTTPStatus.BAD_REQUEST,
     NoPictures: HTTPStatus.BAD_REQUEST,
+    FacesUnavailable: HTTPStatus.NOT_IMPLEMENTED,
     NothingReadable: HTTPStatus.UNPROCESSABLE_ENTITY,
     # A bundle that is refused never reaches a caller; that one would be a bug.
     BundleError: HTTPStatus.INTERNAL_SERVER_ERROR,

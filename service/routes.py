@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,14 +11,18 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 
+from models.detector import installed
 from service.answers import predictions
 from service.batcher import BatcherClosed, TooLate
+from service.engine import Engine
 from service.examples import with_examples
+from service.face_answers import face_predictions
 from service.keys import KEYED, check_key
 from service.metrics import MEDIA_TYPE as METRICS_TYPE
 from service.problems import BadQuery, DeadlinePassed, Stopping
 from service.schemas import (
     EXPLAIN_QUERY,
+    FACES_QUERY,
     PREDICT_EXAMPLES,
     UPLOAD_BODY,
     HealthAnswer,
@@ -26,7 +30,7 @@ from service.schemas import (
     problem_response,
 )
 from service.state import State, waiting_pixels
-from service.uploads import read_uploads
+from service.uploads import Upload, read_uploads
 
 
 class _Plain(APIRoute):
@@ -66,6 +70,7 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
     429: problem_response("As many pictures or bytes wait as are allowed; see Retry-After."),
     431: problem_response("The request's line and headers are larger than allowed."),
     500: problem_response("The service failed; its log says why."),
+    501: problem_response("Faces are asked for, and no face detector is installed."),
     503: problem_response("No model is being served yet, or the service is stopping."),
     504: problem_response("No answer within the time allowed."),
 }
@@ -75,11 +80,13 @@ _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
     "/predict",
     summary="Classify one picture or many",
     responses=with_examples(_PREDICT_RESPONSES),
-    openapi_extra={"requestBody": UPLOAD_BODY, "parameters": [EXPLAIN_QUERY]},
+    openapi_extra={"requestBody": UPLOAD_BODY, "parameters": [EXPLAIN_QUERY, FACES_QUERY]},
     dependencies=[KEYED],
 )
 async def predict(request: Request) -> Response:
     """Send pictures as multipart `files`, or one picture as the raw body.
+
+    With `faces=true` each face is found first and answered for itself.
 
     The answer has one entry a picture, in upload order. A picture that cannot be read has an
     `error` in its entry and spoils nothing else; if none can be read, the answer is a problem.
@@ -90,7 +97,7 @@ async def predict(request: Request) -> Response:
     deadline = time.monotonic() + settings.deadline_s
     try:
         async with asyncio.timeout(settings.deadline_s):
-            explain = _explain(request)
+            explain, faces = _flag(request, "explain"), _flag(request, "faces")
             with state.live.use() as engine, state.bodies.hold() as take:
                 uploads = await read_uploads(
                     request,
@@ -100,12 +107,12 @@ async def predict(request: Request) -> Response:
                     take=take,
                 )
                 request.state.pictures = len(uploads)
-                pictures = [upload.data for upload in uploads]
-                pixels = waiting_pixels(pictures, settings.max_pixels)
-                with state.admission.enter(len(pictures), pixels):
-                    outcomes = await engine.predict(pictures, explain=explain, deadline=deadline)
-                entries = predictions(engine, uploads, outcomes)
-                state.metrics.answered(entries)
+                entries = await _entries(
+                    state, engine, uploads, explain=explain, faces=faces, deadline=deadline
+                )
+                state.metrics.answered(
+                    one for entry in entries for one in entry.get("faces", [entry])
+                )
                 return _json(
                     {
                         "model": {"version": engine.manifest.version, "labels": engine.labels},
@@ -124,13 +131,33 @@ PREDICT_ROUTE: Final = next(
 )
 
 
-def _explain(request: Request) -> bool:
-    """Whether class-activation maps are asked for: `?explain=true`."""
+async def _entries(
+    state: State,
+    engine: Engine,
+    uploads: Sequence[Upload],
+    *,
+    explain: bool,
+    faces: bool,
+    deadline: float,
+) -> list[dict[str, Any]]:
+    """One entry a picture, in upload order: for the whole of it, or for its faces."""
+    settings, pictures = state.settings, [upload.data for upload in uploads]
+    with state.admission.enter(len(pictures), waiting_pixels(pictures, settings.max_pixels)):
+        if faces:
+            return await face_predictions(
+                engine, uploads, most=settings.max_faces, explain=explain, deadline=deadline
+            )
+        outcomes = await engine.predict(pictures, explain=explain, deadline=deadline)
+    return predictions(engine, uploads, outcomes)
+
+
+def _flag(request: Request, name: str) -> bool:
+    """A query parameter that is true or false, and false where it is not given."""
     if not request.scope["query_string"]:
         return False
-    given = request.query_params.get("explain", "false")
+    given = request.query_params.get(name, "false")
     if given not in ("true", "false"):
-        raise BadQuery("explain must be true or false.")
+        raise BadQuery(f"{name} must be true or false.")
     return given == "true"
 
 
@@ -165,6 +192,7 @@ async def health(request: Request) -> Response:
             "status": "ok" if ready else "no_model",
             "model": model,
             "refused": {"version": refusal.version, "reason": refusal.reason} if refusal else None,
+            "faces": installed(),
             "uptime_s": round(time.monotonic() - state.started, 3),
         },
         HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,

@@ -27,13 +27,30 @@ class ItemError(_Schema):
 
 
 class Activation(_Schema):
-    """Where the model saw `label`: its class-activation map, over the whole picture, upright."""
+    """Where the model saw `label`: its class-activation map, over what it was given, upright."""
 
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
     values: list[list[float]] = Field(
         description="Row by row from the top; 0 is nothing, and the highest is 1."
     )
+
+
+class Box(_Schema):
+    """A part of a picture, in pixels of the upright original."""
+
+    left: int = Field(ge=0)
+    top: int = Field(ge=0)
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class Place(_Schema):
+    """Where a face is."""
+
+    box: Box
+    square: Box = Field(description="The part around it that the model was given.")
+    face_score: float = Field(ge=0, le=1, description="How sure the detector is of the face.")
 
 
 class Prediction(_Schema):
@@ -49,6 +66,32 @@ class Prediction(_Schema):
     score: float = Field(ge=0, le=1, description="Probability of `label`.")
     scores: dict[str, float] = Field(description="Probability of every class; they sum to 1.")
     activation: Activation | None = Field(default=None, description="With `explain=true` only.")
+    face: Place | None = Field(
+        default=None,
+        description="The face that was judged, by a model trained with `--crop faces`; null "
+        "where none was found and the whole picture was.",
+    )
+
+
+class FacePrediction(Place):
+    """The answer for one face."""
+
+    decision: str
+    label: str
+    score: float = Field(ge=0, le=1)
+    scores: dict[str, float]
+    activation: Activation | None = Field(default=None, description="Over `square`.")
+
+
+class PictureOfFaces(_Schema):
+    """The answer for one picture with `faces=true`; no face was found if `faces` is empty."""
+
+    index: int = Field(ge=0)
+    filename: str | None = None
+    width: int = Field(ge=1, description="Of the upright picture, in pixels.")
+    height: int = Field(ge=1)
+    faces: list[FacePrediction] = Field(description="The likeliest face first.")
+    faces_left_out: int = Field(ge=0, description="Faces found beyond FACEMASK_MAX_FACES.")
 
 
 class FailedItem(_Schema):
@@ -63,7 +106,7 @@ class PredictAnswer(_Schema):
     """The answer of POST /predict."""
 
     model: ModelName
-    predictions: list[Prediction | FailedItem]
+    predictions: list[Prediction | PictureOfFaces | FailedItem]
     request_id: str
 
 
@@ -92,6 +135,7 @@ class HealthAnswer(_Schema):
     status: Literal["ok", "no_model"]
     model: ServingModel | None
     refused: Refused | None
+    faces: bool = Field(description="Whether `faces=true` can be asked for.")
     uptime_s: float
 
 
@@ -152,11 +196,43 @@ _EXPLAINED: dict[str, Any] = _EXAMPLE["predictions"][0] | {
     "activation": {"rows": 2, "columns": 3, "values": [[0.0, 0.12, 0.0], [0.31, 1.0, 0.44]]}
 }
 
+_FACES: dict[str, Any] = {
+    "index": 0,
+    "filename": "two.jpg",
+    "width": 1280,
+    "height": 960,
+    "faces": [
+        {
+            "box": {"left": 212, "top": 140, "width": 96, "height": 118},
+            "square": {"left": 178, "top": 116, "width": 165, "height": 165},
+            "face_score": 0.94,
+            "decision": "mask",
+            "label": "mask",
+            "score": 0.9784,
+            "scores": {"mask": 0.9784, "no_mask": 0.0216},
+        },
+        {
+            "box": {"left": 811, "top": 95, "width": 80, "height": 103},
+            "square": {"left": 779, "top": 74, "width": 144, "height": 144},
+            "face_score": 0.88,
+            "decision": "no_mask",
+            "label": "no_mask",
+            "score": 0.9612,
+            "scores": {"mask": 0.0388, "no_mask": 0.9612},
+        },
+    ],
+    "faces_left_out": 0,
+}
+
 PREDICT_EXAMPLES: dict[str, Any] = {
     "plain": {"summary": "Two pictures, one of them torn", "value": _EXAMPLE},
     "explained": {
         "summary": "One picture with explain=true (a real map is 7 x 7 or so)",
         "value": _EXAMPLE | {"predictions": [_EXPLAINED]},
+    },
+    "faces": {
+        "summary": "One picture of two people with faces=true",
+        "value": _EXAMPLE | {"predictions": [_FACES]},
     },
 }
 
@@ -165,6 +241,14 @@ EXPLAIN_QUERY: dict[str, Any] = {
     "in": "query",
     "required": False,
     "description": "Say for each picture, too, where in it the model saw the label.",
+    "schema": {"type": "boolean", "default": False},
+}
+
+FACES_QUERY: dict[str, Any] = {
+    "name": "faces",
+    "in": "query",
+    "required": False,
+    "description": "Find the faces of each picture first, and answer for each of them.",
     "schema": {"type": "boolean", "default": False},
 }
 

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
         description="Most pictures in one forward pass; 0 measures what is best as a model starts.",
     )
     max_files: int = Field(default=64, ge=1, le=10_000, description="Most pictures a request.")
+    max_faces: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        description="Most faces that are answered a picture, the likeliest first.",
+    )
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=1, description="Largest request body, in bytes."
     )

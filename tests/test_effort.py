@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.effort import Reader
 from models.errors import FileTooLarge, ImageTooCostly, ImageTooLarge
-from models.image import decode_image, decode_opened, decoding_bytes, open_image
+from models.image import Upright, decode_image, decode_opened, decoding_bytes, open_image
 from models.limits import MAX_HEADER_READS, MAX_PIECES, MAX_SCANS
 from tests.costly_pictures import many_chunks, many_runs, many_scans, many_segments, tiff
 from tests.service_fixtures import encoded
@@ -79,6 +79,9 @@ def test_decoding_has_a_bound_of_processor_time(monkeypatch: pytest.MonkeyPatch)
     image = open_image(many_runs(2000), decode_s=1.0)  # each run is two reads
     with pytest.raises(ImageTooCostly, match="longer than 1 s"):
         decode_opened(image, size=8)
+    image = open_image(many_runs(2000), decode_s=1.0)
+    with pytest.raises(ImageTooCostly, match="longer than 1 s"):
+        Upright(image, longest_px=8)
     decode_opened(open_image(encoded(Image.new("RGB", (64, 64)), "PNG"), decode_s=1.0), size=8)
 
 

@@ -19,25 +19,32 @@ MIB = 2**20
 
 def test_the_bound_is_the_sum_that_the_documentation_has() -> None:
     settings = Settings()
-    bound = memory_bound(settings, warm_bytes=270 * MIB, model_bytes=20 * MIB)
-    assert bound.decoding == 16 * settings.max_pixels + 6 * settings.max_file_bytes
+    bound = memory_bound(
+        settings, warm_bytes=270 * MIB, model_bytes=20 * MIB, lanes=2, input_px=224
+    )
+    assert bound.decoding == 16 * settings.max_pixels + 6 * settings.max_file_bytes + 125 * MIB
+    assert bound.faces == 2 * settings.max_faces * 3 * 224**2
     assert bound.bodies == settings.max_bodies_bytes * 9 // 8
     assert bound.connections == settings.max_connections * 384 * 1024
-    assert bound.total == 290 * MIB + bound.decoding + bound.bodies + bound.connections
+    assert bound.total == sum(
+        (290 * MIB, bound.decoding, bound.faces, bound.bodies, bound.connections)
+    )
     page = (ROOT / "docs" / "operate.md").read_text()
     assert f"{bound.total // MIB:,} MiB" in page
 
 
 def test_one_request_alone_counts_even_where_all_may_have_less() -> None:
     settings = Settings(max_bodies_bytes=1)
-    bound = memory_bound(settings, warm_bytes=0, model_bytes=0)
+    bound = memory_bound(settings, warm_bytes=0, model_bytes=0, lanes=1, input_px=1)
     assert bound.bodies == (2 * 64 + 32 * 4) * MIB * 9 // 8
 
 
 def test_compose_allows_what_the_defaults_need() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     allowed = int(compose["services"]["serve"]["mem_limit"].removesuffix("m")) * MIB
-    bound = memory_bound(Settings(), warm_bytes=350 * MIB, model_bytes=100 * MIB)
+    bound = memory_bound(
+        Settings(), warm_bytes=350 * MIB, model_bytes=100 * MIB, lanes=2, input_px=224
+    )
     assert bound.total <= allowed
 
 
@@ -56,7 +63,7 @@ def test_it_is_told_once_with_a_warning_where_it_does_not_fit(
     told = _told(tmp_path, str(512 * MIB))
     for _ in range(2):
         told.model_begins()
-        told.model_is_warm()
+        told.model_is_warm(lanes=2, input_px=224)
     line, warning = caplog.messages
     found = re.match(r"memory: at most (\d+) MiB a process \(warm 292, .* swap 97\)", line)
     assert found
@@ -71,7 +78,7 @@ def test_where_it_fits_nobody_is_warned(
     caplog.set_level(logging.INFO)
     told = _told(tmp_path, allowed)
     told.model_begins()
-    told.model_is_warm()
+    told.model_is_warm(lanes=2, input_px=224)
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 
@@ -80,7 +87,7 @@ def test_without_a_description_of_the_process_nothing_is_told(
 ) -> None:
     told = MemoryTold(Settings(), status=tmp_path / "absent", cgroup=tmp_path)
     told.model_begins()
-    told.model_is_warm()
+    told.model_is_warm(lanes=2, input_px=224)
     assert not caplog.messages
 
 

@@ -96,15 +96,17 @@ def test_the_examples_are_answers_and_are_shown(document: dict[str, Any]) -> Non
 
 
 def test_the_query_is_documented(document: dict[str, Any]) -> None:
-    (explain,) = document["paths"]["/predict"]["post"]["parameters"]
-    assert (explain["name"], explain["in"], explain["required"]) == ("explain", "query", False)
-    assert explain["schema"] == {"type": "boolean", "default": False}
+    parameters = document["paths"]["/predict"]["post"]["parameters"]
+    assert [one["name"] for one in parameters] == ["explain", "faces"]
+    for one in parameters:
+        assert (one["in"], one["required"]) == ("query", False)
+        assert one["schema"] == {"type": "boolean", "default": False}
 
 
 def test_every_problem_is_documented_as_one(document: dict[str, Any]) -> None:
     answers = document["paths"]["/predict"]["post"]["responses"]
     assert set(answers) == {
-        "200", "400", "408", "413", "415", "422", "429", "431", "500", "503", "504"
+        "200", "400", "408", "413", "415", "422", "429", "431", "500", "501", "503", "504"
     }  # fmt: skip
     for status, answer in answers.items():
         assert answer["description"]

@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "FACEMASK_WORKERS": ("2", "workers", 2),
     "FACEMASK_MAX_BATCH": ("16", "max_batch", 16),
     "FACEMASK_MAX_FILES": ("5", "max_files", 5),
+    "FACEMASK_MAX_FACES": ("3", "max_faces", 3),
     "FACEMASK_MAX_BODY_BYTES": ("1000", "max_body_bytes", 1000),
     "FACEMASK_MAX_PIXELS": ("640000", "max_pixels", 640000),
     "FACEMASK_MAX_WAITING": ("9", "max_waiting", 9),

@@ -113,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--seed", type=int, default=defaults.seed)
     fit.add_argument(
+        "--crop",
+        choices=("whole", "faces"),
+        default=defaults.crop,
+        help="learn from whole pictures, or from the main face of each; the service then does "
+        f"likewise ({defaults.crop})",
+    )
+    fit.add_argument(
         "--precision",
         choices=("auto", "fp32", "int8"),
         default=defaults.precision,
@@ -255,6 +262,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         backbone=arguments.backbone,
         seed=arguments.seed,
         target_error=arguments.target_error,
+        crop=arguments.crop,
         precision=arguments.precision,
     )
     request = Request(

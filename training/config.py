@@ -22,6 +22,7 @@ class FitConfig:
         min_pictures: Fewest readable pictures a class. Fewer cannot fill 5 folds twice.
         target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
+        crop: `whole` pictures, or `faces`: each picture's main face, as the service then does, too.
         precision: `fp32`, `int8`, or `auto`: int8 where it passes the gate of the next three.
         precision_loss: Most balanced accuracy that int8 may lose on the same folds. Half a point
             is less than the width of any interval here; one picture is always allowed, for in a
@@ -55,6 +56,7 @@ class FitConfig:
     golden_pictures: int = 4
     golden_tolerance: float = 1e-3
     golden_tolerance_int8: float = 0.1
+    crop: Literal["whole", "faces"] = "whole"
     precision: Literal["auto", "fp32", "int8"] = "auto"
     precision_loss: float = 0.005
     precision_noise: float = 0.1

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from models.bundle import REPORT, Bundle, answer, load_graph, publish
+from models.faces import CROPPER
 from models.image import DECODER
-from models.manifest import DecisionFacts, PrecisionFacts
+from models.manifest import CropFacts, DecisionFacts, PrecisionFacts
 from models.signing import PrivateKey, load_private_key
 from models.store import MODEL
 from training.audit import audit
@@ -22,6 +23,7 @@ from training.backbones import LoadedBackbone, load_backbone
 from training.cache import Cache
 from training.confidence import confidence_figures
 from training.config import FitConfig
+from training.crop import crop_faces, faceless
 from training.dataset import scan
 from training.errors import OutputError
 from training.export import Classifier, export
@@ -124,6 +126,10 @@ def fit(
             "--robustness beside --finetune needs a --test folder with pictures of every class: "
             "the networks of the folds are not kept."
         )
+    faces = None
+    if config.crop == "faces":
+        faces = crop_faces(listing, tests, size=backbone.spec.input_px, cache=request.cache)
+        listing = dataclasses.replace(listing, source=faces)
     extractor = Extractor(backbone)
     with Cache(request.cache) as cache:
         pictures = read_pictures(
@@ -138,6 +144,8 @@ def fit(
         seed=config.seed,
     )
     findings = audit(pictures, suspects=doubted, fewest=config.min_pictures, seed=config.seed)
+    if faces is not None:
+        findings = [*faceless(faces, len(pictures.names)), *findings]
     for finding in findings:
         if finding.level != "info":
             say(f"{finding.level}: {finding.message}")
@@ -280,6 +288,7 @@ def _publish(
         "labels": list(pictures.labels),
         "input_px": backbone.spec.input_px,
         "decoder": DECODER,
+        "crop": CropFacts(name=config.crop, cropper=CROPPER if config.crop == "faces" else None),
         "backbone": backbone.facts,
         "precision": precision,
         "dataset": pictures.facts(),
@@ -364,6 +373,8 @@ def _command(request: Request, config: FitConfig) -> str:
     if request.finetune:
         words += ["--finetune", str(request.finetune.unfreeze)]
         words += ["--epochs", str(request.finetune.epochs)]
+    if config.crop == "faces":
+        words += ["--crop", "faces"]
     words += ["--precision", config.precision]
     words += ["--seed", str(config.seed), "--target-error", f"{config.target_error:g}"]
     return shlex.join(words)

@@ -3,11 +3,11 @@
     python -m benchmarks.fuzz [--files 20000] [--seed 0] [--connections 16] [--out build/fuzz]
         [--max-pixels 50000000]
 
-Every answer must be a prediction or an error that is the file's fault, every good picture must be
-answered as it was the first time, the service must be alive at the end with nothing of its own in
-the log, and its memory must have stayed within what the pixels allowed account for, and be given
-back. Files that something went wrong with are kept in `--out`. Ends with 1 if anything did. Linux
-only.
+A third of the requests asks for faces, where they can be found. Every answer must be a prediction
+or an error that is the file's fault, every good picture must be answered as it was the first time,
+the service must be alive at the end with nothing of its own in the log, and its memory must have
+stayed within what the pixels allowed account for, and be given back. Files that something went
+wrong with are kept in `--out`. Ends with 1 if anything did. Linux only.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from benchmarks.fuzz.originals import originals
 from benchmarks.fuzz.run import Findings, Named, send
 from benchmarks.process import service
 from benchmarks.serving.processes import Server
+from models.detector import installed
 from models.limits import MAX_PIXELS
 from tests.service_fixtures import code_picture, publish_bundle
 
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
                     good,
                     seed=arguments.seed,
                     connections=arguments.connections,
+                    faces=installed(),
                 )
             )
             peak_mb, after_mb = _peak_mb(server), server.resident_mb()

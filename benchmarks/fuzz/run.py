@@ -15,8 +15,13 @@ from tests.service_fixtures import form
 # One request in so many is a file alone, as the raw body; the others are forms with a good one.
 _ALONE: Final = 4
 _MOST_A_FORM: Final = 6
+# One request in so many asks for faces, if any does.
+_FACES: Final = 3
 _TIMEOUT_S: Final = 120.0
 _MOST_TRIES: Final = 60
+
+_WHOLE: Final = "/predict"
+_WITH_FACES: Final = "/predict?faces=true"
 
 Named = tuple[str, bytes]
 
@@ -41,7 +46,13 @@ class Findings:
 
 
 async def send(
-    address: str, files: Iterable[Named], good: Sequence[bytes], *, seed: int, connections: int
+    address: str,
+    files: Iterable[Named],
+    good: Sequence[bytes],
+    *,
+    seed: int,
+    connections: int,
+    faces: bool = False,
 ) -> Findings:
     """Send files, so many requests at a time, until there are no more.
 
@@ -51,18 +62,22 @@ async def send(
         good: Pictures that must be answered, and always identically.
         seed: Of what goes together.
         connections: Requests in flight.
+        faces: Have some of the requests ask for faces.
     """
     found = Findings()
     limits = httpx.Limits(max_connections=connections)
     async with httpx.AsyncClient(base_url=address, timeout=_TIMEOUT_S, limits=limits) as client:
-        first = [await _first(client, picture) for picture in good]
+        paths = (_WHOLE, _WITH_FACES) if faces else (_WHOLE,)
+        first = {path: [await _first(client, path, picture) for picture in good] for path in paths}
         requests = _requests(files, good, random.Random(seed))
+        chance = random.Random(seed)
 
         async def one_after_the_other() -> None:
             for sent, place, which in requests:
-                fault = await _ask(client, sent, place, first[which], found)
+                path = paths[-1] if chance.randrange(_FACES) == 0 else _WHOLE
+                fault = await _ask(client, path, sent, place, first[path][which], found)
                 if fault is not None:
-                    found.faults.append((fault, sent))
+                    found.faults.append((f"{path}: {fault}", sent))
 
         await asyncio.gather(*(one_after_the_other() for _ in range(connections)))
     return found
@@ -86,9 +101,9 @@ def _requests(
         yield sent, place, which
 
 
-async def _first(client: httpx.AsyncClient, picture: bytes) -> dict[str, Any]:
+async def _first(client: httpx.AsyncClient, path: str, picture: bytes) -> dict[str, Any]:
     response = await client.post(
-        "/predict", content=picture, headers={"Content-Type": "application/octet-stream"}
+        path, content=picture, headers={"Content-Type": "application/octet-stream"}
     )
     response.raise_for_status()
     return _said(response.json()["predictions"][0])
@@ -96,6 +111,7 @@ async def _first(client: httpx.AsyncClient, picture: bytes) -> dict[str, Any]:
 
 async def _ask(
     client: httpx.AsyncClient,
+    path: str,
     sent: list[Named],
     place: int | None,
     expected: dict[str, Any],
@@ -108,7 +124,7 @@ async def _ask(
         parts = [("files", str(index), data) for index, (_, data) in enumerate(sent)]
         body, kind = form(*parts, boundary="4f7c1d9a0b3e")
     try:
-        response = await _post(client, body, kind, found)
+        response = await _post(client, path, body, kind, found)
         answer = response.json()
     except (httpx.HTTPError, ValueError) as error:
         return f"no answer: {error!r}"
@@ -134,11 +150,11 @@ async def _ask(
 
 
 async def _post(
-    client: httpx.AsyncClient, body: bytes, kind: str, found: Findings
+    client: httpx.AsyncClient, path: str, body: bytes, kind: str, found: Findings
 ) -> httpx.Response:
     """Send a request, and again when it is time, if the service has its hands full."""
     for _ in range(_MOST_TRIES):
-        response = await client.post("/predict", content=body, headers={"Content-Type": kind})
+        response = await client.post(path, content=body, headers={"Content-Type": kind})
         if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
             break
         found.put_off += 1

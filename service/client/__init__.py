@@ -24,15 +24,17 @@ from service.client.answers import (
     Answer,
     Batch,
     ClientError,
+    FaceAnswer,
     away,
     batches,
     find_pictures,
     is_busy,
     key_headers,
+    query,
     wait_s,
 )
 
-__all__ = ["Answer", "AsyncClient", "Client", "ClientError", "find_pictures"]
+__all__ = ["Answer", "AsyncClient", "Client", "ClientError", "FaceAnswer", "find_pictures"]
 
 
 class Client:
@@ -45,6 +47,7 @@ class Client:
         key: str | None = None,
         retries: int = 5,
         timeout_s: float = 60.0,
+        faces: bool = False,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Ask nothing yet.
@@ -54,11 +57,16 @@ class Client:
             key: Sent as a bearer token, where the service wants one.
             retries: How often a request is sent again that met 429 or 503.
             timeout_s: Most seconds without a byte.
+            faces: Ask about each face instead of the whole picture.
             transport: httpx's, for tests and embedding.
         """
         self._retries = retries
         self._http = httpx.Client(
-            base_url=address, headers=key_headers(key), timeout=timeout_s, transport=transport
+            base_url=address,
+            headers=key_headers(key),
+            params=query(faces),
+            timeout=timeout_s,
+            transport=transport,
         )
 
     def classify(self, paths: Iterable[str | Path]) -> Iterator[Answer]:
@@ -107,12 +115,17 @@ class AsyncClient:
         key: str | None = None,
         retries: int = 5,
         timeout_s: float = 60.0,
+        faces: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Ask nothing yet; the arguments are those of `Client`."""
         self._retries = retries
         self._http = httpx.AsyncClient(
-            base_url=address, headers=key_headers(key), timeout=timeout_s, transport=transport
+            base_url=address,
+            headers=key_headers(key),
+            params=query(faces),
+            timeout=timeout_s,
+            transport=transport,
         )
 
     async def classify(self, paths: Iterable[str | Path]) -> AsyncIterator[Answer]:

@@ -5,15 +5,18 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from service.client import Answer, Client, ClientError, find_pictures
 
 _ALL_ANSWERED, _SOME_FAILED, _NOTHING_ASKED, _NO_SERVICE = 0, 1, 2, 3
 _COLUMNS = ("file", "decision", "label", "score", "model", "error")
+_SIDES = ("left", "top", "width", "height")
+_NO_FACE = "No face was found."
 
 _Writer = Callable[[Answer], None]
 
@@ -28,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = 0
     try:
         with ExitStack() as stack:
-            writers = _writers(stack, options.csv, options.json)
-            client = stack.enter_context(Client(options.url, key=options.key))
+            writers = _writers(stack, options.csv, options.json, options.faces)
+            client = stack.enter_context(Client(options.url, key=options.key, faces=options.faces))
             for done, answer in enumerate(client.classify(pictures), start=1):
                 failed += answer.error is not None
                 for write in writers:
@@ -60,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="write all that is known, a JSON line a picture"
     )
     parser.add_argument(
+        "--faces", action="store_true", help="find the faces first, and answer for each of them"
+    )
+    parser.add_argument(
         "--key",
         default=os.environ.get("FACEMASK_KEY"),
         help="of the service, where it wants one; better in the variable FACEMASK_KEY",
@@ -67,12 +73,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _writers(stack: ExitStack, csv_path: Path | None, json_path: Path | None) -> list[_Writer]:
+def _writers(
+    stack: ExitStack, csv_path: Path | None, json_path: Path | None, faces: bool
+) -> list[_Writer]:
     writers: list[_Writer] = []
     if csv_path is not None:
         table = csv.writer(stack.enter_context(csv_path.open("w", encoding="utf-8", newline="")))
-        table.writerow(_COLUMNS)
-        writers.append(lambda answer: table.writerow([_cell(answer, name) for name in _COLUMNS]))
+        columns = _COLUMNS + _SIDES if faces else _COLUMNS
+        table.writerow(columns)
+        writers.append(
+            lambda answer: table.writerows(
+                [_cell(line, name) for name in columns] for line in _lines(answer)
+            )
+        )
     if json_path is not None:
         lines = stack.enter_context(json_path.open("w", encoding="utf-8"))
         writers.append(
@@ -84,16 +97,31 @@ def _writers(stack: ExitStack, csv_path: Path | None, json_path: Path | None) ->
     return writers or [_print]
 
 
-def _cell(answer: Answer, name: str) -> object:
-    value = getattr(answer, name)
+def _lines(answer: Answer) -> Iterator[dict[str, Any]]:
+    """What a table says of a picture: one line, or one a face."""
+    own = {name: getattr(answer, name) for name in _COLUMNS}
+    for face in answer.faces or ():
+        yield own | {name: getattr(face, name) for name in ("decision", "label", "score", *_SIDES)}
+    if answer.faces is None:
+        yield own
+    elif not answer.faces:
+        yield own | {"error": _NO_FACE}
+
+
+def _cell(line: Mapping[str, Any], name: str) -> str:
+    value = line.get(name)
     # A spreadsheet would run a text that begins so as a formula.
     text = "" if value is None else str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _print(answer: Answer) -> None:
-    said = answer.error if answer.score is None else f"{answer.decision}\t{answer.score:.4f}"
-    print(f"{answer.file}\t{said}")
+    for line in _lines(answer):
+        said = (
+            line["error"] if line["score"] is None else f"{line['decision']}\t{line['score']:.4f}"
+        )
+        where = [str(line[side]) for side in _SIDES if side in line]
+        print("\t".join([str(answer.file), said, *where]))
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -2,7 +2,7 @@
 
 import email.utils
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -58,6 +58,30 @@ class ClientError(Exception):
 
 
 @dataclass(frozen=True)
+class FaceAnswer:
+    """What the service said of one face.
+
+    Attributes:
+        left: Of its box, in pixels of the upright picture.
+        top: As left.
+        width: As left.
+        height: As left.
+        face_score: How sure the detector is that it is one, 0..1.
+        decision: As in `Answer`; so are the rest.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    face_score: float
+    decision: str
+    label: str
+    score: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Answer:
     """What the service said of one picture.
 
@@ -70,6 +94,8 @@ class Answer:
         model: Version of the model that answered.
         error: Why there is no answer, in words.
         code: The same, for programs.
+        faces: One answer a face, likeliest first, where faces were asked for; decision, label,
+            score and scores are then empty.
     """
 
     file: Path
@@ -80,6 +106,7 @@ class Answer:
     model: str | None = None
     error: str | None = None
     code: str | None = None
+    faces: Sequence[FaceAnswer] | None = None
 
 
 def find_pictures(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -191,6 +218,8 @@ def _answer(path: Path, entry: Mapping[str, Any], version: str) -> Answer:
     if "error" in entry:
         error = entry["error"]
         return Answer(path, model=version, error=error["detail"], code=error["code"])
+    if "faces" in entry:
+        return Answer(path, model=version, faces=[_face(face) for face in entry["faces"]])
     return Answer(
         path,
         decision=entry["decision"],
@@ -199,3 +228,23 @@ def _answer(path: Path, entry: Mapping[str, Any], version: str) -> Answer:
         scores=entry["scores"],
         model=version,
     )
+
+
+def _face(entry: Mapping[str, Any]) -> FaceAnswer:
+    box = entry["box"]
+    return FaceAnswer(
+        box["left"],
+        box["top"],
+        box["width"],
+        box["height"],
+        face_score=entry["face_score"],
+        decision=entry["decision"],
+        label=entry["label"],
+        score=entry["score"],
+        scores=entry["scores"],
+    )
+
+
+def query(faces: bool) -> dict[str, str]:
+    """The query of POST /predict."""
+    return {"faces": "true"} if faces else {}

@@ -8,7 +8,7 @@ import { Queue, mayAskAgain } from "./queue.js";
 import { asCsv, asJson, save } from "./save.js";
 import { Problem, example, hasKey, report, useKey } from "./service.js";
 import { Table } from "./table.js";
-import { UNCERTAIN, count, verdict, words } from "./words.js";
+import { UNCERTAIN, answersOf, count, verdict, words } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const SLICE_MS = 12; // of work between two frames, so that many pictures do not stop the page
@@ -23,6 +23,7 @@ let remark = ""; // what the line of the count says beside it
 const model = new Model({
   serving({ labels }) {
     $("cards").style.setProperty("--rows", rowsFor(labels));
+    $("faces-field").hidden = !model.faces;
     if (lost) reached();
     refresh();
   },
@@ -125,7 +126,7 @@ function draw() {
   const again = items.filter(mayAskAgain).length;
   $("retry").hidden = !again;
   $("retry").textContent = `Ask again for ${count(again, "picture")}`;
-  $("fade-field").classList.toggle("absent", !items.some((item) => item.answer?.activation));
+  $("fade-field").classList.toggle("absent", !items.some(({ answer }) => answer && answersOf({ answer }).some(({ activation }) => activation)));
   $("save-csv").disabled = $("save-json").disabled = !done.length;
   offerDecisions();
   const shown = items.filter(fits);
@@ -142,19 +143,20 @@ function summary(done, failed) {
 }
 
 /** What an item counts as in the filter. */
-const kind = (item) => (item.state === "answered" ? `=${item.answer.decision}` : item.state);
+const kinds = (item) =>
+  item.state === "answered" ? answersOf(item).map(({ decision }) => `=${decision}`) : [item.state];
 
 function fits(item) {
   const wanted = $("filter-decision").value;
   const text = $("filter-text").value.trim().toLowerCase();
-  return (!wanted || kind(item) === wanted) && (!text || item.path.toLowerCase().includes(text));
+  return (!wanted || kinds(item).includes(wanted)) && (!text || item.path.toLowerCase().includes(text));
 }
 
 function offerDecisions() {
   const select = $("filter-decision");
-  const kinds = [...new Set(items.map(kind))].filter((name) => name.startsWith("=")).sort();
+  const given = [...new Set(items.flatMap(kinds))].filter((name) => name.startsWith("=")).sort();
   const failed = items.some((item) => item.state === "failed");
-  const wanted = ["", ...kinds, ...(failed ? ["failed"] : [])];
+  const wanted = ["", ...given, ...(failed ? ["failed"] : [])];
   if (wanted.join("\n") === [...select.options].map((option) => option.value).join("\n")) return;
   const chosen = wanted.includes(select.value) ? select.value : "";
   select.replaceChildren(
@@ -256,6 +258,10 @@ $("key-form").addEventListener("submit", (event) => {
   $("answers").focus({ preventScroll: true });
   queue.resume();
   model.ask();
+});
+$("faces").addEventListener("change", () => {
+  queue.faces = $("faces").checked;
+  askAgain(items.filter((item) => item.state === "answered" || mayAskAgain(item)));
 });
 $("filter-decision").addEventListener("change", () => refresh());
 $("filter-text").addEventListener("input", () => refresh());

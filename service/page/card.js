@@ -1,9 +1,11 @@
 // One picture with its answer beneath.
 
+import { boxes, list } from "./faces.js";
 import { UNCERTAIN, explanation, percent, verdict, words } from "./words.js";
 
 const BARS_SHOWN = 5;
 const MAP_EDGE_PX = 96;
+const FACES_EDGE_PX = 384; // a face is a small part of the picture
 
 export function element(name, className = "", text = "") {
   const made = document.createElement(name);
@@ -62,7 +64,8 @@ export class Card {
     this.older.hidden = item.state !== "answered" || item.model.version === version;
     if (this.drawn === item.answer) return;
     this.drawn = item.answer;
-    this.bars.replaceChildren(...(item.answer ? bars(item.answer) : []));
+    const faces = item.answer?.faces;
+    this.bars.replaceChildren(...(faces ? list(faces) : item.answer ? bars(item.answer) : []));
     this.#paint();
   }
 
@@ -71,29 +74,42 @@ export class Card {
     this.root.remove();
   }
 
-  /** The activation map over the picture, in the picture's own shape. */
+  /** Boxes and activation maps over the picture, in the picture's own shape. */
   #paint() {
-    const activation = this.item.answer?.activation;
     const { naturalWidth: width, naturalHeight: height } = this.image;
-    this.map.hidden = !activation || !width;
+    const { answer } = this.item;
+    const faces = answer?.faces ?? (answer?.face ? [answer.face] : []);
+    this.boxes?.remove();
+    this.boxes = faces.length && width ? boxes(faces, { width, height }, this.frame) : null;
+    if (this.boxes) this.frame.append(this.boxes);
+    const maps = answer?.faces ?? (answer ? [{ ...answer.face, ...answer }] : []);
+    this.map.hidden = !width || !maps.some(({ activation }) => activation);
     if (this.map.hidden) return;
-    const { rows, columns, values } = activation;
-    const cells = new ImageData(columns, rows);
-    values.flat().forEach((value, place) => {
-      cells.data.set([255, 190 - 150 * value, 30, 235 * value], 4 * place);
-    });
-    const small = element("canvas");
-    small.width = columns;
-    small.height = rows;
-    small.getContext("2d").putImageData(cells, 0, 0);
-    // The model sees the whole picture squeezed into its square, so the map spans all of it.
-    const scale = MAP_EDGE_PX / Math.max(width, height);
+    const scale = (maps[0].square ? FACES_EDGE_PX : MAP_EDGE_PX) / Math.max(width, height);
     this.map.width = Math.max(1, Math.round(width * scale));
     this.map.height = Math.max(1, Math.round(height * scale));
     const canvas = this.map.getContext("2d");
     canvas.imageSmoothingQuality = "high";
-    canvas.drawImage(small, 0, 0, this.map.width, this.map.height);
+    for (const { activation, square } of maps) {
+      // The model sees what it is given squeezed into its square, so the map spans all of that.
+      const given = square ?? { left: 0, top: 0, width, height };
+      const edges = [given.left, given.top, given.width, given.height].map((edge) => edge * scale);
+      canvas.drawImage(picture(activation), ...edges);
+    }
   }
+}
+
+/** A pixel a cell: the warmer, the more it spoke for the answer. */
+function picture({ rows, columns, values }) {
+  const cells = new ImageData(columns, rows);
+  values.flat().forEach((value, place) => {
+    cells.data.set([255, 190 - 150 * value, 30, 235 * value], 4 * place);
+  });
+  const small = element("canvas");
+  small.width = columns;
+  small.height = rows;
+  small.getContext("2d").putImageData(cells, 0, 0);
+  return small;
 }
 
 /** Probability bars of all classes, likeliest first; many classes fold away behind the first. */

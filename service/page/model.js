@@ -8,6 +8,7 @@ const $ = (id) => document.getElementById(id);
 
 export class Model {
   current = null; // as GET /health gives it
+  faces = false; // whether the service can find faces
   #asking = null;
 
   /** `on` has serving(model), changed(model), lost(problem) and key(problem). */
@@ -38,7 +39,8 @@ export class Model {
       else this.on.lost(error);
       return;
     }
-    const { model, refused } = said;
+    const { model, refused, faces } = said;
+    this.faces = faces;
     const before = this.current;
     this.current = model;
     this.#show(model, refused);

@@ -23,6 +23,7 @@ export class Queue {
   #single = false; // after a batch was refused as a whole, pictures go one by one
   #resumes = 0; // the timer of a wait that the service asked for
   paused = false;
+  faces = false; // whether each face is asked about
 
   /** `on` has changed(items), answered(model), held(problem, seconds) and flowing(). */
   constructor(on) {
@@ -74,7 +75,7 @@ export class Queue {
     for (const item of batch) item.state = "sending";
     this.on.changed(batch);
     try {
-      const answer = await predict(batch.map((item) => item.file));
+      const answer = await predict(batch.map((item) => item.file), this.faces);
       this.#take(batch, answer);
       this.on.flowing();
     } catch (error) {

@@ -1,27 +1,35 @@
 // Answers as files.
 
+const SIDES = ["left", "top", "width", "height"]; // of a face's box, in pixels of the picture
+
 /** Answers as JSON: what the service said of each picture. */
 export function asJson(items) {
   const entries = items.map(({ path, model, answer, problem }) => {
     const { index, filename, activation, ...kept } = answer ?? {};
+    if (kept.faces) kept.faces = kept.faces.map(({ activation: map, ...face }) => face);
     return { file: path, model: model?.version ?? null, ...kept, ...(problem && { error: problem }) };
   });
   return JSON.stringify(entries, null, 1);
 }
 
-/** Answers as CSV (RFC 4180), a column a class. */
+/** Answers as CSV (RFC 4180), a row a picture or a face, a column a class. */
 export function asCsv(items) {
-  const labels = [...new Set(items.flatMap((item) => Object.keys(item.answer?.scores ?? {})))];
-  const rows = items.map(({ path, model, answer, problem }) => [
+  const lines = items.flatMap((item) =>
+    item.answer?.faces?.length ? item.answer.faces.map((answer) => ({ ...item, answer })) : [item],
+  );
+  const faces = items.some((item) => item.answer?.faces);
+  const labels = [...new Set(lines.flatMap((line) => Object.keys(line.answer?.scores ?? {})))];
+  const rows = lines.map(({ path, model, answer, problem }) => [
     path,
+    ...(faces ? SIDES.map((side) => answer?.box?.[side] ?? "") : []),
     answer?.decision ?? "",
     answer?.label ?? "",
     answer?.score ?? "",
-    ...labels.map((label) => answer?.scores[label] ?? ""),
+    ...labels.map((label) => answer?.scores?.[label] ?? ""),
     model?.version ?? "",
-    problem?.detail ?? "",
+    answer?.faces ? "No face was found." : problem?.detail ?? "",
   ]);
-  const head = ["file", "decision", "label", "score", ...labels.map((l) => `score ${l}`), "model", "error"];
+  const head = ["file", ...(faces ? SIDES : []), "decision", "label", "score", ...labels.map((l) => `score ${l}`), "model", "error"];
   return [head, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 

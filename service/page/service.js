@@ -48,11 +48,11 @@ async function bodyOf(response) {
   }
 }
 
-/** Classify files in one request. */
-export async function predict(files) {
+/** Classify files in one request, or each face in them. */
+export async function predict(files, faces) {
   const body = new FormData();
   for (const file of files) body.append("files", file, file.name || "picture");
-  const response = await ask("predict?explain=true", { method: "POST", body });
+  const response = await ask(`predict?explain=true${faces ? "&faces=true" : ""}`, { method: "POST", body });
   const answer = await bodyOf(response);
   if (!response.ok) throw new Problem(response.status, answer, retryAfterS(response));
   return answer;

@@ -4,12 +4,14 @@ import { element } from "./card.js";
 import { explanation, percent, verdict, words } from "./words.js";
 
 const score = (item) => item.answer?.score ?? -1;
+const own = (item) => (item.answer && !item.answer.faces ? item.answer : null);
+const remark = (item) => (item.state === "failed" || item.answer?.faces ? explanation(item) : "");
 const COLUMNS = [
   { name: "Picture", text: (item) => item.path },
   { name: "Answer", text: verdict },
-  { name: "Likeliest", text: (item) => (item.answer ? words(item.answer.label) : "") },
-  { name: "Sure", text: (item) => (item.answer ? percent(item.answer.score) : ""), by: score },
-  { name: "Remark", text: (item) => (item.state === "failed" ? explanation(item) : "") },
+  { name: "Likeliest", text: (item) => (own(item) ? words(item.answer.label) : "") },
+  { name: "Sure", text: (item) => (own(item) ? percent(item.answer.score) : ""), by: score },
+  { name: "Remark", text: remark },
 ];
 
 export class Table {

@@ -19,6 +19,15 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+/** The answers to an answered picture: its own, or one a face. */
+export const answersOf = ({ answer }) => answer.faces ?? [answer];
+
+/** What is said of one answer: "mask, 97.8% sure". */
+export function said({ decision, label, score }) {
+  if (decision === UNCERTAIN) return `uncertain, likeliest ${words(label)} (${percent(score)})`;
+  return `${words(decision)}, ${percent(score)} sure`;
+}
+
 /** What the picture is, in words, whatever has become of it so far. */
 export function verdict(item) {
   switch (item.state) {
@@ -29,6 +38,7 @@ export function verdict(item) {
     case "failed":
       return "No answer";
     default:
+      if (item.answer.faces) return count(item.answer.faces.length, "face");
       return item.answer.decision === UNCERTAIN ? "Uncertain" : words(item.answer.decision);
   }
 }
@@ -37,7 +47,18 @@ export function verdict(item) {
 export function explanation(item) {
   if (item.state === "failed") return item.problem.detail;
   if (item.state !== "answered") return "";
+  if (item.answer.faces) return ofFaces(item.answer);
   const { decision, label, score } = item.answer;
   if (decision !== UNCERTAIN) return `${percent(score)} sure`;
   return `Likeliest is ${words(label)}, but ${percent(score)} is too little to say so.`;
+}
+
+/** How many faces are what: "2 mask, 1 uncertain". */
+function ofFaces({ faces, faces_left_out: leftOut }) {
+  if (!faces.length) return "No face was found in it.";
+  const counts = new Map();
+  for (const { decision } of faces) counts.set(decision, (counts.get(decision) ?? 0) + 1);
+  const parts = [...counts].map(([decision, number]) => `${number} ${words(decision)}`);
+  if (leftOut) parts.push(`${leftOut} more not asked about`);
+  return parts.join(", ");
 }

@@ -1,0 +1,44 @@
+// Faces of a picture: boxes over it, and the same in words beneath it.
+
+import { said } from "./words.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const NUMBER_PX = 13;
+
+/** Numbered boxes in the picture's own pixels; what they say stands in the list. */
+export function boxes(faces, { width, height }, frame) {
+  const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "boxes", "aria-hidden": "true" });
+  // One pixel of the screen, in the picture's.
+  const pixel = Math.max(width / frame.clientWidth, height / frame.clientHeight);
+  faces.forEach(({ box }, place) => {
+    const { left: x, top: y } = box;
+    const edge = { x, y, width: box.width, height: box.height };
+    const size = NUMBER_PX * pixel;
+    const high = 1.35 * size; // above the box where there is room
+    const plate = { x, y: Math.max(0, y - high), width: size * (0.7 + 0.6 * `${place + 1}`.length), height: high };
+    const number = shape("text", { x: x + plate.width / 2, y: plate.y + size * 1.05, "font-size": size });
+    number.textContent = place + 1;
+    const group = shape("g", {});
+    group.append(shape("rect", { ...edge, class: "under" }), shape("rect", edge), shape("rect", { ...plate, class: "plate" }), number);
+    drawing.append(group);
+  });
+  return drawing;
+}
+
+/** One line a face, numbered as its box. */
+export function list(faces) {
+  const lines = document.createElement("ol");
+  lines.className = "faces";
+  for (const face of faces) {
+    const line = document.createElement("li");
+    line.textContent = said(face);
+    lines.append(line);
+  }
+  return faces.length ? [lines] : [];
+}
+
+function shape(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
