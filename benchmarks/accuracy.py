@@ -33,7 +33,7 @@ from models.store import current_version
 from service.decide import decide
 from training.__main__ import main as train
 from training.job import SUMMARY
-from training.testset import find_test_set, judge
+from training.testset import find_test_set, judge, unfamiliar_share
 
 Setting = dict[str, str | None]  # option of `training fit` -> its value; None: given without one
 
@@ -122,7 +122,8 @@ def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
         for row in judged.probabilities
     ]
     shares = {word: said.count(word) / len(said) for word in sorted(set(said))}
-    return {"pictures": len(said), "decisions": shares}
+    unfamiliar = unfamiliar_share(judged, manifest.familiarity)
+    return {"pictures": len(said), "decisions": shares, "unfamiliar": unfamiliar}
 
 
 if __name__ == "__main__":

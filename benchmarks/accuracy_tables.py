@@ -17,6 +17,7 @@ _COLUMNS: Final = (
     ("answered", "answered", "{:.1%}"),
     ("answered_accuracy", "right of those", "{:.1%}"),
     ("risk_coverage_area", "area under risk and coverage", "{:.4f}"),
+    ("unfamiliar", "unfamiliar", "{:.1%}"),
 )
 
 
@@ -76,12 +77,15 @@ def _others(results: Results) -> Iterator[str]:
             _short(name),
             str(found["pictures"]),
             ", ".join(f"{word} {share:.1%}" for word, share in found["decisions"].items()),
+            _cell(found["unfamiliar"], "{:.1%}"),
         ]
         for setting, result in results.items()
         for name, found in result["others"].items()
     ]
     if rows:
-        yield from _table(["setting", "other pictures", "pictures", "what is said"], rows)
+        yield from _table(
+            ["setting", "other pictures", "pictures", "what is said", "unfamiliar"], rows
+        )
         yield ""
 
 

@@ -63,7 +63,7 @@ def _measure(name: str, source: Source, rounds: int) -> None:
     few = files[:: max(1, len(files) // FitConfig().calibration_pictures)]
     pixels = torch.stack([decode_image(source.read(file), size=size) for file in few])
     blank = Head(
-        np.zeros((2, backbone.spec.feature_width), np.float32), np.zeros(2, np.float32), 1.0
+        np.zeros((2, backbone.spec.pooled_width), np.float32), np.zeros(2, np.float32), 1.0
     )
     scaled = Extractor(backbone).scale(pixels)
     quick = dataclasses.replace(backbone, network=quantise(backbone.network, scaled))

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from models import durable, signing
 from models.detector import load_detector
-from models.device import CPU, HALF_TOLERANCE, DeviceName, choose_device, on_device
+from models.device import CPU, HALF_TOLERANCE, DeviceName, Outputs, choose_device, on_device
 from models.errors import (
     BundleIncomplete,
     EngineUnavailable,
@@ -69,7 +70,7 @@ class Bundle:
     documents: Mapping[str, bytes]
     device: torch.device = CPU
 
-    def answer(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def answer(self, pixels: Tensor) -> Outputs:
         """Answer uint8 (N, 3, S, S) on the CPU as `answer` does, wherever the model is."""
         return answer(self.model, pixels, self.device)
 
@@ -186,12 +187,17 @@ def check_golden(bundle: Bundle) -> None:
             ]
         )
         answers = [bundle.answer(pixels), bundle.answer(pixels[:1])]
-    except (FacemaskError, RuntimeError, ValueError) as error:  # the last: not two answers
+    except (FacemaskError, RuntimeError, TypeError) as error:  # the last: not two or three
         raise GoldenMismatch(f"{bundle.path}: a golden picture fails ({error}).") from error
     wanted = torch.tensor([golden.probabilities for golden in manifest.golden.pictures])
     means = torch.tensor([golden.activation_means for golden in manifest.golden.pictures])
-    for probabilities, activation in answers:
+    for probabilities, activation, distance in answers:
         count = len(probabilities)
+        if (distance is None) != (manifest.familiarity is None):
+            raise GoldenMismatch(
+                f"{bundle.path}: the manifest and the model disagree on whether the model measures "
+                "how familiar a picture is."
+            )
         if (
             probabilities.shape != wanted[:count].shape
             or activation.shape[:2] != wanted[:count].shape
@@ -210,11 +216,17 @@ def check_golden(bundle: Bundle) -> None:
                 f"{bundle.path}: a golden answer is off by {off:.2g} (map: {off_map:.2g}), "
                 f"and {tolerance:g} is allowed."
             )
+        if distance is not None:
+            known = torch.tensor([golden.distance for golden in manifest.golden.pictures[:count]])
+            off = float((distance - known).abs().max()) if distance.shape == known.shape else nan
+            if not off <= tolerance:
+                raise GoldenMismatch(
+                    f"{bundle.path}: a golden picture's distance is off by {off:.2g}, and "
+                    f"{tolerance:g} is allowed."
+                )
 
 
-def answer(
-    model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device = CPU
-) -> tuple[Tensor, Tensor]:
+def answer(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device = CPU) -> Outputs:
     """Run the graph once.
 
     Args:
@@ -223,13 +235,12 @@ def answer(
         device: Where the model is.
 
     Returns:
-        Probabilities, float32 (N, K), and class-activation map, float32 (N, K, h, w), on the CPU.
+        The outputs, on the CPU.
     """
     with torch.inference_mode():
         if device != CPU:
             return on_device(model, pixels, device)
-        probabilities, activation = model(pixels)
-    return probabilities, activation
+        return Outputs(*model(pixels))
 
 
 def publish(

@@ -1,12 +1,28 @@
 """Where a graph runs: on the CPU as it was made, or on a CUDA device in half precision."""
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from models.errors import EngineUnavailable
 from models.manifest import Manifest
+
+
+class Outputs(NamedTuple):
+    """What a graph says of uint8 (N, 3, S, S).
+
+    Attributes:
+        probabilities: float32 (N, K).
+        activation: Class-activation map, float32 (N, K, h, w).
+        distance: float32 (N,): from the training pictures, 0 to 2; None of a model that does not
+            measure it.
+    """
+
+    probabilities: Tensor
+    activation: Tensor
+    distance: Tensor | None = None
+
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 
@@ -41,9 +57,7 @@ def choose_device(name: DeviceName, manifest: Manifest) -> torch.device:
     )
 
 
-def on_device(
-    model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def on_device(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device) -> Outputs:
     """Run a graph that was loaded to a CUDA device, in half precision.
 
     Args:
@@ -57,5 +71,5 @@ def on_device(
     # Only from pinned memory does a copy not stop the thread.
     there = pixels.pin_memory().to(device, non_blocking=True)
     with torch.autocast(device.type, torch.float16):
-        probabilities, activation = model(there)
-    return probabilities.float().cpu(), activation.float().cpu()
+        outputs = model(there)
+    return Outputs(*(output.float().cpu() for output in outputs))

@@ -64,6 +64,24 @@ class DecisionFacts(_Part):
     coverage: float = Field(ge=0, le=1)
 
 
+class FamiliarityFacts(_Part):
+    """When a picture is unlike those that the model was trained on.
+
+    Attributes:
+        threshold: A picture whose distance, the graph's third output, is above is unfamiliar.
+        false_alarms: Share of pictures from the training pictures' own source above it.
+        neighbours: The distance is that of the so many-th nearest reference.
+        references: Training pictures that the graph compares with.
+        mean_distance: Of the training pictures themselves, each from those of other folds.
+    """
+
+    threshold: float = Field(ge=0, le=2)
+    false_alarms: float = Field(gt=0, lt=1)
+    neighbours: int = Field(ge=1)
+    references: int = Field(ge=1)
+    mean_distance: float = Field(ge=0, le=2)
+
+
 class PrecisionFacts(_Part):
     """The arithmetic inside the model.
 
@@ -109,6 +127,7 @@ class GoldenPicture(_Part):
     picture: Base64Bytes
     probabilities: list[float]
     activation_means: list[float]
+    distance: float | None = None
 
 
 class Golden(_Part):
@@ -135,6 +154,7 @@ class Manifest(_Part):
     metrics: dict[str, Any]
     packages: dict[str, str]
     decision: DecisionFacts
+    familiarity: FamiliarityFacts | None = None  # earlier bundles cannot tell
     golden: Golden
     files: dict[Annotated[str, AfterValidator(_plain_name)], FileFacts]
 
@@ -143,4 +163,6 @@ class Manifest(_Part):
         for golden in self.golden.pictures:
             if not len(golden.probabilities) == len(golden.activation_means) == len(self.labels):
                 raise ValueError(f"a golden answer is not one of {len(self.labels)} labels")
+            if (golden.distance is None) != (self.familiarity is None):
+                raise ValueError("golden pictures have a distance where there is familiarity")
         return self

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
 from models.faces import Edges, Face
-from service.decide import decide
+from service.decide import decide, is_familiar
 from service.engine import Answer, Engine
 from service.problems import all_failed
 from service.uploads import Upload
@@ -67,6 +67,8 @@ def _prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
         "label": decided.label,
         "score": decided.score,
         "scores": dict(zip(labels, probabilities, strict=True)),
+        "familiar": is_familiar(engine.manifest.familiarity, answer.distance),
+        "distance": answer.distance,
     }
     if answer.activation is not None:
         found["activation"] = _activation(answer.activation[labels.index(decided.label)])

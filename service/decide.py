@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from models.manifest import FamiliarityFacts
+
 UNCERTAIN: Final = "uncertain"
 
 
@@ -31,3 +33,15 @@ def decide(labels: Sequence[str], threshold: float, probabilities: Sequence[floa
     best = max(range(len(labels)), key=probabilities.__getitem__)
     label, score = labels[best], probabilities[best]
     return Decided(label if score >= threshold else UNCERTAIN, label, score)
+
+
+def is_familiar(facts: FamiliarityFacts | None, distance: float | None) -> bool | None:
+    """Whether a picture is like those that the model was trained on; None if it cannot tell.
+
+    Args:
+        facts: Of the model, if it measures the distance.
+        distance: Of the picture.
+    """
+    if facts is None or distance is None:
+        return None
+    return distance <= facts.threshold

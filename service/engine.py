@@ -68,6 +68,7 @@ class Answer:
     Attributes:
         probabilities: Of each class, in the labels' order.
         activation: Class-activation map, float32 (K, h, w), if it was asked for.
+        distance: From the training pictures, 0 to 2, if the model measures it.
         wait_s: From acceptance to decoding, in seconds.
         decode_s: Of this picture.
         forward_s: Of the batch that it was in.
@@ -76,6 +77,7 @@ class Answer:
 
     probabilities: list[float]
     activation: Tensor | None
+    distance: float | None
     wait_s: float
     decode_s: float
     forward_s: float
@@ -320,11 +322,11 @@ class Engine:
         began = time.perf_counter()
         threads = self._choice.threads() if alone else 1
         use_threads(threads)
-        probabilities, activation = self._bundle.answer(
-            torch.stack([item.pixels for item in batch])
-        )  # (N, K), (N, K, h, w)
+        outputs = self._bundle.answer(torch.stack([item.pixels for item in batch]))
         use_threads(1)  # for decoding, too: a second thread would cost it more
-        rows: list[list[float]] = probabilities.tolist()
+        rows: list[list[float]] = outputs.probabilities.tolist()
+        known = outputs.distance
+        distances = [None] * len(rows) if known is None else known.tolist()
         forward_s = time.perf_counter() - began
         if alone and len(batch) == 1:
             self._choice.took(threads, forward_s)
@@ -338,7 +340,8 @@ class Engine:
         return [
             Answer(
                 row,
-                activation[place].clone() if item.explain else None,
+                outputs.activation[place].clone() if item.explain else None,
+                distances[place],
                 item.wait_s,
                 item.decode_s,
                 forward_s,

@@ -91,6 +91,18 @@ class Metrics:
             multiprocess_mode="livemax",
             registry=own,
         )
+        self._unfamiliar = Counter(
+            "facemask_unfamiliar", "Pictures unlike those trained on.", registry=own
+        )
+        self._distance = Summary(
+            "facemask_distance", "Of pictures from the training pictures.", registry=own
+        )
+        self._trained_distance = Gauge(
+            "facemask_trained_distance",
+            "The mean that facemask_distance has among the training pictures.",
+            multiprocess_mode="livemax",
+            registry=own,
+        )
         self._model = Gauge(
             "facemask_model_info",
             "1 for the version that is served.",
@@ -130,6 +142,9 @@ class Metrics:
             else:
                 self._decisions.labels(entry["decision"]).inc()
                 self._score.observe(entry["score"])
+                if entry["distance"] is not None:
+                    self._distance.observe(entry["distance"])
+                    self._unfamiliar.inc(not entry["familiar"])
 
     def served(self, manifest: Manifest) -> None:
         """A model went into service."""
@@ -143,6 +158,8 @@ class Metrics:
         figures = manifest.metrics.get("cross_validation", {})
         # A bundle from before it was measured has none.
         self._trained_score.set(figures.get("mean_score", float("nan")))
+        known = manifest.familiarity
+        self._trained_distance.set(known.mean_distance if known else float("nan"))
         self._swaps.inc()
 
     def refused(self, code: str) -> None:

@@ -65,6 +65,15 @@ class Prediction(_Schema):
     label: str = Field(examples=["mask"], description="The likeliest class.")
     score: float = Field(ge=0, le=1, description="Probability of `label`.")
     scores: dict[str, float] = Field(description="Probability of every class; they sum to 1.")
+    familiar: bool | None = Field(
+        examples=[True],
+        description="Whether the picture is like those that the model was trained on. Where it is "
+        "not, the answer may mean nothing. `null` if the model cannot tell.",
+    )
+    distance: float | None = Field(
+        examples=[0.21],
+        description="How far the picture is from the training pictures: 0 is alike, 2 the most.",
+    )
     activation: Activation | None = Field(default=None, description="With `explain=true` only.")
     face: Place | None = Field(
         default=None,
@@ -80,6 +89,8 @@ class FacePrediction(Place):
     label: str
     score: float = Field(ge=0, le=1)
     scores: dict[str, float]
+    familiar: bool | None
+    distance: float | None
     activation: Activation | None = Field(default=None, description="Over `square`.")
 
 
@@ -178,6 +189,8 @@ _EXAMPLE: dict[str, Any] = {
             "label": "mask",
             "score": 0.9784,
             "scores": {"mask": 0.9784, "no_mask": 0.0216},
+            "familiar": True,
+            "distance": 0.2441,
         },
         {
             "index": 1,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.errors import PictureError
 from service.batcher import BatcherClosed, TooLate
-from service.decide import decide
+from service.decide import decide, is_familiar
 from service.engine import Answer, Engine
 from service.health import require_ready
 from service.keys import KEYED
@@ -183,15 +183,20 @@ async def infer(request: Request) -> Response:
                 request.state.pictures = len(pictures)
                 pixels = waiting_pixels(pictures, settings.max_pixels)
                 with state.admission.enter(len(pictures), pixels):
-                    rows = _rows(await engine.predict(pictures, deadline=deadline))
+                    answers = _answers(await engine.predict(pictures, deadline=deadline))
     except (TimeoutError, TooLate) as error:
         raise DeadlinePassed(f"No answer within {settings.deadline_s:g} s.") from error
     except BatcherClosed as error:
         raise Stopping("The service is stopping: come again.") from error
     labels, threshold = engine.labels, engine.manifest.decision.threshold
-    decided = [decide(labels, threshold, row) for row in rows]
-    state.metrics.answered([found._asdict() for found in decided])
-    count, flat = len(rows), [chance for row in rows for chance in row]
+    decided = [decide(labels, threshold, answer.probabilities) for answer in answers]
+    known = engine.manifest.familiarity
+    state.metrics.answered(
+        found._asdict()
+        | {"familiar": is_familiar(known, answer.distance), "distance": answer.distance}
+        for found, answer in zip(decided, answers, strict=True)
+    )
+    count, flat = len(answers), [chance for answer in answers for chance in answer.probabilities]
     outputs = [
         OutputTensor("probabilities", [count, len(labels)], "FP32", flat),
         OutputTensor("label", [count], "BYTES", [found.label for found in decided]),
@@ -221,15 +226,15 @@ def _check(request: Request, engine: Engine) -> None:
         raise UnknownModel(f"Only {NAME}, version {engine.manifest.version}, is being served.")
 
 
-def _rows(outcomes: Sequence[Answer | PictureError]) -> list[list[float]]:
-    """Each picture's probabilities.
+def _answers(outcomes: Sequence[Answer | PictureError]) -> list[Answer]:
+    """Each picture's answer.
 
     Raises:
         PictureError: Of the first that cannot be read.
     """
-    rows = []
+    answers = []
     for place, outcome in enumerate(outcomes):
         if isinstance(outcome, PictureError):
             raise type(outcome)(f"Picture {place}: {outcome}") from outcome
-        rows.append(outcome.probabilities)
-    return rows
+        answers.append(outcome)
+    return answers

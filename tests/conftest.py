@@ -16,9 +16,11 @@ from models.bundle import answer, load_graph
 from models.image import DECODER, decode_image
 from models.manifest import BackboneFacts, DatasetFacts, DecisionFacts, Golden, GoldenPicture
 from training.backbones import Backbone, LoadedBackbone
+from training.bands import BANDS
 
 TINY_PX = 16
 TINY_WIDTH = 6
+TINY_POOLED = TINY_WIDTH * BANDS
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
@@ -66,7 +68,7 @@ def bundle_facts(model: bytes, labels: tuple[str, ...] = ("cat", "dog")) -> dict
     """A manifest's fields for a tiny graph, golden answers included."""
     pictures = [encode(photograph(20, 20, seed)) for seed in (1, 2)]
     pixels = torch.stack([decode_image(data, size=TINY_PX) for data in pictures])
-    probabilities, activation = answer(load_graph(model), pixels)
+    probabilities, activation, _ = answer(load_graph(model), pixels)
     return {
         "labels": list(labels),
         "input_px": TINY_PX,

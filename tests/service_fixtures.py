@@ -38,6 +38,7 @@ from service.state import State
 SIZE_PX = 32
 CODES = 4096
 THRESHOLD = 0.75
+FAMILIAR = 0.2475  # distances above are unfamiliar: those of codes from 4056 on
 TWO = ("mask", "no_mask")
 THREE = ("cat", "dog", "neither")
 WAIT_S = 20.0
@@ -79,18 +80,21 @@ def code_of(entry: Mapping[str, Any]) -> int:
 
 
 class _CodeGraph(nn.Module):
-    """uint8 (N, 3, S, S) -> probabilities (N, K), map (N, K, 4, 4) with the logits as its means."""
+    """uint8 (N, 3, S, S) -> probabilities (N, K), map (N, K, 4, 4) with the logits as its means.
+
+    The third output, the distance, grows with the code.
+    """
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.others = nn.Parameter(torch.zeros(1, classes - 1, 1, 1))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         cells = nn.functional.avg_pool2d(pixels.float(), SIZE_PX // 4)  # (N, 3, 4, 4)
         code = cells[:, 0:1] * 256 + cells[:, 1:2]
         first = (code - CODES // 2) / _STEPS  # (N, 1, 4, 4)
         activation = torch.cat([first, first * 0 + self.others], dim=1)
-        return activation.mean((2, 3)).softmax(1), activation
+        return activation.mean((2, 3)).softmax(1), activation, code.mean((1, 2, 3)) / (4 * CODES)
 
 
 @functools.cache
@@ -109,15 +113,24 @@ def graph_bytes(classes: int) -> bytes:
 def golden(classes: int) -> dict[str, Any]:
     pictures = [code_picture(code) for code in (3, 2000, 4001)]
     with torch.inference_mode():
-        probabilities, activation = _CodeGraph(classes)(
+        probabilities, activation, distance = _CodeGraph(classes)(
             torch.stack([decode_image(picture, size=SIZE_PX) for picture in pictures])
         )
     return {
         "tolerance": 1e-4,
         "pictures": [
-            {"picture": base64.b64encode(picture), "probabilities": row, "activation_means": means}
-            for picture, row, means in zip(
-                pictures, probabilities.tolist(), activation.mean((2, 3)).tolist(), strict=True
+            {
+                "picture": base64.b64encode(picture),
+                "probabilities": row,
+                "activation_means": means,
+                "distance": away,
+            }
+            for picture, row, means, away in zip(
+                pictures,
+                probabilities.tolist(),
+                activation.mean((2, 3)).tolist(),
+                distance.tolist(),
+                strict=True,
             )
         ],
     }
@@ -144,6 +157,13 @@ def publish_bundle(
         "metrics": {"cross_validation": {"balanced_accuracy": 0.75, "mean_score": 0.9}},
         "packages": {},
         "decision": {"threshold": THRESHOLD, "target_error": 0.01, "coverage": 0.9},
+        "familiarity": {
+            "threshold": FAMILIAR,
+            "false_alarms": 0.05,
+            "neighbours": 1,
+            "references": 1,
+            "mean_distance": 0.1,
+        },
         "golden": golden(len(labels)),
     }
     return publish(store, {"model.pt": graph_bytes(len(labels)), **(documents or {})}, facts)

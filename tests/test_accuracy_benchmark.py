@@ -50,7 +50,13 @@ def result(share: float, *, answered: float | None = 0.9) -> dict[str, Any]:
             "cross-validation": row | {"slices": []},
             "no_mask=/far/away/hard": row | {"slices": [{"attribute": "folder", "slices": [part]}]},
         },
-        "others": {"/far/things": {"pictures": 8, "decisions": {"mask": 0.25, "uncertain": 0.75}}},
+        "others": {
+            "/far/things": {
+                "pictures": 8,
+                "decisions": {"mask": 0.25, "uncertain": 0.75},
+                "unfamiliar": 0.5,
+            }
+        },
     }
 
 
@@ -63,7 +69,7 @@ def test_the_tables_hold_the_figures_and_no_column_that_nobody_has() -> None:
     assert rows[1] == "| seed 0 | hard (no_mask) | 40 | 90.0% | 80.0% to 90.0% | 90.0% |"
     assert rows[3] == "| seed 1 | hard (no_mask) | 40 | 80.0% | 70.0% to 80.0% |  |"
     assert "| hard (no_mask) | hand | 3 of 12 (8% to 53%) | 3 of 12 (8% to 53%) |" in rows
-    assert "| seed 0 | things | 8 | mask 25.0%, uncertain 75.0% |" in rows
+    assert "| seed 0 | things | 8 | mask 25.0%, uncertain 75.0% | 50.0% |" in rows
     assert "Brier" not in text
 
 

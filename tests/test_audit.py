@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 import training.audit
-from tests.conftest import encode, photograph, tiny_backbone
+from tests.conftest import TINY_POOLED, encode, photograph, tiny_backbone
 from training import audit_run
 from training.__main__ import main
 from training.audit import audit
@@ -560,7 +560,7 @@ def test_with_a_model_labels_are_doubted(
     monkeypatch.setattr(audit_run, "find_suspects", find)
     found = audit_folder(folder, FitConfig(), cache=tmp_path)
     assert only(found, "suspect_labels").names == ("cat/0.png",)
-    assert asked["shape"] == (30, 6)
+    assert asked["shape"] == (30, TINY_POOLED)
     assert asked["groups"] == 29
     assert asked["count"] == 3
 

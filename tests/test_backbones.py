@@ -66,7 +66,7 @@ def test_a_backbone_is_frozen_and_maps_as_it_announces(name: str) -> None:
         [decode_image(encode(photograph(90, 90, seed)), size=edge) for seed in (0, 1)]
     )
     features = Extractor(loaded)(pixels)
-    assert features.shape == (2, loaded.spec.feature_width)
+    assert features.shape == (2, loaded.spec.pooled_width)
     assert torch.isfinite(features).all()
     assert float(features.std()) > 0.01
     assert not torch.allclose(features[0], features[1], atol=0.01)
@@ -275,7 +275,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_table_is_whole() -> None:
-    assert {"resnet50_thin", "efficientnet_lite0"} == set(WHEELS)
+    assert {
+        "resnet50_thin",
+        "efficientnet_lite0",
+        "resnet50_thin_160",
+        "resnet50_thin_and_lite0",
+    } == set(WHEELS)
     for name, row in BACKBONES.items():
         assert row.name == name
         assert row.licence

@@ -119,7 +119,7 @@ def test_every_container_is_confined() -> None:
     assert serve["volumes"] == ["store:/store:ro"]
     assert serve["ports"] == ["127.0.0.1:${FACEMASK_PORT:-8000}:8000"]
     assert serve["pids_limit"] == 128
-    assert serve["mem_limit"] == "1g"
+    assert serve["mem_limit"] == "2304m"
     assert {services[job]["network_mode"] for job in ("sample", "train")} == {"none"}
     for side in ("train", "serve"):
         lines = (ROOT / f"Dockerfile.{side}").read_text().splitlines()

@@ -74,6 +74,8 @@ def test_cuda_answers_as_the_cpu_does(tmp_path: Path) -> None:
     assert there.device.type == "cuda"
     pixels = torch.randint(0, 256, (5, 3, SIZE_PX, SIZE_PX), dtype=torch.uint8)
     for wanted, found in zip(bundle.answer(pixels), there.answer(pixels), strict=True):
+        assert wanted is not None
+        assert found is not None
         assert found.device == CPU
         assert found.dtype == torch.float32
         scale = float(wanted.abs().max()) + 1.0

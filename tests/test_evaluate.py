@@ -21,7 +21,7 @@ from training import evaluate
 from training.config import FitConfig
 from training.errors import TooFewPictures
 from training.evaluate import best_penalty, cross_validate, grouped_folds, summarise
-from training.head import Classes, Features, fit_head, softmax
+from training.head import Classes, Features, fit_on_views, softmax
 
 CONFIG = dataclasses.replace(FitConfig(), penalties=(0.03, 0.3), draws=4000)
 
@@ -119,19 +119,19 @@ def test_the_penalty_is_chosen_on_the_training_part_alone(
     features, classes, groups = drawn()
     seen: list[set[bytes]] = []
     fitted: list[set[bytes]] = []
-    real = fit_head
+    real = fit_on_views
 
     def choose(features: Features, classes: Classes, folds: Sequence[Any], **options: Any) -> float:
         seen.append({row.tobytes() for row in features})
         return 0.3
 
-    def fit(features: Features, classes: Classes, **options: Any) -> Any:
+    def fit(features: Features, views: None, classes: Classes, **options: Any) -> Any:
         assert options["penalty"] == 0.3
         fitted.append({row.tobytes() for row in features})
-        return real(features, classes, **options)
+        return real(features, views, classes, **options)
 
     monkeypatch.setattr(evaluate, "choose_penalty", choose)
-    monkeypatch.setattr(evaluate, "fit_head", fit)
+    monkeypatch.setattr(evaluate, "fit_on_views", fit)
     judged = cross_validate(features, classes, groups, count=2, config=CONFIG)
     assert [head.penalty for head in judged.heads] == [0.3] * 5
     parts = [

@@ -133,6 +133,7 @@ def test_the_answer_is_the_service_s_own(tmp_path: Path) -> None:
     shown, failed = answer["predictions"]
     shown["score"] = round(shown["score"], 4)
     shown["scores"] = {label: round(score, 4) for label, score in shown["scores"].items()}
+    shown["distance"] = round(shown["distance"], 4)
     example = PREDICT_EXAMPLES["plain"]["value"]
     assert answer["model"]["labels"] == example["model"]["labels"]
     assert [shown, failed] == example["predictions"]

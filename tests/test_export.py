@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.bundle import answer, load_graph
-from tests.conftest import TINY_WIDTH, tiny_backbone
+from tests.conftest import TINY_POOLED, tiny_backbone
 from training import export as module
 from training.backbones import LoadedBackbone, load_backbone
 from training.errors import TrainingError
@@ -34,10 +34,10 @@ def pictures(count: int, size: int) -> Tensor:
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_the_file_answers_as_the_eager_network_for_any_batch(classes: int, count: int) -> None:
-    classifier = Classifier(tiny_backbone(), head_of(TINY_WIDTH, classes))
+    classifier = Classifier(tiny_backbone(), head_of(TINY_POOLED, classes))
     graph = load_graph(export(classifier, input_px=32))
     pixels = pictures(count, 32)
-    probabilities, activation = answer(graph, pixels)
+    probabilities, activation, _ = answer(graph, pixels)
     assert probabilities.shape == (count, classes)
     assert activation.shape == (count, classes, 8, 8)
     assert probabilities.dtype == activation.dtype == torch.float32
@@ -48,14 +48,14 @@ def test_the_file_answers_as_the_eager_network_for_any_batch(classes: int, count
 
 
 def test_the_map_s_mean_is_the_logit_and_probabilities_add_up() -> None:
-    graph = load_graph(export(Classifier(tiny_backbone(), head_of(TINY_WIDTH, 3)), input_px=32))
-    probabilities, activation = answer(graph, pictures(4, 32))
+    graph = load_graph(export(Classifier(tiny_backbone(), head_of(TINY_POOLED, 3)), input_px=32))
+    probabilities, activation, _ = answer(graph, pictures(4, 32))
     assert torch.allclose(activation.mean((2, 3)).softmax(1), probabilities, atol=1e-6)
     assert torch.allclose(probabilities.sum(1), torch.ones(4), atol=1e-6)
 
 
 def test_the_graph_is_the_head_on_the_extractor_s_features() -> None:
-    head = head_of(TINY_WIDTH, 3)
+    head = head_of(TINY_POOLED, 3)
     graph = load_graph(export(Classifier(tiny_backbone(), head), input_px=32))
     features = Extractor(tiny_backbone())(pictures(5, 32)).numpy()
     found = answer(graph, pictures(5, 32))[0].numpy()
@@ -63,7 +63,7 @@ def test_the_graph_is_the_head_on_the_extractor_s_features() -> None:
 
 
 def test_temperature_divides_the_logits() -> None:
-    head = head_of(TINY_WIDTH, 2)
+    head = head_of(TINY_POOLED, 2)
     cold, warm = (
         answer(
             load_graph(export(Classifier(tiny_backbone(), head, temperature=t), input_px=32)),
@@ -76,10 +76,10 @@ def test_temperature_divides_the_logits() -> None:
 
 def test_the_default_backbone_is_exported_whole() -> None:
     loaded = load_backbone("resnet50_thin")
-    classifier = Classifier(loaded, head_of(1024, 2))
+    classifier = Classifier(loaded, head_of(loaded.spec.pooled_width, 2))
     graph = load_graph(export(classifier, input_px=224))
     assert not graph.training
-    probabilities, activation = answer(graph, pictures(1, 224))
+    probabilities, activation, _ = answer(graph, pictures(1, 224))
     assert activation.shape == (1, 2, 7, 7)
     assert torch.allclose(activation.mean((2, 3)).softmax(1), probabilities, atol=1e-5)
 
@@ -96,21 +96,21 @@ def test_a_graph_that_answers_otherwise_is_not_published() -> None:
     network = nn.Sequential(plain.network, Branches()).eval()
     odd = LoadedBackbone(plain.spec, network, plain.facts)
     with pytest.raises(ExportMismatch, match="nothing was published"):
-        export(Classifier(odd, head_of(TINY_WIDTH, 2)), input_px=32)
+        export(Classifier(odd, head_of(TINY_POOLED, 2)), input_px=32)
     assert issubclass(ExportMismatch, TrainingError)
 
 
 def test_a_graph_that_answers_nan_is_not_published() -> None:
-    head = dataclasses.replace(head_of(TINY_WIDTH, 2), bias=np.full(2, np.nan, np.float32))
+    head = dataclasses.replace(head_of(TINY_POOLED, 2), bias=np.full(2, np.nan, np.float32))
     with pytest.raises(ExportMismatch):
         export(Classifier(tiny_backbone(), head), input_px=32)
 
 
 def test_a_disagreement_beyond_the_last_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def off(graph: torch.jit.ScriptModule, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        probabilities, activation = answer(graph, pixels)
+        probabilities, activation, _ = answer(graph, pixels)
         return probabilities + 1e-3, activation
 
     monkeypatch.setattr(module, "answer", off)
     with pytest.raises(ExportMismatch, match="off by"):
-        export(Classifier(tiny_backbone(), head_of(TINY_WIDTH, 2)), input_px=32)
+        export(Classifier(tiny_backbone(), head_of(TINY_POOLED, 2)), input_px=32)

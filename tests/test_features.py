@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from models.image import decode_image
-from tests.conftest import TINY_WIDTH, encode, photograph, tiny_backbone
+from tests.conftest import TINY_POOLED, encode, photograph, tiny_backbone
 from training.backbones import LoadedBackbone
 from training.cache import Cache
 from training.config import EXTRACTION_BATCH
@@ -56,9 +56,11 @@ def test_features_are_the_backbone_s_in_the_order_of_names(
             torch.tensor(values).view(1, 3, 1, 1)
             for values in (backbone.spec.mean_rgb, backbone.spec.std_rgb)
         )
-        wanted = backbone.network((pixels.float() - mean) / std).mean((2, 3)).numpy()
+        planes = backbone.network((pixels.float() - mean) / std)  # (n, D, 8, 8)
+    bands = [planes[:, :, rows].mean((2, 3)) for rows in (slice(0, 3), slice(2, 6), slice(5, 8))]
+    wanted = torch.stack(bands, dim=2).flatten(1).numpy()
     assert found.features.dtype == np.float32
-    assert found.features.shape == (COUNT, TINY_WIDTH)
+    assert found.features.shape == (COUNT, TINY_POOLED)
     np.testing.assert_allclose(found.features, wanted, atol=1e-5)
     assert found.kept.tolist() == list(range(COUNT))
     assert [fact.sha256 for fact in found.facts] == [
@@ -129,7 +131,7 @@ def test_only_unreadable_pictures_give_nothing(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
     found = run(folder, tmp_path / "cache")
-    assert found.features.shape == (0, TINY_WIDTH)
+    assert found.features.shape == (0, TINY_POOLED)
     assert (found.kept.tolist(), found.facts, len(found.unreadable)) == ([], [], 1)
 
 
@@ -165,7 +167,7 @@ def test_another_backbone_s_features_are_not_taken(folder: Path, tmp_path: Path)
 def test_an_interrupted_run_keeps_what_it_had_done(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.features.usable_cores", lambda: 1)
+    monkeypatch.setattr("training.lanes.usable_cores", lambda: 1)
     source = open_source(folder)
 
     def interrupt(done: int) -> None:
@@ -189,14 +191,14 @@ def test_the_number_of_lanes_changes_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: int
 ) -> None:
     whole = run(folder, tmp_path / "whole")
-    monkeypatch.setattr("training.features.usable_cores", lambda: lanes)
+    monkeypatch.setattr("training.lanes.usable_cores", lambda: lanes)
     assert_same(run(folder, tmp_path / "cache"), whole)
 
 
 def test_many_pictures_pass_with_few_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.features.usable_cores", lambda: 1)
+    monkeypatch.setattr("training.lanes.usable_cores", lambda: 1)
     data = encode(photograph(8, 8))
     read = 0
 

@@ -165,7 +165,7 @@ def test_the_decision_is_in_the_manifest(done: Run) -> None:
 
 def test_the_temperature_is_in_the_graph(done: Run) -> None:
     pixels = decode_image((done.data / "bar" / "000.jpg").read_bytes(), size=224)[None]
-    probabilities, activation = answer(done.bundle.model, pixels)
+    probabilities, activation, _ = answer(done.bundle.model, pixels)
     assert torch.allclose(activation.mean((2, 3)).softmax(1), probabilities, atol=1e-6)
     assert 0.2 <= done.bundle.manifest.metrics["calibration"]["temperature"] <= 20.0
 

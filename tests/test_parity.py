@@ -109,7 +109,7 @@ def test_head_on_features_equals_the_published_graph(name: str) -> None:
     pixels = torch.stack([decode_image(data, size=224) for data in PICTURES.values()])
     features = Extractor(loaded)(pixels).numpy()
     random = np.random.default_rng(0)
-    weight = random.normal(size=(3, loaded.spec.feature_width)) / features.std() / 10
+    weight = random.normal(size=(3, loaded.spec.pooled_width)) / features.std() / 10
     head = Head(weight.astype(np.float32), np.zeros(3, np.float32), 1.0)
     wanted = softmax(head.logits(features))
     assert float(wanted.std()) > 0.05

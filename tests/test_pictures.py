@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY_WIDTH, DrawData, tiny_backbone
+from tests.conftest import TINY_POOLED, DrawData, tiny_backbone
 from training.cache import Cache
 from training.config import FitConfig
 from training.dataset import scan
@@ -52,7 +52,7 @@ def test_what_is_unreadable_is_skipped_and_the_rest_stays_in_step(
     )
     assert len(found.names) == len(found.classes) == len(found.groups) == 22
     assert len(found.extracted.facts) == 22
-    assert found.extracted.features.shape == (22, TINY_WIDTH)
+    assert found.extracted.features.shape == (22, TINY_POOLED)
     assert [found.labels[k] for k in found.classes] == [name.split("/")[0] for name in found.names]
     for place, name in enumerate(found.names):
         assert found.data(place) == (data / name).read_bytes()

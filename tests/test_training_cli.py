@@ -16,7 +16,7 @@ from models.errors import BundleError, FacemaskError
 from models.store import DEFAULT_STORE, MODEL, current_version, read_manifest, versions
 from tests.conftest import DrawData, bundle_facts
 from training.__main__ import main
-from training.config import FitConfig, default_cache
+from training.config import PRESETS, FitConfig, default_cache
 from training.errors import (
     BackboneError,
     DataError,
@@ -174,6 +174,8 @@ def test_options_reach_the_job(
         "cat=u",
         "--target-error",
         "0.05",
+        "--views",
+        "2",
     ]
     assert main(arguments) == 0
     assert seen["request"] == training.job.Request(
@@ -187,7 +189,7 @@ def test_options_reach_the_job(
         tests=["t", "cat=u"],
     )
     assert seen["config"] == dataclasses.replace(
-        FitConfig(), backbone="resnet18", seed=7, target_error=0.05
+        FitConfig(), backbone="resnet18", seed=7, target_error=0.05, views=2
     )
     assert capsys.readouterr().out.splitlines() == ["a line", str(Published.path)]
     assert main(["fit", "d"]) == 0
@@ -195,6 +197,9 @@ def test_options_reach_the_job(
         data=Path("d"), store=DEFAULT_STORE, cache=default_cache(), tests=[]
     )
     assert seen["config"] == FitConfig()
+    for preset, backbone in PRESETS.items():
+        assert main(["fit", "d", "--preset", preset]) == 0
+        assert seen["config"] == dataclasses.replace(FitConfig(), backbone=backbone)
 
 
 def test_if_missing_trains_only_into_an_empty_store(
@@ -287,7 +292,7 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for option in ("--out", "--backbone", "--weights", "--groups", "--group-pattern", "--strict",
                    "--cache", "--if-missing", "--seed", "--test", "--target-error",
-                   "--robustness"):  # fmt: skip
+                   "--robustness", "--preset", "--views"):  # fmt: skip
         assert option in text
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from models.errors import FacemaskError, NoBundle
 from models.store import DEFAULT_STORE, current_version
-from training.config import FitConfig, default_cache
+from training.config import PRESETS, FitConfig, default_cache
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -73,11 +73,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STORE",
         help=f"store to publish in ({DEFAULT_STORE})",
     )
-    fit.add_argument(
+    extractor = fit.add_mutually_exclusive_group()
+    extractor.add_argument(
         "--backbone",
         default=defaults.backbone,
         metavar="NAME",
         help=f"pretrained feature extractor ({defaults.backbone})",
+    )
+    extractor.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="a backbone by what it is for: "
+        + ", ".join(f"{name} is {backbone}" for name, backbone in PRESETS.items()),
     )
     fit.add_argument(
         "--weights",
@@ -125,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         default=defaults.precision,
         help="arithmetic of the backbone; auto: int8 where it is as accurate on the same folds, "
         f"and faster ({defaults.precision})",
+    )
+    fit.add_argument(
+        "--views",
+        type=_count,
+        default=defaults.views,
+        metavar="N",
+        help=f"changed copies of each picture that the head learns from, too ({defaults.views})",
     )
     fit.add_argument(
         "--robustness",
@@ -259,11 +273,12 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     config = dataclasses.replace(
         FitConfig(),
-        backbone=arguments.backbone,
+        backbone=PRESETS.get(arguments.preset, arguments.backbone),
         seed=arguments.seed,
         target_error=arguments.target_error,
         crop=arguments.crop,
         precision=arguments.precision,
+        views=arguments.views,
     )
     request = Request(
         data=arguments.data,
@@ -354,6 +369,13 @@ def _share(text: str) -> float:
     if not 0 < share < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return share
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below zero")
+    return count
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -27,6 +27,8 @@ class Augmentation:
     Attributes:
         mirror: Share mirrored left to right. Set to 0 where left and right tell classes apart
             (script, a raised hand).
+        turn: Share turned, about the middle; corners that this uncovers are filled by reflection.
+        turn_deg: Most that these are turned, either way, in degrees.
         crop_area: Least and largest share of the area that a crop keeps. ImageNet's 0.08 would
             often cut off what tells the classes apart; 0.6 still holds it nearly always.
         crop_aspect: Most that a crop's width over height is off 1, as a factor: the decoder
@@ -34,6 +36,8 @@ class Augmentation:
         light: Brightness and contrast are multiplied by 1 - light to 1 + light, each.
         colour: Saturation likewise. The hue stays: colour may be what a class is told by.
         grey: Share turned grey, so that colour alone is never enough.
+        relight: Share put under quite another light: `light` and `colour` are small changes of
+            every picture, these are large ones of a few, light from one side and a tint among them.
         coarse: Share shrunk and blown up again, as enlarged small pictures are.
         coarsest: Most that such a picture is shrunk by, as a factor.
         blur: Share blurred: out of focus, or moved.
@@ -44,11 +48,14 @@ class Augmentation:
     """
 
     mirror: float = 0.5
+    turn: float = 0.0
+    turn_deg: float = 25.0
     crop_area: tuple[float, float] = (0.6, 1.0)
     crop_aspect: float = 4 / 3
     light: float = 0.3
     colour: float = 0.3
     grey: float = 0.1
+    relight: float = 0.0
     coarse: float = 0.2
     coarsest: float = 4.0
     blur: float = 0.1
@@ -77,10 +84,17 @@ def augmenter(choices: Augmentation) -> Augment:
     def augment(pixels: Tensor, random: torch.Generator) -> Tensor:
         edge = pixels.shape[-1]
         # All draws first and always the same number: a share that is changed changes no other.
-        draws = torch.rand(16, generator=random, dtype=torch.float64).tolist()
+        draws = torch.rand(24, generator=random, dtype=torch.float64).tolist()
+        picture = pixels
+        if draws[16] < choices.turn:
+            degrees = choices.turn_deg * (2 * draws[16] / choices.turn - 1)
+            rim = edge // 4  # of a square turned by 45 degrees, a fifth of its edge is uncovered
+            picture = transforms.pad(picture, [rim] * 4, padding_mode="reflect")
+            picture = transforms.rotate(picture, degrees, transforms.InterpolationMode.BILINEAR)
+            picture = transforms.center_crop(picture, [edge, edge])
         top, left, height, width = _box(edge, choices.crop_area, choices.crop_aspect, draws[:4])
-        picture: Tensor = transforms.resized_crop(
-            pixels, top, left, height, width, [edge, edge], antialias=True
+        picture = transforms.resized_crop(
+            picture, top, left, height, width, [edge, edge], antialias=True
         )
         if draws[4] < choices.mirror:
             picture = transforms.horizontal_flip(picture)
@@ -89,6 +103,8 @@ def augmenter(choices: Augmentation) -> Augment:
         picture = transforms.adjust_saturation(picture, 1 + choices.colour * (2 * draws[7] - 1))
         if draws[8] < choices.grey:
             picture = transforms.rgb_to_grayscale(picture, num_output_channels=3)
+        if draws[17] < choices.relight:
+            picture = _relit(transforms, picture, [*draws[18:24], draws[17] / choices.relight])
         # A draw below its share is, divided by it, again a draw from 0 to 1.
         if draws[9] < choices.coarse:
             small = max(2, round(edge / choices.coarsest ** (draws[9] / choices.coarse)))
@@ -106,6 +122,19 @@ def augmenter(choices: Augmentation) -> Augment:
         return picture.contiguous()
 
     return augment
+
+
+def _relit(transforms: Any, picture: Tensor, draws: list[float]) -> Tensor:
+    """Under another light, from seven draws of 0..1."""
+    picture = transforms.adjust_brightness(picture, 0.5 + draws[0])
+    picture = transforms.adjust_contrast(picture, 0.5 + draws[1])
+    picture = transforms.adjust_saturation(picture, 0.3 + 1.4 * draws[2])
+    across = torch.linspace(-1, 1, picture.shape[-1])
+    angle = 2 * math.pi * draws[3]
+    plane = math.cos(angle) * across + math.sin(angle) * across[:, None]
+    tint = torch.tensor([[[draws[5]]], [[1 - draws[5]]], [[draws[6]]]]) - 0.5
+    lit = picture * (1 + 0.5 * draws[4] * plane) * (1 + 0.3 * tint)
+    return lit.clamp(0, 255).to(torch.uint8)
 
 
 def _between(ends: tuple[float, float], draw: float) -> float:

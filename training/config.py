@@ -7,6 +7,13 @@ from typing import Any, Final, Literal
 
 DEFAULT_BACKBONE: Final = "resnet50_thin"
 
+# What `--preset` takes: the same weights on smaller pictures, the default, and two networks.
+PRESETS: Final = {
+    "fast": "resnet50_thin_160",
+    "balanced": DEFAULT_BACKBONE,
+    "accurate": "resnet50_thin_and_lite0",
+}
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -36,6 +43,15 @@ class FitConfig:
             all judged rightly still leave 4 points of doubt; more cost more than they tell.
         calibration_pictures: Most pictures that set the scales of activations and the rounding of
             weights.
+        views: Changed copies of each picture that the head learns from, too. What two gain depends
+            on how they were drawn; four gain it mostly.
+        views_up_to: Most pictures that get any. So many pictures show most of it themselves, and
+            copies of more would cost minutes.
+        familiarity_alarms: Share of ordinary pictures that may be called unfamiliar.
+        familiarity_neighbours: The distance is that of the so many-th nearest training picture:
+            one alone may be odd itself.
+        familiarity_references: Most training pictures that the model compares with; so many cost
+            0.2 ms a picture and 6 MB.
         golden_pictures: Synthetic pictures with recorded answers; several, for each must be told
             from the next.
         golden_tolerance: Largest difference of a golden probability. Another CPU's fp32 rounding
@@ -53,6 +69,11 @@ class FitConfig:
     min_pictures: int = 10
     draws: int = 20_000
     target_error: float = 0.01
+    views: int = 4
+    views_up_to: int = 4000
+    familiarity_alarms: float = 0.05
+    familiarity_neighbours: int = 5
+    familiarity_references: int = 512
     golden_pictures: int = 4
     golden_tolerance: float = 1e-3
     golden_tolerance_int8: float = 0.1

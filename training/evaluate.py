@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from training.config import FitConfig
 from training.errors import TooFewPictures
-from training.head import Classes, Features, Head, choose_penalty, fit_head
+from training.head import Classes, Features, Head, choose_penalty, fit_on_views
 
 _AUC_DRAWS = 1000  # its interval's ends to about 0.05 points
 _AUC_NUMBERS = 2_000_000  # weights in memory at once: 16 MB
@@ -65,8 +65,12 @@ def cross_validate(
     *,
     count: int,
     config: FitConfig,
+    views: Features | None = None,
 ) -> OutOfFold:
     """Nested grouped cross-validation: the penalty is chosen inside each training part only.
+
+    The penalty is chosen on plain pictures, with or without views: with them the held-out log
+    loss, which falls as long as the folds are separated, asked for weaker and weaker ones.
 
     Args:
         features: (n, D).
@@ -74,6 +78,7 @@ def cross_validate(
         groups: (n,) group numbers: near-duplicates and pictures of one person share one.
         count: Classes K.
         config: Folds, penalties and seed.
+        views: (n, V, D) of changed copies, which are learnt from and never judged.
 
     Raises:
         TooFewPictures: As `grouped_folds`.
@@ -85,7 +90,13 @@ def cross_validate(
         penalty = best_penalty(
             features[fit_on], classes[fit_on], groups[fit_on], count=count, config=config
         )
-        head = fit_head(features[fit_on], classes[fit_on], count=count, penalty=penalty)
+        head = fit_on_views(
+            features[fit_on],
+            None if views is None else views[fit_on],
+            classes[fit_on],
+            count=count,
+            penalty=penalty,
+        )
         logits[judge_on] = head.logits(features[judge_on])
         fold_of[judge_on] = len(heads)
         heads.append(head)

@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from models.bundle import answer, load_graph
 from training.backbones import LoadedBackbone
+from training.bands import activation, pooled, shares
 from training.errors import TrainingError
+from training.familiarity import Familiarity
 from training.head import Head
 
 # Freezing folds constants and batch normalisation, which moves the last bits only; where int8
@@ -24,7 +26,7 @@ class ExportMismatch(TrainingError):
 
 
 class Classifier(nn.Module):
-    """uint8 (N, 3, S, S) -> probabilities (N, K) and class-activation map (N, K, h, w).
+    """uint8 (N, 3, S, S) -> probabilities (N, K), class-activation map (N, K, h, w), distance (N,).
 
     The map is the head applied to the feature map before pooling (Zhou et al. 2016), so that
     its spatial mean is the logit: it costs nothing that the answer does not need anyway.
@@ -34,23 +36,50 @@ class Classifier(nn.Module):
     std: Tensor
     weight: Tensor
     bias: Tensor
+    rows: Tensor
+    references: Tensor | None
 
-    def __init__(self, backbone: LoadedBackbone, head: Head, *, temperature: float = 1.0) -> None:
-        """Join a backbone and a head; `temperature` divides the logits."""
+    def __init__(
+        self,
+        backbone: LoadedBackbone,
+        head: Head,
+        *,
+        temperature: float = 1.0,
+        familiarity: Familiarity | None = None,
+    ) -> None:
+        """Join a backbone and a head.
+
+        Args:
+            backbone: In the precision that is wanted.
+            head: For its pooled features.
+            temperature: Divides the logits.
+            familiarity: Makes the graph measure the distance from these references.
+        """
         super().__init__()
         self.network = backbone.network
         self.register_buffer("mean", torch.tensor(backbone.spec.mean_rgb).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.spec.std_rgb).view(1, 3, 1, 1))
         weight = torch.from_numpy(head.weight / temperature).to(torch.float32)
-        self.register_buffer("weight", weight[:, :, None, None])  # (K, D, 1, 1)
+        self.register_buffer("weight", weight)  # (K, F)
         self.register_buffer("bias", torch.from_numpy(head.bias / temperature).to(torch.float32))
+        size = backbone.spec.input_px
+        with torch.inference_mode():
+            blank: Tensor = self.network(torch.zeros(1, 3, size, size))
+        self.register_buffer("rows", shares(blank.shape[2]))  # (3, h)
+        known = torch.from_numpy(familiarity.references) if familiarity else None
+        self.register_buffer("references", known)  # (R, F)
+        self.neighbours = familiarity.facts.neighbours if familiarity else 0
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         scaled = (pixels.to(torch.float32) - self.mean) / self.std
         scaled = scaled.contiguous(memory_format=torch.channels_last)
         features = self.network(scaled)  # (N, D, h, w)
-        activation = functional.conv2d(features, self.weight, self.bias)  # (N, K, h, w)
-        return activation.mean((2, 3)).softmax(1), activation
+        seen = activation(features, self.weight, self.rows) + self.bias[:, None, None]
+        probabilities = seen.mean((2, 3)).softmax(1)
+        if self.references is None:
+            return probabilities, seen
+        likeness = functional.normalize(pooled(features)) @ self.references.T  # (N, R)
+        return probabilities, seen, 1 - likeness.topk(self.neighbours).values[:, -1]
 
 
 def export(
@@ -85,7 +114,8 @@ def export(
     for pixels in (example[:1], example):
         with torch.inference_mode():
             wanted = classifier(pixels)
-        for eager, exported in zip(wanted, answer(graph, pixels), strict=True):
+        given = [output for output in answer(graph, pixels) if output is not None]
+        for eager, exported in zip(wanted, given, strict=True):
             off = float((eager - exported).abs().max() / (eager.abs().max() + 1.0))
             if not off <= _AGREEMENT[precision]:
                 raise ExportMismatch(

@@ -1,19 +1,15 @@
 """The fixed extractor: each picture is decoded once and goes through the backbone once.
 
-The work is spread over as many lanes as there are cores. A lane reads, decodes and runs its
-own small batches on one thread; two such lanes beat a pool of decoders before one forward
-on two threads. Batches always hold `EXTRACTION_BATCH` pictures (the last is padded), because
-the last bits of a result can depend on the size of its batch, and a run that continues from
-the cache must give the same bytes as one that does not.
+Batches always hold `EXTRACTION_BATCH` pictures (the last is padded), because the last bits of
+a result can depend on the size of its batch, and a run that continues from the cache must give
+the same bytes as one that does not.
 """
 
 import hashlib
 import json
 import os
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +20,14 @@ from torch import Tensor
 
 from models.errors import PictureError
 from models.image import DECODER
-from models.machine import usable_cores
 from training.backbones import LoadedBackbone
+from training.bands import BANDS, pooled
 from training.cache import Cache
 from training.config import EXTRACTION_BATCH
 from training.dataset import Left
 from training.errors import OutputError
 from training.facts import PictureFacts, measure
+from training.lanes import in_lanes
 from training.source import Source
 
 _FACTS_VERSION = "4"  # of PictureFacts: change it when a fact is measured otherwise
@@ -42,7 +39,7 @@ class Extracted:
 
     Attributes:
         kept: Places, in the names given, of the pictures that could be read (n of them).
-        features: float32 (n, D): the feature map's spatial mean, in a file mapped into memory,
+        features: float32 (n, F): the feature map's means in bands, in a file mapped into memory,
             whose pages the system may write out where memory is short.
         facts: One a picture.
         unreadable: The files that could not be read, and why.
@@ -68,12 +65,19 @@ class Extractor:
         """
         spec = backbone.spec
         self.input_px = spec.input_px
-        self.width = spec.feature_width
+        self.width = spec.pooled_width
         # channels-last is the layout that CPU convolutions are fastest in.
         self._network = backbone.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = torch.tensor(spec.mean_rgb).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std_rgb).view(1, 3, 1, 1)
-        identity = (spec.name, backbone.facts.weights_sha256, spec.input_px, DECODER, variant)
+        identity = (
+            spec.name,
+            backbone.facts.weights_sha256,
+            spec.input_px,
+            DECODER,
+            BANDS,
+            variant,
+        )
         versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
         self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
 
@@ -89,8 +93,8 @@ class Extractor:
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> float32 (N, D): the feature map's spatial mean."""
-        return self.feature_map(pixels).mean((2, 3))
+        """uint8 (N, 3, S, S) -> float32 (N, F): the feature map's means in bands."""
+        return pooled(self.feature_map(pixels))
 
 
 class FactsOnly:
@@ -135,13 +139,13 @@ def extract(
     Raises:
         OutputError: The cache's folder cannot be written to.
     """
-    features = _mapped(cache.folder, (len(names), extractor.width))
+    features = mapped(cache.folder, (len(names), extractor.width))
     kept: list[int] = []
     facts: list[PictureFacts] = []
     unreadable: list[Left] = []
     cached = 0
     done = 0
-    for chunk in _in_lanes(names, lambda part: _extract_chunk(source, part, extractor, cache)):
+    for chunk in in_lanes(names, lambda part: _extract_chunk(source, part, extractor, cache)):
         for item in chunk:
             if item.facts is None or item.vector is None:
                 unreadable.append(Left(names[done], item.why))
@@ -157,7 +161,7 @@ def extract(
     )
 
 
-def _mapped(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+def mapped(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     """An array of zeros in a file without a name, which goes when the array does."""
     size = shape[0] * shape[1] * 4
     if not size:  # nothing cannot be mapped
@@ -170,25 +174,6 @@ def _mapped(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
         raise OutputError(
             f"{folder} has no room for features of {size} bytes ({error.strerror})."
         ) from error
-
-
-def _in_lanes(
-    names: Sequence[str], work: Callable[[Sequence[str]], list[_Item]]
-) -> Iterator[list[_Item]]:
-    """Run `work` on chunks in one-thread lanes; yield results in order, few in flight."""
-    lanes = usable_cores()
-    chunks = (names[at : at + EXTRACTION_BATCH] for at in range(0, len(names), EXTRACTION_BATCH))
-    flying: deque[Future[list[_Item]]] = deque()
-    pool = ThreadPoolExecutor(lanes, "lane", initializer=lambda: torch.set_num_threads(1))
-    try:
-        for chunk in chunks:
-            flying.append(pool.submit(work, chunk))
-            if len(flying) > 2 * lanes:
-                yield flying.popleft().result()
-        while flying:
-            yield flying.popleft().result()
-    finally:  # also when the caller is interrupted: what has not begun is dropped
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _extract_chunk(

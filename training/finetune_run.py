@@ -18,6 +18,7 @@ from torch.nn import functional
 from models.machine import usable_cores
 from training.augment import augmenter
 from training.backbones import LoadedBackbone
+from training.bands import pooled
 from training.calibrate import calibrate
 from training.errors import TrainingError
 from training.finetune_checkpoint import Progress
@@ -48,9 +49,9 @@ class Joint(nn.Module):
         self.network = copy.deepcopy(backbone.network).eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(backbone.spec.mean_rgb).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.spec.std_rgb).view(1, 3, 1, 1))
-        self.register_buffer("centre", torch.zeros(backbone.spec.feature_width))  # (D,)
+        self.register_buffer("centre", torch.zeros(head.weight.shape[1]))  # (F,)
         self.scale = 1.0
-        self.weight = nn.Parameter(torch.from_numpy(head.weight.copy()))  # (K, D)
+        self.weight = nn.Parameter(torch.from_numpy(head.weight.copy()))  # (K, F)
         self.bias = nn.Parameter(torch.from_numpy(head.bias.copy()))
         self.eval()
 
@@ -65,11 +66,10 @@ class Joint(nn.Module):
         self.scale = scale
 
     def features(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> (N, D)."""
+        """uint8 (N, 3, S, S) -> (N, F)."""
         scaled = (pixels.to(torch.float32) - self.mean) / self.std
         scaled = scaled.contiguous(memory_format=torch.channels_last)
-        pooled: Tensor = self.network(scaled).mean((2, 3))
-        return pooled
+        return pooled(self.network(scaled))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return functional.linear(
@@ -94,7 +94,7 @@ class Run:
         self._pixels, self._classes = pixels, classes
         self._learn, self._judge = learn, judge
         self._count, self._config, self._device = count, config, device
-        width = backbone.spec.feature_width
+        width = backbone.spec.pooled_width
         blank = Head(np.zeros((count, width), np.float32), np.zeros(count, np.float32), 1.0)
         self._model = Joint(backbone, blank)
         chosen = unfrozen(self._model.network, config.unfreeze, input_px=backbone.spec.input_px)

@@ -26,11 +26,13 @@ class Tuning:
     Attributes:
         backbone: To publish: the tuned one, or the one given if the head alone was as good.
         study: Of the model to publish.
+        tuned: Whether that is the tuned one.
         summary: For the report and the manifest.
     """
 
     backbone: LoadedBackbone
     study: Study
+    tuned: bool
     summary: dict[str, Any]
 
 
@@ -111,7 +113,7 @@ def tune(
     summary["published"] = "finetuned" if wins else "head_only"
     if not wins:
         say("The head alone is published: fine-tuning was not clearly better on the same folds.")
-        return Tuning(backbone, studied, summary)
+        return Tuning(backbone, studied, False, summary)
     calibration = calibrate(compared.finetuned, classes)
     probabilities = softmax(compared.finetuned / calibration.temperature)
     study = dataclasses.replace(
@@ -125,4 +127,4 @@ def tune(
         decision=choose_threshold(probabilities, classes, target_error=config.target_error),
         metrics=summarise(probabilities, classes, groups, pictures.labels, config=config),
     )
-    return Tuning(tuned.backbone, study, summary)
+    return Tuning(tuned.backbone, study, True, summary)

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from models.device import Outputs
 from models.image import decode_image
 from models.manifest import Golden, GoldenPicture
 
@@ -50,18 +51,16 @@ def decode_pool(pool: list[bytes], *, size: int) -> list[Tensor]:
     return [decode_image(data, size=size) for data in pool]
 
 
-def choose_golden(
-    pool: list[bytes], probabilities: Tensor, activation: Tensor, *, count: int, tolerance: float
-) -> Golden:
+def choose_golden(pool: list[bytes], outputs: Outputs, *, count: int, tolerance: float) -> Golden:
     """Keep the pictures whose answers move most if anything is wrong: the least certain ones.
 
     Args:
         pool: Encoded pictures.
-        probabilities: float32 (pool, K), as the exported graph answers.
-        activation: float32 (pool, K, h, w), likewise.
+        outputs: What the exported graph says of them.
         count: How many to keep.
         tolerance: Largest difference that a loaded model may show.
     """
+    probabilities, activation, distance = outputs
     certainty = probabilities.max(dim=1).values
     chosen = certainty.argsort(stable=True)[:count].tolist()
     means = activation.mean((2, 3))
@@ -72,6 +71,7 @@ def choose_golden(
                 picture=pool[place],
                 probabilities=probabilities[place].tolist(),
                 activation_means=means[place].tolist(),
+                distance=None if distance is None else float(distance[place]),
             )
             for place in chosen
         ],

@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +53,11 @@ class Basis:
         """The span of (n, D) features."""
         if len(features) >= features.shape[1]:
             return cls(None)
-        _, _, rows = np.linalg.svd(features.astype(np.float64), full_matrices=False)
-        return cls(rows.T)
+        vectors, _ = np.linalg.qr(features.astype(np.float64).T)
+        return cls(vectors)
 
     def compact(self, features: Features) -> Features:
-        """(n, D) features -> (n, r) coordinates."""
+        """(..., D) features -> (..., r) coordinates."""
         if self.vectors is None:
             return features
         return (features.astype(np.float64) @ self.vectors).astype(np.float32)
@@ -96,6 +96,33 @@ def fit_head(features: Features, classes: Classes, *, count: int, penalty: float
     if count == 2:  # scikit-learn keeps one row; the softmax of +-z/2 is its sigmoid of z
         weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return Head((weight / scale).astype(np.float32), bias.astype(np.float32), penalty)
+
+
+def fit_on_views(
+    features: Features,
+    views: Features | None,
+    classes: Classes,
+    *,
+    count: int,
+    penalty: float,
+) -> Head:
+    """Fit a head on pictures and on changed copies of them.
+
+    Args:
+        features: (n, D) of the plain pictures.
+        views: (n, V, D) of their copies; None for none.
+        classes: (n,) class indices, each of 0..count-1 at least once.
+        count: Classes K.
+        penalty: Inverse L2 strength C against the plain pictures: a picture and its copies
+            together weigh as much as it would alone.
+    """
+    if views is None:
+        return fit_head(features, classes, count=count, penalty=penalty)
+    copies = views.shape[1]
+    every = np.concatenate([features, views.reshape(-1, features.shape[1])])
+    labels = np.concatenate([classes, classes.repeat(copies)])
+    head = fit_head(every, labels, count=count, penalty=penalty / (1 + copies))
+    return replace(head, penalty=penalty)
 
 
 @functools.cache

@@ -27,10 +27,12 @@ from training.crop import crop_faces, faceless
 from training.dataset import scan
 from training.errors import OutputError
 from training.export import Classifier, export
+from training.familiarity import Familiarity, know
 from training.features import Extractor
 from training.finetune_config import BadFinetuneConfig, FinetuneConfig
 from training.finetune_study import tune
 from training.golden import choose_golden, decode_pool, draw_pool
+from training.head import Features
 from training.pictures import Pictures, read_pictures
 from training.precision import Chosen, choose_precision
 from training.report import render_card, render_report
@@ -40,6 +42,7 @@ from training.source import open_source
 from training.study import Study, explain_errors, slices_of, study
 from training.suspects import find_suspects
 from training.testset import TestSet, figures, find_test_set, judge
+from training.views import view_features
 
 # Packages whose version can change a result.
 _RECORDED = (
@@ -151,7 +154,11 @@ def fit(
             say(f"{finding.level}: {finding.message}")
     chosen = _choose(pictures, backbone, extractor, request, config, say=say, progress=progress)
     backbone, extractor, pictures = chosen.backbone, chosen.extractor, chosen.pictures
-    studied = study(pictures, config, chosen.judged)
+    familiarity: Familiarity | None = know(
+        pictures.extracted.features, pictures.classes, pictures.groups, config
+    )
+    views = _views(pictures, extractor, request.cache, config, say=say, progress=progress)
+    studied = study(pictures, config, views)
     tuning = None
     if request.finetune is not None:
         tuning = tune(
@@ -166,10 +173,17 @@ def fit(
             progress=progress,
         )
         backbone, studied = tuning.backbone, tuning.study
+        if tuning.tuned:  # it has seen all pictures: no distance tells what a new one's would be
+            familiarity = None
         extractor = Extractor(backbone)
     _say_figures(studied, say)
     model = export(
-        Classifier(backbone, studied.head, temperature=studied.calibration.temperature),
+        Classifier(
+            backbone,
+            studied.head,
+            temperature=studied.calibration.temperature,
+            familiarity=familiarity,
+        ),
         input_px=backbone.spec.input_px,
         precision=chosen.facts.name,
     )
@@ -185,6 +199,7 @@ def fit(
             list(pictures.labels),
             threshold=studied.decision.threshold,
             config=config,
+            familiarity=familiarity.facts if familiarity else None,
         )
         for case in cases
     }
@@ -213,6 +228,7 @@ def fit(
         "robustness": robustness,
         "finetuning": tuning.summary if tuning else None,
         "precision": chosen.summary,
+        "familiarity": familiarity.facts.model_dump() if familiarity else None,
         "backbone": backbone.facts.model_dump(),
         "config": config.as_dict()
         | {"penalty": studied.head.penalty}
@@ -238,7 +254,17 @@ def fit(
         CARD: render_card(material).encode(),
     }
     return _publish(
-        request.store, files, graph, backbone, chosen.facts, pictures, studied, summary, config, key
+        request.store,
+        files,
+        graph,
+        backbone,
+        chosen.facts,
+        pictures,
+        studied,
+        familiarity,
+        summary,
+        config,
+        key,
     )
 
 
@@ -261,6 +287,30 @@ def _choose(
         )
 
 
+def _views(
+    pictures: Pictures,
+    extractor: Extractor,
+    cache: Path,
+    config: FitConfig,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[int, int], object],
+) -> Features | None:
+    """Features of changed copies, or none where there are enough pictures without."""
+    total = len(pictures.names)
+    if not config.views or total > config.views_up_to:
+        return None
+    say(f"Learning from {config.views} changed copies of each picture, too.")
+    with Cache(cache) as opened:
+        return view_features(
+            pictures,
+            extractor,
+            opened,
+            config.views,
+            progress=lambda done: progress(done, total),
+        )
+
+
 def _publish(
     store: Path,
     files: dict[str, bytes],
@@ -269,6 +319,7 @@ def _publish(
     precision: PrecisionFacts,
     pictures: Pictures,
     studied: Study,
+    familiarity: Familiarity | None,
     summary: dict[str, Any],
     config: FitConfig,
     key: PrivateKey | None,
@@ -277,7 +328,7 @@ def _publish(
     pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
     golden = choose_golden(
         pool,
-        *answer(graph, pixels),
+        answer(graph, pixels),
         count=config.golden_pictures,
         tolerance=(
             config.golden_tolerance if precision.name == "fp32" else config.golden_tolerance_int8
@@ -303,6 +354,7 @@ def _publish(
             target_error=decision.target_error,
             coverage=decision.coverage,
         ),
+        "familiarity": familiarity.facts if familiarity else None,
         "golden": golden,
     }
     try:
@@ -375,6 +427,6 @@ def _command(request: Request, config: FitConfig) -> str:
         words += ["--epochs", str(request.finetune.epochs)]
     if config.crop == "faces":
         words += ["--crop", "faces"]
-    words += ["--precision", config.precision]
+    words += ["--precision", config.precision, "--views", str(config.views)]
     words += ["--seed", str(config.seed), "--target-error", f"{config.target_error:g}"]
     return shlex.join(words)

@@ -45,7 +45,6 @@ class Chosen:
         facts: For the manifest.
         summary: For the report: what was measured and why this one; no speeds, which would
             differ from run to run.
-        judged: Its cross-validation, if it was compared.
     """
 
     backbone: LoadedBackbone
@@ -53,7 +52,6 @@ class Chosen:
     pictures: Pictures
     facts: PrecisionFacts
     summary: dict[str, Any]
-    judged: OutOfFold | None = None
 
 
 def choose_precision(
@@ -105,9 +103,9 @@ def choose_precision(
     compared["verdict"] = _verdict(compared, config)
     say(f"{compared['verdict']} Here int8 runs {speedup:.2f} times as many pictures a second.")
     if wins:
-        return Chosen(quick, quick_extractor, rounded, engine, compared, judged["int8"])
+        return Chosen(quick, quick_extractor, rounded, engine, compared)
     facts = PrecisionFacts(images_per_s=rates)
-    return dataclasses.replace(plain, facts=facts, summary=compared, judged=judged["fp32"])
+    return dataclasses.replace(plain, facts=facts, summary=compared)
 
 
 def noise_share(features: Features, rounded: Features) -> float:
@@ -212,7 +210,7 @@ def _rates(
     if (known := cache.get(key)) is not None:
         return dict(json.loads(known))
     blank = Head(
-        np.zeros((2, backbone.spec.feature_width), np.float32), np.zeros(2, np.float32), 1.0
+        np.zeros((2, backbone.spec.pooled_width), np.float32), np.zeros(2, np.float32), 1.0
     )
     size = backbone.spec.input_px
     graphs = {

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from training.paired import Paired
 from training.rounding import Rounding
 
 with warnings.catch_warnings():
@@ -49,8 +50,8 @@ class _UpToSix(MinMaxObserver):
         return x
 
 
-def quantise(network: nn.Module, scaled: Tensor) -> fx.GraphModule:
-    """Quantise a frozen network.
+def quantise(network: nn.Module, scaled: Tensor) -> nn.Module:
+    """Quantise a frozen network; of a pair the first, for the second loses too much by rounding.
 
     Args:
         network: float (N, 3, S, S) -> float (N, D, h, w), in `eval()`; stays as it is.
@@ -59,6 +60,8 @@ def quantise(network: nn.Module, scaled: Tensor) -> fx.GraphModule:
     Returns:
         A network of the same meaning; its arithmetic inside is int8.
     """
+    if isinstance(network, Paired):
+        return Paired(quantise(network.first, scaled), network.second)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.backends.quantized.engine = ENGINE

@@ -1,6 +1,5 @@
 """Everything that is learnt from the features: the head, how good it is, and where it fails."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 
 from models.image import decode_image
+from training.bands import activation, shares
 from training.calibrate import Calibration, Decision, calibrate, choose_threshold
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.curve import LearningCurve, learning_curve
 from training.evaluate import OutOfFold, best_penalty, cross_validate, summarise
 from training.features import Extractor
-from training.head import Basis, Head, fit_head, softmax
+from training.head import Basis, Features, Head, fit_on_views, softmax
 from training.pictures import Pictures
 from training.report.material import ErrorCase
 from training.slices import by_slice
@@ -62,43 +62,50 @@ class Study:
 
 
 def judge_folds(pictures: Pictures, config: FitConfig) -> OutOfFold:
-    """Cross-validate on pictures with features, groups kept together."""
-    features = pictures.extracted.features
-    basis = Basis.of(features)
-    judged = cross_validate(
-        basis.compact(features),
+    """Cross-validate on the plain pictures, groups kept together; heads take coordinates."""
+    _, features, _ = _compact(pictures, None)
+    return cross_validate(
+        features,
         pictures.classes,
         pictures.groups,
         count=len(pictures.labels),
         config=config,
     )
-    return dataclasses.replace(judged, heads=[basis.expand(head) for head in judged.heads])
 
 
-def study(pictures: Pictures, config: FitConfig, judged: OutOfFold | None = None) -> Study:
+def _compact(pictures: Pictures, views: Features | None) -> tuple[Basis, Features, Features | None]:
+    """The features and views in fewer coordinates: basis, (n, r) and (n, V, r)."""
+    features = pictures.extracted.features
+    if views is None:
+        basis = Basis.of(features)
+        return basis, basis.compact(features), None
+    basis = Basis.of(np.concatenate([features, views.reshape(-1, features.shape[1])]))
+    return basis, basis.compact(features), basis.compact(views)
+
+
+def study(pictures: Pictures, config: FitConfig, views: Features | None = None) -> Study:
     """Cross-validate, calibrate, choose the threshold, fit the head, and look ahead.
 
     Args:
         pictures: With features.
         config: Hyper-parameters.
-        judged: Their cross-validation, as `judge_folds` gives it, if at hand.
+        views: (n, V, D) of changed copies to learn from, too; the learning curve does without.
 
     Raises:
         TooFewPictures: The groups leave nothing to cross-validate on.
     """
     count = len(pictures.labels)
     classes, groups = pictures.classes, pictures.groups
-    basis = Basis.of(pictures.extracted.features)
-    features = basis.compact(pictures.extracted.features)
-    judged = judged or judge_folds(pictures, config)
+    basis, features, views = _compact(pictures, views)
+    judged = cross_validate(features, classes, groups, count=count, config=config, views=views)
     calibration = calibrate(judged.logits, classes)
     probabilities = softmax(judged.logits / calibration.temperature)
     alone = np.arange(len(classes))
-    naive = cross_validate(features, classes, alone, count=count, config=config)
+    naive = cross_validate(features, classes, alone, count=count, config=config, views=views)
     penalty = best_penalty(features, classes, groups, count=count, config=config)
     return Study(
-        head=basis.expand(fit_head(features, classes, count=count, penalty=penalty)),
-        fold_heads=judged.heads,
+        head=basis.expand(fit_on_views(features, views, classes, count=count, penalty=penalty)),
+        fold_heads=[basis.expand(head) for head in judged.heads],
         folds=judged.folds,
         probabilities=probabilities,
         calibration=calibration,
@@ -147,18 +154,20 @@ def explain_errors(pictures: Pictures, studied: Study, extractor: Extractor) -> 
         pixels = torch.stack(
             [decode_image(pictures.data(place), size=extractor.input_px) for place in places]
         )
-        maps = extractor.feature_map(pixels).numpy()  # (n, D, h, w)
+        maps = extractor.feature_map(pixels)  # (n, D, h, w)
+        rows = shares(maps.shape[2])
         for place, feature_map in zip(places, maps, strict=True):
             fold = studied.folds[place]
             head = studied.fold_heads[fold]
-            activation = np.tensordot(head.weight[answers[place]], feature_map, axes=1)
+            weight = torch.from_numpy(head.weight[answers[place]][None])  # (1, F)
+            seen = activation(feature_map[None], weight, rows)[0, 0]
             learnt = np.flatnonzero(studied.folds != fold)
             likeness = unit[learnt] @ unit[place]
             nearest = np.argsort(-likeness, kind="stable")[:_NEIGHBOURS]
             cases.append(
                 ErrorCase(
                     place=place,
-                    activation=activation.astype(np.float32),  # (D), (D, h, w) -> (h, w)
+                    activation=seen.numpy(),  # (h, w)
                     neighbours=[(int(learnt[i]), float(likeness[i])) for i in nearest],
                 )
             )

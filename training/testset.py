@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.bundle import answer
 from models.errors import PictureError
 from models.image import decode_image
+from models.manifest import FamiliarityFacts
 from training.confidence import confidence_figures
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.dataset import FOLDER, Left, is_picture, visible_names
@@ -52,6 +53,7 @@ class Judged:
         probabilities: float64 (n, K).
         slices: As in the test set.
         unreadable: The others.
+        distances: float64 (n,) from the training pictures, if the model measures them.
     """
 
     names: list[str]
@@ -59,6 +61,7 @@ class Judged:
     probabilities: NDArray[np.float64]
     slices: Mapping[str, list[str]]
     unreadable: list[Left]
+    distances: NDArray[np.float64] | None = None
 
 
 def find_test_set(path: Path, labels: list[str], *, label: str | None = None) -> TestSet:
@@ -107,6 +110,7 @@ def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Jud
     kept: list[int] = []
     unreadable: list[Left] = []
     answers: list[NDArray[np.float64]] = []
+    distances: list[NDArray[np.float64]] = []
     for chunk in _chunks(len(test.names)):
         # Always a full batch: TorchScript compiles anew for each size that it meets.
         batch = torch.zeros((EXTRACTION_BATCH, 3, input_px, input_px), dtype=torch.uint8)
@@ -120,8 +124,10 @@ def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Jud
             except (PictureError, OSError) as error:
                 unreadable.append(Left(test.names[place], str(error)))
         if read:
-            probabilities, _ = answer(graph, batch)
-            answers.append(probabilities[:read].numpy().astype(np.float64))
+            outputs = answer(graph, batch)
+            answers.append(outputs.probabilities[:read].numpy().astype(np.float64))
+            if outputs.distance is not None:
+                distances.append(outputs.distance[:read].numpy().astype(np.float64))
     if not kept:
         raise TooFewPictures(f"{test.source.path} holds no picture that can be read.")
     return Judged(
@@ -133,11 +139,17 @@ def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Jud
             for attribute, values in test.slices.items()
         },
         unreadable=unreadable,
+        distances=np.concatenate(distances) if distances else None,
     )
 
 
 def figures(
-    judged: Judged, labels: list[str], *, threshold: float, config: FitConfig
+    judged: Judged,
+    labels: list[str],
+    *,
+    threshold: float,
+    config: FitConfig,
+    familiarity: FamiliarityFacts | None = None,
 ) -> dict[str, Any]:
     """Figures of a judged test set.
 
@@ -146,10 +158,12 @@ def figures(
         labels: The model's.
         threshold: Score below which an answer is `uncertain`.
         config: Seed and number of draws.
+        familiarity: Of the model, if it measures distances.
 
     Returns:
         Those of `evaluate.summarise`, `confidence.confidence_figures` and, under `slices`,
-        `slices.by_slice`; and how many files could not be read.
+        `slices.by_slice`; the share of `unfamiliar` pictures, None if the model cannot tell; and
+        how many files could not be read.
     """
     probabilities, classes = judged.probabilities, judged.classes
     right = probabilities.argmax(axis=1) == classes
@@ -158,8 +172,16 @@ def figures(
         **summarise(probabilities, classes, groups, labels, config=config),
         **confidence_figures(probabilities, classes, threshold=threshold),
         "slices": by_slice(right, classes, groups, labels, judged.slices, config=config),
+        "unfamiliar": unfamiliar_share(judged, familiarity),
         "unreadable": len(judged.unreadable),
     }
+
+
+def unfamiliar_share(judged: Judged, familiarity: FamiliarityFacts | None) -> float | None:
+    """Share of the pictures that the model calls unfamiliar; None if it cannot tell."""
+    if familiarity is None or judged.distances is None:
+        return None
+    return float((judged.distances > familiarity.threshold).mean())
 
 
 def _chunks(count: int) -> Iterator[range]:

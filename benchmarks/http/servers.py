@@ -88,8 +88,9 @@ class _StubEngine:
             metrics={},
             backbone=SimpleNamespace(name="none"),
             decision=SimpleNamespace(threshold=0.5),
+            familiarity=None,
         )
-        answer = Answer([0.9123456, 0.0876544], None, 0.0, 0.0, 0.0)
+        answer = Answer([0.9123456, 0.0876544], None, None, 0.0, 0.0, 0.0)
         self._batcher: Batcher[object, object, Answer] = Batcher(
             lambda picture, _: Ready(picture), lambda batch, _: [answer] * len(batch), max_batch=8
         )

@@ -24,6 +24,7 @@ from models.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
 from models.store import MODEL
 from training import quantize
 from training.backbones import BACKBONES, LoadedBackbone, load_backbone
+from training.bands import pooled
 from training.config import FitConfig
 from training.errors import UnknownBackbone
 from training.export import Classifier, export
@@ -88,7 +89,7 @@ def make_backbone(name: str, pictures: Sequence[bytes], *, seed: int) -> LoadedB
 
 def make_head(backbone: LoadedBackbone, *, seed: int) -> Head:
     """A random head for two classes."""
-    width = backbone.spec.feature_width
+    width = backbone.spec.pooled_width
     weight = np.random.default_rng(seed).normal(0, width**-0.5, (len(_LABELS), width))
     return Head(weight.astype(np.float32), np.zeros(len(_LABELS), np.float32), 1.0)
 
@@ -109,7 +110,7 @@ def publish_bundle(
     pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
     golden = choose_golden(
         pool,
-        *answer(load_graph(model), pixels),
+        answer(load_graph(model), pixels),
         count=config.golden_pictures,
         tolerance=config.golden_tolerance_int8 if quick else config.golden_tolerance,
     )
@@ -149,7 +150,7 @@ class _Plain(nn.Module):
     def forward(self, scaled: Tensor) -> Tensor:
         if self.channels_last:
             scaled = scaled.contiguous(memory_format=torch.channels_last)
-        features = self.network(scaled).mean((2, 3))  # (N, D)
+        features = pooled(self.network(scaled))
         return functional.linear(features, self.weight, self.bias).softmax(1)
 
 

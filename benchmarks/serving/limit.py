@@ -76,8 +76,7 @@ class Limit:
         return decode_image(data, size=self._bundle.manifest.input_px)
 
     def _forward(self, pixels: list[Tensor]) -> None:
-        probabilities, _ = answer(self._bundle.model, torch.stack(pixels))
-        probabilities.tolist()
+        answer(self._bundle.model, torch.stack(pixels)).probabilities.tolist()
 
 
 ARRANGEMENTS: Final[dict[str, Callable[[Limit, float, int], dict[str, Any]]]] = {

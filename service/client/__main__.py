@@ -14,7 +14,8 @@ from typing import Any
 from service.client import Answer, Client, ClientError, find_pictures
 
 _ALL_ANSWERED, _SOME_FAILED, _NOTHING_ASKED, _NO_SERVICE = 0, 1, 2, 3
-_COLUMNS = ("file", "decision", "label", "score", "model", "error")
+_COLUMNS = ("file", "decision", "label", "score", "familiar", "model", "error")
+_ANSWER = ("decision", "label", "score", "familiar")
 _SIDES = ("left", "top", "width", "height")
 _NO_FACE = "No face was found."
 
@@ -101,7 +102,7 @@ def _lines(answer: Answer) -> Iterator[dict[str, Any]]:
     """What a table says of a picture: one line, or one a face."""
     own = {name: getattr(answer, name) for name in _COLUMNS}
     for face in answer.faces or ():
-        yield own | {name: getattr(face, name) for name in ("decision", "label", "score", *_SIDES)}
+        yield own | {name: getattr(face, name) for name in (*_ANSWER, *_SIDES)}
     if answer.faces is None:
         yield own
     elif not answer.faces:
@@ -120,6 +121,8 @@ def _print(answer: Answer) -> None:
         said = (
             line["error"] if line["score"] is None else f"{line['decision']}\t{line['score']:.4f}"
         )
+        if line["familiar"] is False:
+            said = f"{said}\tunfamiliar"
         where = [str(line[side]) for side in _SIDES if side in line]
         print("\t".join([str(answer.file), said, *where]))
 

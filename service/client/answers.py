@@ -79,6 +79,7 @@ class FaceAnswer:
     label: str
     score: float
     scores: Mapping[str, float]
+    familiar: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Answer:
         label: The likeliest class.
         score: Probability of `label`, 0..1.
         scores: Probability of each class.
+        familiar: Whether the model was trained on pictures like it; None if it cannot tell.
         model: Version of the model that answered.
         error: Why there is no answer, in words.
         code: The same, for programs.
@@ -103,6 +105,7 @@ class Answer:
     label: str | None = None
     score: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    familiar: bool | None = None
     model: str | None = None
     error: str | None = None
     code: str | None = None
@@ -226,6 +229,7 @@ def _answer(path: Path, entry: Mapping[str, Any], version: str) -> Answer:
         label=entry["label"],
         score=entry["score"],
         scores=entry["scores"],
+        familiar=entry.get("familiar"),
         model=version,
     )
 
@@ -242,6 +246,7 @@ def _face(entry: Mapping[str, Any]) -> FaceAnswer:
         label=entry["label"],
         score=entry["score"],
         scores=entry["scores"],
+        familiar=entry.get("familiar"),
     )
 
 

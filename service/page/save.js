@@ -25,11 +25,12 @@ export function asCsv(items) {
     answer?.decision ?? "",
     answer?.label ?? "",
     answer?.score ?? "",
+    answer?.familiar ?? "",
     ...labels.map((label) => answer?.scores?.[label] ?? ""),
     model?.version ?? "",
     answer?.faces ? "No face was found." : problem?.detail ?? "",
   ]);
-  const head = ["file", ...(faces ? SIDES : []), "decision", "label", "score", ...labels.map((l) => `score ${l}`), "model", "error"];
+  const head = ["file", ...(faces ? SIDES : []), "decision", "label", "score", "familiar", ...labels.map((l) => `score ${l}`), "model", "error"];
   return [head, ...rows].map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 

@@ -48,7 +48,10 @@ export function explanation(item) {
   if (item.state === "failed") return item.problem.detail;
   if (item.state !== "answered") return "";
   if (item.answer.faces) return ofFaces(item.answer);
-  const { decision, label, score } = item.answer;
+  const { decision, label, score, familiar } = item.answer;
+  if (familiar === false) {
+    return `Unfamiliar picture: ${percent(score)} ${words(label)} may mean nothing.`;
+  }
   if (decision !== UNCERTAIN) return `${percent(score)} sure`;
   return `Likeliest is ${words(label)}, but ${percent(score)} is too little to say so.`;
 }

@@ -1,0 +1,183 @@
+"""Which changed copies help the head: each kind alone, all that are used, and things drawn over.
+
+    python -m benchmarks.views TRAIN --test DIR --test LABEL=DIR
+
+The backbone is quantised as the job does, the penalty chosen on plain pictures as the job does;
+every row is a head fitted on the plain pictures and on so many copies of each.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.image import decode_image
+from training import quantize
+from training.augment import Augmentation, augmenter
+from training.backbones import load_backbone
+from training.cache import Cache
+from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH, FitConfig
+from training.dataset import scan
+from training.evaluate import best_penalty
+from training.features import Extractor
+from training.head import Features, fit_on_views, softmax
+from training.lanes import in_lanes
+from training.pictures import Pictures, read_pictures
+from training.sample.drawing import Frame, soften
+from training.sample.occluders import draw_before_mask
+from training.sample.scene import Scene
+from training.source import open_source
+from training.testset import find_test_set
+from training.views import VIEWS, view
+
+Change = Callable[[Tensor, str, int], Tensor]
+
+_NOTHING: Final = dataclasses.replace(
+    Augmentation(), mirror=0, crop_area=(1, 1), crop_aspect=1, light=0, colour=0, grey=0,
+    coarse=0, blur=0, erase=0,
+)  # fmt: skip
+
+KINDS: Final[dict[str, Augmentation]] = {
+    "mirrored": dataclasses.replace(_NOTHING, mirror=0.5),
+    "cropped": dataclasses.replace(_NOTHING, crop_area=VIEWS.crop_area, crop_aspect=4 / 3),
+    "turned": dataclasses.replace(_NOTHING, turn=1.0),
+    "coarse": dataclasses.replace(_NOTHING, coarse=1.0, coarsest=VIEWS.coarsest),
+    "another light": dataclasses.replace(_NOTHING, relight=1.0),
+    "grey": dataclasses.replace(_NOTHING, grey=1.0),
+    "blurred": dataclasses.replace(_NOTHING, blur=1.0),
+    "a rectangle painted over": dataclasses.replace(_NOTHING, erase=1.0, erase_area=(0.03, 0.2)),
+    "all that are used": VIEWS,
+    "those, and the small changes of light and colour": dataclasses.replace(
+        VIEWS, light=0.3, colour=0.3, grey=0.1
+    ),
+    "those, and rectangles": dataclasses.replace(VIEWS, erase=0.2),
+}
+
+
+def drawn_over(share: float, augment: Change) -> Change:
+    """A hand, a telephone or a book drawn over the middle of some pictures, of either class."""
+
+    def change(pixels: Tensor, digest: str, number: int) -> Tensor:
+        random = np.random.default_rng([int(digest[:8], 16), number])
+        if random.random() < share:
+            pixels = _draw_over(random, pixels)
+        return augment(pixels, digest, number)
+
+    return change
+
+
+def _draw_over(random: np.random.Generator, pixels: Tensor) -> Tensor:
+    """As the drawn sample does, where the face of a face crop roughly is."""
+    canvas = pixels.permute(1, 2, 0).numpy().astype(np.float32) / np.float32(255)
+    half_px = 224 * random.uniform(0.17, 0.34)
+    middle = (np.array((112, 100)) + random.normal(0, 10, 2)).astype(np.float32)
+    right, down = np.array((half_px, 0), np.float32), np.array((0, 1.35 * half_px), np.float32)
+    frame = Frame(middle, right, down, lean=float(random.uniform(-0.3, 0.3)))
+    skin = np.median(canvas[80:120, 90:134].reshape(-1, 3), axis=0).astype(np.float32)
+    light = soften(canvas.mean(axis=2), 0.22 * frame.unit_px)
+    light = np.clip(light / max(float(light.mean()), 1e-3), 0.45, 1.5).astype(np.float32)
+    scene = Scene(canvas.copy(), frame, light, skin, skin * np.float32(0.3))
+    draw_before_mask(random, scene)
+    drawn = (np.clip(scene.canvas, 0, 1) * 255).round().astype(np.uint8)
+    return torch.from_numpy(drawn).permute(2, 0, 1).contiguous()
+
+
+def changed(choices: Augmentation) -> Change:
+    """Views as the job makes them."""
+    augment = augmenter(choices)
+    return lambda pixels, digest, number: view(pixels, digest, number, augment)
+
+
+def copies_of(
+    pictures: Pictures, extractor: Extractor, change: Change, count: int
+) -> NDArray[np.float32]:
+    """Features (n, V, D) of changed copies."""
+
+    def work(places: Any) -> list[NDArray[np.float32]]:
+        size = extractor.input_px
+        batches = torch.zeros((count, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
+        for slot, place in enumerate(places):
+            plain = decode_image(pictures.data(place), size=size)
+            digest = pictures.extracted.facts[place].sha256
+            for number in range(count):
+                batches[number, slot] = change(plain, digest, number)
+        vectors = torch.stack([extractor(batch) for batch in batches], dim=1).numpy()
+        return list(vectors[: len(places)])
+
+    places = range(len(pictures.names))
+    return np.stack([row for chunk in in_lanes(places, work) for row in chunk])
+
+
+def features_of(given: str, labels: list[str], extractor: Extractor) -> tuple[Features, Any]:
+    """Features and classes of a test folder."""
+    label, separator, path = given.partition("=")
+    known = separator and label in labels
+    test = find_test_set(Path(path if known else given), labels, label=label if known else None)
+
+    def work(places: Any) -> list[NDArray[np.float32]]:
+        size = extractor.input_px
+        pixels = [decode_image(test.source.read(test.names[place]), size=size) for place in places]
+        return list(extractor(torch.stack(pixels)).numpy())
+
+    rows = [row for chunk in in_lanes(range(len(test.names)), work) for row in chunk]
+    return np.stack(rows), test.classes
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.views", description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--test", action="append", default=[], metavar="[LABEL=]DIR")
+    parser.add_argument("--views", type=int, default=FitConfig().views)
+    arguments = parser.parse_args()
+    config = FitConfig()
+    backbone = load_backbone(DEFAULT_BACKBONE)
+    listing = scan(open_source(arguments.data))
+    with tempfile.TemporaryDirectory() as folder, Cache(Path(folder)) as cache:
+        pictures = read_pictures(listing, Extractor(backbone), cache, config)
+        plain = Extractor(backbone)
+        pixels = torch.stack(
+            [
+                decode_image(pictures.data(i), size=plain.input_px)
+                for i in range(0, len(pictures.names), 4)
+            ]
+        )
+        network = quantize.quantise(backbone.network, plain.scale(pixels))
+        extractor = Extractor(dataclasses.replace(backbone, network=network))
+        own = copies_of(pictures, extractor, lambda picture, _, __: picture, 1)[:, 0]
+        labels = list(pictures.labels)
+        tests = {given: features_of(given, labels, extractor) for given in arguments.test}
+        penalty = best_penalty(
+            own, pictures.classes, pictures.groups, count=len(labels), config=config
+        )
+        changes = {name: changed(choices) for name, choices in KINDS.items()}
+        used = changes["all that are used"]
+        changes["those, and hands and things drawn over a tenth"] = drawn_over(0.1, used)
+        changes["those, and hands and things drawn over 40 %"] = drawn_over(0.4, used)
+        print(f"C = {penalty:g}; balanced accuracy and log loss.\n")
+        print("| copies | " + " | ".join(Path(given).name for given in tests) + " |")
+        print("|---|" + "---|" * len(tests))
+        for name, change in [("none", None), *changes.items()]:
+            views = (
+                None if change is None else copies_of(pictures, extractor, change, arguments.views)
+            )
+            head = fit_on_views(own, views, pictures.classes, count=len(labels), penalty=penalty)
+            cells = []
+            for features, classes in tests.values():
+                chances = softmax(head.logits(features))
+                right = chances.argmax(axis=1) == classes
+                shares = [right[classes == k].mean() for k in np.unique(classes)]
+                loss = -np.log(np.maximum(chances[np.arange(len(classes)), classes], 1e-12))
+                cells.append(f"{np.mean(shares):.1%}, {loss.mean():.3f}")
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
