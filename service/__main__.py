@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from service.allocator import bound_memory
 from service.logs import configure_logging
 from service.settings import Settings
 
@@ -50,6 +51,7 @@ def main() -> int:
 
 
 def _serve_here(settings: Settings, listening: socket.socket) -> None:
+    bound_memory()
     # These take a second or two, and a taken port should be told at once.
     from service.live import live_of
     from service.metrics import Metrics

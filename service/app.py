@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import FacemaskError
 from service import health, routes, v2
+from service.allocator import bound_memory
 from service.aside import aside, end_if_working
 from service.bodies import Bodies
 from service.direct import Direct
@@ -86,7 +87,7 @@ def create_app(
     provider = provider or tracing_to(settings.traces)
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         following = live or live_of(settings, metrics)
         heart = Heart(following, stuck_s=settings.stuck_s)
         stop = Stop()
@@ -111,7 +112,7 @@ def create_app(
             tasks.append(asyncio.create_task(following.follow()))
         try:
             with stop.heed(settings.grace_s):
-                yield
+                yield {"metrics": metrics}  # for `Connection`
         finally:
             for task in tasks:
                 task.cancel()
@@ -206,6 +207,7 @@ class PageHeaders:
 
 def from_environment() -> FastAPI:
     """The application of one of several processes, which reads the settings for itself."""
+    bound_memory()
     settings = Settings()
     configure_logging(settings.log_format)
     atexit.register(end_if_working)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.metrics import Metrics
 from service.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -66,9 +67,12 @@ class Connection(HttpToolsProtocol):
         self._beside = 0
         self._in_headers = False
         self._error: ServiceError | None = None
+        # Given by the application's lifespan.
+        self._metrics: Metrics = self.app_state["metrics"]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._metrics.connections(len(self.connections))
         if len(self.connections) > self._limits.max_connections:
             most = self._limits.max_connections
             self._refuse(TooManyConnections(f"{most:,} connections are open: come again."))
@@ -80,6 +84,7 @@ class Connection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        self._metrics.connections(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -163,6 +168,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write(answer_of(error, request_id))
             fields = {"request_id": request_id, "status": int(status), "code": error.code}
             log.info("connection", extra=fields)
+            self._metrics.refused_connection(error.code)
         self.transport.close()
         self._cut_off_later()
 

@@ -1,11 +1,14 @@
-"""Whether the model still answers: the ground of /livez."""
+"""Whether the model still answers: the ground of /livez; and rest, where nobody asks it."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 import torch
 
+from service.allocator import give_back
+from service.aside import aside
 from service.batcher import BatcherClosed, BatchFailed
 from service.live import Live
 from service.problems import NoModel, Stuck
@@ -17,12 +20,21 @@ class Heart:
     """Notices lanes that hang, and a model of which no lane works.
 
     Every answered batch is a beat. Where there was none for a while a blank picture is sent the
-    way that all pictures go, so that a quiet service is told from a stuck one.
+    way that all pictures go, so that a quiet service is told from a stuck one. A service that
+    has become quiet gives back the memory that it had needed.
     """
 
-    def __init__(self, live: Live, *, stuck_s: float) -> None:
-        """Take whose model to watch, and the seconds without a beat that are too many."""
+    def __init__(self, live: Live, *, stuck_s: float, rest: Callable[[], None] = give_back) -> None:
+        """Begin with a model that was busy: it has just been loaded.
+
+        Args:
+            live: Whose model to watch.
+            stuck_s: Seconds without a beat that are too many.
+            rest: Called on a thread when the model has become quiet.
+        """
         self._live = live
+        self._rest = rest
+        self.rested = False
         self._stuck_s = stuck_s
         self.stuck = False
 
@@ -43,6 +55,9 @@ class Heart:
             now, counted = self._counted()
             beats = version is not None and version == now and counted != seen
             self.stuck = self._hangs() or not (beats or await self.answers())
+            if not (beats or self.rested):
+                await aside(self._rest)
+            self.rested = not beats
 
     def _counted(self) -> tuple[str | None, int]:
         """The version that serves, if any, and the batches that it has answered."""

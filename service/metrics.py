@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -30,6 +30,20 @@ _MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 # From a small picture on a fast machine to the default deadline, in seconds.
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Load(NamedTuple):
+    """What the service has in hand at a moment.
+
+    Attributes:
+        pictures: Accepted and not yet answered.
+        pixels: Of these together, by their headers.
+        body_bytes: Of requests, those still being read among them.
+    """
+
+    pictures: int = 0
+    pixels: int = 0
+    body_bytes: int = 0
 
 
 class Metrics:
@@ -57,10 +71,24 @@ class Metrics:
         # A metric looks its labels up under a lock; their values are few.
         self._requests, self._request_s = cache(requests.labels), cache(request_s.labels)
         self._shed = cache(shed.labels)
-        self._waiting = Gauge(
-            "facemask_waiting_pictures",
-            "Pictures accepted and not yet answered.",
+        self._load = [
+            Gauge(name, what, multiprocess_mode="livesum", registry=own)
+            for name, what in (  # as in `Load`
+                ("facemask_waiting_pictures", "Pictures accepted and not yet answered."),
+                ("facemask_waiting_pixels", "Their pixels, by their headers."),
+                ("facemask_body_bytes", "Bytes of request bodies in memory."),
+            )
+        ]
+        self._connections = Gauge(
+            "facemask_connections",
+            "Open connections.",
             multiprocess_mode="livesum",
+            registry=own,
+        )
+        self._refused_connections = Counter(
+            "facemask_refused_connections",
+            "Connections closed with an error before they held a request, by the problem's code.",
+            ["code"],
             registry=own,
         )
         self._batch_size = Histogram(
@@ -117,11 +145,19 @@ class Metrics:
         self._served: tuple[str, str] | None = None
         ProcessCollector(registry=own)
 
-    def request(self, route: str, status: int, seconds: float, *, waiting: int) -> None:
-        """A request was answered, and so many pictures are waiting now."""
+    def request(self, route: str, status: int, seconds: float, load: Load) -> None:
+        """A request was answered, and so much is in hand now."""
         self._requests(route, status).inc()
         self._request_s(route).observe(seconds)
-        self._waiting.set(waiting)
+        self._set(load)
+
+    def connections(self, count: int) -> None:
+        """So many connections are open now."""
+        self._connections.set(count)
+
+    def refused_connection(self, code: str) -> None:
+        """A connection was closed with an error before it held a request."""
+        self._refused_connections.labels(code).inc()
 
     def shed(self, reason: str) -> None:
         """A request was turned away for want of capacity, time or a model."""
@@ -166,9 +202,9 @@ class Metrics:
         """A bundle was refused."""
         self._refusals.labels(code).inc()
 
-    def render(self, *, waiting: int) -> bytes:
+    def render(self, load: Load) -> bytes:
         """The figures in Prometheus' text format, of all processes where there are several."""
-        self._waiting.set(waiting)
+        self._set(load)
         registry = self._registry
         if _MULTIPROCESS in os.environ:
             _forget_the_dead(Path(os.environ[_MULTIPROCESS]))
@@ -176,6 +212,10 @@ class Metrics:
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             ProcessCollector(registry=registry)  # of the process that was asked
         return generate_latest(registry)
+
+    def _set(self, load: Load) -> None:
+        for gauge, value in zip(self._load, load, strict=True):
+            gauge.set(value)
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -81,7 +81,7 @@ class Observe:
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         code = told.get("code")
-        state.metrics.request(route, status, seconds, waiting=state.admission.waiting)
+        state.metrics.request(route, status, seconds, state.load())
         if code in _SHED and route not in _QUIET:
             state.metrics.shed(code)
         fields = {

@@ -237,5 +237,5 @@ def _json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Respo
 async def metrics(request: Request) -> Response:
     """What the service has done and is doing, in Prometheus' text format."""
     state: State = request.app.state.facemask
-    figures = state.metrics.render(waiting=state.admission.waiting)
+    figures = state.metrics.render(state.load())
     return Response(figures, media_type=METRICS_TYPE)

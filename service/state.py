@@ -8,7 +8,7 @@ from models.header import announced_pixels
 from service.bodies import Bodies
 from service.heart import Heart
 from service.live import Live
-from service.metrics import Metrics
+from service.metrics import Load, Metrics
 from service.problems import Overloaded
 from service.settings import Settings
 from service.stop import Stop
@@ -99,3 +99,8 @@ class State:
     heart: Heart
     stop: Stop
     started: float
+
+    def load(self) -> Load:
+        """What is in hand now."""
+        admission = self.admission
+        return Load(admission.waiting, admission.waiting_pixels, self.bodies.held_bytes)

@@ -56,7 +56,7 @@ def test_the_command_has_a_line_a_face(
     assert main([address, *map(str, files), "--faces"]) == 1
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [Path(line[0]).name for line in lines] == ["a.png"] * 3 + ["b.png", "c.png"]
-    left, top, width, height = map(int, lines[0][3:])
+    left, top, width, height = map(int, lines[0][3:7])
     assert person_at(left + width / 2, top + height / 2) is not None
     assert lines[3][1:] == ["No face was found."]
     assert "broken" in lines[4][1]

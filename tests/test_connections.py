@@ -221,6 +221,10 @@ def test_one_connection_too_many_is_answered_503(tmp_path: Path) -> None:
             assert problem_of(answer).code == "too_many_connections"
             assert b"\r\nRetry-After: 1\r\n" in answer
             alive(second)
+            second.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            lines = until_closed(second).decode().splitlines()
+    assert 'facemask_refused_connections_total{code="too_many_connections"} 1.0' in lines
+    assert "facemask_connections 2.0" in lines
 
 
 def test_who_takes_no_answer_is_cut_off(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def limit(*names):  # of control groups, version 2 or 1
     return found[0].read_text().strip()
 
 assert limit("pids.max", "pids/pids.max") == "128"
-assert limit("memory.max", "memory/memory.limit_in_bytes") == str(2**30)
+assert limit("memory.max", "memory/memory.limit_in_bytes") == str(2816 * 2**20)
 PY
 serve python - <<'PY'
 FOLDERS = "/", "/app", "/store", "/etc", "/usr/local/bin", "/var", "/home", "/root"
@@ -119,7 +119,7 @@ def test_every_container_is_confined() -> None:
     assert serve["volumes"] == ["store:/store:ro"]
     assert serve["ports"] == ["127.0.0.1:${FACEMASK_PORT:-8000}:8000"]
     assert serve["pids_limit"] == 128
-    assert serve["mem_limit"] == "2304m"
+    assert serve["mem_limit"] == "2816m"
     assert {services[job]["network_mode"] for job in ("sample", "train")} == {"none"}
     for side in ("train", "serve"):
         lines = (ROOT / f"Dockerfile.{side}").read_text().splitlines()

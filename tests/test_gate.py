@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import PictureError
+from models.limits import SEARCH_BYTES
 from service.engine import Answer, Engine
 from service.gate import Gate, Gates, decoding_limit_bytes
 from service.settings import Settings
@@ -66,8 +67,8 @@ def test_the_largest_passes_alone_and_room_is_given_back_after_an_error() -> Non
 
 
 def test_the_largest_picture_that_is_accepted_fits() -> None:
-    settings = Settings(store=Path(), max_pixels=1000, max_file_bytes=100)
-    assert decoding_limit_bytes(settings) == 16 * 1000 + 6 * 100
+    settings = Settings(store=Path(), max_pixels=50_000_000, max_file_bytes=100)
+    assert decoding_limit_bytes(settings) == 16 * 50_000_000 + 6 * 100 + SEARCH_BYTES
 
 
 def test_lanes_take_turns_at_what_does_not_fit_together(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_busy_worker_is_not_taken_for_a_stuck_one(tmp_path: Path) -> None:
     engine = make_engine(bundle, model)
     live = Live(tmp_path, start=lambda path: engine, poll_s=1)
     live.serve(engine)
-    heart = Heart(live, stuck_s=0.01)
+    heart = Heart(live, stuck_s=0.5)
 
     async def scene() -> None:
         model.armed = True
@@ -141,4 +141,29 @@ def test_a_model_that_fails_is_not_stuck(failure: Exception, tmp_path: Path) -> 
     live.serve(engine)
     model.failure = failure
     assert wait(Heart(live, stuck_s=5).answers())
+    live.close()
+
+
+def test_a_service_that_has_become_quiet_rests_once(tmp_path: Path) -> None:
+    engine = make_engine(publish_bundle(tmp_path))
+    live = Live(tmp_path, start=lambda path: engine, poll_s=1)
+    live.serve(engine)
+    rests: list[int] = []
+    heart = Heart(live, stuck_s=0.4, rest=lambda: rests.append(engine.batches))
+
+    async def scene() -> None:
+        watching = asyncio.create_task(heart.watch())
+        while not rests:
+            await asyncio.sleep(0)
+        while engine.batches < rests[0] + 3:  # asked blank pictures, and by nobody else
+            await asyncio.sleep(0)
+        assert len(rests) == 1
+        while heart.rested:
+            engine.batches += 1  # busy, until it is seen that it is
+            await asyncio.sleep(0)
+        while len(rests) == 1:
+            await asyncio.sleep(0)
+        watching.cancel()
+
+    wait(scene())
     live.close()

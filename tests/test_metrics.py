@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.store import MODEL, point
-from service.metrics import Metrics
+from service.metrics import Load, Metrics
 from tests.service_fixtures import (
     code_picture,
     files_of,
@@ -99,14 +99,17 @@ def test_what_is_turned_away_is_counted_by_its_reason(tmp_path: Path) -> None:
     assert not [key for key in found if key[0] == "facemask_model_info"]
 
 
-def test_pictures_that_wait_are_seen(tmp_path: Path) -> None:
-    async def scene() -> float:
+def test_what_is_in_hand_is_seen(tmp_path: Path) -> None:
+    async def scene() -> dict[tuple[str, ...], float]:
         async with serving(settings_of(tmp_path)) as (client, state):
-            with state.admission.enter(5):
-                found = figures((await client.get("/metrics")).text)
-            return found["facemask_waiting_pictures",]
+            with state.admission.enter(5, 600), state.bodies.hold() as take:
+                take(7000)
+                return figures((await client.get("/metrics")).text)
 
-    assert wait(scene()) == 5
+    found = wait(scene())
+    assert found["facemask_waiting_pictures",] == 5
+    assert found["facemask_waiting_pixels",] == 600
+    assert found["facemask_body_bytes",] == 7000
 
 
 def test_swaps_refusals_and_the_version_in_service_are_seen(tmp_path: Path) -> None:
@@ -136,18 +139,18 @@ def test_swaps_refusals_and_the_version_in_service_are_seen(tmp_path: Path) -> N
 def test_each_application_counts_for_itself(tmp_path: Path) -> None:
     one, other = Metrics(), Metrics()
     one.shed("overloaded")
-    assert b'reason="overloaded"' in one.render(waiting=0)
-    assert b'reason="overloaded"' not in other.render(waiting=0)
+    assert b'reason="overloaded"' in one.render(Load())
+    assert b'reason="overloaded"' not in other.render(Load())
 
 
 _WORKER = """
 import sys
-from service.metrics import Metrics
+from service.metrics import Load, Metrics
 metrics = Metrics()
-metrics.request("/predict", 200, 0.1, waiting=2)
+metrics.request("/predict", 200, 0.1, Load(2, 200, 2000))
 metrics.batch(4, 0.1, 0.1, 0.1)
-metrics.answered([{"decision": "mask", "score": 0.5}])
-sys.stdout.write(metrics.render(waiting=2).decode())
+metrics.answered([{"decision": "mask", "score": 0.5, "familiar": True, "distance": 0.25}])
+sys.stdout.write(metrics.render(Load(2, 200, 2000)).decode())
 """
 
 
@@ -168,7 +171,11 @@ def test_several_processes_are_summed(tmp_path: Path) -> None:
     assert found["facemask_requests_total", "/predict", "200"] == 2
     assert found["facemask_batch_pictures_sum",] == 8
     assert found["facemask_score_sum",] == 1.0
+    assert found["facemask_distance_sum",] == 0.5
+    assert found["facemask_unfamiliar_total",] == 0
     assert found["facemask_waiting_pictures",] == 2  # those of the first have gone with it
+    assert found["facemask_waiting_pixels",] == 200
+    assert found["facemask_body_bytes",] == 2000
     assert found["process_resident_memory_bytes",] > 0
 
 
@@ -187,13 +194,15 @@ def _busy(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Metrics in which everything has happened once."""
     bundle = publish_bundle(tmp_path_factory.mktemp("store"))
     metrics = Metrics()
-    metrics.request("/predict", 200, 0.1, waiting=0)
+    metrics.request("/predict", 200, 0.1, Load())
     metrics.shed("overloaded")
+    metrics.refused_connection("too_many_connections")
     metrics.batch(1, 0.1, 0.1, 0.1)
-    metrics.answered([{"error": {"code": "x"}}, {"decision": "mask", "score": 0.5}])
+    answer = {"decision": "mask", "score": 0.5, "familiar": False, "distance": 0.5}
+    metrics.answered([{"error": {"code": "x"}}, answer])
     metrics.served(bundle.manifest)
     metrics.refused("x")
-    return metrics.render(waiting=0).decode()
+    return metrics.render(Load()).decode()
 
 
 def test_every_name_that_is_asked_for_exists(busy: str) -> None:

@@ -25,6 +25,7 @@ from service.app import create_app
 from service.batcher import Batcher, Ready
 from service.engine import Answer, Engine
 from service.logs import configure_logging
+from service.metrics import Metrics
 from service.settings import Settings
 
 STEPS: Final = ("reading and parsing", "hand-over", "answer", "log and figures", "application")
@@ -80,6 +81,7 @@ class _StubEngine:
     labels = ("mask", "no_mask")
     report = None
     batches = 0
+    crops = False
 
     def __init__(self) -> None:
         self.manifest = SimpleNamespace(
@@ -89,6 +91,7 @@ class _StubEngine:
             backbone=SimpleNamespace(name="none"),
             decision=SimpleNamespace(threshold=0.5),
             familiarity=None,
+            input_px=224,
         )
         answer = Answer([0.9123456, 0.0876544], None, None, 0.0, 0.0, 0.0)
         self._batcher: Batcher[object, object, Answer] = Batcher(
@@ -130,6 +133,7 @@ def _service(settings: Settings, *, full: bool) -> Clock:
 
 async def _bare(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
+        scope["state"]["metrics"] = Metrics()  # for the connections
         for kind in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{kind}.complete"})

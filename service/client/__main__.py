@@ -121,10 +121,9 @@ def _print(answer: Answer) -> None:
         said = (
             line["error"] if line["score"] is None else f"{line['decision']}\t{line['score']:.4f}"
         )
-        if line["familiar"] is False:
-            said = f"{said}\tunfamiliar"
         where = [str(line[side]) for side in _SIDES if side in line]
-        print("\t".join([str(answer.file), said, *where]))
+        doubt = ["unfamiliar"] if line["familiar"] is False else []
+        print("\t".join([str(answer.file), said, *where, *doubt]))
 
 
 def _show_progress(done: int, total: int) -> None:
