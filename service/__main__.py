@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.allocator import bound_memory
+from service.aside import end_if_working
 from service.logs import configure_logging
 from service.settings import Settings
 
@@ -63,7 +64,6 @@ def _serve_here(settings: Settings, listening: socket.socket) -> None:
     import uvicorn
 
     from service.app import create_app
-    from service.aside import end_if_working
 
     _announce(listening)
     app = create_app(settings, live=live, metrics=metrics)
@@ -72,7 +72,6 @@ def _serve_here(settings: Settings, listening: socket.socket) -> None:
     signal.signal(signal.SIGTERM, _stopped)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-    end_if_working()
 
 
 def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
@@ -157,4 +156,7 @@ def _why(error: OSError | UnicodeError, settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if status == 0:
+        end_if_working()
+    sys.exit(status)

@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import contextlib
+import multiprocessing
 import re
 import time
 from collections.abc import AsyncIterator
@@ -210,6 +211,7 @@ def from_environment() -> FastAPI:
     bound_memory()
     settings = Settings()
     configure_logging(settings.log_format)
-    atexit.register(end_if_working)
+    if multiprocessing.parent_process() is not None:  # this process is the service's alone
+        atexit.register(end_if_working)
     end_with_supervisor()
     return create_app(settings)
