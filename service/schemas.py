@@ -223,6 +223,8 @@ _FACES: dict[str, Any] = {
             "label": "mask",
             "score": 0.9784,
             "scores": {"mask": 0.9784, "no_mask": 0.0216},
+            "familiar": True,
+            "distance": 0.2187,
         },
         {
             "box": {"left": 811, "top": 95, "width": 80, "height": 103},
@@ -232,6 +234,8 @@ _FACES: dict[str, Any] = {
             "label": "no_mask",
             "score": 0.9612,
             "scores": {"mask": 0.0388, "no_mask": 0.9612},
+            "familiar": True,
+            "distance": 0.2187,
         },
     ],
     "faces_left_out": 0,

@@ -282,7 +282,7 @@ def test_the_model_knows_the_pictures_it_was_fitted_on(done: Run) -> None:
 def test_the_person_who_waits_is_told(done: Run) -> None:
     assert any("30 pictures (14 bar, 16 disc)" in line for line in done.lines)
     assert any("balanced accuracy" in line for line in done.lines)
-    assert sum(count for count, _ in done.progress) == 30
+    assert sum(count for count, _ in done.progress) == 30 + 30  # the pictures, then their copies
     assert {total for _, total in done.progress} == {30}
 
 

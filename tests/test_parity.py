@@ -94,7 +94,7 @@ def test_the_extractor_s_batches_hold_those_pixels(
         return real(self, pixels)
 
     monkeypatch.setattr(Extractor, "__call__", spy)
-    monkeypatch.setattr("training.features.usable_cores", lambda: 1)
+    monkeypatch.setattr("training.lanes.usable_cores", lambda: 1)
     source = open_source(folder)
     with Cache(tmp_path / "cache") as cache:
         extract(source, source.names(), Extractor(load_backbone("resnet50_thin")), cache)
