@@ -83,9 +83,14 @@ def _make(arguments: argparse.Namespace, backbone: str, precision: Any, store: P
 
 
 def _rates(made: Sequence[_Made]) -> dict[str, list[float]]:
-    """Pictures a second of forward passes in one-thread lanes."""
-    graphs = {one.title: one.bundle.model for one in made}
-    return measure_rates(graphs, input_px=made[0].bundle.manifest.input_px, rounds=_ROUNDS)
+    """Pictures a second of forward passes in one-thread lanes; those of one size take turns."""
+    rates: dict[str, list[float]] = {}
+    for size in sorted({one.bundle.manifest.input_px for one in made}):
+        graphs = {
+            one.title: one.bundle.model for one in made if one.bundle.manifest.input_px == size
+        }
+        rates |= measure_rates(graphs, input_px=size, rounds=_ROUNDS)
+    return rates
 
 
 def _singles(made: Sequence[_Made]) -> dict[str, list[float]]:
