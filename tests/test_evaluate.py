@@ -113,6 +113,26 @@ def test_leaked_groups_are_not_rewarded() -> None:
     assert float((alone.logits.argmax(1) == classes).mean()) > 0.95
 
 
+def test_of_many_pictures_the_penalty_is_chosen_on_some_of_each_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, classes, groups = drawn()
+    seen: list[Classes] = []
+
+    def choose(features: Features, classes: Classes, folds: Sequence[Any], **options: Any) -> float:
+        assert len(features) == len(classes)
+        seen.append(classes)
+        return 0.3
+
+    monkeypatch.setattr(evaluate, "choose_penalty", choose)
+    few = dataclasses.replace(CONFIG, searched=40)
+    for config, wanted in ((few, 40), (CONFIG, len(classes))):
+        assert best_penalty(features, classes, groups, count=2, config=config) == 0.3
+        assert len(seen[-1]) == wanted
+    shares = [np.bincount(found) / len(found) for found in seen]
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.05)
+
+
 def test_the_penalty_is_chosen_on_the_training_part_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -26,6 +26,8 @@ class FitConfig:
         inner_folds: Folds inside each training part, on which the penalty is chosen.
         penalties: Inverse L2 strengths C tried, for features scaled to unit variance overall.
             Below 0.01 hard pictures were judged worse, above 3 the fit separates and only grows.
+        searched: Most pictures that the penalty is chosen on; of more, so many spread evenly. The
+            time of a fit grows with its pictures, and hundreds of fits are tried.
         min_pictures: Fewest readable pictures a class. Fewer cannot fill 5 folds twice.
         target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
@@ -51,7 +53,7 @@ class FitConfig:
         familiarity_neighbours: The distance is that of the so many-th nearest training picture:
             one alone may be odd itself.
         familiarity_references: Most training pictures that the model compares with; so many cost
-            0.2 ms a picture and 6 MB.
+            0.1 ms a picture and 6 MB.
         golden_pictures: Synthetic pictures with recorded answers; several, for each must be told
             from the next.
         golden_tolerance: Largest difference of a golden probability. Another CPU's fp32 rounding
@@ -66,6 +68,7 @@ class FitConfig:
     folds: int = 5
     inner_folds: int = 3
     penalties: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    searched: int = 1000
     min_pictures: int = 10
     draws: int = 20_000
     target_error: float = 0.01

@@ -76,7 +76,8 @@ def learning_curve(
     """
     rows: list[list[float]] = []  # one a split: balanced accuracy at each share
     sizes: list[list[int]] = []
-    for repeat in range(_REPEATS):
+    # Many pictures say as much in one go, and take as long.
+    for repeat in range(_REPEATS if len(classes) <= config.searched else 1):
         seed = config.seed + repeat
         try:
             folds = grouped_folds(classes, groups, folds=config.folds, seed=seed)
