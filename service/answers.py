@@ -1,7 +1,7 @@
 """What POST /predict says of pictures, from what the engine says of them."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from service.decide import decide, is_familiar
 from service.engine import Answer, Engine
 from service.problems import all_failed
 from service.uploads import Upload
+
+Outcome = TypeVar("Outcome")
 
 # Of the activation map's values: finer than any colour that shows them.
 _DIGITS: Final = 4
@@ -24,21 +26,39 @@ def predictions(
     Raises:
         PictureError, NothingReadable: No picture could be read.
     """
-    require_readable(uploads, outcomes)
-    entries = []
+
+    def said(answer: Answer) -> dict[str, Any]:
+        found = _prediction(engine, answer)
+        if engine.crops:
+            found["face"] = None if answer.face is None else _place(answer.face)
+        return found
+
+    return entries(uploads, outcomes, said)
+
+
+def entries(
+    uploads: Sequence[Upload],
+    outcomes: Sequence[Outcome | PictureError],
+    said: Callable[[Outcome], dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """One entry a picture, in upload order: what is said of it, or its error.
+
+    Raises:
+        PictureError, NothingReadable: No picture could be read.
+    """
+    _require_readable(uploads, outcomes)
+    found = []
     for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True)):
         entry: dict[str, Any] = {"index": index, "filename": upload.filename}
         if isinstance(outcome, PictureError):
             entry["error"] = {"code": outcome.code, "detail": str(outcome)}
         else:
-            entry |= _prediction(engine, outcome)
-            if engine.crops:
-                entry["face"] = None if outcome.face is None else _place(outcome.face)
-        entries.append(entry)
-    return entries
+            entry |= said(outcome)
+        found.append(entry)
+    return found
 
 
-def require_readable(uploads: Sequence[Upload], outcomes: Sequence[object]) -> None:
+def _require_readable(uploads: Sequence[Upload], outcomes: Sequence[object]) -> None:
     """Pass if at least one picture could be read.
 
     Raises:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from models.errors import DetectorUnavailable, PictureError
-from service.answers import face_prediction, require_readable
+from models.errors import DetectorUnavailable
+from service.answers import entries, face_prediction
 from service.engine import Engine
 from service.problems import FacesUnavailable
 from service.uploads import Upload
@@ -26,18 +26,13 @@ async def face_predictions(
         )
     except DetectorUnavailable as error:
         raise FacesUnavailable(str(error)) from error
-    require_readable(uploads, outcomes)
-    entries = []
-    for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True)):
-        entry: dict[str, Any] = {"index": index, "filename": upload.filename}
-        if isinstance(outcome, PictureError):
-            entry["error"] = {"code": outcome.code, "detail": str(outcome)}
-        else:
-            entry |= {
-                "width": outcome.width,
-                "height": outcome.height,
-                "faces": [face_prediction(engine, answer) for answer in outcome.answers],
-                "faces_left_out": outcome.left_out,
-            }
-        entries.append(entry)
-    return entries
+    return entries(
+        uploads,
+        outcomes,
+        lambda found: {
+            "width": found.width,
+            "height": found.height,
+            "faces": [face_prediction(engine, answer) for answer in found.answers],
+            "faces_left_out": found.left_out,
+        },
+    )
