@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_tables import plot, tables
-from models.bundle import Bundle, open_bundle
+from models.bundle.load import Bundle, open_bundle
+from models.bundle.store import current_version
 from models.errors import FacemaskError
-from models.store import current_version
-from service.decide import decide
+from service.inference.decision import decide
 from training.__main__ import main as train
+from training.evaluation.holdout import find_test_set, judge, unfamiliar_share
 from training.job import SUMMARY
-from training.testset import find_test_set, judge, unfamiliar_share
 
 Setting = dict[str, str | None]  # option of `training fit` -> its value; None: given without one
 

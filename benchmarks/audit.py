@@ -25,11 +25,11 @@ import numpy as np
 from PIL import Image
 
 from models.errors import FacemaskError
-from training.audit_findings import Finding
-from training.audit_run import audit_folder
+from training.audit.command import audit_folder
+from training.audit.findings import Finding
 from training.config import FitConfig, default_cache
-from training.dataset import Listing, scan
-from training.source import open_source
+from training.data.dataset import Listing, scan
+from training.data.source import open_source
 
 Random = np.random.Generator
 _PLANTED = 30

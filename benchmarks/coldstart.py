@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-from models.manifest import GoldenPicture
-from models.store import current_version, read_manifest
+from models.bundle.manifest import GoldenPicture
+from models.bundle.store import current_version, read_manifest
 
 _WAIT_S = 60.0
 _POLL_S = 0.01

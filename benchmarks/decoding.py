@@ -2,7 +2,7 @@
 
     python -m benchmarks.decoding [--rounds 30] [--turbojpeg libturbojpeg.so.0] [FILE ...]
 
-Without files, photographs of 640 x 480, 1 and 12 megapixels are drawn. `models.image` is the
+Without files, photographs of 640 x 480, 1 and 12 megapixels are drawn. `decode` is the
 product's decoder. simplejpeg and PyTurboJPEG (with its system library libturbojpeg) are no
 dependencies of it and are left out where they are not installed; both decode at the same
 fraction as Pillow's `draft`, and what they give is shrunk by Pillow in the same way, so that the
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from models.image import decode_image, open_image
+from models.imaging.decode import decode_image, open_image
 
 _SIZE_PX = 224
 _SHAPES = {"640 x 480": (640, 480), "1 MP": (1155, 866), "12 MP": (4000, 3000)}
@@ -46,7 +46,7 @@ def main() -> int:
                 began = time.perf_counter()
                 decode(data)
                 took[name].append(1000 * (time.perf_counter() - began))
-        own = took["models.image"]
+        own = took["models.imaging.decode"]
         for name, times in took.items():
             ratio = statistics.median(a / b for a, b in zip(times, own, strict=True))
             print(
@@ -58,7 +58,7 @@ def main() -> int:
 
 def _decoders(library: str | None) -> dict[str, _Decode]:
     decoders: dict[str, _Decode] = {
-        "models.image": lambda data: decode_image(data, size=_SIZE_PX),
+        "models.imaging.decode": lambda data: decode_image(data, size=_SIZE_PX),
         "Pillow, no draft": lambda data: _shrunk(Image.open(io.BytesIO(data))),
     }
     try:

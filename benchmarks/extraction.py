@@ -27,15 +27,15 @@ from pathlib import Path, PurePosixPath
 import torch
 from PIL import Image
 
-from models.image import decode_image
-from models.machine import usable_cores
-from training.audit_copies import near_copies
-from training.backbones import load_backbone
-from training.cache import Cache
+from models.cpu import usable_cores
+from models.imaging.decode import decode_image
+from training.audit.copies import near_copies
+from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH
-from training.dataset import is_picture, visible_names
-from training.features import Extractor, extract
-from training.source import Source, open_source
+from training.data.cache import Cache
+from training.data.dataset import is_picture, visible_names
+from training.data.source import Source, open_source
+from training.features.extract import Extractor, extract
 
 _REPEATS = 7
 ALONE = (sys.executable, "-m", "benchmarks.extraction")

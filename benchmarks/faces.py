@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from models.detector import Detector, load_detector
 from models.errors import PictureError
-from models.faces import cut_main_face, find_faces, open_upright
-from models.image import decode_image
+from models.imaging.decode import decode_image
+from models.imaging.face_detector import Detector, load_detector
+from models.imaging.faces import cut_main_face, find_faces, open_upright
 from scripts.example_picture import draw
-from training.dataset import visible_names
-from training.source import open_source
+from training.data.dataset import visible_names
+from training.data.source import open_source
 
 _SIZE_PX = 224
 _TIMED = {"224 x 224": (224, 224), "640 x 480": (640, 480), "12 MP": (4000, 3000)}

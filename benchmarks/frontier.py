@@ -22,12 +22,12 @@ from typing import Any, Final
 
 import torch
 
-from models.bundle import Bundle, answer
+from models.bundle.load import Bundle, answer
+from models.cpu import usable_cores
 from models.errors import FacemaskError
-from models.machine import usable_cores
 from training.config import DEFAULT_BACKBONE, FitConfig, default_cache
 from training.job import SUMMARY, Request, fit
-from training.precision import measure_rates
+from training.quantization.choose import measure_rates
 
 _ROUNDS: Final = 9
 _SINGLES: Final = 10  # forward passes of one picture a round

@@ -32,9 +32,9 @@ from typing import Final
 from PIL import Image
 
 from benchmarks.serving.wire import request_bytes
-from models.store import current_version, read_manifest
+from models.bundle.store import current_version, read_manifest
+from service.http.kserve_tensors import MAX_JSON_BYTES
 from service.settings import Settings
-from service.v2_tensors import MAX_JSON_BYTES
 
 _WAIT_S: Final = 120.0
 _PATIENT: Final = {

@@ -18,19 +18,19 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from models.bundle import answer, load_graph
+from models.bundle.load import answer, load_graph
+from models.cpu import usable_cores
 from models.errors import FacemaskError
-from models.image import decode_image
-from models.machine import usable_cores
-from training.backbones import load_backbone
+from models.imaging.decode import decode_image
+from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, FitConfig
-from training.dataset import is_picture, visible_names
-from training.export import Classifier, export
-from training.features import Extractor
-from training.head import Head
-from training.precision import measure_rates
-from training.quantize import quantise
-from training.source import Source, open_source
+from training.data.dataset import is_picture, visible_names
+from training.data.source import Source, open_source
+from training.evaluation.head import Head
+from training.features.extract import Extractor
+from training.publish.export import Classifier, export
+from training.quantization.choose import measure_rates
+from training.quantization.int8 import quantise
 
 _ONE_LANE = {1: 8, 8: 2}  # batch -> forward passes a round
 

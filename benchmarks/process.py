@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.serving.processes import Server, free_port, running
 from benchmarks.serving.wire import request_bytes
-from service.v2_tensors import IMAGE
+from service.http.kserve_tensors import IMAGE
 
 
 @contextlib.contextmanager

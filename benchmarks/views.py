@@ -18,24 +18,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.image import decode_image
-from training import quantize
-from training.augment import Augmentation, augmenter
-from training.backbones import load_backbone
-from training.cache import Cache
+from models.imaging.decode import decode_image
+from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH, FitConfig
-from training.dataset import scan
-from training.evaluate import best_penalty
-from training.features import Extractor
-from training.head import Features, fit_on_views, softmax
-from training.lanes import in_lanes
-from training.pictures import Pictures, read_pictures
+from training.data.cache import Cache
+from training.data.dataset import scan
+from training.data.parallel import in_lanes
+from training.data.source import open_source
+from training.evaluation.cross_validation import best_penalty
+from training.evaluation.head import Features, fit_on_views, softmax
+from training.evaluation.holdout import find_test_set
+from training.features.augment import Augmentation, augmenter
+from training.features.augmented import VIEWS, view
+from training.features.extract import Extractor
+from training.features.feature_set import Pictures, read_pictures
+from training.quantization import int8
 from training.sample.drawing import Frame, soften
 from training.sample.occluders import draw_before_mask
 from training.sample.scene import Scene
-from training.source import open_source
-from training.testset import find_test_set
-from training.views import VIEWS, view
 
 Change = Callable[[Tensor, str, int], Tensor]
 
@@ -149,7 +149,7 @@ def main() -> None:
                 for i in range(0, len(pictures.names), 4)
             ]
         )
-        network = quantize.quantise(backbone.network, plain.scale(pixels))
+        network = int8.quantise(backbone.network, plain.scale(pixels))
         extractor = Extractor(dataclasses.replace(backbone, network=network))
         own = copies_of(pictures, extractor, lambda picture, _, __: picture, 1)[:, 0]
         labels = list(pictures.labels)

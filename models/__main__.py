@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models import signing, store
+from models.bundle import signing, store
+from models.bundle.manifest import Manifest
+from models.bundle.store import DEFAULT_STORE
 from models.errors import FacemaskError, NoBundle
-from models.manifest import Manifest
-from models.store import DEFAULT_STORE
 
 _REFUSED: Final = 1
 _CANNOT_WRITE: Final = 6  # as of the training job
@@ -169,7 +169,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from models.bundle import open_bundle  # PyTorch takes a second to load
+    from models.bundle.load import open_bundle  # PyTorch takes a second to load
 
     given = ",".join(arguments.trusted_key) or os.environ.get("FACEMASK_TRUSTED_KEYS", "")
     keys = signing.load_public_keys(given)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-TARGET = Path(__file__).parent.parent / "service" / "page" / "example.jpg"
+TARGET = Path(__file__).parent.parent / "service" / "web" / "example.jpg"
 _SIDE_PX = 224
 _OVER = 4  # drawn this much larger, then shrunk, for smooth edges
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.allocator import bound_memory
-from service.aside import end_if_working
-from service.logs import configure_logging
+from service.process.allocator import bound_memory
+from service.process.background import end_if_working
 from service.settings import Settings
+from service.telemetry.logging import configure_logging
 
 _BAD_SETTING = 2
 _CANNOT_LISTEN = 3
@@ -54,8 +54,8 @@ def main() -> int:
 def _serve_here(settings: Settings, listening: socket.socket) -> None:
     bound_memory()
     # These take a second or two, and a taken port should be told at once.
-    from service.live import live_of
-    from service.metrics import Metrics
+    from service.inference.model_manager import live_of
+    from service.telemetry.metrics import Metrics
 
     configure_logging(settings.log_format)
     metrics = Metrics()
@@ -78,7 +78,7 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
     """Accept on one socket in several processes; this one loads no model and minds the others."""
     import uvicorn
 
-    from service.workers import Supervisor
+    from service.process.supervisor import Supervisor
 
     config = uvicorn.Config(
         "service.app:from_environment",
@@ -96,7 +96,7 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """What uvicorn is told."""
-    from service.connections import Connection, limits_of
+    from service.limits.http_protocol import Connection, limits_of
 
     return {
         "http": functools.partial(Connection, limits=limits_of(settings)),

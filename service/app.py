@@ -17,28 +17,28 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import FacemaskError
-from service import health, routes, v2
-from service.allocator import bound_memory
-from service.aside import aside, end_if_working
-from service.bodies import Bodies
-from service.direct import Direct
-from service.engine import Engine
-from service.examples import add_problem_schema
-from service.heart import Heart
-from service.hosts import KnownHosts, document_hosts
-from service.keys import document_keys
-from service.live import Live, live_of
-from service.logs import configure_logging
-from service.metrics import Metrics
-from service.observe import Observe
-from service.page_routes import page_routes
+from service.http import health, kserve, predict
+from service.http.access_log import Observe
+from service.http.api_keys import document_keys
+from service.http.fast_path import Direct
+from service.http.middleware import KnownHosts, document_hosts
+from service.http.openapi import add_problem_schema
+from service.http.request_id import new_request_id
+from service.http.state import Admission, State
+from service.http.static_pages import page_routes
+from service.inference.engine import Engine
+from service.inference.model_manager import Live, live_of
+from service.inference.watchdog import Heart
+from service.limits.budget import Bodies
 from service.problems import answer_error
-from service.request_id import new_request_id
+from service.process.allocator import bound_memory
+from service.process.background import aside, end_if_working
+from service.process.shutdown import Stop
+from service.process.supervisor import end_with_supervisor
 from service.settings import Settings, split_names
-from service.state import Admission, State
-from service.stop import Stop
-from service.tracing import tracing_to
-from service.workers import end_with_supervisor
+from service.telemetry.logging import configure_logging
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import tracing_to
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -132,16 +132,16 @@ def create_app(
         swagger_ui_parameters={"tryItOutEnabled": True},
         telemetry={"tracing": False, "metrics": False, "logs": False},  # `Observe` has its own
     )
-    app.include_router(routes.router)
+    app.include_router(predict.router)
     app.include_router(health.router)
-    app.include_router(v2.router)
+    app.include_router(kserve.router)
     add_problem_schema(app)
     app.routes.extend(page_routes(app.title))
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
     if settings.api_keys:
-        document_keys(app, routes.router, v2.router)
-    app.add_middleware(Direct, route=routes.PREDICT_ROUTE)
+        document_keys(app, predict.router, kserve.router)
+    app.add_middleware(Direct, route=predict.PREDICT_ROUTE)
     app.add_middleware(PageHeaders)
     if settings.allowed_hosts:
         document_hosts(app)

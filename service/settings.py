@@ -7,9 +7,9 @@ from typing import Final, Literal
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.bundle.store import DEFAULT_STORE
 from models.errors import KeyUnusable
-from models.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
-from models.store import DEFAULT_STORE
+from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     @classmethod
     def _keys_can_be_read(cls, text: str) -> str:
         if text:
-            from models.signing import load_public_keys  # cryptography takes time to load
+            from models.bundle.signing import load_public_keys  # cryptography takes time to load
 
             try:
                 load_public_keys(text)

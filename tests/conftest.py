@@ -12,11 +12,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from models.bundle import answer, load_graph
-from models.image import DECODER, decode_image
-from models.manifest import BackboneFacts, DatasetFacts, DecisionFacts, Golden, GoldenPicture
-from training.backbones import Backbone, LoadedBackbone
-from training.bands import BANDS
+from models.bundle.load import answer, load_graph
+from models.bundle.manifest import BackboneFacts, DatasetFacts, DecisionFacts, Golden, GoldenPicture
+from models.imaging.decode import DECODER, decode_image
+from training.backbones.pooling import BANDS
+from training.backbones.registry import Backbone, LoadedBackbone
 
 TINY_PX = 16
 TINY_WIDTH = 6

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from models.bundle.store import DEFAULT_STORE, current_version
 from models.errors import FacemaskError, NoBundle
-from models.store import DEFAULT_STORE, current_version
 from training.config import PRESETS, FitConfig, default_cache
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from training.finetune_config import FinetuneConfig
+    from training.finetuning.config import FinetuneConfig
 
 _FOUND = 7  # `audit --fail-on`: the data have what was asked to fail on
 
@@ -302,7 +302,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 
 def _finetuning(arguments: argparse.Namespace) -> "FinetuneConfig | None":
-    from training.finetune_config import FinetuneConfig
+    from training.finetuning.config import FinetuneConfig
 
     if arguments.finetune is None:
         return None
@@ -321,8 +321,8 @@ def _stages(text: str) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
-    from training.audit_findings import LEVELS, lines, worst, write_json
-    from training.audit_run import audit_folder
+    from training.audit.command import audit_folder
+    from training.audit.findings import LEVELS, lines, worst, write_json
 
     config = dataclasses.replace(FitConfig(), backbone=arguments.backbone, seed=arguments.seed)
     with _Waiting() as waiting:

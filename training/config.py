@@ -20,7 +20,7 @@ class FitConfig:
     """Hyper-parameters of a run; recorded in the manifest.
 
     Attributes:
-        backbone: Row of `training.backbones.BACKBONES`.
+        backbone: Row of `training.backbones.registry.BACKBONES`.
         seed: Of fold assignment and bootstrap; everything else is deterministic.
         folds: Cross-validation folds. 5 leaves 288 of 360 pictures to fit on.
         inner_folds: Folds inside each training part, on which the penalty is chosen.

@@ -12,37 +12,37 @@ from typing import Any
 
 import torch
 
-from models.bundle import REPORT, Bundle, answer, load_graph, publish
-from models.faces import CROPPER
-from models.image import DECODER
-from models.manifest import CropFacts, DecisionFacts, PrecisionFacts
-from models.signing import PrivateKey, load_private_key
-from models.store import MODEL
-from training.audit import audit
-from training.backbones import LoadedBackbone, load_backbone
-from training.cache import Cache
-from training.confidence import confidence_figures
+from models.bundle.load import REPORT, Bundle, answer, load_graph, publish
+from models.bundle.manifest import CropFacts, DecisionFacts, PrecisionFacts
+from models.bundle.signing import PrivateKey, load_private_key
+from models.bundle.store import MODEL
+from models.imaging.decode import DECODER
+from models.imaging.faces import CROPPER
+from training.audit.label_issues import find_suspects
+from training.audit.run import audit
+from training.backbones.registry import LoadedBackbone, load_backbone
 from training.config import FitConfig
-from training.crop import crop_faces, faceless
-from training.dataset import scan
+from training.data.cache import Cache
+from training.data.dataset import scan
+from training.data.face_crops import crop_faces, faceless
+from training.data.source import open_source
 from training.errors import OutputError
-from training.export import Classifier, export
-from training.familiarity import Familiarity, know
-from training.features import Extractor
-from training.finetune_config import BadFinetuneConfig, FinetuneConfig
-from training.finetune_study import tune
-from training.golden import choose_golden, decode_pool, draw_pool
-from training.head import Features
-from training.pictures import Pictures, read_pictures
-from training.precision import Chosen, choose_precision
+from training.evaluation.confidence import confidence_figures
+from training.evaluation.head import Features
+from training.evaluation.holdout import TestSet, figures, find_test_set, judge
+from training.evaluation.ood import Familiarity, know
+from training.evaluation.robustness import holds_all, measure_robustness, of_test_set, out_of_fold
+from training.evaluation.study import Study, explain_errors, slices_of, study
+from training.features.augmented import view_features
+from training.features.extract import Extractor
+from training.features.feature_set import Pictures, read_pictures
+from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
+from training.finetuning.study import tune
+from training.publish.export import Classifier, export
+from training.publish.golden import choose_golden, decode_pool, draw_pool
+from training.quantization.choose import Chosen, choose_precision
 from training.report import render_card, render_report
-from training.report.material import Material, SuspectCase, TestCase
-from training.robustness import holds_all, measure_robustness, of_test_set, out_of_fold
-from training.source import open_source
-from training.study import Study, explain_errors, slices_of, study
-from training.suspects import find_suspects
-from training.testset import TestSet, figures, find_test_set, judge
-from training.views import view_features
+from training.report.data import Material, SuspectCase, TestCase
 
 # Packages whose version can change a result.
 _RECORDED = (

@@ -19,14 +19,14 @@ from typing import Any, Final, cast
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import direct, observe, routes
 from service.__main__ import server_options
 from service.app import create_app
-from service.batcher import Batcher, Ready
-from service.engine import Answer, Engine
-from service.logs import configure_logging
-from service.metrics import Metrics
+from service.http import access_log, fast_path, predict
+from service.inference.batcher import Batcher, Ready
+from service.inference.engine import Answer, Engine
 from service.settings import Settings
+from service.telemetry.logging import configure_logging
+from service.telemetry.metrics import Metrics
 
 STEPS: Final = ("reading and parsing", "hand-over", "answer", "log and figures", "application")
 _ANSWER: Final = b'{"predictions": [{"label": "a", "score": 1.0}]}'
@@ -111,12 +111,12 @@ def _service(settings: Settings, *, full: bool) -> Clock:
     app = create_app(settings, cast("Engine", engine))
     clock = Clock(app)
     parts: tuple[tuple[Any, str, str, Callable[..., Any]], ...] = (
-        (routes, "read_uploads", "reading and parsing", clock.awaited),
+        (predict, "read_uploads", "reading and parsing", clock.awaited),
         (engine, "predict", "hand-over", clock.awaited),
-        (routes, "predictions", "answer", clock.step),
-        (routes, "_json", "answer", clock.step),
-        (direct, "answer_error", "answer", clock.awaited),
-        (observe.Observe, "_tell", "log and figures", clock.step),
+        (predict, "predictions", "answer", clock.step),
+        (predict, "_json", "answer", clock.step),
+        (fast_path, "answer_error", "answer", clock.awaited),
+        (access_log.Observe, "_tell", "log and figures", clock.step),
     )
     for owner, name, step, timed in parts:
         setattr(owner, name, timed(step, getattr(owner, name)))

@@ -35,9 +35,9 @@ from benchmarks.serving.processes import ServerFailed
 from benchmarks.serving.report import markdown
 from benchmarks.serving.rounds import check_generator, measure_peer, measure_service, soak
 from benchmarks.serving.rows import FULL, QUICK, Row
+from models.cpu import usable_cores
 from models.errors import FacemaskError
-from models.machine import usable_cores
-from training.backbones import BACKBONES
+from training.backbones.registry import BACKBONES
 from training.config import DEFAULT_BACKBONE, default_cache
 
 _PICTURES: Final = {"640x480": 8, "12 MP": 4}

@@ -18,19 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.bundle import Bundle, answer, load_graph, publish
-from models.image import DECODER, decode_image
-from models.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
-from models.store import MODEL
-from training import quantize
-from training.backbones import BACKBONES, LoadedBackbone, load_backbone
-from training.bands import pooled
+from models.bundle.load import Bundle, answer, load_graph, publish
+from models.bundle.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
+from models.bundle.store import MODEL
+from models.imaging.decode import DECODER, decode_image
+from training.backbones.pooling import pooled
+from training.backbones.registry import BACKBONES, LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.errors import UnknownBackbone
-from training.export import Classifier, export
-from training.features import Extractor
-from training.golden import choose_golden, decode_pool, draw_pool
-from training.head import Head
+from training.evaluation.head import Head
+from training.features.extract import Extractor
+from training.publish.export import Classifier, export
+from training.publish.golden import choose_golden, decode_pool, draw_pool
+from training.quantization import int8
 
 _LABELS: Final = ("mask", "no_mask")
 _WIDER: Final = 1.5
@@ -43,7 +43,7 @@ def _fp32(backbone: LoadedBackbone, head: Head, _pictures: Sequence[bytes]) -> b
 def _int8(backbone: LoadedBackbone, head: Head, pictures: Sequence[bytes]) -> bytes:
     size = backbone.spec.input_px
     pixels = torch.stack([decode_image(data, size=size) for data in pictures])
-    network = quantize.quantise(backbone.network, Extractor(backbone).scale(pixels))
+    network = int8.quantise(backbone.network, Extractor(backbone).scale(pixels))
     rounded = dataclasses.replace(backbone, network=network)
     return export(Classifier(rounded, head), input_px=size, precision="int8")
 
@@ -119,9 +119,7 @@ def publish_bundle(
         "input_px": backbone.spec.input_px,
         "decoder": DECODER,
         "backbone": backbone.facts,
-        "precision": PrecisionFacts(name="int8", engine=quantize.ENGINE)
-        if quick
-        else PrecisionFacts(),
+        "precision": PrecisionFacts(name="int8", engine=int8.ENGINE) if quick else PrecisionFacts(),
         "dataset": DatasetFacts(
             fingerprint=hashlib.sha256().hexdigest(), pictures={}, groups=0, skipped=0
         ),

@@ -19,9 +19,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from models.bundle import Bundle, answer, open_bundle
-from models.image import decode_image
-from models.machine import usable_cores
+from models.bundle.load import Bundle, answer, open_bundle
+from models.cpu import usable_cores
+from models.imaging.decode import decode_image
 
 _WARM_UP_BATCHES: Final = 3
 _LANE_BATCH: Final = 4

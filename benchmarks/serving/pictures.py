@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from training.golden import draw_pool
+from training.publish.golden import draw_pool
 
 _QUALITY: Final = 88
 # Standard deviations of noise whose grains are 1, 2, 4 ... pixels wide: about as much fine

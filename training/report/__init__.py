@@ -6,7 +6,7 @@
 Both are pure: the same material gives the same bytes, and nothing is read but its pictures.
 """
 
-from training.report.material import ErrorCase, Material, SuspectCase, TestCase
+from training.report.data import ErrorCase, Material, SuspectCase, TestCase
 from training.report.render import render_card, render_report
 
 __all__ = ["ErrorCase", "Material", "SuspectCase", "TestCase", "render_card", "render_report"]

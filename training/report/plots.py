@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from training.calibrate import reliability
-from training.report.canvas import (
+from training.evaluation.calibration import reliability
+from training.report.svg import (
     DASHES,
     INK,
     MUTED,

@@ -12,10 +12,10 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from sklearn.metrics import roc_auc_score
 
-from training.report import kinds, plots, sections, words
-from training.report.material import Material
+from training.report import narrative, plots, sections, slices
+from training.report.data import Material
 
-_TEMPLATES: Final = Path(__file__).parent
+_TEMPLATES: Final = Path(__file__).parent / "templates"
 _LONGEST_DETAIL: Final = 400  # characters of one detail of a finding
 
 
@@ -27,10 +27,10 @@ def render_report(material: Material) -> str:
             shown it is then left out:
             `labels`, `headline` (instead of the composed one), `dataset` {fingerprint, pictures
             {label: n}, groups, skipped, corrected, left_out}, `audit` [{level, kind, message,
-            names, details}], `cross_validation` and `naive_split` (`training.evaluate.summarise`),
+            names, details}], `cross_validation` and `naive_split` (`summarise`),
             `calibration`, `decision`, `learning_curve` (their `as_dict()`), `slices`
-            (`training.slices.by_slice`), `tests` {name: `training.testset.figures`}, `robustness`
-            (`training.robustness.measure_robustness`), `backbone`, `config`, `packages`, `command`,
+            (`by_slice`), `tests` {name: `figures`}, `robustness`
+            (`measure_robustness`), `backbone`, `config`, `packages`, `command`,
             `seconds` {step: s}, `precision` {verdict}, `finetuning` {epochs, verdict, head_only,
             finetuned}.
     """
@@ -38,7 +38,7 @@ def render_report(material: Material) -> str:
     judged = sections.judgement_of(material)
     tests, albums = sections.tests(material)
     context = _shared(material) | {
-        "steps": words.next_steps(summary, len(material.suspects)),
+        "steps": narrative.next_steps(summary, len(material.suspects)),
         "audit": sections.audit(summary.get("audit") or [], judged),
         "gallery": sections.gallery(judged),
         "confusion": sections.confusion(judged, prefix="cell-") if len(judged.names) else None,
@@ -47,9 +47,9 @@ def render_report(material: Material) -> str:
         "suspects": sections.suspects(material, judged),
         "suspects_in_all": len(material.suspects),
         "tests": tests,
-        "slices": kinds.slices(summary.get("slices")),
-        "too_wide": kinds.WIDE_POINTS,
-        "robustness": kinds.robustness(summary.get("robustness")),
+        "slices": slices.slices(summary.get("slices")),
+        "too_wide": slices.WIDE_POINTS,
+        "robustness": slices.robustness(summary.get("robustness")),
         "plots": _plots(material),
         "finetuning": _finetuning(summary.get("finetuning"), material),
     }
@@ -68,7 +68,7 @@ def render_card(material: Material) -> str:
     """
     wrong = material.probabilities.argmax(axis=1) != material.classes if material.names else []
     context = _shared(material) | {
-        "steps": words.next_steps(material.summary, len(material.suspects)),
+        "steps": narrative.next_steps(material.summary, len(material.suspects)),
         "wrong": int(np.sum(wrong)),
         "suspects_in_all": len(material.suspects),
         "tests": [
@@ -88,13 +88,14 @@ def _shared(material: Material) -> dict[str, Any]:
         "pictures": len(material.names),
         "summary": {key: value for key, value in summary.items() if value is not None},
         "figures": figures,
-        "headline": summary.get("headline") or words.headline(summary),
-        "caveats": words.caveats(summary),
-        "robust": kinds.robustness_sentence(robust)
+        "headline": summary.get("headline") or narrative.headline(summary),
+        "caveats": narrative.caveats(summary),
+        "robust": slices.robustness_sentence(robust)
         if (robust := summary.get("robustness"))
         else "",
         "gaps": [
-            (found["attribute"], kinds.gap_sentence(found)) for found in summary.get("slices") or []
+            (found["attribute"], slices.gap_sentence(found))
+            for found in summary.get("slices") or []
         ],
         "classes": sections.per_class(figures, material.labels),
         "config": list(_flat(summary.get("config") or {})),
@@ -179,13 +180,13 @@ def _details(mapping: Any) -> list[tuple[str, str]]:
 
 def _breakable(name: str) -> Markup:
     """A file name that a line may break behind its folders."""
-    return Markup("/<wbr>").join(words.clean(name).split("/"))  # the parts are escaped
+    return Markup("/<wbr>").join(narrative.clean(name).split("/"))  # the parts are escaped
 
 
 def _printable(value: Any) -> Any:
     """What an expression prints: text that can be encoded, and markup as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return words.clean(value)
+        return narrative.clean(value)
     return value
 
 
@@ -193,7 +194,7 @@ def _markdown(value: Any) -> Any:
     """Text that Markdown shows as it is, on one line; markup as it is."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    text = re.sub(r"[\n\t\u2028\u2029]+", " ", words.clean(value))
+    text = re.sub(r"[\n\t\u2028\u2029]+", " ", narrative.clean(value))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
     # An underscore inside a word is no emphasis: no_mask stays readable.
@@ -202,7 +203,7 @@ def _markdown(value: Any) -> Any:
 
 def _fenced(value: str) -> Markup:
     """A block of code, whatever backticks are in it."""
-    text = words.clean(value).strip("\n")
+    text = narrative.clean(value).strip("\n")
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markup(f"{fence}\n{text}\n{fence}")  # noqa: S704  Markdown, which knows no autoescape
@@ -219,11 +220,11 @@ def _environment(*, html: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": words.percent,
-        "span": words.span,
-        "number": words.number,
-        "plural": words.plural,
-        "listed": words.listed,
+        "percent": narrative.percent,
+        "span": narrative.span,
+        "number": narrative.number,
+        "plural": narrative.plural,
+        "listed": narrative.listed,
         "breakable": _breakable,
         "details": _details,
         "fenced": _fenced,

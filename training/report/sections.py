@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.report import kinds
-from training.report.material import Material, TestCase
+from training.report import slices
+from training.report.data import Material, TestCase
 from training.report.thumbnails import Album, activation_uri
 
 MOST_ERRORS: Final = 200
@@ -279,7 +279,7 @@ def tests(material: Material) -> tuple[list[dict[str, Any]], list[Album]]:
             "name": name,
             "figures": figures,
             "classes": per_class(figures, material.labels),
-            "slices": kinds.slices(figures.get("slices")),
+            "slices": slices.slices(figures.get("slices")),
         }
         if case := cases.get(name):
             judged = judgement_of_test(case, material.labels, number)

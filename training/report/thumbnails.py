@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import PictureError
-from models.image import decode_image, exif_orientation, open_image
+from models.imaging.decode import decode_image, exif_orientation, open_image
 
 _EDGE_PX: Final = 112
 _LARGE_PX: Final = 192  # of the pictures that are looked at closely
@@ -95,7 +95,7 @@ def shrink(data: bytes, edge: int) -> Image.Image:
     """A picture upright, in RGB, its aspect kept and its longer side `edge` pixels.
 
     Raises:
-        PictureError: As `models.image.decode_image`, which decodes it.
+        PictureError: As `models.imaging.decode.decode_image`, which decodes it.
     """
     header = open_image(data)
     width, height = header.size

@@ -1,1 +1,0 @@
-"""Broken, hostile and absurd pictures for a real service: `python -m benchmarks.fuzz`."""

@@ -1,0 +1,1 @@
+"""Long checks of correctness: contract, fuzz, identity, swaps."""

@@ -1,0 +1,65 @@
+"""What Schemathesis cannot know from the document: real pictures, and bodies whose parts agree.
+
+Schemathesis imports this by name. Requests that it means to be refused are left as they are.
+"""
+
+from typing import Any, Final, cast
+
+import schemathesis
+from hypothesis import strategies as st
+from PIL import Image
+from schemathesis import Case, GenerationMode, HookContext
+from schemathesis.transport.serialization import Binary
+
+from benchmarks.process import binary_request
+from service.http.kserve_schema import HEADER_LENGTH, TINY_BMP
+from service.http.kserve_tensors import IMAGE
+from tests.service.fixtures import SIZE_PX, encoded
+
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_MODES: Final = ("RGB", "L")
+_EDGES: Final = (1, 7, SIZE_PX, 90)
+
+
+def _pictures(format: str) -> list[bytes]:
+    return [
+        encoded(Image.linear_gradient("L").resize((edge, 2 * edge)).convert(mode), format)
+        for mode in _MODES
+        for edge in _EDGES
+    ]
+
+
+_BY_FORMAT: Final = {format: _pictures(format) for format in _FORMATS}
+_ALL: Final = [picture for pictures in _BY_FORMAT.values() for picture in pictures]
+
+schemathesis.openapi.format("binary", st.sampled_from(_ALL).map(Binary))
+for _format, _made in _BY_FORMAT.items():
+    schemathesis.openapi.media_type(f"image/{_format.lower()}", st.sampled_from(_made))
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+    """Have the parts of an inference request agree, as no JSON Schema can ask for."""
+    if not case.path.endswith("/infer") or case.meta is None:
+        return
+    if case.meta.generation.mode is not GenerationMode.POSITIVE:
+        return
+    case.headers.pop(HEADER_LENGTH, None)
+    if case.media_type == "application/json":
+        assert isinstance(case.body, dict)
+        (tensor,) = cast("list[dict[str, Any]]", case.body["inputs"])
+        case.body = {**case.body, "inputs": [_agreed(tensor)]}
+    else:
+        picture = _ALL[len(repr(case.body)) % len(_ALL)]
+        head, tensor_bytes = binary_request([picture])
+        case.headers[HEADER_LENGTH] = str(len(head))
+        case.body = head + tensor_bytes
+
+
+def _agreed(tensor: dict[str, Any]) -> dict[str, Any]:
+    """A tensor with as many pictures as it has data, which can be read."""
+    count = min(len(tensor["data"]), 4)
+    if tensor["name"] == IMAGE:
+        return {**tensor, "shape": [count], "data": [TINY_BMP.decode("ascii")] * count}
+    shape = [count, 3, SIZE_PX, SIZE_PX]
+    return {**tensor, "shape": shape, "data": [7] * (count * 3 * SIZE_PX**2)}

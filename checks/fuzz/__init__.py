@@ -1,0 +1,1 @@
+"""Broken, hostile and absurd pictures for a real service: `python -m checks.fuzz`."""

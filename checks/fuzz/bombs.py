@@ -1,0 +1,178 @@
+"""Small files that ask for much memory or time, of each format: by size, by count, by nesting.
+
+`edge` is that of the largest square that the service accepts, in pixels. What is as large may be
+answered, what is larger is refused, and neither may cost more than an honest picture of that size.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+from PIL import Image
+
+from checks.fuzz.originals import originals
+from checks.fuzz.sizes import announce
+
+_REPEATED: Final = 20_000
+_SCANS: Final = 2_000
+_STRIPS: Final = 200_000
+_SIZES: Final = ((0, 0), (1, 2**31 - 1), (2**16 - 1, 2**16 - 1), (2**31 - 1, 2**31 - 1))
+
+
+def bombs(edge: int) -> Iterator[tuple[str, bytes]]:
+    """Files, each with a name that says what it is."""
+    yield from _announced(edge)
+    yield from _plain(edge)
+    yield from _repeated(edge)
+    yield from _nested(edge)
+
+
+def _announced(edge: int) -> Iterator[tuple[str, bytes]]:
+    """Headers of small pictures that announce any size."""
+    for name, data in originals().items():
+        for width, height in (*_SIZES, (edge, edge), (edge + 1, edge + 1), (edge * edge, 1)):
+            yield f"{name} that says {width} x {height}", announce(data, width, height)
+
+
+def _plain(edge: int) -> Iterator[tuple[str, bytes]]:
+    """Real pictures of one colour: the largest that is accepted, and a larger one."""
+    for size in (edge, edge + edge // 4):
+        grey = Image.new("L", (size, size), 90)
+        rgb = Image.new("RGB", (size, size), (90, 20, 150))
+        yield f"png, {size}", _saved(rgb, "PNG")
+        yield f"png of 16 bits, {size}", _saved(Image.new("I;16", (size, size), 900), "PNG")
+        yield f"jpeg, {size}", _saved(rgb, "JPEG")
+        yield f"progressive jpeg, {size}", _saved(rgb, "JPEG", progressive=True)
+        yield f"cmyk jpeg, {size}", _saved(rgb.convert("CMYK"), "JPEG")
+        yield f"gif, {size}", _saved(grey, "GIF")
+        yield f"tiff, {size}", _saved(rgb, "TIFF", compression="tiff_deflate")
+        yield f"tiff of one bit, {size}", _saved(grey.convert("1"), "TIFF", compression="group4")
+        yield f"bmp of runs, {size}", _bmp_of_runs(size)
+        if size < 2**14:  # the format's own limit
+            yield f"webp, {size}", _saved(rgb, "WEBP", lossless=True, method=0)
+
+
+def _repeated(edge: int) -> Iterator[tuple[str, bytes]]:
+    """One small part, again and again."""
+    whole = originals()
+    jpeg = _saved(Image.new("L", (edge, edge), 90), "JPEG", progressive=True)
+    scan = jpeg[jpeg.rfind(b"\xff\xda") : -2]
+    yield "jpeg of many scans", jpeg[:-2] + scan * _SCANS + jpeg[-2:]
+    comment = b"\xff\xfe\0\x03x"
+    yield "jpeg of many comments", jpeg[:2] + comment * _REPEATED + jpeg[2:]
+    for part in (b"tEXt", b"prVt", b"fcTL"):
+        chunk = _chunk(part, b"a\0b")
+        yield f"png of many {part.decode()}", _png_with(whole["png"], chunk * _REPEATED)
+    squeezed = zlib.compress(bytes(100_000_000), 9)
+    yield "png with a text bomb", _png_with(whole["png"], _chunk(b"zTXt", b"a\0\0" + squeezed))
+    yield "png with a profile bomb", _png_with(whole["png"], _chunk(b"iCCP", b"a\0\0" + squeezed))
+    gif = whole["gif"]
+    at = gif.index(b"\x21\xf9")
+    comment = b"\x21\xfe" + b"\xff" + b"x" * 255 + b"\0"
+    yield "gif of many comments", gif[:at] + comment * _REPEATED + gif[at:]
+    yield (
+        "gif of many comment parts",
+        gif[:at] + b"\x21\xfe" + b"\x01x" * _REPEATED + b"\0" + gif[at:],
+    )
+    frames = [Image.new("L", (9, 9), shade % 256) for shade in range(1_000)]
+    for kind in ("GIF", "WEBP", "PNG"):
+        yield (
+            f"{kind.lower()} of many frames",
+            _saved(frames[0], kind, save_all=True, append_images=frames[1:]),
+        )
+    yield "tiff of many strips", _tiff_of_strips(_STRIPS)
+    yield "tiff that is its own next page", _tiff_of_strips(1, own_next=True)
+    yield "tiff of many depths", _tiff_of_depths(whole["tiff"], _STRIPS)
+
+
+def _nested(edge: int) -> Iterator[tuple[str, bytes]]:
+    """A file in a file."""
+    whole = originals()
+    bomb = _saved(Image.new("L", (2 * edge, 2 * edge)), "PNG")
+    inner = _saved(Image.new("L", (edge, edge)), "JPEG")
+    yield "png in an icon", _icon(bomb)
+    yield "png in a bitmap", _bmp_header(edge, edge, bits=0, compression=5, palette=b"") + bomb
+    yield "jpeg in a bitmap", _bmp_header(edge, edge, bits=0, compression=4, palette=b"") + inner
+    exif = b"Exif\0\0" + whole["tiff deflate"] + bomb
+    for kind in ("jpeg", "webp"):
+        yield f"tiff and png in a {kind}'s exif", _with_exif(whole[kind], exif[:60_000])
+    deep = whole["png"]
+    for _ in range(12):
+        deep = _png_with(whole["png"], _chunk(b"eXIf", deep))
+    yield "png in png in png", deep
+    yield "all formats, one behind the other", b"".join(whole.values())
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _png_with(png: bytes, chunks: bytes) -> bytes:
+    """A PNG with chunks behind its header."""
+    return png[:33] + chunks + png[33:]
+
+
+def _with_exif(data: bytes, exif: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        return _saved(image.copy(), str(image.format), exif=exif)
+
+
+def _bmp_header(width: int, height: int, *, bits: int, compression: int, palette: bytes) -> bytes:
+    start = 54 + len(palette)
+    head = struct.pack("<2sIII", b"BM", start, 0, start)
+    return (
+        head
+        + struct.pack(
+            "<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 1, 1, len(palette) // 4, 0
+        )
+        + palette
+    )
+
+
+def _bmp_of_runs(edge: int) -> bytes:
+    """RLE8: two bytes give 255 pixels."""
+    row = b"\xff\x01" * (edge // 255) + bytes([edge % 255, 1]) * (edge % 255 > 0) + b"\0\0"
+    palette = bytes(range(256)) * 4
+    return _bmp_header(edge, edge, bits=8, compression=1, palette=palette) + row * edge + b"\0\1"
+
+
+def _icon(png: bytes) -> bytes:
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, 0, 0, 0, 0, 1, 32, len(png), 22) + png
+
+
+def _tiff_of_strips(count: int, *, own_next: bool = False) -> bytes:
+    """Grey, a pixel wide; the strips are a row each, and all in the same place."""
+    tags = [
+        (256, 4, 1, 1),  # width
+        (257, 4, 1, count),  # height
+        (258, 3, 1, 8),  # bits
+        (259, 3, 1, 1),  # not compressed
+        (262, 3, 1, 1),  # grey
+        (273, 4, count, 8 if count == 1 else 114),  # where the strips are, or their list is
+        (278, 4, 1, 1),  # rows a strip
+        (279, 4, count, 1 if count == 1 else 114 + 4 * count),  # their sizes, or the list
+    ]
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    directory += struct.pack("<I", 8 if own_next else 0)
+    data = struct.pack("<2sHI", b"II", 42, 8) + directory
+    data += bytes(114 - len(data))
+    return data + struct.pack("<I", 8) * count + struct.pack("<I", 1) * count
+
+
+def _tiff_of_depths(tiff: bytes, count: int) -> bytes:
+    """Many values where there are as many as colours: Pillow makes a number of each."""
+    found = bytearray(tiff)
+    (at,) = struct.unpack_from("<I", tiff, 4)
+    (entries,) = struct.unpack_from("<H", tiff, at)
+    for entry in range(at + 2, at + 2 + 12 * entries, 12):
+        if struct.unpack_from("<H", tiff, entry) == (258,):
+            struct.pack_into("<HII", found, entry + 2, 3, count, len(tiff))
+    return bytes(found) + b"\x2c\x01" * count

@@ -1,0 +1,1 @@
+"""A published model: its files, its proof, its store."""

@@ -1,0 +1,149 @@
+"""Who vouches for a bundle: a detached Ed25519 signature over its manifest's exact bytes.
+
+The manifest carries the checksum of every other file, so that its signature covers them all.
+
+    manifest.sig    one line: the signature (RFC 8032, 64 bytes) in Base64
+    private key     PEM, PKCS #8, unencrypted; for the training job only
+    public key      PEM, or its 32 bytes in Base64, as `python -m models keygen` prints them
+"""
+
+import base64
+import binascii
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+from models.bundle.store import read_small
+from models.errors import BundleIncomplete, BundleUntrusted, KeyUnusable
+
+SIGNATURE: Final = "manifest.sig"
+
+PrivateKey = Ed25519PrivateKey
+PublicKey = Ed25519PublicKey
+
+
+def sign(key: PrivateKey, manifest: bytes) -> bytes:
+    """The content of a signature file."""
+    return base64.b64encode(key.sign(manifest)) + b"\n"
+
+
+def check_signature(path: Path, manifest: bytes, keys: Sequence[PublicKey]) -> None:
+    """Hold a manifest to the signature beside it.
+
+    Args:
+        path: The bundle's folder.
+        manifest: The manifest's bytes, as read.
+        keys: Of those who are trusted; one of them is enough.
+
+    Raises:
+        BundleUntrusted: None of them has signed these bytes.
+    """
+    try:
+        signed = base64.b64decode(read_small(path / SIGNATURE).strip(), validate=True)
+    except BundleIncomplete as error:
+        raise BundleUntrusted(
+            f"{path} is not signed, and only signed bundles are opened."
+        ) from error
+    except binascii.Error as error:
+        raise BundleUntrusted(f"{path / SIGNATURE} holds no signature.") from error
+    for key in keys:
+        try:
+            key.verify(signed, manifest)
+        except InvalidSignature:
+            continue
+        return
+    raise BundleUntrusted(f"{path} is signed by none of the {len(keys)} trusted keys.")
+
+
+def load_private_key(path: Path) -> PrivateKey:
+    """Read the key to sign with.
+
+    Raises:
+        KeyUnusable: The file cannot be read, or holds no Ed25519 private key.
+    """
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise KeyUnusable(f"The key {path} cannot be read ({error.strerror}).") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it is encrypted
+        raise KeyUnusable(f"{path} is no unencrypted private key in PEM.") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyUnusable(f"{path} is a private key, but not of Ed25519.")
+    return key
+
+
+def load_public_keys(text: str) -> list[PublicKey]:
+    """Read the keys that are trusted.
+
+    Args:
+        text: Comma separated: PEM files, or keys of 32 bytes in Base64. Empty for none.
+
+    Raises:
+        KeyUnusable: One of them is neither, or there is none in a text that is not empty.
+    """
+    # "," must not read as "no key is needed".
+    return [_public_key(part.strip()) for part in text.split(",")] if text else []
+
+
+def generate(path: Path) -> PublicKey:
+    """Make a key pair: the private key at a path, for its owner only, the public one beside it.
+
+    Raises:
+        KeyUnusable: One of the two is there already, or cannot be written.
+    """
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    public = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    beside = path.with_name(f"{path.name}.pub")
+    for place in (path, beside):
+        if place.exists():
+            raise KeyUnusable(f"{place} is there already, and is not replaced.")
+    for place, data, mode in ((path, private, 0o600), (beside, public, 0o644)):
+        try:
+            handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        except OSError as error:
+            raise KeyUnusable(f"{place} cannot be made ({error.strerror}).") from error
+        with open(handle, "wb") as file:
+            file.write(data)
+    return key.public_key()
+
+
+def shown(key: PublicKey) -> str:
+    """A public key in one word."""
+    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return base64.b64encode(raw).decode()
+
+
+def _public_key(given: str) -> PublicKey:
+    try:
+        raw = base64.b64decode(given, validate=True)
+        if len(raw) == 32:
+            return Ed25519PublicKey.from_public_bytes(raw)
+    except binascii.Error:
+        pass  # a file, then
+    try:
+        key = serialization.load_pem_public_key(Path(given).read_bytes())
+    except OSError as error:
+        raise KeyUnusable(
+            f"{given!r} is neither a public key of 32 bytes in Base64 nor a file that can be "
+            f"read ({error.strerror})."
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyUnusable(f"{given} is no public key in PEM.") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyUnusable(f"{given} is a public key, but not of Ed25519.")
+    return key

@@ -1,0 +1,1 @@
+"""Encoded picture to model input: formats, bounds, orientation, faces."""

@@ -1,0 +1,93 @@
+"""How many pixels an encoded picture announces, in microseconds and without a decoder.
+
+For who must weigh a picture before it is its turn. What is decided about a picture itself is
+decided by `models.imaging.decode`, from what the decoder makes of the same header.
+"""
+
+import itertools
+import struct
+from typing import Final
+
+from models.imaging.bounded_reader import tiff_entries
+
+# ITU-T T.81, table B.1: start of frame, of every process but the hierarchical ones.
+_FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+_ALONE: Final = (0x01, 0xFF, *range(0xD0, 0xD9))  # markers without a length
+_MOST_SEGMENTS: Final = 1000
+# TIFF 6.0: ImageWidth and ImageLength, among the first as entries are in order.
+_SIZES: Final = (256, 257)
+_MOST_ENTRIES: Final = 100
+
+
+def announced_pixels(data: bytes | bytearray) -> int | None:
+    """Width x height as a file's header has it; None if it is not found."""
+    try:
+        size = _size(data)
+    except (struct.error, IndexError):  # cut short
+        return None
+    return size and abs(size[0] * size[1])
+
+
+def _size(data: bytes | bytearray) -> tuple[int, int] | None:
+    return next((read(data) for begin, read in _READERS.items() if data.startswith(begin)), None)
+
+
+def _jpeg(data: bytes | bytearray) -> tuple[int, int] | None:
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            return struct.unpack_from(">HH", data, at + 5)
+        at += 1 if marker == 0xFF else 2
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2])
+    return None
+
+
+def _webp(data: bytes | bytearray) -> tuple[int, int] | None:
+    """RFC 9649, sections 2.5 to 2.7."""
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8X":
+        return (
+            int.from_bytes(data[24:27], "little") + 1,
+            int.from_bytes(data[27:30], "little") + 1,
+        )
+    return None
+
+
+def _png(data: bytes | bytearray) -> tuple[int, int]:
+    return struct.unpack_from(">II", data, 16)
+
+
+def _gif(data: bytes | bytearray) -> tuple[int, int]:
+    return struct.unpack_from("<HH", data, 6)
+
+
+def _bmp(data: bytes | bytearray) -> tuple[int, int]:
+    # The oldest header, of 12 bytes, has 16-bit sizes; negative heights stand for upside down.
+    return struct.unpack_from("<HH" if data[14] == 12 else "<ii", data, 18)
+
+
+def _tiff(data: bytes | bytearray) -> tuple[int, int] | None:
+    entries = itertools.islice(tiff_entries(data), _MOST_ENTRIES)
+    found = {entry.tag: entry.value for entry in entries if entry.tag in _SIZES}
+    return (found[256], found[257]) if len(found) == len(_SIZES) else None
+
+
+_READERS: Final = {
+    b"\xff\xd8\xff": _jpeg,
+    b"\x89PNG\r\n\x1a\n": _png,
+    b"RIFF": _webp,
+    b"GIF8": _gif,
+    b"BM": _bmp,
+    b"II": _tiff,
+    b"MM": _tiff,
+}

@@ -1,0 +1,96 @@
+"""What the Open Inference Protocol's routes take, for the OpenAPI page; tested on the wire."""
+
+from typing import Any, Final
+
+from service.http.kserve_tensors import IMAGE, OUTPUTS, PIXELS
+
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+"""Header that gives the length of a body's JSON part, in bytes."""
+
+# A Windows bitmap of one pixel: it has no byte over 127, so that JSON can carry it.
+TINY_BMP: Final = (
+    b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".ljust(54, b"\0")
+    + b"\x1e\x14\x0a\0"
+)
+
+
+def _input(name: str, datatype: str, rank: int, item: dict[str, Any]) -> dict[str, Any]:
+    sizes = {"type": "array", "items": {"type": "integer", "minimum": 1}}
+    return {
+        "type": "object",
+        "required": ["name", "datatype", "shape", "data"],
+        "properties": {
+            "name": {"const": name},
+            "datatype": {"const": datatype},
+            "shape": {**sizes, "minItems": rank, "maxItems": rank},
+            "data": {"type": "array", "minItems": 1, **item},
+            "parameters": {"type": "object"},
+        },
+    }
+
+
+_REQUEST: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": ["string", "null"]},
+        "inputs": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1,
+            "items": {
+                "oneOf": [
+                    _input(IMAGE, "BYTES", 1, {"items": {"type": "string"}}),
+                    # Numbers in rows of rows, or in one row: as the caller likes.
+                    _input(PIXELS, "UINT8", 4, {"items": {"type": ["integer", "array"]}}),
+                ]
+            },
+        },
+        "outputs": {
+            "type": ["array", "null"],
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"enum": list(OUTPUTS)}, "parameters": {"type": "object"}},
+            },
+        },
+        "parameters": {"type": "object"},
+    },
+}
+
+INFER_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": _REQUEST,
+            "example": {
+                "inputs": [
+                    {
+                        "name": IMAGE,
+                        "shape": [1],
+                        "datatype": "BYTES",
+                        "data": [TINY_BMP.decode("ascii")],
+                    }
+                ]
+            },
+        },
+        "application/octet-stream": {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "The JSON part, and behind it the bytes of the tensor that has "
+                "binary_data_size among its parameters in the place of data.",
+            }
+        },
+    },
+}
+"""The body of an inference request."""
+
+INFER_HEADER: Final[dict[str, Any]] = {
+    "name": HEADER_LENGTH,
+    "in": "header",
+    "required": False,
+    "description": "Length of the body's JSON part, in bytes; without it all of it is JSON.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+"""Its header, where a tensor travels in binary."""

@@ -1,0 +1,1 @@
+"""From admitted pictures to answers: batches, the model and its replacement."""

@@ -1,0 +1,1 @@
+"""Bounds on pixels, bytes, connections and memory."""

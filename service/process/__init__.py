@@ -1,0 +1,1 @@
+"""Worker processes, shutdown, background threads, memory allocator."""

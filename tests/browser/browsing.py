@@ -1,0 +1,110 @@
+"""Debian's Chromium through Playwright: what the tests in a real browser share."""
+
+import base64
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
+
+from tests.service.fixtures import WAIT_S
+
+CHROMIUM = Path("/usr/bin/chromium")
+_AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+
+needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
+
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watch:
+    """What a page complained about, but for what a test has provoked."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.provoked: list[str] = []
+
+    def unexpected(self) -> list[str]:
+        return [text for text in self.complaints if not any(part in text for part in self.provoked)]
+
+
+@contextlib.contextmanager
+def watched(browser: Browser, address: str, **options: Any) -> Iterator[tuple[Page, Watch]]:
+    """A page that may neither complain nor ask anybody but the service."""
+    watch = Watch()
+    hosts: set[str] = set()
+
+    def asked(request: Request) -> None:
+        hosts.add(urlsplit(request.url).netloc)
+
+    page = browser.new_page(**options)
+    page.set_default_timeout(1000 * WAIT_S)
+    page.on(
+        "console",
+        lambda m: watch.complaints.append(m.text) if m.type == "error" else None,
+    )
+    page.on("pageerror", lambda error: watch.complaints.append(str(error)))
+    page.on("request", asked)
+    yield page, watch
+    page.close()
+    assert watch.unexpected() == []
+    assert hosts - {""} == {urlsplit(address).netloc}
+
+
+def hand_over(page: Page, files: Sequence[tuple[str, bytes]], *, event: str = "drop") -> None:
+    """Drop or paste files as a browser does, without a mouse."""
+    encoded = [[name, base64.b64encode(data).decode()] for name, data in files]
+    page.evaluate(
+        """([files, kind]) => {
+            const transfer = new DataTransfer();
+            for (const [name, data] of files) {
+                const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, { type: "image/png" }));
+            }
+            const options = { bubbles: true, cancelable: true };
+            document.body.dispatchEvent(
+                kind === "paste"
+                    ? new ClipboardEvent("paste", { ...options, clipboardData: transfer })
+                    : new DragEvent("drop", { ...options, dataTransfer: transfer }),
+            );
+        }""",
+        [encoded, event],
+    )
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.locator(".card").filter(has=page.get_by_role("heading", name=name, exact=True))
+
+
+def axe_violations(page: Page) -> list[str]:
+    """What axe-core finds against accessibility, one line each."""
+    page.evaluate(_AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate(
+        "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"
+    )
+    return [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found
+        for node in rule["nodes"]
+    ]

@@ -1,0 +1,50 @@
+"""The service against its OpenAPI document, asked by Schemathesis; the long run is a benchmark."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checks.contract.__main__ import main
+from checks.contract.run import check
+from service.app import create_app
+from tests.process.running import running
+from tests.service.fixtures import make_engine, publish_bundle, settings_of
+
+
+def test_what_the_document_allows_and_forbids_is_answered_as_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["--examples", "2", "--out", str(tmp_path)])
+    told = "".join(path.read_text() for path in tmp_path.glob("*/schemathesis.txt"))
+    assert status == 0, told
+    rows = re.findall(
+        r"\| ([a-z ]+) \| ([\d,]+) \| 15 \| (\d+) \| none \|", capsys.readouterr().out
+    )
+    assert [name for name, *_ in rows] == ["open", "with a key"]
+    for _, requests, uploads in rows:
+        assert int(requests.replace(",", "")) > 300
+        assert int(uploads) > 5
+
+
+def test_a_document_that_is_not_true_is_found(tmp_path: Path) -> None:
+    bundle = publish_bundle(tmp_path / "store")
+    app = create_app(settings_of(tmp_path / "store"), make_engine(bundle))
+    document: dict[str, Any] = app.openapi()
+    operation = document["paths"]["/predict"]["post"]
+    del operation["responses"]["415"]
+    operation["responses"]["200"]["content"]["application/json"]["schema"] = {"type": "array"}
+    document["paths"] = {"/predict": {"post": operation}}
+    with running(app) as address:
+        found = check(
+            document,
+            address,
+            version=bundle.manifest.version,
+            examples=3,
+            seed=0,
+            out=tmp_path / "out",
+        )
+    assert found.status == 1
+    assert "Undocumented status code: POST /predict" in found.failures
+    assert "Response violates schema: POST /predict" in found.failures

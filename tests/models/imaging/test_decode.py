@@ -1,0 +1,518 @@
+"""Encoded bytes to pixels: what viewers show is what the model sees; all else is refused."""
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from models.errors import (
+    EmptyPicture,
+    ImageTooCostly,
+    ImageTooLarge,
+    PictureError,
+    UndecodableImage,
+    UnsupportedFormat,
+)
+from models.imaging.decode import (
+    FORMATS,
+    PLUGINS,
+    decode_image,
+    open_image,
+)
+from models.imaging.limits import MAX_PIXELS, MAX_PIXELS_CEILING
+from tests.conftest import encode, photograph
+
+ORIENTATION = 0x0112
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """(3, S, S) of an upright RGB picture of the right size."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def mean_difference(one: Tensor, other: Tensor) -> float:
+    return float((one.to(torch.float32) - other.to(torch.float32)).abs().mean())
+
+
+def colour(data: bytes) -> tuple[int, ...]:
+    """The one colour of a plain picture."""
+    flat = decode_image(data, size=4).flatten(1)
+    assert (flat == flat[:, :1]).all(), "not plain"
+    return tuple(flat[:, 0].tolist())
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + checksum
+
+
+def png(
+    width: int, height: int, depth: int, colour_type: int, rows: bytes, *more: tuple[bytes, bytes]
+) -> bytes:
+    """A PNG file by hand, for what Pillow cannot write."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+# --- shape of the answer -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 224])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (40, 30), (500, 333)])
+def test_gives_contiguous_uint8_planes_of_the_size_asked(size: int, shape: tuple[int, int]) -> None:
+    pixels = decode_image(encode(photograph(*shape)), size=size)
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, size, size)
+    assert pixels.is_contiguous()
+
+
+def test_every_format_has_its_reader() -> None:
+    names = [plugin.__name__.removeprefix("PIL.") for plugin in PLUGINS]
+    assert [name.removesuffix("ImagePlugin").upper() for name in names] == [*FORMATS]
+
+
+def test_what_is_decoded_can_be_written_to() -> None:
+    pixels = decode_image(encode(photograph()), size=8)
+    pixels.zero_()
+    assert int(decode_image(encode(photograph()), size=8).sum()) > 0
+
+
+def test_same_bytes_give_the_same_pixels() -> None:
+    data = encode(photograph(640, 480), "JPEG")
+    assert torch.equal(decode_image(data, size=96), decode_image(data, size=96))
+
+
+# --- formats and modes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "allowed"),
+    [
+        ("JPEG", {"quality": 98, "subsampling": 0}, 1.5),
+        ("JPEG", {"quality": 98, "subsampling": 0, "progressive": True}, 1.5),
+        ("PNG", {}, 0.0),
+        ("PNG", {"compress_level": 0}, 0.0),
+        ("WEBP", {"lossless": True}, 0.0),
+        ("WEBP", {"quality": 95}, 4.0),
+        ("BMP", {}, 0.0),
+        ("TIFF", {}, 0.0),
+        ("TIFF", {"compression": "tiff_lzw"}, 0.0),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}, 0.0),
+        ("GIF", {}, 25.0),  # 256 colours
+    ],
+)
+def test_reads_every_format_as_it_was_drawn(
+    kind: str, options: dict[str, Any], allowed: float
+) -> None:
+    drawn = photograph(32, 32)
+    pixels = decode_image(encode(drawn, kind, **options), size=32)
+    assert mean_difference(pixels, pixels_of(drawn)) <= allowed
+
+
+def test_reads_the_first_picture_of_a_phone_s_mpo() -> None:
+    data = encode(
+        photograph(32, 32), "MPO", save_all=True, append_images=[photograph(32, 32, 9)], quality=98
+    )
+    assert open_image(data).format == "MPO"
+    assert mean_difference(decode_image(data, size=32), pixels_of(photograph(32, 32))) < 4.0
+
+
+@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("WEBP", {"lossless": True})])
+def test_reads_the_first_frame_of_an_animation(kind: str, options: dict[str, Any]) -> None:
+    frames = [Image.new("RGB", (8, 8), name) for name in ("red", "blue", "lime")]
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert colour(data) == (255, 0, 0)
+
+
+def test_reads_the_first_page_of_a_tiff() -> None:
+    pages = [Image.new("RGB", (8, 8), name) for name in ("red", "blue")]
+    assert colour(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])) == (255, 0, 0)
+
+
+def rgba(*colour: int) -> Image.Image:
+    return Image.new("RGBA", (8, 8), colour)
+
+
+def keyed(image: Image.Image, key: Any, kind: str = "PNG") -> bytes:
+    return encode(image, kind, transparency=key)
+
+
+PALETTE = Image.new("P", (8, 8), 1)
+PALETTE.putpalette([10, 20, 30, 200, 100, 50])
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        pytest.param(encode(Image.new("L", (8, 8), 77)), (77,) * 3, id="grey"),
+        pytest.param(encode(Image.new("L", (8, 8), 77), "JPEG"), (77,) * 3, id="grey-jpeg"),
+        pytest.param(encode(Image.new("1", (8, 8), 1)), (255,) * 3, id="1-bit-white"),
+        pytest.param(encode(Image.new("1", (8, 8), 0)), (0,) * 3, id="1-bit-black"),
+        pytest.param(encode(Image.new("1", (8, 8), 1), "TIFF"), (255,) * 3, id="1-bit-tiff"),
+        pytest.param(encode(PALETTE), (200, 100, 50), id="palette"),
+        pytest.param(encode(PALETTE, "BMP"), (200, 100, 50), id="palette-bmp"),
+        pytest.param(keyed(PALETTE, 1), (255,) * 3, id="palette-clear"),
+        pytest.param(keyed(PALETTE, 0), (200, 100, 50), id="palette-other-clear"),
+        pytest.param(keyed(PALETTE, b"\x00\x80"), (227, 177, 152), id="palette-half-clear"),
+        pytest.param(keyed(PALETTE, 1, "GIF"), (255,) * 3, id="gif-clear"),
+        pytest.param(encode(rgba(0, 0, 0, 0)), (255,) * 3, id="rgba-clear"),
+        pytest.param(encode(rgba(0, 0, 0, 128)), (127,) * 3, id="rgba-half"),
+        pytest.param(encode(rgba(9, 8, 7, 255)), (9, 8, 7), id="rgba-solid"),
+        pytest.param(
+            encode(rgba(0, 0, 0, 0), "WEBP", lossless=True, exact=True), (255,) * 3, id="webp-clear"
+        ),
+        pytest.param(encode(rgba(0, 0, 0, 0), "TIFF"), (255,) * 3, id="tiff-clear"),
+        pytest.param(encode(Image.new("LA", (8, 8), (0, 0))), (255,) * 3, id="la-clear"),
+        pytest.param(encode(Image.new("LA", (8, 8), (60, 255))), (60,) * 3, id="la-solid"),
+        pytest.param(
+            keyed(Image.new("RGB", (8, 8), (1, 2, 3)), (1, 2, 3)), (255,) * 3, id="rgb-key"
+        ),
+        pytest.param(
+            keyed(Image.new("RGB", (8, 8), (1, 2, 3)), (1, 2, 4)), (1, 2, 3), id="rgb-other-key"
+        ),
+        pytest.param(keyed(Image.new("L", (8, 8), 5), 5), (255,) * 3, id="grey-key"),
+        pytest.param(keyed(Image.new("L", (8, 8), 5), 6), (5,) * 3, id="grey-other-key"),
+        pytest.param(keyed(Image.new("1", (8, 8), 0), 0), (255,) * 3, id="1-bit-key"),
+        pytest.param(keyed(Image.new("1", (8, 8), 0), 1), (0,) * 3, id="1-bit-other-key"),
+        pytest.param(encode(Image.new("I;16", (8, 8), 100 * 257)), (100,) * 3, id="16-bit-png"),
+        pytest.param(
+            encode(Image.new("I;16", (8, 8), 100 * 257), "TIFF"), (100,) * 3, id="16-bit-tiff"
+        ),
+        pytest.param(
+            encode(Image.new("I;16", (8, 8), 65535)), (255,) * 3, id="16-bit-png-white"
+        ),
+        pytest.param(encode(Image.new("I", (8, 8), 65535), "TIFF"), (255,) * 3, id="32-bit-tiff"),
+        pytest.param(encode(Image.new("F", (8, 8), 0.5), "TIFF"), (127,) * 3, id="float-0-1"),
+        pytest.param(encode(Image.new("F", (8, 8), 90.0), "TIFF"), (90,) * 3, id="float-0-255"),
+        pytest.param(
+            encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF"), (255, 0, 0), id="cmyk-tiff"
+        ),
+        pytest.param(
+            png(2, 1, 16, 2, b"\0" + struct.pack(">6H", *[257 * v for v in (9, 8, 7)] * 2)),
+            (9, 8, 7),
+            id="rgb-16-bit",
+        ),
+        pytest.param(
+            png(
+                2, 1, 16, 0, b"\0" + struct.pack(">2H", 25700, 25700),
+                (b"tRNS", struct.pack(">H", 7)),
+            ),
+            (100,) * 3,
+            id="16-bit-other-key",
+        ),
+        pytest.param(
+            png(
+                2, 1, 16, 0, b"\0" + struct.pack(">2H", 65535, 65535),
+                (b"tRNS", struct.pack(">H", 0)),
+            ),
+            (255,) * 3,
+            id="16-bit-black-key",
+        ),
+        pytest.param(png(8, 1, 1, 0, b"\0\xff"), (255,) * 3, id="1-bit-by-hand"),
+        pytest.param(png(4, 1, 2, 0, b"\0\xaa"), (170,) * 3, id="2-bit-grey"),
+        pytest.param(png(2, 1, 4, 0, b"\0\x77"), (119,) * 3, id="4-bit-grey"),
+    ],
+)  # fmt: skip
+def test_shows_every_mode_as_a_viewer_does(data: bytes, shown: tuple[int, ...]) -> None:
+    found = colour(data)
+    assert all(abs(a - b) <= 1 for a, b in zip(found, shown, strict=True)), found
+
+
+def test_shows_a_cmyk_jpeg_in_its_colours() -> None:
+    ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    red, green, blue = colour(encode(ink, "JPEG", quality=95))
+    assert (red > 245, green < 10, blue < 10) == (True, True, True)
+
+
+def test_see_through_edges_do_not_bleed_their_hidden_colour() -> None:
+    picture = rgba(0, 255, 0, 0)  # clear, but green underneath
+    picture.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    assert int(decode_image(encode(picture), size=3).min()) >= 254
+
+
+# --- orientation ---------------------------------------------------------------------------
+
+
+def oriented(image: Image.Image, orientation: int, kind: str, **options: Any) -> bytes:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return encode(image, kind, exif=exif, **options)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"quality": 95}),
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+    ],
+    ids=["jpeg", "png", "webp", "tiff", "tiff-lzw"],
+)
+def test_turns_every_orientation_upright(
+    kind: str, options: dict[str, Any], orientation: int
+) -> None:
+    data = oriented(photograph(90, 50), orientation, kind, **options)
+    with Image.open(io.BytesIO(data)) as stored:
+        upright = ImageOps.exif_transpose(stored).convert("RGB")
+    wanted = pixels_of(upright.resize((24, 24), Image.Resampling.BILINEAR))
+    assert mean_difference(decode_image(data, size=24), wanted) < 2.0
+
+
+def test_orientations_differ_from_one_another() -> None:
+    shown = {
+        decode_image(oriented(photograph(), turn, "PNG"), size=24).numpy().tobytes()
+        for turn in range(1, 9)
+    }
+    assert len(shown) == 8
+
+
+@pytest.mark.parametrize("value", [0, 9, 255, 65535])
+def test_an_orientation_that_does_not_exist_counts_as_upright(value: int) -> None:
+    assert torch.equal(
+        decode_image(oriented(photograph(), value, "PNG"), size=16),
+        decode_image(encode(photograph()), size=16),
+    )
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0garbage that is no TIFF header",
+        b"Exif\0\0II*\0\xff\xff\xff\x7f",
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(30),
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0up!\0\0\0\0\0",
+    ],
+    ids=["empty", "text", "far-offset", "too-many-entries", "text-orientation"],
+)
+def test_broken_exif_does_not_refuse_good_pixels(exif: bytes) -> None:
+    plain = encode(photograph(), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of it
+        found = decode_image(plain[:2] + segment + plain[2:], size=16)
+    assert torch.equal(found, decode_image(plain, size=16))
+
+
+# --- large pictures ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1600, 1200), (1201, 1603), (3000, 400)])
+def test_a_large_jpeg_decoded_at_a_fraction_looks_like_a_full_decode(
+    shape: tuple[int, int],
+) -> None:
+    data = encode(photograph(*shape), "JPEG", quality=92)
+    with Image.open(io.BytesIO(data)) as image:
+        full = image.convert("RGB").resize((96, 96), Image.Resampling.BILINEAR)
+    difference = (decode_image(data, size=96).float() - pixels_of(full).float()).abs()
+    assert float(difference.mean()) < 2.0
+    assert float(difference.max()) < 24.0
+
+
+def test_shrinking_is_antialiased() -> None:
+    stripes = np.zeros((256, 256, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    pixels = decode_image(encode(Image.fromarray(stripes)), size=16).float()
+    assert float((pixels - 127.5).abs().mean()) < 2.0
+
+
+def announcing(width: int, height: int) -> bytes:
+    return png(width, height, 8, 2, b"\0")
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["warnings-raise", "warnings-pass"])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(100_000, 100_000), (50_001, 1000), (1, 50_000_001), (9500, 9500), (20_000, 9_000)],
+)
+def test_refuses_a_bomb_by_its_header(width: int, height: int, strict: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if strict else "ignore")
+        with pytest.raises(ImageTooLarge, match="allowed"):
+            decode_image(announcing(width, height), size=8)
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    data = encode(photograph(20, 10))
+    assert decode_image(data, size=8, max_pixels=200).shape == (3, 8, 8)
+    with pytest.raises(ImageTooLarge, match=r"20 x 10 pixels are more than the 199 allowed"):
+        decode_image(data, size=8, max_pixels=199)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_every_format_is_limited(kind: str) -> None:
+    with pytest.raises(ImageTooLarge):
+        decode_image(encode(photograph(40, 30), kind), size=8, max_pixels=1199)
+
+
+def test_the_ceiling_is_pillow_s() -> None:
+    assert Image.MAX_IMAGE_PIXELS is not None
+    assert MAX_PIXELS < MAX_PIXELS_CEILING <= 2 * Image.MAX_IMAGE_PIXELS
+
+
+# --- what is refused -----------------------------------------------------------------------
+
+
+def test_refuses_no_bytes() -> None:
+    with pytest.raises(EmptyPicture, match="empty"):
+        decode_image(b"", size=8)
+
+
+def _ico() -> bytes:
+    return encode(photograph(16, 16), "ICO")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: b"just text, no picture\n" * 20,
+        lambda: b"\0",
+        lambda: bytes(5000),
+        lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        lambda: b"%PDF-1.7\n%%EOF\n",
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        lambda: b"GIF",
+        _ico,
+        lambda: encode(photograph(16, 16), "PPM"),
+        lambda: encode(photograph(16, 16), "TGA"),
+        lambda: encode(photograph(16, 16), "PDF"),
+        lambda: encode(photograph(16, 16), "EPS"),
+    ],
+    ids=[
+        "text", "nul", "zeros", "svg", "pdf-header", "eps-header", "gif-start",
+        "ico", "ppm", "tga", "pdf", "eps",
+    ],
+)  # fmt: skip
+def test_refuses_what_is_no_picture_of_a_format_that_is_read(make: Callable[[], bytes]) -> None:
+    with pytest.raises(UnsupportedFormat, match="JPEG, PNG, WebP, BMP, GIF or TIFF"):
+        decode_image(make(), size=8)
+
+
+def samples() -> dict[str, bytes]:
+    drawn = photograph(40, 30)
+    return {
+        "jpeg": encode(drawn, "JPEG"),
+        "progressive": encode(drawn, "JPEG", progressive=True),
+        "png": encode(drawn),
+        "webp": encode(drawn, "WEBP"),
+        "lossless": encode(drawn, "WEBP", lossless=True),
+        "bmp": encode(drawn, "BMP"),
+        "gif": encode(drawn, "GIF"),
+        "tiff": encode(drawn, "TIFF"),
+        "tiff-lzw": encode(drawn, "TIFF", compression="tiff_lzw"),
+        "exif": oriented(drawn, 6, "JPEG"),
+    }
+
+
+SAMPLES = samples()
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if name != "gif"])
+def test_refuses_a_picture_cut_short_anywhere(name: str) -> None:
+    data = SAMPLES[name]
+    # The last bytes hold end marks and metadata that no pixel needs.
+    for end in {len(data) * part // 20 for part in range(1, 18)}:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises((UnsupportedFormat, UndecodableImage)):
+                decode_image(data[:end], size=16)
+
+
+def test_says_of_a_cut_jpeg_what_is_wrong_in_one_line() -> None:
+    data = encode(photograph(400, 300), "JPEG")
+    with pytest.raises(UndecodableImage, match=r"^The JPEG picture is broken or cut short \(.+\)"):
+        decode_image(data[: len(data) // 2], size=16)
+
+
+@pytest.mark.parametrize(("at", "value"), [(8 + 8 + 3, 0), (8 + 12, 255), (8 + 8 + 8, 3)])
+def test_a_recognised_file_with_an_impossible_header_is_refused(at: int, value: int) -> None:
+    data = bytearray(SAMPLES["png"])
+    data[at] = value
+    with pytest.raises(PictureError):
+        decode_image(bytes(data), size=8)
+
+
+def test_a_header_that_makes_a_reader_raise_anything_is_a_broken_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def choke(*_: object, **__: object) -> None:
+        raise RuntimeError("plugin at 0x7f0012 of\nmany lines")
+
+    monkeypatch.setattr("models.imaging.decode.Image.open", choke)
+    with pytest.raises(UndecodableImage) as caught:
+        open_image(b"x")
+    assert "0x" not in str(caught.value)
+    assert "RuntimeError" in str(caught.value)
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["warnings-raise", "warnings-pass"])
+def test_thousands_of_damaged_files_raise_picture_errors_only(strict: bool) -> None:
+    random = np.random.default_rng(20 + strict)
+    texts: list[str] = []
+    decoded = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if strict else "ignore")
+        for data in SAMPLES.values():
+            for _ in range(150):
+                damaged = bytearray(data)
+                # Half of the damage is done to the header, where most decisions are taken.
+                reach = len(data) if random.random() < 0.5 else min(len(data), 120)
+                for place in random.integers(0, reach, int(random.integers(1, 12))):
+                    damaged[place] = int(random.integers(0, 256))
+                if random.random() < 0.3:
+                    del damaged[int(random.integers(0, len(damaged))) :]
+                try:
+                    pixels = decode_image(bytes(damaged), size=16, max_pixels=1_000_000)
+                except PictureError as error:
+                    texts.append(str(error))
+                else:
+                    decoded += 1
+                    assert pixels.shape == (3, 16, 16)
+    assert decoded > 100
+    assert len(texts) > 500
+    assert max(map(len, texts)) < 250
+    assert not any("\n" in text for text in texts)
+
+
+def test_a_heic_picture_is_refused_with_the_way_out() -> None:
+    heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"x" * 64
+    with pytest.raises(UnsupportedFormat, match=r"^HEIC pictures.* send the picture as JPEG"):
+        decode_image(heic, size=8)
+    with pytest.raises(UnsupportedFormat, match=r"^Not a picture"):  # a film, not a picture
+        decode_image(heic.replace(b"ftypheic", b"ftypmp42"), size=8)
+
+
+def tiff_with(tag: int, *, kind: int, values: int) -> bytes:
+    """A TIFF of which one tag has so many values, two bytes each."""
+    data = bytearray(encode(photograph(), "TIFF"))
+    end = len(data)
+    (at,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, at)
+    for entry in range(at + 2, at + 2 + 12 * entries, 12):
+        if struct.unpack_from("<H", data, entry) == (tag,):
+            struct.pack_into("<HII", data, entry + 2, kind, values, end)
+    return bytes(data) + b"\x2c\x01" * values
+
+
+@pytest.mark.parametrize("tag", [258, 277])
+def test_a_tiff_of_numbers_without_end_is_refused_before_they_are_made(tag: int) -> None:
+    with pytest.raises(ImageTooCostly):
+        decode_image(tiff_with(tag, kind=3, values=70_000), size=8)
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(100)])
+def test_a_big_tiff_that_points_far_beyond_its_end_is_no_picture(tail: bytes) -> None:
+    with pytest.raises((UnsupportedFormat, UndecodableImage)):
+        decode_image(b"II+\0\x08\0\0\0" + b"\xff" * 8 + tail, size=8)

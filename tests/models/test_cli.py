@@ -1,0 +1,167 @@
+"""`python -m models`: what a person sees of a store, and the exit status that a script sees."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.__main__ import main
+from models.bundle.load import publish
+from models.bundle.signing import load_private_key
+from models.bundle.store import CURRENT, MANIFEST, MODEL, current_version, versions
+from tests.conftest import bundle_facts
+
+
+@pytest.fixture(name="store")
+def _store(tmp_path: Path, tiny_model: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "store"
+    for _ in range(3):
+        publish(folder, {MODEL: tiny_model}, bundle_facts(tiny_model))
+    monkeypatch.setenv("FACEMASK_STORE", str(folder))
+    monkeypatch.delenv("FACEMASK_TRUSTED_KEYS", raising=False)
+    return folder
+
+
+def test_the_list_marks_what_is_served_and_what_was(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["list"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["VERSION", "ACCURACY", "PICTURES", "BACKBONE", "SIGNED", "LABELS"]
+    oldest, before, current = versions(store)
+    assert [row.split()[0] for row in rows] == [oldest, before, current]
+    assert [row.split()[1] for row in rows] == ["50.0%", "rollback", "current"]
+    assert rows[2].endswith("50.0%     20        tiny      no      cat, dog")
+    assert len({row.index("tiny") for row in rows}) == 1
+
+
+def test_the_list_goes_on_past_a_bundle_that_cannot_be_read(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store / versions(store)[0] / MANIFEST).write_text("{")
+    (store / CURRENT).unlink()
+    assert main(["list"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert len(rows) == 3
+    assert "unusable: " in rows[0]
+    assert "current" not in rows[2]
+
+
+def test_show_says_what_a_version_is(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = versions(store)[0]
+    for arguments, version in ((["show"], current_version(store)), (["show", first], first)):
+        assert main(arguments) == 0
+        text = capsys.readouterr().out
+        assert re.search(rf"^version +{version}$", text, re.M)
+        assert re.search(r"^pictures +cat 10, dog 10 in 20 groups$", text, re.M)
+        assert re.search(r"^uncertain below +60\.0% \(answers 90\.0%\)$", text, re.M)
+
+
+def test_promote_then_rollback(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _, last = versions(store)
+    assert main(["promote", first]) == 0
+    assert current_version(store) == first
+    assert main(["rollback"]) == 0
+    assert current_version(store) == last
+    assert capsys.readouterr().out.splitlines() == [
+        f"{first} is to be served.",
+        f"{last} is to be served again.",
+    ]
+
+
+def test_prune_says_what_went(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, *others = versions(store)
+    assert main(["prune", "--keep", "1"]) == 0
+    assert capsys.readouterr().out == f"{first} is removed.\n"
+    assert versions(store) == others
+    assert main(["prune", "--keep", "1"]) == 0
+    assert capsys.readouterr().out == "Nothing to remove.\n"
+
+
+def test_a_key_pair_is_made_and_verify_holds_a_bundle_to_it(
+    store: Path, tmp_path: Path, tiny_model: bytes, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    ours, theirs = tmp_path / "ours.pem", tmp_path / "theirs.pem"
+    assert main(["keygen", str(ours)]) == 0
+    word = capsys.readouterr().out.split()[-1]
+    assert main(["keygen", str(theirs)]) == 0
+    publish(store, {MODEL: tiny_model}, bundle_facts(tiny_model), key=load_private_key(ours))
+    capsys.readouterr()
+    for trusted in (["--trusted-key", word], ["--trusted-key", f"{ours}.pub"]):
+        assert main(["verify", *trusted]) == 0
+        assert "its signature by a trusted key, 1 checksums" in capsys.readouterr().out
+    assert main(["verify", "--trusted-key", f"{theirs}.pub"]) == 1
+    assert "signed by none of the 1 trusted keys" in capsys.readouterr().err
+    monkeypatch.setenv("FACEMASK_TRUSTED_KEYS", f"{theirs}.pub")
+    assert main(["verify"]) == 1
+    assert main(["verify", "--trusted-key", word]) == 0
+
+
+def test_verify_asks_the_golden_pictures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", versions(store)[0]]) == 0
+    assert "2 golden pictures" in capsys.readouterr().out
+    (store / versions(store)[0] / MODEL).write_bytes(b"")
+    assert main(["verify", versions(store)[0]]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["show", "20300101T000000Z-0123abcd"], 1),
+        (["promote", "../elsewhere"], 1),
+        (["verify", ".."], 1),
+        (["list", "--store", "absent"], 1),
+        (["rollback", "--store", "absent"], 1),
+        (["keygen", "absent/key"], 1),
+        (["verify", "--trusted-key", "nonsense"], 1),
+    ],
+)
+def test_what_is_refused_is_one_sentence(
+    store: Path, arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == status
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith(".")
+
+
+@pytest.mark.parametrize("arguments", [[], ["prune"], ["prune", "--keep", "-1"], ["promote"]])
+def test_a_wrong_command_line_is_status_2(store: Path, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_a_store_that_cannot_be_written_to_is_status_6(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("models.bundle.fsync.write", full)
+    assert main(["rollback"]) == 6
+    assert capsys.readouterr().err.endswith("cannot be changed (No space left on device).\n")
+    assert current_version(store) == versions(store)[2]
+
+
+def test_only_verify_loads_pytorch(store: Path) -> None:
+    code = (
+        "import sys; from models.__main__ import main; "
+        "main(['list']); main(['show']); main(['rollback']); main(['prune', '--keep', '3']); "
+        "assert 'torch' not in sys.modules; main(['verify']); assert 'torch' in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FACEMASK_STORE": str(store)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,165 @@
+"""The service killed, stopped and robbed of its workers while callers ask."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from benchmarks.serving.processes import free_port
+from checks.swaps import Load, model_of, right_answers
+from models.bundle.load import Bundle
+from tests.process.test_disks import contents
+from tests.process.test_serving_process import Service, becomes, children, refuses
+from tests.service.fixtures import (
+    WAIT_S,
+    GatedModel,
+    code_of,
+    code_picture,
+    files_of,
+    make_engine,
+    publish_bundle,
+    serving,
+    settings_of,
+    shuffled_codes,
+    wait,
+)
+from tests.service.process.test_shutdown import becomes_unready
+
+CLIENTS = 4
+
+
+def load_of(service: Service, bundle: Bundle) -> Load:
+    """Callers who ask without a pause, each of whom has been answered."""
+    with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
+        becomes(client, 200)
+    pictures = [code_picture(code) for code in shuffled_codes(8)]
+    right = {model_of(bundle.manifest.version): right_answers(bundle, pictures)}
+    load = Load(service.port, pictures, right, clients=CLIENTS)
+    try:
+        load.all_by(bundle.manifest.version)
+    except BaseException:
+        load.stop()
+        raise
+    return load
+
+
+def test_after_a_kill_under_load_it_starts_again_on_its_port_and_store(tmp_path: Path) -> None:
+    bundle = publish_bundle(tmp_path)
+    before = contents(tmp_path)
+    port = str(free_port())
+    service = Service(tmp_path, FACEMASK_PORT=port)
+    load = load_of(service, bundle)
+    service.process.kill()
+    assert service.stop()[0] == -signal.SIGKILL
+    load.stop()
+    # Who was cut off knows it: no answer was wrong, or half an answer.
+    assert load.failures
+    assert not [failure for failure in load.failures if failure.startswith("ValueError")]
+    assert contents(tmp_path) == before
+    service = Service(tmp_path, FACEMASK_PORT=port)
+    try:
+        load = load_of(service, bundle)
+        load.stop()
+        assert load.failures == []
+    finally:
+        status, errors, _ = service.stop()
+    assert status == 0
+    assert "Traceback" not in errors
+
+
+def test_workers_end_with_a_supervisor_that_is_killed_and_leave_its_port(tmp_path: Path) -> None:
+    bundle = publish_bundle(tmp_path)
+    port = free_port()
+    many = {"FACEMASK_PORT": str(port), "FACEMASK_WORKERS": "2", "FACEMASK_THREADS": "2"}
+    service = Service(tmp_path, **many)
+    load = load_of(service, bundle)
+    load.stop()
+    workers = children(service.process.pid)
+    service.process.kill()
+    service.stop()
+    refuses(port)
+    service = Service(tmp_path, **many)
+    try:
+        load = load_of(service, bundle)
+        load.stop()
+        assert load.failures == []
+        assert not workers & children(service.process.pid)
+    finally:
+        service.stop()
+
+
+def test_several_workers_lose_nothing_they_have_accepted_when_they_are_told_to_stop(
+    tmp_path: Path,
+) -> None:
+    bundle = publish_bundle(tmp_path)
+    service = Service(tmp_path, FACEMASK_WORKERS="2", FACEMASK_THREADS="2", FACEMASK_GRACE_S="600")
+    picture = code_picture(7)
+    head = (
+        "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        f"Content-Length: {len(picture)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    try:
+        load = load_of(service, bundle)
+        with contextlib.ExitStack() as held, httpx.Client(base_url=service.address) as client:
+            held.callback(load.stop)
+            begun = [
+                held.enter_context(socket.create_connection(("127.0.0.1", service.port), WAIT_S))
+                for _ in range(2 * CLIENTS)
+            ]
+            for connection in begun:
+                connection.sendall(head.encode())
+                assert b"100 Continue" in connection.recv(1000)
+            service.process.send_signal(signal.SIGTERM)
+            becomes_unready(client)
+            end, seen = time.monotonic() + WAIT_S, list(load.answered)
+            while any(now < then + 5 for now, then in zip(load.answered, seen, strict=True)):
+                assert time.monotonic() < end, "callers are not answered in the grace period"
+            load.stop()  # as who heard that it is not ready
+            assert load.failures == []
+            for worker in children(service.process.pid):
+                os.kill(worker, signal.SIGINT)  # ends the grace period
+            refuses(service.port)
+            for connection in begun:
+                connection.sendall(picture)
+            for connection in begun:
+                answer = b""
+                while chunk := connection.recv(65536):
+                    answer += chunk
+                assert answer.startswith(b"HTTP/1.1 200 OK")
+                assert bundle.manifest.version.encode() in answer
+    finally:
+        status, errors, _ = service.stop()
+    assert status == 0
+    assert "Traceback" not in errors
+    assert not children(service.process.pid)
+
+
+def test_a_lane_that_dies_is_told_to_its_callers_and_to_probes_and_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = publish_bundle(tmp_path)
+    model = GatedModel(bundle)
+    engine = make_engine(bundle, model)
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            model.failure = SystemExit(3)
+            answer = await client.post("/predict", files=files_of(1))
+            assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+            while engine.alive():
+                await asyncio.sleep(0)
+            assert (await client.get("/health")).status_code == 503
+            assert (await client.get("/readyz")).json()["code"] == "stuck"
+            waiting = asyncio.create_task(client.post("/predict", files=files_of(4)))
+            model.failure = None
+            assert code_of((await waiting).json()["predictions"][0]) == 4
+            assert (await client.get("/readyz")).status_code == 200
+
+    wait(scene())
+    assert "lane 0 died and rests for 0.1 s" in caplog.text

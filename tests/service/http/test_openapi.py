@@ -1,0 +1,177 @@
+"""The documentation: a valid schema, true to the wire, on pages that need no network."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from service.app import create_app
+from service.http.schemas import PREDICT_EXAMPLES, PredictAnswer
+from tests.service.fixtures import (
+    GatedModel,
+    code_picture,
+    documented,
+    files_of,
+    make_engine,
+    publish_bundle,
+    serving,
+    settings_of,
+    wait,
+)
+
+
+@pytest.fixture(scope="module", name="document")
+def _document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    async def scene() -> dict[str, Any]:
+        async with serving(settings_of(tmp_path_factory.mktemp("store"))) as (client, _):
+            response = await client.get("/openapi.json")
+        assert response.status_code == 200
+        found: dict[str, Any] = response.json()
+        return found
+
+    return wait(scene())
+
+
+def test_the_schema_is_valid(document: dict[str, Any]) -> None:
+    validate(document)
+    assert set(document["paths"]) == {
+        "/predict",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/report",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{model}",
+        "/v2/models/{model}/ready",
+        "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}",
+        "/v2/models/{model}/versions/{version}/ready",
+        "/v2/models/{model}/versions/{version}/infer",
+    }
+
+
+def test_the_body_is_files_for_a_browser_to_pick(document: dict[str, Any]) -> None:
+    body = document["paths"]["/predict"]["post"]["requestBody"]
+    assert body["required"] is True
+    files = body["content"]["multipart/form-data"]["schema"]["properties"]["files"]
+    assert files["type"] == "array"
+    assert files["items"] == {"type": "string", "format": "binary"}
+    raw = {name: media for name, media in body["content"].items() if name.startswith("image/")}
+    assert "image/jpeg" in raw
+    assert {media["schema"]["format"] for media in raw.values()} == {"binary"}
+
+
+def test_each_documented_body_is_taken(document: dict[str, Any], tmp_path: Path) -> None:
+    kinds = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    engine = make_engine(publish_bundle(tmp_path))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            for kind in kinds:
+                response = await (
+                    client.post("/predict", files=files_of(1))
+                    if kind == "multipart/form-data"
+                    else client.post(
+                        "/predict", content=code_picture(1), headers={"content-type": kind}
+                    )
+                )
+                assert response.status_code == 200, kind
+
+    wait(scene())
+    assert len(kinds) > 5
+
+
+def test_the_examples_are_answers_and_are_shown(document: dict[str, Any]) -> None:
+    answer = document["paths"]["/predict"]["post"]["responses"]["200"]
+    assert answer["content"]["application/json"]["examples"] == PREDICT_EXAMPLES
+    for example in PREDICT_EXAMPLES.values():
+        value = example["value"]
+        assert PredictAnswer.model_validate(value).model_dump(exclude_unset=True) == value
+
+
+def test_the_query_is_documented(document: dict[str, Any]) -> None:
+    parameters = document["paths"]["/predict"]["post"]["parameters"]
+    assert [one["name"] for one in parameters] == ["explain", "faces"]
+    for one in parameters:
+        assert (one["in"], one["required"]) == ("query", False)
+        assert one["schema"] == {"type": "boolean", "default": False}
+
+
+def test_every_problem_is_documented_as_one(document: dict[str, Any]) -> None:
+    answers = document["paths"]["/predict"]["post"]["responses"]
+    assert set(answers) == {
+        "200", "400", "408", "413", "415", "422", "429", "431", "500", "501", "503", "504"
+    }  # fmt: skip
+    for status, answer in answers.items():
+        assert answer["description"]
+        if status != "200":
+            (media,) = answer["content"].items()
+            assert media[0] == "application/problem+json"
+            assert media[1]["schema"] == {"$ref": "#/components/schemas/Problem"}
+    assert set(document["components"]["schemas"]["Problem"]["properties"]) == {
+        "type", "title", "status", "detail", "code", "request_id"
+    }  # fmt: skip
+    assert set(document["paths"]["/health"]["get"]["responses"]) == {"200", "503"}
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type"), [(418, "application/problem+json"), (400, "application/json")]
+)
+def test_an_answer_that_is_not_documented_is_found(
+    status: int, media_type: str, tmp_path: Path
+) -> None:
+    request = httpx.Request("POST", "http://service/predict")
+    response = httpx.Response(status, headers={"content-type": media_type}, request=request)
+    with pytest.raises(AssertionError):
+        documented(create_app(settings_of(tmp_path)), response)
+
+
+def test_statuses_of_every_kind_are_documented(tmp_path: Path) -> None:
+    bundle = publish_bundle(tmp_path)
+    model = GatedModel(bundle)
+    engine = make_engine(bundle, model)
+    seen = set()
+
+    async def scene() -> None:
+        # The client itself compares each answer with the schema.
+        settings = settings_of(tmp_path, max_files=2, deadline_s=5)
+        async with serving(settings, engine) as (client, _):
+            torn = {"files": code_picture(1)[:60]}
+            for files in (files_of(1), files_of(1, 2, 3), {"files": b""}, {"files": b"?"}, torn):
+                seen.add((await client.post("/predict", files=files)).status_code)
+            model.failure = ValueError()
+            seen.add((await client.post("/predict", files=files_of(1))).status_code)
+        async with serving(settings_of(tmp_path / "none")) as (client, _):
+            seen.add((await client.post("/predict", files=files_of(1))).status_code)
+            seen.add((await client.get("/health")).status_code)
+
+    wait(scene())
+    assert seen == {200, 400, 413, 415, 422, 500, 503}
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_pages_come_whole_from_the_service(page: str, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path)) as (client, _):
+            response = await client.get(page)
+            assert response.status_code == 200
+            assert response.headers["content-type"].startswith("text/html")
+            policy = response.headers["content-security-policy"]
+            assert policy.startswith("default-src 'self';")
+            assert "http" not in policy
+            assert not re.search(r"https?://(?!localhost|127\.0\.0\.1)", response.text)
+            assert not re.search(r"""(src|href|url)\s*[=:(]\s*["']?//""", response.text)
+            wanted = set(re.findall(r"""(?:src|href)="([^"]+)""", response.text))
+            assert any(path.endswith(".js") for path in wanted)
+            for path in wanted:
+                file = await client.get(path)
+                assert file.status_code == 200, path
+                assert file.content
+
+    wait(scene())

@@ -1,0 +1,163 @@
+"""The files of the web page, over HTTP: policy, caching, weight, and nothing from elsewhere."""
+
+import re
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import service
+from scripts.example_picture import TARGET, draw
+from tests.service.fixtures import (
+    encoded,
+    make_engine,
+    publish_bundle,
+    serving,
+    settings_of,
+    wait,
+)
+
+FOLDER = Path(service.__file__).parent / "web"
+FILES = sorted(path.name for path in FOLDER.iterdir())
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+Scene = Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(name="play")
+def _play(tmp_path: Path) -> Callable[[Scene], None]:
+    """Run a scene against a service without a model: the page needs none."""
+
+    def play(scene: Scene) -> None:
+        async def played() -> None:
+            async with serving(settings_of(tmp_path)) as (client, _):
+                await scene(client)
+
+        wait(played())
+
+    return play
+
+
+def address_of(name: str) -> str:
+    return "/" if name == "index.html" else f"/page/{name}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_is_served_under_the_strict_policy(
+    name: str, play: Callable[[Scene], None]
+) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        response = await client.get(address_of(name))
+        assert response.status_code == 200
+        assert response.content == (FOLDER / name).read_bytes()
+        assert response.headers["content-security-policy"] == POLICY
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        head = await client.head(address_of(name))
+        assert (head.status_code, head.content) == (200, b"")
+
+    play(scene)
+
+
+def test_scripts_are_served_as_scripts(play: Callable[[Scene], None]) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        kinds = {
+            name: (await client.get(address_of(name))).headers["content-type"] for name in FILES
+        }
+        assert kinds["index.html"] == "text/html; charset=utf-8"
+        assert kinds["style.css"] == "text/css; charset=utf-8"
+        assert kinds["app.js"] == "text/javascript; charset=utf-8"
+        assert kinds["icon.svg"] == "image/svg+xml"
+        assert kinds["example.jpg"] == "image/jpeg"
+
+    play(scene)
+
+
+def test_a_browser_asks_each_time_and_is_sent_only_what_has_changed(
+    play: Callable[[Scene], None],
+) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        first = await client.get("/page/app.js")
+        assert first.headers["cache-control"] == "no-cache"
+        tag = first.headers["etag"]
+        for known in (tag, f'"old", W/{tag}'):
+            again = await client.get("/page/app.js", headers={"if-none-match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+        other = await client.get("/page/app.js", headers={"if-none-match": '"old"'})
+        assert other.status_code == 200
+
+    play(scene)
+
+
+def test_what_is_not_there_is_not_found(play: Callable[[Scene], None]) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        for path in ("/page/none.js", "/page/../app.py", "/page/%2e%2e/app.py", "/page"):
+            assert (await client.get(path)).status_code == 404
+
+    play(scene)
+
+
+def test_the_page_weighs_less_than_66_kilobytes() -> None:
+    assert sum((FOLDER / name).stat().st_size for name in FILES) < 66_000
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(".jpg")])
+def test_no_file_names_another_host(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text)
+
+
+def test_everything_that_the_page_names_is_there() -> None:
+    html = (FOLDER / "index.html").read_text(encoding="utf-8")
+    scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in FILES if name.endswith("js")]
+    named = set(re.findall(r'"page/([\w.-]+)"', "".join([html, *scripts])))
+    named |= set(re.findall(r'from "\./([\w.-]+)"', "".join(scripts)))
+    assert named | {"index.html"} == set(FILES)
+    ids = set(re.findall(r'id="([\w-]+)"', html))
+    wanted = set(re.findall(r'\$\("([\w-]+)"\)', "".join(scripts)))
+    assert wanted
+    assert wanted <= ids
+
+
+def test_the_report_and_the_documentation_keep_their_own_policy(tmp_path: Path) -> None:
+    page = {"report.html": b"<!doctype html><style>p{color:red}</style><p>report"}
+    engine = make_engine(publish_bundle(tmp_path, documents=page))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            for path in ("/report", "/docs", "/redoc"):
+                policy = (await client.get(path)).headers["content-security-policy"]
+                assert policy.startswith("default-src 'self'; script-src 'self' 'unsafe-inline'")
+
+    wait(scene())
+
+
+def test_the_reference_asks_nobody_for_a_logo(play: Callable[[Scene], None]) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        (script,) = re.findall(r'src="(/page/[^"]+)"', (await client.get("/redoc")).text)
+        bundle = (await client.get(script)).text
+        assert "logo-mini" not in bundle
+        assert len(bundle) > 500_000
+
+    play(scene)
+
+
+def test_the_example_is_what_the_script_draws_and_is_answered(tmp_path: Path) -> None:
+    assert TARGET.stat().st_size < 10_000
+    engine = make_engine(publish_bundle(tmp_path))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            scores = []
+            for data in (TARGET.read_bytes(), encoded(draw(), "PNG")):
+                answer = await client.post("/predict", files={"files": data})
+                scores.append(answer.json()["predictions"][0]["score"])
+            assert scores[0] == pytest.approx(scores[1], abs=0.01)
+
+    wait(scene())

@@ -1,0 +1,273 @@
+"""From a request's body to its pictures: every shape of it, and every limit."""
+
+import random
+from collections.abc import Iterable, Sequence
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from service.http.uploads import Upload, read_uploads
+from service.problems import (
+    BadUpload,
+    BodyTooLarge,
+    NoPictures,
+    ServiceError,
+    TooManyFiles,
+    UnsupportedMedia,
+)
+from tests.service.fixtures import WAIT_S, form, wait
+
+A, B, C = b"picture a", b"\x00\r\n--not-a-boundary\r\n\xff", b"c" * 3000
+
+
+class Body:
+    """A request's body in pieces, and how many of them were asked for."""
+
+    def __init__(self, chunks: Iterable[bytes], *, disconnects: bool = False) -> None:
+        self._chunks = list(chunks)
+        self._disconnects = disconnects
+        self.taken = 0
+
+    async def receive(self) -> Message:
+        if self._disconnects and self.taken == len(self._chunks):
+            return {"type": "http.disconnect"}
+        chunk = self._chunks[self.taken] if self._chunks else b""
+        self.taken += 1
+        more = self.taken < len(self._chunks) or self._disconnects
+        return {"type": "http.request", "body": chunk, "more_body": more}
+
+
+def read(
+    body: bytes | Body,
+    content_type: str | None,
+    *,
+    length: str | None = None,
+    max_bytes: int = 100_000,
+    max_files: int = 10,
+) -> list[Upload]:
+    headers = []
+    if content_type is not None:
+        headers.append((b"content-type", content_type.encode("latin-1")))
+    if length is not None:
+        headers.append((b"content-length", length.encode("latin-1")))
+    source = body if isinstance(body, Body) else Body([body])
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers}
+    request = Request(scope, source.receive)
+    return wait(
+        read_uploads(
+            request, max_bytes=max_bytes, max_files=max_files, seconds=WAIT_S, take=lambda _: None
+        )
+    )
+
+
+def pairs(uploads: Sequence[Upload]) -> list[tuple[str | None, bytes]]:
+    return [(upload.filename, bytes(upload.data)) for upload in uploads]
+
+
+def test_both_fields_count_others_do_not_and_the_order_stays() -> None:
+    body, kind = form(
+        ("files", "a.png", A),
+        ("note", None, b"hello"),
+        ("file", "b.png", B),
+        ("picture", "x.png", b"x"),
+        ("FILES", "y.png", b"y"),
+        ("files", "c.png", C),
+    )
+    assert pairs(read(body, kind)) == [("a.png", A), ("b.png", B), ("c.png", C)]
+
+
+@pytest.mark.parametrize("filename", ["", "mäske 口罩 😷.png", "a;b=c.png", "../../etc/passwd"])
+def test_a_file_name_is_given_back_as_it_came(filename: str) -> None:
+    body, kind = form(("files", filename, A))
+    assert pairs(read(body, kind)) == [(filename, A)]
+
+
+def test_a_part_without_file_name_is_a_picture_all_the_same() -> None:
+    body, kind = form(("files", None, A))
+    assert pairs(read(body, kind)) == [(None, A)]
+
+
+def test_a_file_name_that_is_not_utf8_is_shown_as_far_as_it_is_text() -> None:
+    body, kind = form(("files", "m?ske.png", A))
+    assert pairs(read(body.replace(b"m?ske", b"m\xe4ske"), kind)) == [("m\ufffdske.png", A)]
+
+
+def test_header_names_may_be_written_in_any_case_and_others_stand_beside() -> None:
+    body, kind = form(("files", "a.png", A))
+    body = body.replace(b"Content-Disposition", b"Content-Type: image/png\r\nCONTENT-disposition")
+    assert pairs(read(body, kind.replace("multipart/form-data", "Multipart/Form-Data"))) == [
+        ("a.png", A)
+    ]
+
+
+@pytest.mark.parametrize("boundary", ["a b", "'()+_,-./:=?", "0", "-" * 60, "x" * 70])
+def test_any_boundary_of_the_standard_is_understood(boundary: str) -> None:
+    body, kind = form(("files", "a.png", A), ("files", "b.png", B), boundary=boundary)
+    assert pairs(read(body, kind)) == [("a.png", A), ("b.png", B)]
+
+
+def test_a_boundary_needs_no_quotes() -> None:
+    body, kind = form(("files", "a.png", A))
+    assert pairs(read(body, kind.replace('"', "") + "; charset=utf-8")) == [("a.png", A)]
+
+
+def test_it_does_not_matter_how_the_body_is_cut() -> None:
+    body, kind = form(("files", "ä.png", A), ("file", None, B), ("files", "c", C))
+    whole = pairs(read(body, kind))
+    assert whole == [("ä.png", A), (None, B), ("c", C)]
+    assert pairs(read(Body(bytes([byte]) for byte in body), kind)) == whole
+    dice = random.Random(5)
+    for _ in range(50):
+        cuts = sorted(dice.choices(range(len(body) + 1), k=6))
+        chunks = [
+            body[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True)
+        ]
+        assert pairs(read(Body(chunks), kind)) == whole
+
+
+def test_what_follows_the_closing_boundary_is_left_out() -> None:
+    body, kind = form(("files", "a.png", A))
+    assert pairs(read(body + b"an epilogue", kind)) == [("a.png", A)]
+    assert pairs(read(body[:-2], kind)) == [("a.png", A)]
+
+
+def test_a_body_cut_short_anywhere_is_refused() -> None:
+    body, kind = form(("files", "a.png", A), ("files", "b.png", B))
+    for end in range(len(body) - len(b"--\r\n") + 1):
+        with pytest.raises(BadUpload):
+            read(body[:end], kind)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; boundary=" + "x" * 5000,
+        "multipart/form-data; boundary=another",
+    ],
+)
+def test_without_its_boundary_a_form_cannot_be_read(content_type: str) -> None:
+    body, _ = form(("files", "a.png", A))
+    with pytest.raises(BadUpload, match="multipart body"):
+        read(body, content_type)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "shown"),
+    [
+        (None, "no Content-Type"),
+        ("", "no Content-Type"),
+        ("application/json", "application/json"),
+        ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
+        ("multipart/mixed; boundary=x", "multipart/mixed"),
+        ("text/ümlaut", "text/ümlaut"),
+    ],
+)
+def test_other_media_types_are_named_and_refused(content_type: str | None, shown: str) -> None:
+    with pytest.raises(UnsupportedMedia) as caught:
+        read(A, content_type)
+    assert str(caught.value).startswith(f"{shown}: send multipart/form-data")
+
+
+@pytest.mark.parametrize("parts", [(), (("note", None, b"hello"), ("picture", "a.png", A))])
+def test_a_form_without_picture_is_refused(
+    parts: tuple[tuple[str, str | None, bytes], ...],
+) -> None:
+    body, kind = form(*parts)
+    with pytest.raises(NoPictures):
+        read(body, kind)
+
+
+def test_an_empty_file_keeps_its_place() -> None:
+    body, kind = form(("files", "a", A), ("files", "empty", b""), ("files", "c", C))
+    assert pairs(read(body, kind)) == [("a", A), ("empty", b""), ("c", C)]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/jpeg", "IMAGE/PNG", "image/x-anything; q=1", "application/octet-stream"]
+)
+def test_a_raw_body_is_one_picture(content_type: str) -> None:
+    assert pairs(read(Body([A, b"", B]), content_type)) == [(None, A + B)]
+    with pytest.raises(NoPictures):
+        read(b"", content_type)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_an_announced_size_is_refused_before_a_byte_is_read(raw: bool) -> None:
+    body, kind = (A, "image/png") if raw else form(("files", "a", A))
+    source = Body([body])
+    with pytest.raises(BodyTooLarge, match="5 bytes"):
+        read(source, kind, length=str(len(body)), max_bytes=5)
+    assert source.taken == 0
+    assert read(body, kind, length=str(len(body)), max_bytes=len(body))
+
+
+@pytest.mark.parametrize("length", [None, "3", "-1", "many", "\xb2", "9" * 5000])
+def test_a_streamed_body_is_refused_at_the_byte_that_is_too_many(length: str | None) -> None:
+    source = Body([b"x" * 10] * 100)
+    with pytest.raises(BodyTooLarge, match="35 bytes"):
+        read(source, "image/png", length=length, max_bytes=35)
+    assert source.taken <= 4
+    assert bytes(read(Body([b"x" * 10] * 3 + [b"x" * 5]), "image/png", max_bytes=35)[0].data) == (
+        b"x" * 35
+    )
+
+
+def test_one_file_too_many_is_refused_before_the_rest_is_read() -> None:
+    body, kind = form(*(("files", f"{n}", A) for n in range(4)))
+    assert len(read(body, kind, max_files=4)) == 4
+    chunks = [body[start : start + 20] for start in range(0, len(body), 20)]
+    source = Body(chunks)
+    with pytest.raises(TooManyFiles, match="3 pictures"):
+        read(source, kind, max_files=3)
+    assert source.taken < len(chunks)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"X-Long: " + b"x" * 20_000,
+        b"x" * 20_000 + b": name",
+        b"\r\n".join(b"X-%d: " % n + b"x" * 3000 for n in range(4)),
+        b"\r\n".join(b"X-%d: y" % n for n in range(3000)),
+        b"\r\n".join(b"X-%d: y" % n for n in range(8)) + b"\r\nno colon",
+    ],
+)
+def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
+    body, kind = form(("files", "a.png", A))
+    body = body.replace(b"Content-Disposition", headers + b"\r\nContent-Disposition")
+    with pytest.raises(BadUpload):
+        read(body, kind)
+
+
+def test_a_part_without_disposition_is_left_out() -> None:
+    body, kind = form(("files", "a.png", A), ("files", "b.png", B))
+    body = body.replace(b"Content-Disposition", b"X-Disposition", 1)
+    assert pairs(read(body, kind)) == [("b.png", B)]
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_client_that_leaves_in_the_middle_is_a_bad_upload(raw: bool) -> None:
+    body, kind = (A, "image/png") if raw else form(("files", "a", A))
+    with pytest.raises(BadUpload, match="ended before"):
+        read(Body([body[:8]], disconnects=True), kind)
+
+
+def test_noise_is_refused_with_a_sentence_and_nothing_else() -> None:
+    dice = random.Random(11)
+    body, kind = form(("files", "a.png", A), ("note", None, B), ("file", "c.png", A))
+    refused = 0
+    for _ in range(500):
+        broken = bytearray(body)
+        for _ in range(dice.randint(1, 4)):
+            broken[dice.randrange(len(broken))] = dice.choice(b'\r\n-:;"= \x00\xffa')
+        try:
+            uploads = read(bytes(broken), kind)
+        except ServiceError:
+            refused += 1
+        else:
+            assert 1 <= len(uploads) <= 2
+    assert 0 < refused < 500

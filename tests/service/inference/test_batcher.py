@@ -1,0 +1,688 @@
+"""Micro-batching: each item is answered once, by its own result or by its batch's error."""
+
+import asyncio
+import collections
+import contextlib
+import itertools
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from threading import Event
+from typing import Any
+
+import pytest
+
+from service.inference.batcher import Batcher, BatcherClosed, BatchFailed, Ready, TooLate
+from tests.service.fixtures import WAIT_S, wait
+
+_Batcher = Batcher[int, int, int]
+
+
+class Clock:
+    """Stands still unless it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Run:
+    """One call of `run` that waits to be let go."""
+
+    def __init__(self, items: list[int], alone: bool) -> None:
+        self.items, self.alone = items, alone
+        self.error: BaseException | None = None
+        self._gate = Event()
+
+    def go(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self._gate.set()
+
+    def __call__(self) -> list[int]:
+        assert self._gate.wait(WAIT_S), "the run was never let go"
+        if self.error is not None:
+            raise self.error
+        return [2 * item for item in self.items]
+
+
+class Gated:
+    """Doubles numbers; each run waits until the test lets it go, or not once it is open."""
+
+    def __init__(self) -> None:
+        self.prepared: list[int] = []
+        self.entered: queue.Queue[Run] = queue.Queue()
+        self.is_open = False
+
+    def prepare(self, item: int, _wait_s: float) -> Ready[int] | int:
+        self.prepared.append(item)
+        return Ready(item)
+
+    def run(self, items: list[int], alone: bool) -> Sequence[int]:
+        run = Run(items, alone)
+        if self.is_open:
+            run.go()
+        self.entered.put(run)
+        return run()
+
+    async def next(self) -> Run:
+        return await asyncio.to_thread(self.entered.get, timeout=WAIT_S)
+
+
+async def ask(
+    batcher: _Batcher, *requests: Sequence[int], deadline: float = float("inf")
+) -> list["asyncio.Task[list[int]]"]:
+    """Hand requests over, in order, and let the caller go on before they are answered."""
+    tasks = [asyncio.create_task(batcher.submit(items, deadline=deadline)) for items in requests]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def hold(batcher: _Batcher, gated: Gated) -> tuple["asyncio.Task[list[int]]", Run]:
+    """Have the only lane at work on a 0, so that what is asked then is collected."""
+    (task,) = await ask(batcher, [0])
+    return task, await gated.next()
+
+
+@contextlib.contextmanager
+def threads_end(name: str) -> Iterator[None]:
+    """Fail unless every thread of that name that was started inside has ended."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith(name):
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
+
+
+def scene_with(
+    gated: Gated,
+    scene: Callable[[_Batcher], Coroutine[Any, Any, None]],
+    **options: Any,
+) -> None:
+    """Play a scene with a batcher around a gated run, and end both."""
+    options = {"prepare": gated.prepare, "run": gated.run, "max_batch": 4, **options}
+    with threads_end("lane-of-a-test"):
+        batcher: _Batcher = Batcher(name="lane-of-a-test", **options)
+        assert batcher.alive()
+        try:
+            wait(scene(batcher))
+        finally:
+            batcher.close()
+    assert not batcher.alive()
+
+
+def test_a_free_lane_starts_with_one_and_a_busy_one_collects() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        first, run = await hold(batcher, gated)
+        others = await ask(batcher, *([n] for n in range(1, 10)))
+        for items in ([1, 2, 3, 4], [5, 6, 7, 8], [9]):
+            run.go()
+            run = await gated.next()
+            assert run.items == items
+        run.go()
+        assert await asyncio.gather(first, *others) == [[2 * n] for n in range(10)]
+
+    scene_with(gated, scene)
+
+
+def test_one_caller_with_many_items_has_them_in_order_over_several_batches() -> None:
+    gated = Gated()
+    gated.is_open = True
+
+    async def scene(batcher: _Batcher) -> None:
+        assert await batcher.submit(range(11)) == [2 * n for n in range(11)]
+        assert await batcher.submit([]) == []
+
+    scene_with(gated, scene, lanes=3)
+
+
+def test_requests_take_turns() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        held, run = await hold(batcher, gated)
+        asked = await ask(batcher, range(100, 164), [1], [2, 3])
+        for items in ([100, 1, 2, 101], [3, 102, 103, 104]):
+            run.go()
+            run = await gated.next()
+            assert run.items == items
+        gated.is_open = True
+        run.go()
+        answers = await asyncio.gather(held, *asked)
+        assert answers == [[0], [2 * n for n in range(100, 164)], [2], [4, 6]]
+
+    scene_with(gated, scene)
+
+
+def test_lanes_share_what_is_there() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        asked = await ask(batcher, [0])
+        first = await gated.next()
+        asked += await ask(batcher, [1])
+        second = await gated.next()
+        assert [first.items, second.items] == [[0], [1]]
+        asked += await ask(batcher, range(10, 16))
+        first.go()
+        first = await gated.next()
+        assert first.items == [10, 11, 12]  # and not four of the six
+        second.go()
+        second = await gated.next()
+        assert second.items == [13, 14]
+        first.go()
+        first = await gated.next()
+        assert first.items == [15]
+        first.go()
+        second.go()
+        assert await asyncio.gather(*asked) == [[0], [2], [2 * n for n in range(10, 16)]]
+
+    scene_with(gated, scene, lanes=2)
+
+
+def test_the_first_lane_starts_first_and_is_told_whether_it_is_alone() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        for _ in range(3):
+            (one,) = await ask(batcher, [0])
+            run = await gated.next()
+            assert run.alone
+            (two,) = await ask(batcher, [1])
+            beside = await gated.next()
+            assert not beside.alone
+            run.go()
+            assert await one == [0]
+            (three,) = await ask(batcher, [2])
+            run = await gated.next()
+            assert not run.alone
+            run.go()
+            beside.go()
+            assert await two == [2]
+            assert await three == [4]
+            # A lane is idle only some time after its last answer.
+            while len(batcher._idle) < 3:
+                await asyncio.sleep(0)
+
+    scene_with(gated, scene, lanes=3)
+
+
+def test_a_batch_is_full_by_cost_too() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        held, run = await hold(batcher, gated)
+        asked = await ask(batcher, [4], [5], [1], [99], [3], [20], [7])
+        # What takes a batch over its bound is still in it: one must always fit.
+        for items in ([4, 5, 1], [99], [3, 20], [7]):
+            run.go()
+            run = await gated.next()
+            assert run.items == items
+        run.go()
+        await asyncio.gather(held, *asked)
+
+    scene_with(gated, scene, prepare=lambda item, _: Ready(item, item), max_cost=10)
+
+
+def test_what_preparing_answers_is_not_run() -> None:
+    gated = Gated()
+    gated.is_open = True
+
+    async def scene(batcher: _Batcher) -> None:
+        assert await batcher.submit([1, 13, 2]) == [2, -13, 4]
+        assert await batcher.submit([13]) == [-13]
+
+    def prepare(item: int, _: float) -> Ready[int] | int:
+        return -13 if item == 13 else Ready(item)
+
+    scene_with(gated, scene, prepare=prepare)
+    assert 13 not in [item for run in gated.entered.queue for item in run.items]
+
+
+def test_what_cannot_be_prepared_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        held, run = await hold(batcher, gated)
+        bad, good = await ask(batcher, [13], [1])
+        run.go()
+        (await gated.next()).go()
+        assert await held == [0]
+        assert await good == [2]
+        with pytest.raises(BatchFailed):
+            await bad
+
+    def prepare(item: int, _: float) -> Ready[int] | int:
+        if item == 13:
+            raise ValueError("thirteen")
+        return Ready(item)
+
+    scene_with(gated, scene, prepare=prepare)
+    assert "ValueError: thirteen" in caplog.text
+
+
+def test_waiting_is_measured_until_an_item_is_taken() -> None:
+    gated, clock, waits = Gated(), Clock(), []
+
+    async def scene(batcher: _Batcher) -> None:
+        asked = await ask(batcher, [1])
+        run = await gated.next()
+        asked += await ask(batcher, [2])
+        clock.now_s = 3.0
+        gated.is_open = True
+        run.go()
+        await asyncio.gather(*asked)
+
+    def prepare(item: int, wait_s: float) -> Ready[int] | int:
+        waits.append(wait_s)
+        return Ready(item)
+
+    scene_with(gated, scene, prepare=prepare, clock=clock)
+    assert waits == [0.0, 3.0]
+
+
+def test_an_error_reaches_the_callers_of_its_batch_and_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        held, run = await hold(batcher, gated)
+        failing = await ask(batcher, [1, 2], [3, 13], [4, 5])
+        (good,) = await ask(batcher, [6])
+        run.go()
+        run = await gated.next()
+        assert run.items == [1, 3, 4, 6]
+        run.go(ValueError("bad batch"))
+        answers = await asyncio.gather(held, good, *failing, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [list, *[BatchFailed] * 4]
+        gated.is_open = True
+        assert await batcher.submit([21]) == [42]
+
+    scene_with(gated, scene)
+    assert [r.getMessage() for r in caplog.records] == ["a batch of 4 failed"]
+    assert gated.prepared == [0, 1, 3, 4, 6, 21]  # the rest of what has failed is not wanted
+
+
+@pytest.mark.parametrize("results", [[], [1], [1, 2, 3]])
+def test_a_wrong_number_of_results_is_an_error(
+    results: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(batcher: _Batcher) -> None:
+        with pytest.raises(BatchFailed):
+            await batcher.submit([1, 2])
+
+    scene_with(Gated(), scene, run=lambda *_: results)
+    assert f"{len(results)} results for 2 items" in caplog.text
+
+
+def test_who_has_gone_is_not_prepared() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        first, run = await hold(batcher, gated)
+        leaving = await ask(batcher, *([n, n] for n in range(10, 20)))
+        (last,) = await ask(batcher, [2])
+        for task in leaving:
+            task.cancel()
+        await asyncio.wait(leaving)
+        run.go()
+        run = await gated.next()
+        assert run.items == [2]
+        run.go()
+        assert await first == [0]
+        assert await last == [4]
+        assert all(task.cancelled() for task in leaving)
+
+    scene_with(gated, scene)
+    assert gated.prepared == [0, 2]
+
+
+def test_who_goes_while_others_are_prepared_is_not_run() -> None:
+    gated = Gated()
+    preparing, prepared = Event(), Event()
+
+    async def scene(batcher: _Batcher) -> None:
+        held, run = await hold(batcher, gated)
+        gone, stays = await ask(batcher, [1], [2])
+        run.go()
+        await asyncio.to_thread(preparing.wait, WAIT_S)
+        gone.cancel()
+        await asyncio.wait([gone])
+        prepared.set()
+        run = await gated.next()
+        assert run.items == [2]
+        run.go()
+        assert await held == [0]
+        assert await stays == [4]
+
+    def prepare(item: int, _: float) -> Ready[int] | int:
+        if item == 2:
+            preparing.set()
+            assert prepared.wait(WAIT_S)
+        return Ready(item)
+
+    scene_with(gated, scene, prepare=prepare)
+
+
+def test_what_is_late_is_answered_so_and_not_prepared() -> None:
+    gated, clock = Gated(), Clock()
+
+    async def scene(batcher: _Batcher) -> None:
+        (held,) = await ask(batcher, [0], deadline=5.0)
+        run = await gated.next()
+        (late,) = await ask(batcher, [1, 2], deadline=5.0)
+        (patient,) = await ask(batcher, [3])
+        clock.now_s = 5.0
+        run.go()
+        run = await gated.next()
+        assert run.items == [3]
+        run.go()
+        assert await held == [0]  # its run had begun in time
+        assert await patient == [6]
+        with pytest.raises(TooLate):
+            await late
+
+    scene_with(gated, scene, clock=clock)
+    assert gated.prepared == [0, 3]
+
+
+def test_what_is_late_once_it_is_prepared_is_not_run() -> None:
+    gated, clock = Gated(), Clock()
+
+    async def scene(batcher: _Batcher) -> None:
+        with pytest.raises(TooLate):
+            await batcher.submit([1, 2], deadline=5.0)
+
+    def prepare(item: int, _: float) -> Ready[int] | int:
+        clock.now_s += 3.0
+        return Ready(item)
+
+    scene_with(gated, scene, prepare=prepare, clock=clock)
+    assert gated.entered.empty()
+
+
+def test_closing_answers_who_waits_and_lets_the_batch_in_hand_end() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        (in_hand,) = await ask(batcher, [1])
+        run = await gated.next()
+        waiting = await ask(batcher, [2], [3, 4, 5])
+        batcher.close()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [BatcherClosed, BatcherClosed]
+        with pytest.raises(BatcherClosed):
+            await batcher.submit([6])
+        run.go()
+        assert await in_hand == [2]
+        batcher.close()
+
+    scene_with(gated, scene)
+    assert gated.prepared == [1]
+
+
+def test_closing_waits_for_the_batch_in_hand_if_it_is_told_to() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        (in_hand,) = await ask(batcher, [1])
+        run = await gated.next()
+        batcher.close(wait_s=0.01)
+        assert not in_hand.done()  # it was not waited for in vain
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close, wait_s=WAIT_S))
+        run.go()
+        await closing
+        assert not [t for t in threading.enumerate() if t.name.startswith("lane-of-a-test")]
+        assert await in_hand == [2]
+
+    scene_with(gated, scene, lanes=2)
+
+
+def test_a_lane_that_dies_is_told_to_its_callers_and_works_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gated = Gated()
+    begun: list[int] = []
+
+    async def scene(batcher: _Batcher) -> None:
+        for dies in (True, True, False, True):
+            asked = await ask(batcher, [1], [2])
+            for _ in asked:
+                (await gated.next()).go(SystemExit(3) if dies else None)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert [type(a) for a in answers] == ([BatchFailed] * 2 if dies else [list] * 2)
+        gated.is_open = True
+        assert await batcher.submit([3]) == [6]
+        assert batcher.alive()
+
+    scene_with(gated, scene, max_batch=1, begin=begun.append, back_off_s=(0.0, 1e-4, 2e-4))
+    rests = [record.getMessage().split()[-2] for record in caplog.records]
+    assert rests == ["0", "0.0001", "0.0002", "0.0002", "0", "0.0001"]
+    assert begun == [0] * 7
+
+
+def test_a_lane_that_rests_is_not_alive_and_ends_when_it_is_told() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        (asked,) = await ask(batcher, [1])
+        (await gated.next()).go(KeyboardInterrupt())
+        with pytest.raises(BatchFailed):
+            await asked
+        while batcher.alive():
+            await asyncio.sleep(0)
+        (waiting,) = await ask(batcher, [2])
+        batcher.close()
+        with pytest.raises(BatcherClosed):
+            await waiting
+
+    scene_with(gated, scene, back_off_s=(1e6,))
+
+
+def test_the_longest_that_a_lane_is_at_one_batch_is_told() -> None:
+    gated, clock = Gated(), Clock()
+
+    async def scene(batcher: _Batcher) -> None:
+        assert batcher.busy_s() == 0
+        (first,) = await ask(batcher, [1])
+        held = await gated.next()
+        clock.now_s = 3.0
+        gated.is_open = True
+        assert await batcher.submit([2]) == [4]  # by the other lane
+        assert batcher.busy_s() == 3
+        held.go()
+        await first
+        while batcher.busy_s():
+            await asyncio.sleep(0)
+
+    scene_with(gated, scene, lanes=2, clock=clock)
+
+
+def test_the_other_lanes_work_while_one_rests() -> None:
+    gated = Gated()
+
+    async def scene(batcher: _Batcher) -> None:
+        (asked,) = await ask(batcher, [1])
+        (await gated.next()).go(SystemExit())
+        with pytest.raises(BatchFailed):
+            await asked
+        gated.is_open = True
+        for number in range(20):
+            assert await batcher.submit([number, 5]) == [2 * number, 10]
+        assert batcher.alive()
+
+    scene_with(gated, scene, lanes=2, back_off_s=(1e6,))
+
+
+def test_callers_on_several_event_loops_have_their_own_answers() -> None:
+    gated = Gated()
+    answers: dict[int, list[int]] = {}
+    ready = threading.Barrier(5)
+
+    def caller(batcher: _Batcher, number: int) -> None:
+        async def scene() -> None:
+            tasks = await ask(batcher, *([100 * number + n] for n in range(20)))
+            ready.wait(WAIT_S)
+            answers[number] = [answer for task in tasks for answer in await task]
+
+        wait(scene())
+
+    async def scene(batcher: _Batcher) -> None:
+        callers = [asyncio.to_thread(caller, batcher, number) for number in range(4)]
+        tasks = [asyncio.create_task(coroutine) for coroutine in callers]
+        await asyncio.to_thread(ready.wait, WAIT_S)
+        gated.is_open = True
+        (await gated.next()).go()
+        await asyncio.gather(*tasks)
+
+    scene_with(gated, scene, max_batch=64)
+    assert answers == {number: [2 * (100 * number + n) for n in range(20)] for number in range(4)}
+
+
+def test_a_loop_that_has_ended_does_not_end_the_lane() -> None:
+    gated = Gated()
+    runs: list[Run] = []
+
+    async def leaves(batcher: _Batcher) -> None:
+        await ask(batcher, [1])
+        runs.append(await gated.next())
+
+    async def scene(batcher: _Batcher) -> None:
+        # The caller's loop is closed when its answer comes.
+        await asyncio.to_thread(wait, leaves(batcher))
+        gated.is_open = True
+        runs[0].go()
+        assert await batcher.submit([2]) == [4]
+
+    scene_with(gated, scene)
+
+
+def test_a_failed_beginning_is_raised_where_the_batcher_is_made() -> None:
+    gated = Gated()
+
+    def begin(lane: int) -> None:
+        if lane == 1:
+            raise MemoryError("no room")
+
+    with threads_end("stillborn"), pytest.raises(MemoryError, match="no room"):
+        Batcher(gated.prepare, gated.run, lanes=3, max_batch=1, begin=begin, name="stillborn")
+
+
+def test_each_lane_begins_on_its_own_thread_before_the_batcher_is_ready() -> None:
+    begun: set[tuple[int, str]] = set()
+
+    def begin(lane: int) -> None:
+        begun.add((lane, threading.current_thread().name))
+
+    async def scene(_: _Batcher) -> None:
+        assert begun == {(lane, f"lane-of-a-test-{lane}") for lane in range(3)}
+
+    scene_with(Gated(), scene, lanes=3, begin=begin)
+
+
+class Unreliable:
+    """Doubles numbers on several lanes, and now and then fails, dies or lets time pass."""
+
+    def __init__(self, seed: int, clock: Clock) -> None:
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        self._clock = clock
+        self.prepared: collections.Counter[int] = collections.Counter()
+        self.run_items: collections.Counter[int] = collections.Counter()
+        self.failed: set[int] = set()
+
+    def _chance(self, share: float) -> bool:
+        with self._lock:
+            return self._random.random() < share
+
+    def prepare(self, item: int, _wait_s: float) -> Ready[int] | int:
+        with self._lock:
+            self.prepared[item] += 1
+            self._clock.now_s += 0.01
+        if self._chance(0.02):
+            self.failed.add(item)
+            raise ValueError(item)
+        return -item if self._chance(0.1) else Ready(item, 1 + item % 3)
+
+    def run(self, items: list[int], _alone: bool) -> Sequence[int]:
+        assert 1 <= len(items) <= 4
+        with self._lock:
+            self.run_items.update(items)
+        if self._chance(0.06):
+            self.failed.update(items)
+            raise (SystemExit if self._chance(0.3) else RuntimeError)()
+        return [2 * item for item in items]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_lost_doubled_or_given_to_another_whatever_happens(
+    seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL + 1)
+    script, clock = random.Random(seed), Clock()
+    engine = Unreliable(seed, clock)
+    numbers = itertools.count(1)
+    ended: collections.Counter[str] = collections.Counter()
+
+    async def caller(batcher: _Batcher) -> None:
+        for _ in range(12):
+            items = [next(numbers) for _ in range(script.choice((1, 1, 1, 2, 5, 17)))]
+            deadline = clock.now_s + script.choice((0.05, 1e9, 1e9))
+            (task,) = await ask(batcher, items, deadline=deadline)
+            leaves = script.random() < 0.2
+            for _ in range(script.randrange(5)):
+                await asyncio.sleep(0)
+            if leaves:
+                task.cancel()
+            await asyncio.wait([task])
+            if task.cancelled():
+                assert leaves
+                ended["left"] += 1
+                continue
+            error = task.exception()
+            ended[type(error).__name__] += 1
+            if error is None:
+                answers = zip(items, task.result(), strict=True)
+                assert all(answer in (2 * item, -item) for item, answer in answers)
+            elif isinstance(error, BatchFailed):
+                assert engine.failed & set(items)
+            elif isinstance(error, TooLate):
+                assert clock.now_s >= deadline
+            else:
+                assert isinstance(error, BatcherClosed)
+                assert batcher._closed
+
+    async def scene(batcher: _Batcher) -> None:
+        callers = [asyncio.create_task(caller(batcher)) for _ in range(10)]
+        if seed % 4 == 0:
+            while sum(ended.values()) < 50:
+                await asyncio.sleep(0)
+            batcher.close()
+        await asyncio.gather(*callers)
+
+    with threads_end("unreliable"):
+        batcher: _Batcher = Batcher(
+            engine.prepare,
+            engine.run,
+            lanes=1 + seed % 3,
+            max_batch=4,
+            max_cost=7,
+            clock=clock,
+            name="unreliable",
+            back_off_s=(0.0,),
+        )
+        try:
+            wait(scene(batcher))
+        finally:
+            batcher.close()
+    assert sum(ended.values()) == 120
+    assert ended["NoneType"] > 5
+    assert set(engine.prepared.values()) == {1}
+    assert set(engine.run_items.values()) == {1}
+    assert (ended["BatcherClosed"] > 0) == (seed % 4 == 0)

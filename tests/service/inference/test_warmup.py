@@ -1,0 +1,80 @@
+"""Warming up, and the size of batch that is chosen by measuring, on a clock of the test's own."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from service.inference.warmup import warm_up
+
+
+class Model:
+    """Takes as long for a batch of each size as it is told; its first calls take longer."""
+
+    def __init__(self, took_s: dict[int, float]) -> None:
+        self.took_s = took_s
+        self.calls: list[tuple[int, int]] = []
+        self.slow = range(0)  # calls that something disturbs
+        self.now_s = 0.0
+
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        size = len(pixels)
+        self.calls.append((size, torch.get_num_threads()))
+        first = sum(call[0] == size for call in self.calls) == 1 or len(self.calls) in self.slow
+        self.now_s += self.took_s[size] * (10 if first else 1)
+        return torch.zeros(1), torch.zeros(1)
+
+    def warm(self, max_batch: int = 0, threads: int = 1) -> int:
+        before = torch.get_num_threads()
+        try:
+            warm = warm_up(self, 8, max_batch, threads, largest=8, clock=lambda: self.now_s)
+            assert warm.one_s == pytest.approx(self.took_s[1])
+            return warm.max_batch
+        finally:
+            torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "chosen"),
+    [
+        ({1: 1.0, 2: 1.6, 4: 2.4, 8: 4.6}, 8),  # larger is faster all the way
+        ({1: 1.0, 2: 1.6, 4: 2.4, 8: 4.8}, 4),  # as fast as the smaller one: not worth the wait
+        ({1: 1.0, 2: 1.99, 4: 3.98, 8: 7.96}, 1),
+        ({1: 1.0, 2: 2.2, 4: 3.0, 8: 9.0}, 4),
+        ({1: 1.0, 2: 2.0, 4: 4.0, 8: 8.0}, 1),
+    ],
+)
+def test_the_smallest_of_the_fastest_sizes_is_chosen(took_s: dict[int, float], chosen: int) -> None:
+    model = Model({size: seconds / 1000 for size, seconds in took_s.items()})
+    assert model.warm() == chosen
+    assert [size for size, _ in model.calls] == [1] * 3 + [1, 2, 4, 8] * 3
+
+
+def test_a_disturbance_that_ends_does_not_decide() -> None:
+    model = Model({1: 0.001, 2: 0.0016, 4: 0.0024, 8: 0.0046})
+    model.slow = range(4, 8)  # the first turn of all sizes but one
+    assert model.warm() == 8
+
+
+def test_a_slow_model_is_not_tried_for_longer_than_a_start_may_take() -> None:
+    model = Model({1: 0.03, 2: 0.05, 4: 0.06, 8: 0.09})
+    assert model.warm() == 2
+    assert {size for size, _ in model.calls} == {1, 2}
+    model = Model({1: 0.5})
+    assert model.warm() == 1
+
+
+@pytest.mark.parametrize(
+    ("fixed", "sizes"), [(1, {1}), (2, {1, 2}), (8, {1, 2, 8}), (3, {1, 2, 3})]
+)
+def test_a_fixed_size_is_warmed_up_and_kept(fixed: int, sizes: set[int]) -> None:
+    model = Model({1: 0.5, 2: 2.0, 3: 5.0, 8: 9.0})
+    assert model.warm(fixed) == fixed
+    assert {size for size, _ in model.calls} == sizes
+    assert min(sum(size == call[0] for call in model.calls) for size in sizes) >= 2
+
+
+def test_one_picture_is_tried_on_all_threads_and_the_rest_on_one() -> None:
+    model = Model({1: 0.001, 2: 0.002, 4: 0.004, 8: 0.008})
+    model.warm(threads=2)
+    assert model.calls[:3] == [(1, 2)] * 3
+    assert {threads for _, threads in model.calls[3:]} == {1}

@@ -1,0 +1,268 @@
+"""Connections within limits, on real sockets against the server that is really used."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.__main__ import server_options
+from service.app import create_app
+from service.http.openapi import PROBLEMS
+from service.http.schemas import Problem
+from service.limits.http_protocol import answer_of
+from service.problems import HeaderTooLarge, TooManyConnections
+from service.settings import Settings
+from tests.process.running import running
+from tests.service.fixtures import (
+    WAIT_S,
+    code_of,
+    code_picture,
+    files_of,
+    make_engine,
+    publish_bundle,
+    settings_of,
+)
+
+_PNG = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+_BODY_HEAD = _PNG + b"Content-Length: 100000\r\n\r\n"
+_GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Scene:
+    """A service with settings of its own, and connections to it."""
+
+    def __init__(self, store: Path, **values: Any) -> None:
+        self._store = store
+        settings = settings_of(store, **values)
+        self._app = create_app(settings, make_engine(publish_bundle(store)))
+        self._running = running(self._app, **server_options(settings))
+
+    def __enter__(self) -> "Scene":
+        self.address = self._running.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._running.__exit__(*error)
+
+    def connect(self, data: bytes = b"") -> socket.socket:
+        port = int(self.address.rpartition(":")[2])
+        connection = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+        if data:
+            connection.sendall(data)
+        return connection
+
+    def state(self) -> Any:
+        return self._app.state.facemask
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """What is sent until the other side closes."""
+    received = bytearray()
+    while True:
+        try:
+            part = connection.recv(65536)
+        except ConnectionResetError:  # it closed with bytes of ours unread
+            break
+        if not part:
+            break
+        received += part
+    return bytes(received)
+
+
+def alive(connection: socket.socket) -> None:
+    """Ask whether the service lives, and take the whole answer."""
+    connection.sendall(_GET)
+    received = b""
+    while not received.endswith(b'{"status":"ok"}'):
+        part = connection.recv(65536)
+        assert part, received
+        received += part
+    assert received.startswith(b"HTTP/1.1 200")
+
+
+def problem_of(answer: bytes) -> Problem:
+    head, _, body = answer.rpartition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert head.startswith(b"HTTP/1.1 ")
+    found = Problem.model_validate(json.loads(body))
+    assert found.status == int(head.split()[1])
+    return found
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /livez HTTP/1.1\r\nHost", b"\r\n"])
+def test_headers_that_do_not_come_are_answered_408(begun: bytes, tmp_path: Path) -> None:
+    with Scene(tmp_path, header_s=0.2) as scene, scene.connect(begun) as slow:
+        found = problem_of(until_closed(slow))
+    assert (found.status, found.code) == (408, "slow_request")
+
+
+def test_headers_that_trickle_are_no_excuse(tmp_path: Path) -> None:
+    with Scene(tmp_path, header_s=0.2) as scene, scene.connect(b"GET / HTTP/1.1\r\n") as slow:
+        slow.settimeout(0.01)
+        received = b""
+        end = time.monotonic() + WAIT_S
+        while not received:
+            assert time.monotonic() < end
+            try:
+                slow.sendall(b"X: y\r\n")
+                received = slow.recv(65536)
+            except TimeoutError:
+                continue
+    assert problem_of(received).code == "slow_request"
+
+
+def test_a_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
+    with Scene(tmp_path, body_s=0.2) as scene, scene.connect(_BODY_HEAD + b"x") as slow:
+        found = problem_of(until_closed(slow))
+        assert scene.state().bodies.held_bytes == 0
+    assert (found.status, found.code) == (408, "slow_request")
+    assert found.request_id
+
+
+def test_a_body_that_nobody_reads_has_a_bound(tmp_path: Path) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with Scene(tmp_path, header_s=0.2, idle_s=60) as scene, scene.connect(head) as slow:
+        assert b"404" in slow.recv(65536)
+        slow.sendall(b"x")
+        assert b"HTTP/1.1" not in until_closed(slow)  # it had its answer
+
+
+def test_an_answered_connection_that_asks_nothing_is_closed_without_a_word(tmp_path: Path) -> None:
+    with Scene(tmp_path, header_s=0.2, idle_s=1) as scene:
+        for begun in (b"", b"\r\n"):
+            with scene.connect() as idle:
+                alive(idle)
+                idle.sendall(begun)
+                assert until_closed(idle) == b""
+
+
+def test_between_requests_only_the_idle_time_counts(tmp_path: Path) -> None:
+    with Scene(tmp_path, header_s=0.2, idle_s=60) as scene, scene.connect() as calm:
+        alive(calm)
+        with scene.connect() as slow:
+            until_closed(slow)  # so much time has passed
+        alive(calm)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 5000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
+    ],
+)
+def test_headers_beyond_the_bound_are_answered_431(sent: bytes, tmp_path: Path) -> None:
+    with Scene(tmp_path, max_header_bytes=4096) as scene, scene.connect(sent) as large:
+        found = problem_of(until_closed(large))
+    assert (found.status, found.code) == (431, "header_too_large")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nX: ",
+        b"GET /",
+        _PNG + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ",
+        _PNG + b"Transfer-Encoding: chunked\r\n\r\n1;",
+    ],
+)
+def test_a_header_without_end_is_not_collected(head: bytes, tmp_path: Path) -> None:
+    with Scene(tmp_path, max_header_bytes=4096) as scene, scene.connect(head) as endless:
+        sent = 0
+        try:
+            while sent < 50_000_000:
+                sent += endless.send(b"a" * 4096)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert sent < 50_000_000
+        assert httpx.get(scene.address + "/livez").status_code == 200
+
+
+def test_a_body_in_small_chunks_is_read(tmp_path: Path) -> None:
+    picture = code_picture(77)
+
+    def parts(size: int) -> Iterator[bytes]:
+        for begin in range(0, len(picture), size):
+            yield picture[begin : begin + size]
+
+    with Scene(tmp_path, max_header_bytes=256) as scene:
+        headers = {"content-type": "image/png"}
+        answer = httpx.post(scene.address + "/predict", content=parts(16), headers=headers)
+        assert code_of(answer.json()["predictions"][0]) == 77
+
+
+def test_requests_without_end_on_one_connection_are_not_collected(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene, scene.connect(_GET * 3) as patient:
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 3:
+            received += patient.recv(65536)
+        with scene.connect(_GET * 5000) as flood:
+            assert until_closed(flood).count(b"HTTP/1.1") < 100
+
+
+def test_what_is_no_http_is_a_problem(tmp_path: Path) -> None:
+    with Scene(tmp_path) as scene, scene.connect(b"HELO there\r\n\r\n") as other:
+        found = problem_of(until_closed(other))
+    assert (found.status, found.code) == (400, "bad_request")
+
+
+def test_one_connection_too_many_is_answered_503(tmp_path: Path) -> None:
+    with Scene(tmp_path, max_connections=2) as scene, scene.connect() as first:
+        alive(first)
+        with scene.connect() as second, scene.connect() as third:
+            answer = until_closed(third)
+            assert problem_of(answer).code == "too_many_connections"
+            assert b"\r\nRetry-After: 1\r\n" in answer
+            alive(second)
+            second.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            lines = until_closed(second).decode().splitlines()
+    assert 'facemask_refused_connections_total{code="too_many_connections"} 1.0' in lines
+    assert "facemask_connections 2.0" in lines
+
+
+def test_who_takes_no_answer_is_cut_off(tmp_path: Path) -> None:
+    ask = b"GET /page/redoc.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Scene(tmp_path, body_s=0.2, header_s=600, idle_s=600) as scene, scene.connect() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(ask * 8)  # several MB, more than lies between the two
+        ended = threading.Event()
+        end = time.monotonic() + WAIT_S
+        while True:
+            try:
+                deaf.sendall(b"\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                break
+            assert time.monotonic() < end
+            ended.wait(0.02)
+
+
+def test_slow_connections_do_not_keep_others_waiting(tmp_path: Path) -> None:
+    with Scene(tmp_path, header_s=2, body_s=2, max_connections=150) as scene:
+        slow = [scene.connect(b"GET / HTTP/1.1\r\nX") for _ in range(50)]
+        slow += [scene.connect(_BODY_HEAD + b"\x89PNG") for _ in range(50)]
+        with httpx.Client(base_url=scene.address, timeout=WAIT_S) as client:
+            for code in (1, 2, 3):
+                answer = client.post("/predict", files=files_of(code))
+                assert code_of(answer.json()["predictions"][0]) == code
+        for connection in slow:
+            assert problem_of(until_closed(connection)).status == 408
+            connection.close()
+
+
+def test_the_examples_of_the_documentation_are_these_answers() -> None:
+    settings = Settings()
+    shown = {problem["code"]: problem for problem in PROBLEMS}
+    most, largest = settings.max_connections, settings.max_header_bytes
+    for error in (
+        TooManyConnections(f"{most:,} connections are open: come again."),
+        HeaderTooLarge(f"The request's line and headers may have {largest:,} bytes."),
+    ):
+        example = shown[error.code]
+        assert problem_of(answer_of(error, example["request_id"])).model_dump() == example

@@ -1,0 +1,67 @@
+"""The allocator's settings, by what a process of its own keeps of what it has freed."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's only")
+
+# Like a decoder: a large block is freed, which teaches the allocator to keep such blocks; then
+# blocks as Pillow's are, and something small that stays beyond each of them.
+_FREED = """
+import ctypes, pathlib, sys
+from service.process import allocator
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+
+def filled(size):
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
+    return block
+
+def resident_mib():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+before = resident_mib()
+if "bound" in sys.argv:
+    allocator.bound_memory()
+libc.free(filled(31 << 20))
+blocks = [(filled(16 * 10**6), filled(100_000)) for _ in range(8)]
+for block, _ in blocks:
+    libc.free(block)
+if "rest" in sys.argv:
+    allocator.give_back()
+print(resident_mib() - before)
+"""
+
+
+def _kept_mib(*what: str, **environment: str) -> int:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", _FREED, *what],
+        env={**plain, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return int(done.stdout)
+
+
+def test_large_blocks_are_given_back_as_they_are_freed() -> None:
+    assert _kept_mib() > 100
+    assert _kept_mib("bound") < 20
+
+
+def test_who_has_set_the_allocator_is_left_alone() -> None:
+    assert _kept_mib("bound", MALLOC_ARENA_MAX="2") > 100
+
+
+def test_at_rest_all_that_is_free_is_given_back() -> None:
+    assert _kept_mib("rest") < 20

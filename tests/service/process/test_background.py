@@ -1,0 +1,63 @@
+"""Threads that nobody waits for."""
+
+import asyncio
+import threading
+
+import pytest
+
+from service.process.background import aside, working
+from tests.service.fixtures import WAIT_S, happens, wait
+
+
+def test_results_and_errors_come_back() -> None:
+    assert wait(aside(lambda: 7)) == 7
+
+    def fail() -> None:
+        raise KeyError("why")
+
+    with pytest.raises(KeyError, match="why"):
+        wait(aside(fail))
+
+
+def test_who_waits_no_longer_gets_nothing_and_the_result_is_discarded() -> None:
+    entered, gate, discarded = threading.Event(), threading.Event(), asyncio.Event()
+    results: list[str] = []
+
+    def run() -> str:
+        entered.set()
+        assert gate.wait(WAIT_S)
+        return "late"
+
+    def discard(result: str) -> None:
+        results.append(result)
+        discarded.set()
+
+    async def scene() -> None:
+        task = asyncio.create_task(aside(run, discard=discard))
+        await happens(entered)
+        assert working()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.set()
+        await discarded.wait()
+
+    wait(scene())
+    assert results == ["late"]
+
+
+def test_a_loop_that_ends_waits_for_nobody() -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def run() -> bool:
+        entered.set()
+        return gate.wait(WAIT_S)
+
+    async def scene() -> None:
+        task = asyncio.create_task(aside(run))
+        await happens(entered)
+        task.cancel()
+
+    wait(scene())
+    assert working()  # the loop is closed, and the thread still runs
+    gate.set()

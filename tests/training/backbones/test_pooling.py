@@ -1,0 +1,36 @@
+"""Means in bands, and the head's map on them."""
+
+import numpy as np
+import pytest
+import torch
+
+from training.backbones.pooling import BANDS, activation, pooled, shares
+
+
+@pytest.mark.parametrize(
+    ("rows", "bands"),
+    [(7, [(0, 3), (2, 5), (4, 7)]), (9, [(0, 3), (3, 6), (6, 9)]), (1, [(0, 1)] * 3)],
+)
+def test_each_channel_is_averaged_in_each_band(rows: int, bands: list[tuple[int, int]]) -> None:
+    features = torch.randn(2, 5, rows, 4, generator=torch.Generator().manual_seed(0))
+    found = pooled(features).view(2, 5, BANDS)
+    for band, (top, bottom) in enumerate(bands):
+        assert torch.allclose(found[:, :, band], features[:, :, top:bottom].mean((2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 8])
+def test_the_map_s_mean_is_what_the_head_says_of_the_pooled_features(rows: int) -> None:
+    random = torch.Generator().manual_seed(rows)
+    features = torch.randn(3, 5, rows, 6, generator=random)
+    weight = torch.randn(4, 5 * BANDS, generator=random)
+    found = activation(features, weight, shares(rows))
+    assert found.shape == (3, 4, rows, 6)
+    np.testing.assert_allclose(found.mean((2, 3)), pooled(features) @ weight.T, atol=1e-5)
+
+
+def test_a_band_s_weight_shows_in_its_rows_only() -> None:
+    weight = torch.zeros(1, 2, BANDS)
+    weight[0, :, 0] = 1.0  # looks at the top
+    found = activation(torch.ones(1, 2, 7, 7), weight.flatten(1), shares(7))[0, 0]
+    assert (found[:3] > 0).all()
+    assert (found[3:] == 0).all()

@@ -1,0 +1,178 @@
+"""Folders and zip files: the same names and bytes, and an OSError for what cannot be read."""
+
+import os
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data import source
+from training.data.source import FolderSource, ZipSource, open_source
+from training.errors import NoSuchData
+
+FILES = {"a/1.jpg": b"one", "a/deep/er/2.jpg": b"two" * 500, "b/3": b"", ".hidden/x": b"x"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "data" / "empty").mkdir()
+    return tmp_path / "data"
+
+
+@pytest.fixture(params=["stored", "deflated", "bzip2", "lzma"])
+def archive(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Path:
+    methods = {
+        "stored": zipfile.ZIP_STORED,
+        "deflated": zipfile.ZIP_DEFLATED,
+        "bzip2": zipfile.ZIP_BZIP2,
+        "lzma": zipfile.ZIP_LZMA,
+    }
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w", methods[request.param]) as writer:
+        writer.mkdir("empty")
+        for name in FILES:
+            writer.write(folder / name, name)
+    return path
+
+
+def test_a_folder_s_names_are_sorted_and_relative(folder: Path) -> None:
+    found = open_source(folder)
+    assert isinstance(found, FolderSource)
+    assert found.names() == sorted(FILES)
+    assert {name: found.read(name) for name in found.names()} == FILES
+
+
+def test_a_zip_file_gives_what_the_folder_gives(archive: Path) -> None:
+    found = open_source(archive)
+    assert isinstance(found, ZipSource)
+    assert found.names() == sorted(FILES)
+    assert {name: found.read(name) for name in found.names()} == FILES
+
+
+def test_a_file_that_has_gone_is_an_os_error(folder: Path) -> None:
+    found = open_source(folder)
+    (folder / "a/1.jpg").unlink()
+    with pytest.raises(OSError, match="not a regular file"):
+        found.read("a/1.jpg")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "a" / "pipe.jpg")
+    (folder / "a" / "broken.jpg").symlink_to(folder / "absent")
+    found = open_source(folder)
+    for name in ("a/pipe.jpg", "a/broken.jpg"):
+        assert name in found.names()
+        with pytest.raises(OSError, match="not a regular file"):
+            found.read(name)
+
+
+def test_a_film_called_jpg_is_not_read(
+    folder: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "MAX_FILE_BYTES", 1400)
+    for path in (folder, archive):
+        found = open_source(path)
+        assert found.read("a/1.jpg") == b"one"
+        with pytest.raises(OSError, match="over 1,400 bytes"):
+            found.read("a/deep/er/2.jpg")
+
+
+def test_a_folder_that_cannot_be_listed_stops_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(NoSuchData, match=r"deep cannot be listed \(Permission denied\)"):
+        open_source(folder).names()
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchData, match="absent does not exist"):
+        open_source(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04" + bytes(100)])
+def test_a_file_that_is_no_zip_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "data.zip").write_bytes(content)
+    with pytest.raises(NoSuchData, match=r"data\.zip is not a zip file"):
+        open_source(tmp_path / "data.zip")
+
+
+def test_a_corrupt_entry_is_an_os_error_and_its_neighbours_are_read(
+    archive: Path,
+) -> None:
+    with zipfile.ZipFile(archive) as reader:
+        entry = reader.getinfo("a/deep/er/2.jpg")
+    data = bytearray(archive.read_bytes())
+    start = entry.header_offset + 30 + len(entry.filename)
+    for place in range(start, start + entry.compress_size):
+        data[place] ^= 0x5A
+    archive.write_bytes(data)
+    found = open_source(archive)
+    with pytest.raises(OSError, match=r"."):
+        found.read("a/deep/er/2.jpg")
+    assert found.read("a/1.jpg") == b"one"
+
+
+def _patch(archive: Path, name: str, *, flag: int | None = None, method: int | None = None) -> None:
+    """Edit one entry's flag or method, locally and in the directory."""
+    data = bytearray(archive.read_bytes())
+    for signature, skip in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        header = 30 if skip == 6 else 46
+        at = data.find(signature)
+        while at >= 0 and data[at + header : at + header + len(name)] != name.encode():
+            at = data.find(signature, at + 1)
+        if flag is not None:
+            struct.pack_into("<H", data, at + skip, flag)
+        if method is not None:
+            struct.pack_into("<H", data, at + skip + 2, method)
+    archive.write_bytes(data)
+
+
+def test_an_encrypted_entry_is_an_os_error(archive: Path) -> None:
+    _patch(archive, "a/1.jpg", flag=1)
+    with pytest.raises(OSError, match="encrypted"):
+        open_source(archive).read("a/1.jpg")
+
+
+def test_an_entry_of_an_unknown_method_is_an_os_error(archive: Path) -> None:
+    _patch(archive, "a/1.jpg", method=99)
+    with pytest.raises(OSError, match="compression"):
+        open_source(archive).read("a/1.jpg")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scribbled_zip_raises_nothing_but_its_two_errors(archive: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    original = archive.read_bytes()
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(40):
+        data = bytearray(original)
+        for place in random.integers(0, len(data), 6):
+            data[place] = int(random.integers(0, 256))
+        archive.write_bytes(data)
+        try:
+            found = open_source(archive)
+            names = found.names()
+        except NoSuchData:
+            outcomes["refused"] += 1
+            continue
+        for name in names:
+            try:
+                found.read(name)
+                outcomes["read"] += 1
+            except OSError:
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > 0

@@ -1,0 +1,1 @@
+"""Frozen pretrained networks and where their weights come from."""

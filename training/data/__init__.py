@@ -1,0 +1,1 @@
+"""Reading a data set: files, tables, statistics, duplicates, cache."""
