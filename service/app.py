@@ -140,7 +140,7 @@ def create_app(
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
     if settings.api_keys:
-        document_keys(app, predict.router, kserve.router)
+        document_keys(app, predict.router, health.router, kserve.router)
     app.add_middleware(Direct, route=predict.PREDICT_ROUTE)
     app.add_middleware(PageHeaders)
     if settings.allowed_hosts:

@@ -1,27 +1,22 @@
-"""The endpoints: POST /predict and GET /health."""
+"""POST /predict: classify one picture or many."""
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from http import HTTPStatus
+from collections.abc import Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
-from fastapi.routing import APIRoute
+from fastapi import APIRouter, Request, Response
 
-from models.imaging.face_detector import installed
-from service.http.api_keys import KEYED, check_key
+from service.http.api_keys import KEYED
 from service.http.face_responses import face_predictions
+from service.http.fast_path import PlainRoute
 from service.http.openapi import with_examples
-from service.http.responses import predictions
+from service.http.responses import json_response, predictions
 from service.http.schemas import (
     EXPLAIN_QUERY,
     FACES_QUERY,
     PREDICT_EXAMPLES,
     UPLOAD_BODY,
-    HealthAnswer,
     PredictAnswer,
     problem_response,
 )
@@ -30,30 +25,8 @@ from service.http.uploads import Upload, read_uploads
 from service.inference.batcher import BatcherClosed, TooLate
 from service.inference.engine import Engine
 from service.problems import BadQuery, DeadlinePassed, Stopping
-from service.telemetry.metrics import MEDIA_TYPE as METRICS_TYPE
 
-
-class _Plain(APIRoute):
-    """A route that takes the request and gives the response itself.
-
-    FastAPI's way between the two costs as much as reading a form: there are no dependencies to
-    solve, but for the key, and no model to make here. What is documented stays what it was.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The endpoint itself, behind the check of the key if the route asks for one."""
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        if KEYED not in self.dependencies:
-            return endpoint
-
-        async def keyed(request: Request) -> Response:
-            check_key(request)
-            return await endpoint(request)
-
-        return keyed
-
-
-router = APIRouter(route_class=_Plain)
+router = APIRouter(route_class=PlainRoute)
 
 
 _PREDICT_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -113,7 +86,7 @@ async def predict(request: Request) -> Response:
                 state.metrics.answered(
                     one for entry in entries for one in entry.get("faces", [entry])
                 )
-                return _json(
+                return json_response(
                     {
                         "model": {"version": engine.manifest.version, "labels": engine.labels},
                         "predictions": entries,
@@ -127,7 +100,7 @@ async def predict(request: Request) -> Response:
 
 
 PREDICT_ROUTE: Final = next(
-    route for route in router.routes if isinstance(route, _Plain) and route.endpoint is predict
+    route for route in router.routes if isinstance(route, PlainRoute) and route.endpoint is predict
 )
 
 
@@ -159,83 +132,3 @@ def _flag(request: Request, name: str) -> bool:
     if given not in ("true", "false"):
         raise BadQuery(f"{name} must be true or false.")
     return given == "true"
-
-
-@router.get(
-    "/health",
-    summary="Whether the service can answer, and with which model",
-    responses={
-        200: {"model": HealthAnswer, "description": "A proven model is being served."},
-        503: {"model": HealthAnswer, "description": "No model is being served yet."},
-    },
-)
-async def health(request: Request) -> Response:
-    """200 while a model is served that answers its golden pictures rightly, else 503."""
-    state: State = request.app.state.facemask
-    engine, refusal = state.live.engine, state.live.refusal
-    ready = engine is not None and engine.alive()
-    model = None
-    if engine is not None:
-        manifest = engine.manifest
-        figures = manifest.metrics.get("cross_validation", {})
-        model = {
-            "version": manifest.version,
-            "labels": manifest.labels,
-            "created_at": manifest.created_at.isoformat(),
-            "backbone": manifest.backbone.name,
-            "balanced_accuracy": figures.get("balanced_accuracy"),
-            "threshold": manifest.decision.threshold,
-            "report": "/report" if engine.report else None,
-        }
-    return _json(
-        {
-            "status": "ok" if ready else "no_model",
-            "model": model,
-            "refused": {"version": refusal.version, "reason": refusal.reason} if refusal else None,
-            "faces": installed(),
-            "uptime_s": round(time.monotonic() - state.started, 3),
-        },
-        HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE,
-    )
-
-
-@router.get(
-    "/report",
-    summary="The report of the model that is being served",
-    response_class=HTMLResponse,
-    responses={
-        200: {"description": "The page that the training job wrote: how good the model is."},
-        404: problem_response("The model has no report."),
-        503: problem_response("No model is being served yet."),
-    },
-    dependencies=[KEYED],
-)
-async def report(request: Request) -> Response:
-    """How good the model is, what it gets wrong, and what to do next: one HTML page."""
-    state: State = request.app.state.facemask
-    with state.live.use() as engine:
-        if engine.report is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND, "This model was published without a report.")
-        return HTMLResponse(engine.report)
-
-
-def _json(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(
-        json.dumps(document, ensure_ascii=False).encode(),
-        status_code=status,
-        media_type="application/json",
-    )
-
-
-@router.get(
-    "/metrics",
-    summary="Figures for Prometheus",
-    response_class=PlainTextResponse,
-    responses={200: {"description": "Counters, gauges and histograms in Prometheus' text format."}},
-    tags=["health"],
-)
-async def metrics(request: Request) -> Response:
-    """What the service has done and is doing, in Prometheus' text format."""
-    state: State = request.app.state.facemask
-    figures = state.metrics.render(state.load())
-    return Response(figures, media_type=METRICS_TYPE)

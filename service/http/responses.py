@@ -1,8 +1,11 @@
 """What POST /predict says of pictures, from what the engine says of them."""
 
+import json
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
+from fastapi import Response
 from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
@@ -116,3 +119,12 @@ def _activation(cells: Tensor) -> dict[str, Any]:
         "columns": columns,
         "values": [[round(value, _DIGITS) for value in row] for row in scaled],
     }
+
+
+def json_response(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """Serialise a document as UTF-8 JSON."""
+    return Response(
+        json.dumps(document, ensure_ascii=False).encode(),
+        status_code=status,
+        media_type="application/json",
+    )
