@@ -1,74 +1,101 @@
-"""Every error that this project raises on purpose.
+"""Errors that this project raises on purpose.
 
     FacemaskError
-    ├── PictureError             one picture cannot be used; its neighbours can
-    │   ├── EmptyPicture         no bytes at all
-    │   ├── UnsupportedFormat    not a picture, or of a format that is not read
-    │   ├── UndecodableImage     announces a format that is read, but is broken
-    │   ├── ImageTooLarge        its header announces more pixels than allowed
-    │   ├── FileTooLarge         it has more bytes than allowed
-    │   └── ImageTooCostly       decoding it would take more work than is allowed
-    ├── KeyUnusable              a key to sign or to verify bundles with cannot be used
-    └── BundleError              a bundle or its store cannot be used
-        ├── NoBundle             the store names no bundle to serve
-        ├── BundleIncomplete     a file is missing, or is not the one that was published
-        ├── BundleUntrusted      none of the trusted keys has signed it
-        ├── SchemaUnsupported    the manifest is of another schema, or breaks it
-        ├── EngineUnavailable    this CPU or PyTorch lacks the bundle's int8 arithmetic
-        ├── DetectorUnavailable  the face detector is not installed, or cannot run here
-        └── GoldenMismatch       the model does not answer as it did when it was trained
+    ├── PictureError
+    │   ├── EmptyPicture
+    │   ├── UnsupportedFormat
+    │   ├── UndecodableImage
+    │   ├── ImageTooLarge
+    │   ├── FileTooLarge
+    │   └── ImageTooCostly
+    ├── KeyUnusable
+    └── BundleError
+        ├── NoBundle
+        ├── BundleIncomplete
+        ├── BundleUntrusted
+        ├── SchemaUnsupported
+        ├── EngineUnavailable
+        ├── DetectorUnavailable
+        └── GoldenMismatch
 
-The training job's own errors hang below `FacemaskError` in `training.errors`, the
-service's in `service.problems`. None of them knows HTTP.
+A class is the one home of what is known about its error: the documentation is generated from it.
+Only the service reads `status`, the HTTP status that it answers the error with.
+
+The training job's own errors derive from `FacemaskError` in `training.errors`, the service's in
+`service.problems`.
 """
+
+from typing import ClassVar
 
 
 class FacemaskError(Exception):
-    """The root: its text is one sentence for the person who can mend the cause."""
+    """An error with a cause that the reader can fix; its text is one sentence that names it.
 
-    code: str = "error"
+    Attributes:
+        code: Stable name of the error, for programs.
+        status: HTTP status.
+        example: A sentence as callers of the service get it, for the documentation.
+        retry_after_s: Seconds after which a new try makes sense, if any.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    example: ClassVar[str | None] = None
+    retry_after_s: ClassVar[int | None] = None
 
 
 class PictureError(FacemaskError):
-    """One picture cannot be used; its neighbours can."""
+    """A picture cannot be used; the others of its batch can."""
 
     code = "bad_picture"
 
 
 class EmptyPicture(PictureError):
-    """No bytes at all."""
+    """A file has no bytes."""
 
     code = "empty_picture"
+    status = 400
+    example = "The file is empty."
 
 
 class UnsupportedFormat(PictureError):
-    """Not a picture, or of a format that is not read."""
+    """A file is not a picture of a supported format."""
 
     code = "unsupported_format"
+    status = 415
+    example = "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
 
 
 class UndecodableImage(PictureError):
-    """Announces a format that is read, but is broken or cut short."""
+    """A picture of a supported format is broken or cut short."""
 
     code = "undecodable_image"
+    status = 422
+    example = "The PNG picture is broken or cut short (image file is truncated)."
 
 
 class ImageTooLarge(PictureError):
-    """The header announces more pixels than allowed."""
+    """A picture has more pixels than allowed, judged from its header."""
 
     code = "image_too_large"
+    status = 413
+    example = "8000 x 8000 pixels are more than the 50,000,000 allowed."
 
 
 class FileTooLarge(PictureError):
-    """The file has more bytes than allowed."""
+    """A file has more bytes than allowed."""
 
     code = "file_too_large"
+    status = 413
+    example = "The file is larger than the 33,554,432 bytes allowed."
 
 
 class ImageTooCostly(PictureError):
-    """Decoding would take more work than is allowed."""
+    """Decoding takes more time than allowed, or the file is made to keep a decoder busy."""
 
     code = "image_too_costly"
+    status = 413
+    example = "A JPEG picture may have 100 scans."
 
 
 class KeyUnusable(FacemaskError):
@@ -90,31 +117,31 @@ class NoBundle(BundleError):
 
 
 class BundleIncomplete(BundleError):
-    """A file is missing, or is not the one that was published."""
+    """A file of the bundle is missing, or is not the one that was published."""
 
     code = "bundle_incomplete"
 
 
 class BundleUntrusted(BundleError):
-    """None of the trusted keys has signed it."""
+    """None of the trusted keys has signed the bundle."""
 
     code = "bundle_untrusted"
 
 
 class SchemaUnsupported(BundleError):
-    """The manifest is of another schema version, or breaks its schema."""
+    """The manifest has another schema version or breaks its schema."""
 
     code = "schema_unsupported"
 
 
 class EngineUnavailable(BundleError):
-    """The bundle needs int8 arithmetic that this CPU or build of PyTorch lacks."""
+    """This CPU or this build of PyTorch lacks the arithmetic that the bundle needs."""
 
     code = "engine_unavailable"
 
 
 class DetectorUnavailable(BundleError):
-    """The face detector is not installed, is of another version, or cannot run here."""
+    """The face detector is not installed, has another version, or cannot run here."""
 
     code = "detector_unavailable"
 
