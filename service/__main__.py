@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.process.allocator import bound_memory
-from service.process.background import end_if_working
+from service.process.allocator import limit_retained_memory
+from service.process.background import exit_if_threads_run
 from service.settings import Settings
 from service.telemetry.logging import configure_logging
 
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _serve_here(settings: Settings, listening: socket.socket) -> None:
-    bound_memory()
+    limit_retained_memory()
     # These take a second or two, and a taken port should be told at once.
     from service.inference.model_manager import live_of
     from service.telemetry.metrics import Metrics
@@ -158,5 +158,5 @@ def _why(error: OSError | UnicodeError, settings: Settings) -> str:
 if __name__ == "__main__":
     status = main()
     if status == 0:
-        end_if_working()
+        exit_if_threads_run()
     sys.exit(status)

@@ -16,14 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from models import __version__
 from models.errors import FacemaskError
 from service.http import health, kserve, predict
-from service.http.access_log import Observe
+from service.http.access_log import AccessLogMiddleware
 from service.http.api_keys import document_keys
 from service.http.fast_path import Direct
-from service.http.middleware import KnownHosts, document_hosts
+from service.http.middleware import AllowedHostsMiddleware, document_hosts
 from service.http.openapi import add_problem_schema
-from service.http.request_id import new_request_id
 from service.http.state import Admission, State
 from service.http.static_pages import page_routes
 from service.inference.engine import Engine
@@ -31,14 +31,15 @@ from service.inference.model_manager import Live, live_of
 from service.inference.watchdog import Heart
 from service.limits.budget import Bodies
 from service.problems import answer_error
-from service.process.allocator import bound_memory
-from service.process.background import aside, end_if_working
-from service.process.shutdown import Stop
-from service.process.supervisor import end_with_supervisor
+from service.process.allocator import limit_retained_memory
+from service.process.background import run_in_background_thread, exit_if_threads_run
+from service.process.shutdown import GracefulShutdown
+from service.process.supervisor import terminate_with_supervisor
 from service.settings import Settings, split_names
 from service.telemetry.logging import configure_logging
 from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import tracing_to
+from service.telemetry.request_id import new_request_id
+from service.telemetry.tracing import make_tracer_provider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -85,19 +86,19 @@ def create_app(
         provider: Of traces, instead of the one that the settings ask for.
     """
     metrics = metrics or Metrics()
-    provider = provider or tracing_to(settings.traces)
+    provider = provider or make_tracer_provider(settings.traces)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         following = live or live_of(settings, metrics)
         heart = Heart(following, stuck_s=settings.stuck_s)
-        stop = Stop()
+        shutdown = GracefulShutdown()
         state = State(
             settings=settings,
             live=following,
             metrics=metrics,
             heart=heart,
-            stop=stop,
+            shutdown=shutdown,
             admission=Admission(settings.max_waiting, settings.max_waiting_pixels),
             bodies=Bodies(settings.max_bodies_bytes),
             started=time.monotonic(),
@@ -112,25 +113,25 @@ def create_app(
                     await asyncio.wait_for(following.look(), _FIRST_MODEL_S)
             tasks.append(asyncio.create_task(following.follow()))
         try:
-            with stop.heed(settings.grace_s):
+            with shutdown.install(settings.grace_s):
                 yield {"metrics": metrics}  # for `Connection`
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            await aside(state.live.close)
+            await run_in_background_thread(state.live.close)
             if provider is not None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(aside(provider.shutdown), _LAST_SPANS_S)
+                    await asyncio.wait_for(run_in_background_thread(provider.shutdown), _LAST_SPANS_S)
 
     app = FastAPIOffline(
         title="Picture classifier",
         description=_DESCRIPTION,
-        version="0.1.0",
+        version=__version__,
         lifespan=lifespan,
         redoc_url=None,  # ours asks nobody for a logo
         swagger_ui_parameters={"tryItOutEnabled": True},
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # `Observe` has its own
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # `AccessLogMiddleware` has its own
     )
     app.include_router(predict.router)
     app.include_router(health.router)
@@ -142,10 +143,10 @@ def create_app(
     if settings.api_keys:
         document_keys(app, predict.router, health.router, kserve.router)
     app.add_middleware(Direct, route=predict.PREDICT_ROUTE)
-    app.add_middleware(PageHeaders)
+    app.add_middleware(PageHeadersMiddleware)
     if settings.allowed_hosts:
         document_hosts(app)
-        app.add_middleware(KnownHosts, hosts=split_names(settings.allowed_hosts))
+        app.add_middleware(AllowedHostsMiddleware, hosts=split_names(settings.allowed_hosts))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -154,12 +155,12 @@ def create_app(
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
-    app.add_middleware(Observe, provider=provider)
-    app.add_middleware(RequestId)
+    app.add_middleware(AccessLogMiddleware, provider=provider)
+    app.add_middleware(RequestIdMiddleware)
     return app
 
 
-class RequestId:
+class RequestIdMiddleware:
     """Gives each request an id: the caller's `X-Request-ID` if it is a plain one, or a new one."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -186,7 +187,7 @@ class RequestId:
         await self._app(scope, receive, send_with_id)
 
 
-class PageHeaders:
+class PageHeadersMiddleware:
     """Keeps the documentation's pages and the report from any other host and out of any frame."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -208,10 +209,10 @@ class PageHeaders:
 
 def from_environment() -> FastAPI:
     """The application of one of several processes, which reads the settings for itself."""
-    bound_memory()
+    limit_retained_memory()
     settings = Settings()
     configure_logging(settings.log_format)
     if multiprocessing.parent_process() is not None:  # this process is the service's alone
-        atexit.register(end_if_working)
-    end_with_supervisor()
+        atexit.register(exit_if_threads_run)
+    terminate_with_supervisor()
     return create_app(settings)

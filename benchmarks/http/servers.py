@@ -116,7 +116,7 @@ def _service(settings: Settings, *, full: bool) -> Clock:
         (predict, "predictions", "answer", clock.step),
         (predict, "_json", "answer", clock.step),
         (fast_path, "answer_error", "answer", clock.awaited),
-        (access_log.Observe, "_tell", "log and figures", clock.step),
+        (access_log.AccessLogMiddleware, "_tell", "log and figures", clock.step),
     )
     for owner, name, step, timed in parts:
         setattr(owner, name, timed(step, getattr(owner, name)))

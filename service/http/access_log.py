@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.state import State
 from service.problems import Stopping, answer_error
-from service.telemetry.tracing import span_of
+from service.telemetry.tracing import start_span
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -26,7 +26,7 @@ _SHED: Final = ("overloaded", "deadline_passed", "stopping", "no_model", "stuck"
 _METHODS: Final = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
 
 
-class Observe:
+class AccessLogMiddleware:
     """Middleware that sees each request from its head to the end of its answer."""
 
     def __init__(self, app: ASGIApp, provider: "TracerProvider | None" = None) -> None:
@@ -40,13 +40,13 @@ class Observe:
         state: State = scope["app"].state.facemask
         scope.setdefault("state", {})
         began, status = time.perf_counter(), 0
-        end_span = span_of(self._provider, scope)
+        end_span = start_span(self._provider, scope)
 
         async def watched_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if state.stop.asked:  # whoever keeps the connection finds another one in time
+                if state.shutdown.requested:  # whoever keeps the connection finds another one in time
                     MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 

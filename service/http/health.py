@@ -123,7 +123,7 @@ def require_ready(state: State) -> None:
     Raises:
         Stopping, NoModel, Stuck: They cannot.
     """
-    if state.stop.asked:
+    if state.shutdown.requested:
         raise Stopping("The service is stopping: come again.")
     if state.live.engine is None:
         raise NoModel("No model is being served yet: GET /health says why.")

@@ -18,7 +18,7 @@ _ANY_HOST: Final = (
 )  # fmt: skip
 
 
-class KnownHosts:
+class AllowedHostsMiddleware:
     """Middleware that refuses requests to names that are not the service's own."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:

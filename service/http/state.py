@@ -9,7 +9,7 @@ from service.inference.model_manager import Live
 from service.inference.watchdog import Heart
 from service.limits.budget import Bodies
 from service.problems import Overloaded
-from service.process.shutdown import Stop
+from service.process.shutdown import GracefulShutdown
 from service.settings import Settings
 from service.telemetry.metrics import Load, Metrics
 
@@ -87,7 +87,7 @@ class State:
         bodies: How many bytes of requests are in memory.
         metrics: What has happened.
         heart: Whether the model answers.
-        stop: Whether the service has been told to stop.
+        shutdown: Set once the service has been asked to stop.
         started: Moment of the start, on `time.monotonic()`'s clock, in seconds.
     """
 
@@ -97,7 +97,7 @@ class State:
     bodies: Bodies
     metrics: Metrics
     heart: Heart
-    stop: Stop
+    shutdown: GracefulShutdown
     started: float
 
     def load(self) -> Load:

@@ -33,7 +33,7 @@ from service.inference.batcher import Batcher, Ready
 from service.inference.tuning import Choice, use_threads
 from service.inference.warmup import Warm, warm_up
 from service.limits.gate import Gates
-from service.process.background import LANE
+from service.process.background import LANE_THREAD_PREFIX
 
 # Decoding so many takes about as long as a forward pass; what is decoded should not wait
 # for more of it.
@@ -171,7 +171,7 @@ class Engine:
             max_batch=1,
             max_cost=_MAX_PIXELS_A_BATCH,
             begin=self._begin,
-            name=f"{LANE}{bundle.manifest.version}",
+            name=f"{LANE_THREAD_PREFIX}{bundle.manifest.version}",
         )
         # What every lane is warm for.
         self.max_batch = self._batcher.max_batch = min(w.max_batch for w in self._warm.values())

@@ -19,7 +19,7 @@ from service.inference.tuning import use_threads
 from service.limits.gate import gates_of
 from service.limits.memory_bound import MemoryTold
 from service.problems import NoModel
-from service.process.background import aside
+from service.process.background import run_in_background_thread
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -134,7 +134,7 @@ class Live:
     async def follow(self) -> None:
         """Look at the store for ever."""
         if self._ahead is not None:
-            await aside(self._ahead.join)
+            await run_in_background_thread(self._ahead.join)
         while True:
             await self.look()
             await asyncio.sleep(self._poll_s)
@@ -142,7 +142,7 @@ class Live:
     async def look(self) -> None:
         """Look at the store once, and swap if it names another version that is sound."""
         try:
-            version = await aside(lambda: current_version(self._store))
+            version = await run_in_background_thread(lambda: current_version(self._store))
         except NoBundle as error:
             self.refusal = Refusal(None, str(error))
             return
@@ -150,14 +150,14 @@ class Live:
             self.refusal = None
             return
         path = self._store / version
-        files = await aside(lambda: _fingerprint(path))
+        files = await run_in_background_thread(lambda: _fingerprint(path))
         if self.refusal and self.refusal.version == version and self._refused_files == files:
             if not self._pause_s or self._clock() < self._again_at:
                 return
         else:
             self._pause_s = 0.0
         try:
-            engine = await aside(lambda: self._start(path), discard=lambda late: late.close())
+            engine = await run_in_background_thread(lambda: self._start(path), discard=lambda late: late.close())
         except BundleError as error:
             self._refuse(version, files, str(error), error.code)
             self._pause_s = 0.0

@@ -10,8 +10,8 @@ import torch
 from service.inference.batcher import BatcherClosed, BatchFailed
 from service.inference.model_manager import Live
 from service.problems import NoModel, Stuck
-from service.process.allocator import give_back
-from service.process.background import aside
+from service.process.allocator import release_free_memory
+from service.process.background import run_in_background_thread
 
 _LOOKS: Final = 4  # in the time after which silence counts
 
@@ -24,7 +24,7 @@ class Heart:
     has become quiet gives back the memory that it had needed.
     """
 
-    def __init__(self, live: Live, *, stuck_s: float, rest: Callable[[], None] = give_back) -> None:
+    def __init__(self, live: Live, *, stuck_s: float, rest: Callable[[], None] = release_free_memory) -> None:
         """Begin with a model that was busy: it has just been loaded.
 
         Args:
@@ -56,7 +56,7 @@ class Heart:
             beats = version is not None and version == now and counted != seen
             self.stuck = self._hangs() or not (beats or await self.answers())
             if not (beats or self.rested):
-                await aside(self._rest)
+                await run_in_background_thread(self._rest)
             self.rested = not beats
 
     def _counted(self) -> tuple[str | None, int]:

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.http.request_id import new_request_id
 from service.problems import (
     MEDIA_TYPE,
     BadRequest,
@@ -30,6 +29,7 @@ from service.problems import (
 )
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.request_id import new_request_id
 
 log = logging.getLogger("facemask.access")
 

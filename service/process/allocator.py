@@ -18,7 +18,7 @@ _LARGE_BYTES: Final = 15 * 2**20
 _KEPT_BYTES: Final = 64 * 2**20
 
 
-def bound_memory() -> None:
+def limit_retained_memory() -> None:
     """Set these sizes, unless the environment says something of the allocator."""
     libc = _glibc()
     if libc is not None and not any(name.startswith("MALLOC_") for name in os.environ):
@@ -26,7 +26,7 @@ def bound_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Return what is free to the kernel; whoever needs memory next has to ask for it anew."""
     libc = _glibc()
     if libc is not None:

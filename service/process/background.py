@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_NAME: Final = "aside"
-LANE: Final = "lane-"
+_THREAD_NAME: Final = "run_in_background_thread"
+LANE_THREAD_PREFIX: Final = "lane-"
 """How names of lanes' threads begin."""
 
 
-async def aside(run: Callable[[], T], *, discard: Callable[[T], None] | None = None) -> T:
+async def run_in_background_thread(run: Callable[[], T], *, discard: Callable[[T], None] | None = None) -> T:
     """Run a function on a thread of its own.
 
     Args:
@@ -48,21 +48,21 @@ async def aside(run: Callable[[], T], *, discard: Callable[[T], None] | None = N
         with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
             loop.call_soon_threadsafe(settle)
 
-    threading.Thread(target=work, name=_NAME, daemon=True).start()
+    threading.Thread(target=work, name=_THREAD_NAME, daemon=True).start()
     return await future
 
 
-def working() -> bool:
+def has_running_threads() -> bool:
     """Whether any such thread is still at work, or a lane of an engine."""
-    return any(thread.name.startswith((_NAME, LANE)) for thread in threading.enumerate())
+    return any(thread.name.startswith((_THREAD_NAME, LANE_THREAD_PREFIX)) for thread in threading.enumerate())
 
 
-def end_if_working() -> None:
+def exit_if_threads_run() -> None:
     """End the process here, with status 0, if any of them is.
 
     The interpreter would take the ground from under them: code that is not Python's cannot be
     interrupted, and is aborted.
     """
-    if working():
+    if has_running_threads():
         sys.stdout.flush()
         os._exit(0)

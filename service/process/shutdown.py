@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Stop:
+class GracefulShutdown:
     """Whether the service has been told to stop."""
 
     def __init__(self) -> None:
         """Begin as a service that was not."""
-        self.asked = False
+        self.requested = False
 
     @contextlib.contextmanager
-    def heed(self, grace_s: float) -> Iterator[None]:
+    def install(self, grace_s: float) -> Iterator[None]:
         """Take SIGTERM, and hand it on to the server's own handler `grace_s` seconds later.
 
         Only where a server handles it, which is on the main thread of its process. Ctrl-C is
@@ -38,8 +38,8 @@ class Stop:
 
         def told(number: int, frame: FrameType | None) -> None:
             # Who signals a whole group of processes reaches this one twice.
-            if not self.asked:
-                self.asked = True
+            if not self.requested:
+                self.requested = True
                 loop.call_soon_threadsafe(loop.call_later, grace_s, server, number, frame)
 
         signal.signal(signal.SIGTERM, told)

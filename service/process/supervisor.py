@@ -64,7 +64,7 @@ class Supervisor(Multiprocess):
             listening.close()
 
 
-def end_with_supervisor() -> None:
+def terminate_with_supervisor() -> None:
     """Have this process told to end once its supervisor has died, which it cannot do itself.
 
     It would hold the port for ever, and nobody would mind it.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("facemask")
 
 
-def tracing_to(endpoint: str) -> "TracerProvider | None":
+def make_tracer_provider(endpoint: str) -> "TracerProvider | None":
     """Send a span a request to a collector, by OTLP over HTTP.
 
     Args:
@@ -37,7 +37,7 @@ def tracing_to(endpoint: str) -> "TracerProvider | None":
 Ended = Callable[[str, dict[str, str | int]], None]
 
 
-def span_of(provider: "TracerProvider | None", scope: Scope) -> Ended:
+def start_span(provider: "TracerProvider | None", scope: Scope) -> Ended:
     """Begin a request's span, below its caller's; what is returned ends it with name and facts."""
     if provider is None:
         return lambda name, facts: None

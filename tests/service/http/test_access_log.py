@@ -118,10 +118,10 @@ def test_a_span_a_request_hangs_below_the_caller_s(tmp_path: Path) -> None:
 def test_without_an_endpoint_or_packages_there_are_no_traces(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert tracing.tracing_to("") is None
+    assert tracing.make_tracer_provider("") is None
     assert not caplog.records
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    assert tracing.tracing_to("http://127.0.0.1:1/v1/traces") is None
+    assert tracing.make_tracer_provider("http://127.0.0.1:1/v1/traces") is None
     assert "not installed" in caplog.text
 
 

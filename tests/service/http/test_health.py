@@ -36,7 +36,7 @@ def test_with_a_model_it_is_ready_until_it_is_told_to_stop(tmp_path: Path) -> No
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, state):
             assert (await client.get("/readyz")).status_code == 200
-            state.stop.asked = True
+            state.shutdown.requested = True
             response = await client.get("/readyz")
             assert (response.status_code, response.json()["code"]) == (503, "stopping")
             assert response.headers["connection"] == "close"

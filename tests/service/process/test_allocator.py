@@ -30,13 +30,13 @@ def resident_mib():
 
 before = resident_mib()
 if "bound" in sys.argv:
-    allocator.bound_memory()
+    allocator.limit_retained_memory()
 libc.free(filled(31 << 20))
 blocks = [(filled(16 * 10**6), filled(100_000)) for _ in range(8)]
 for block, _ in blocks:
     libc.free(block)
 if "rest" in sys.argv:
-    allocator.give_back()
+    allocator.release_free_memory()
 print(resident_mib() - before)
 """
 

@@ -5,18 +5,18 @@ import threading
 
 import pytest
 
-from service.process.background import aside, working
+from service.process.background import run_in_background_thread, has_running_threads
 from tests.service.fixtures import WAIT_S, happens, wait
 
 
 def test_results_and_errors_come_back() -> None:
-    assert wait(aside(lambda: 7)) == 7
+    assert wait(run_in_background_thread(lambda: 7)) == 7
 
     def fail() -> None:
         raise KeyError("why")
 
     with pytest.raises(KeyError, match="why"):
-        wait(aside(fail))
+        wait(run_in_background_thread(fail))
 
 
 def test_who_waits_no_longer_gets_nothing_and_the_result_is_discarded() -> None:
@@ -33,9 +33,9 @@ def test_who_waits_no_longer_gets_nothing_and_the_result_is_discarded() -> None:
         discarded.set()
 
     async def scene() -> None:
-        task = asyncio.create_task(aside(run, discard=discard))
+        task = asyncio.create_task(run_in_background_thread(run, discard=discard))
         await happens(entered)
-        assert working()
+        assert has_running_threads()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -54,10 +54,10 @@ def test_a_loop_that_ends_waits_for_nobody() -> None:
         return gate.wait(WAIT_S)
 
     async def scene() -> None:
-        task = asyncio.create_task(aside(run))
+        task = asyncio.create_task(run_in_background_thread(run))
         await happens(entered)
         task.cancel()
 
     wait(scene())
-    assert working()  # the loop is closed, and the thread still runs
+    assert has_running_threads()  # the loop is closed, and the thread still runs
     gate.set()
