@@ -32,7 +32,8 @@ from models.bundle.store import current_version
 from models.errors import FacemaskError
 from service.inference.decision import decide
 from training.__main__ import main as train
-from training.evaluation.holdout import find_test_set, judge, unfamiliar_share
+from training.data.holdout import find_holdout_set
+from training.evaluation.holdout import judge, unfamiliar_share
 from training.job import SUMMARY
 
 Setting = dict[str, str | None]  # option of `training fit` -> its value; None: given without one
@@ -115,7 +116,7 @@ def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
     manifest = bundle.manifest
     labels = list(manifest.labels)
     # Taken for pictures of any class: their true class is not looked at.
-    listed = find_test_set(folder, labels, label=labels[0])
+    listed = find_holdout_set(folder, labels, label=labels[0])
     judged = judge(bundle.model, listed, input_px=manifest.input_px)
     said = [
         decide(labels, manifest.decision.threshold, row.tolist()).decision

@@ -23,11 +23,11 @@ from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH, FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
+from training.data.holdout import find_holdout_set
 from training.data.parallel import in_lanes
 from training.data.source import open_source
 from training.evaluation.cross_validation import best_penalty
 from training.evaluation.head import Features, fit_on_views, softmax
-from training.evaluation.holdout import find_test_set
 from training.features.augment import Augmentation, augmenter
 from training.features.augmented import VIEWS, view
 from training.features.extract import Extractor
@@ -119,7 +119,7 @@ def features_of(given: str, labels: list[str], extractor: Extractor) -> tuple[Fe
     """Features and classes of a test folder."""
     label, separator, path = given.partition("=")
     known = separator and label in labels
-    test = find_test_set(Path(path if known else given), labels, label=label if known else None)
+    test = find_holdout_set(Path(path if known else given), labels, label=label if known else None)
 
     def work(places: Any) -> list[NDArray[np.float32]]:
         size = extractor.input_px

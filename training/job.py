@@ -25,11 +25,13 @@ from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
 from training.data.face_crops import crop_faces, faceless
+from training.data.holdout import HoldoutSet, find_holdout_set
+from training.data.progress import SILENT, Progress
 from training.data.source import open_source
 from training.errors import OutputError
 from training.evaluation.confidence import confidence_figures
 from training.evaluation.head import Features
-from training.evaluation.holdout import TestSet, figures, find_test_set, judge
+from training.evaluation.holdout import figures, judge
 from training.evaluation.ood import Familiarity, know
 from training.evaluation.robustness import holds_all, measure_robustness, of_test_set, out_of_fold
 from training.evaluation.study import Study, explain_errors, slices_of, study
@@ -61,7 +63,7 @@ CARD = "model_card.md"
 
 
 @dataclass(frozen=True)
-class Request:
+class FitOptions:
     """What a run is asked to do, apart from its hyper-parameters.
 
     Attributes:
@@ -96,19 +98,17 @@ class Request:
 
 
 def fit(
-    request: Request,
+    request: FitOptions,
     config: FitConfig,
     *,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> Bundle:
     """Train on a folder-per-class data set and publish the result.
 
     Args:
         request: What to train on and where to publish.
         config: Hyper-parameters.
-        say: Takes each line for the person who waits.
-        progress: Takes (pictures just done, pictures in all).
+        progress: Takes log lines and counts of pictures.
 
     Returns:
         The published bundle.
@@ -116,6 +116,7 @@ def fit(
     Raises:
         TrainingError, BundleError, KeyUnusable: See `training.errors` and `models.errors`.
     """
+    say, progress = progress.log, progress.advance
     if request.finetune is not None and config.precision == "int8":
         raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
     key = load_private_key(request.sign_key) if request.sign_key else None
@@ -272,7 +273,7 @@ def _choose(
     pictures: Pictures,
     backbone: LoadedBackbone,
     extractor: Extractor,
-    request: Request,
+    request: FitOptions,
     config: FitConfig,
     *,
     say: Callable[[str], None],
@@ -366,15 +367,15 @@ def _publish(
         ) from error
 
 
-def _find_test(given: str, labels: list[str]) -> TestSet:
+def _find_test(given: str, labels: list[str]) -> HoldoutSet:
     """DIR with class folders, or LABEL=DIR."""
     label, separator, path = given.partition("=")
     if separator and label in labels:
-        return find_test_set(Path(path), labels, label=label)
-    return find_test_set(Path(given), labels)
+        return find_holdout_set(Path(path), labels, label=label)
+    return find_holdout_set(Path(given), labels)
 
 
-def _reader(test: TestSet, names: list[str]) -> Callable[[int], bytes]:
+def _reader(test: HoldoutSet, names: list[str]) -> Callable[[int], bytes]:
     return lambda place: test.source.read(names[place])
 
 
@@ -407,7 +408,7 @@ def _packages() -> dict[str, str]:
     }
 
 
-def _command(request: Request, config: FitConfig) -> str:
+def _command(request: FitOptions, config: FitConfig) -> str:
     """The command line that repeats the run."""
     words = ["python", "-m", "training", "fit", str(request.data), "--backbone", config.backbone]
     if request.weights:

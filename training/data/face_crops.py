@@ -12,14 +12,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from models.imaging.decode import DECODER, Upright
+from models.imaging.decode import DECODER, OrientedImage
 from models.imaging.face_detector import Detector, load_detector
-from models.imaging.faces import CROPPER, Face, cut_face, main_face, open_upright
+from models.imaging.faces import CROPPER, Face, cut_face, main_face, open_oriented
 from training.audit.findings import Finding, many
 from training.data.cache import Cache
 from training.data.dataset import Listing
+from training.data.holdout import HoldoutSet
 from training.data.source import Source
-from training.evaluation.holdout import TestSet
 
 
 class FaceSource(Source):
@@ -60,7 +60,7 @@ class FaceSource(Source):
             OutputError: The cache cannot be used.
         """
         data = self._source.read(name)
-        picture = open_upright(data)
+        picture = open_oriented(data)
         face = self._main_face(picture, hashlib.sha256(data).hexdigest())
         if face is None:
             self.whole.add(name)
@@ -70,7 +70,7 @@ class FaceSource(Source):
         Image.merge("RGB", planes).save(file, "BMP")
         return file.getvalue()
 
-    def _main_face(self, picture: Upright, sha256: str) -> Face | None:
+    def _main_face(self, picture: OrientedImage, sha256: str) -> Face | None:
         """Where a picture's face is: as it was found the first time."""
         key = f"face:{CROPPER}:{DECODER}:{sha256}"
         with Cache(self._cache) as cache:
@@ -84,7 +84,7 @@ class FaceSource(Source):
 
 
 def crop_faces(
-    listing: Listing, tests: dict[str, TestSet], *, size: int, cache: Path
+    listing: Listing, tests: dict[str, HoldoutSet], *, size: int, cache: Path
 ) -> FaceSource:
     """Put faces in the place of pictures, in a listing's copy and, in place, in test sets.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,12 @@ from models.bundle.manifest import FamiliarityFacts
 from models.errors import PictureError
 from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
-from training.data.dataset import FOLDER, Left, is_picture, visible_names
-from training.data.source import Source, open_source
-from training.data.tables import read_slices
+from training.data.dataset import Left
+from training.data.holdout import HoldoutSet
 from training.errors import TooFewPictures
 from training.evaluation.confidence import confidence_figures
 from training.evaluation.cross_validation import summarise
 from training.evaluation.slices import by_slice
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """Pictures whose true class is known.
-
-    Attributes:
-        source: Where to read them.
-        names: One a picture.
-        classes: Index, among the model's labels, of each picture's class.
-        slices: By attribute, what each picture is reported under besides, or "": its folder below
-            the class's, and what a slices.csv in the root says.
-    """
-
-    __test__ = False  # pytest would take it for a class of tests
-
-    source: Source
-    names: list[str]
-    classes: NDArray[np.int64]
-    slices: Mapping[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -64,44 +42,7 @@ class Judged:
     distances: NDArray[np.float64] | None = None
 
 
-def find_test_set(path: Path, labels: list[str], *, label: str | None = None) -> TestSet:
-    """List a test set.
-
-    Args:
-        path: Folder or zip file with folders named like the labels, other folders ignored;
-            or, with `label`, any folder of which every picture is of that class.
-        labels: The model's.
-        label: The one class of all pictures.
-
-    Raises:
-        NoSuchData: The path is neither a folder nor a zip file.
-        TooFewPictures: No picture of a known class is in it.
-        BadTable: Its slices.csv is not as documented.
-    """
-    source = open_source(path)
-    names, classes, inner = [], [], []
-    for name in visible_names(source):
-        folders = PurePosixPath(name).parts[:-1]
-        if not is_picture(PurePosixPath(name)):
-            continue
-        known = label if label is not None else next((f for f in folders if f in labels), None)
-        if known not in labels:
-            continue
-        rest = folders if label is not None else folders[folders.index(known) + 1 :]
-        names.append(name)
-        classes.append(labels.index(known))
-        inner.append(rest[0] if rest else "")
-    if not names:
-        where = "" if label is not None else f" in a folder named {' or '.join(labels)}"
-        raise TooFewPictures(f"{path} holds no picture{where}.")
-    tables = read_slices(source, "", names)
-    slices = ({FOLDER: inner} if any(inner) else {}) | {
-        attribute: [of.get(name, "") for name in names] for attribute, of in tables.items()
-    }
-    return TestSet(source, names, np.array(classes, dtype=np.int64), slices)
-
-
-def judge(graph: torch.jit.ScriptModule, test: TestSet, *, input_px: int) -> Judged:
+def judge(graph: torch.jit.ScriptModule, test: HoldoutSet, *, input_px: int) -> Judged:
     """Ask the exported graph about every picture, decoded as the service decodes.
 
     Raises:

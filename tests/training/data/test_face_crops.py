@@ -15,7 +15,7 @@ from models.errors import DetectorUnavailable, SchemaUnsupported
 from models.imaging import face_detector
 from models.imaging.decode import decode_image
 from models.imaging.face_detector import load_detector
-from models.imaging.faces import CROPPER, cut_main_face, open_upright
+from models.imaging.faces import CROPPER, cut_main_face, open_oriented
 from service.http.schemas import PredictAnswer
 from service.inference.engine import Answer
 from tests.models.imaging.face_pictures import needs_detector, nobody_file, people_file, person_at
@@ -30,8 +30,8 @@ from tests.service.fixtures import (
 )
 from training.data.dataset import scan
 from training.data.face_crops import FaceSource, crop_faces, faceless
+from training.data.holdout import find_holdout_set
 from training.data.source import open_source
-from training.evaluation.holdout import find_test_set
 
 pytestmark = needs_detector
 
@@ -92,7 +92,7 @@ def test_training_reads_the_pixels_that_the_service_cuts(folder: Path, bundle: B
 
 
 def test_pictures_without_a_face_are_used_whole_and_named(folder: Path) -> None:
-    listing, tests = scan(open_source(folder)), {"t": find_test_set(folder, ["mask", "no_mask"])}
+    listing, tests = scan(open_source(folder)), {"t": find_holdout_set(folder, ["mask", "no_mask"])}
     source = crop_faces(listing, tests, size=48, cache=folder.parent / "cache")
     assert faceless(source, 3) == []
     assert (source.names(), source.has("mask/a.jpg")) == (open_source(folder).names(), True)
@@ -101,7 +101,7 @@ def test_pictures_without_a_face_are_used_whole_and_named(folder: Path) -> None:
     (finding,) = faceless(source, 3)
     assert (finding.kind, finding.names) == ("no_face", ("mask/b.png",))
     assert "1 of 3 pictures" in finding.message
-    pixels, _ = cut_main_face(open_upright(people_file()), load_detector(), 48)
+    pixels, _ = cut_main_face(open_oriented(people_file()), load_detector(), 48)
     assert torch.equal(decode_image(tests["t"].source.read("no_mask/c.png"), size=48), pixels)
 
 

@@ -1,7 +1,6 @@
 """Separate test sets: which pictures count, under what name, and what the graph says of them."""
 
 import dataclasses
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ from models.imaging.decode import decode_image
 from tests.conftest import TINY_PX, TinyGraph, encode, photograph, torchscript
 from training.config import FitConfig
 from training.data.dataset import Left
-from training.errors import NoSuchData, TooFewPictures
+from training.data.holdout import find_holdout_set
+from training.errors import TooFewPictures
 from training.evaluation import holdout
-from training.evaluation.holdout import figures, find_test_set, judge
+from training.evaluation.holdout import figures, judge
 
 LABELS = ["cat", "dog", "eel"]
 CONFIG = dataclasses.replace(FitConfig(), draws=500)
@@ -29,92 +29,9 @@ def make(folder: Path, *names: str) -> Path:
     return folder
 
 
-def rows(found: holdout.TestSet) -> list[tuple[str, str, str]]:
-    """(name, label, slice) of every picture."""
-    return [
-        (name, LABELS[k], part)
-        for name, k, part in zip(
-            found.names,
-            found.classes,
-            found.slices.get("folder", [""] * len(found.names)),
-            strict=True,
-        )
-    ]
-
-
 @pytest.fixture(scope="module")
 def graph() -> torch.jit.ScriptModule:
     return load_graph(torchscript(TinyGraph(3)))
-
-
-# --- finding -------------------------------------------------------------------------------
-
-
-def test_class_folders_are_found_in_order_and_strange_ones_ignored(tmp_path: Path) -> None:
-    make(tmp_path, "eel/2.png", "cat/2.png", "cat/10.png", "mouse/1.png", "loose.png", "Dog/1.png")
-    (tmp_path / "cat" / "notes.txt").write_text("")
-    make(tmp_path, "cat/.hidden.png", "__MACOSX/cat/1.png", ".git/cat/1.png")
-    assert rows(find_test_set(tmp_path, LABELS)) == [
-        ("cat/10.png", "cat", ""),
-        ("cat/2.png", "cat", ""),
-        ("eel/2.png", "eel", ""),
-    ]
-
-
-def test_folders_below_a_class_are_slices(tmp_path: Path) -> None:
-    make(tmp_path, "cat/1.png", "cat/night/1.png", "cat/night/deep/1.png", "dog/fog/1.png")
-    assert rows(find_test_set(tmp_path, LABELS)) == [
-        ("cat/1.png", "cat", ""),
-        ("cat/night/1.png", "cat", "night"),
-        ("cat/night/deep/1.png", "cat", "night"),
-        ("dog/fog/1.png", "dog", "fog"),
-    ]
-
-
-def test_class_folders_may_stand_below_others_and_the_outermost_counts(tmp_path: Path) -> None:
-    make(tmp_path, "2024/cat/1.png", "2024/dog/fog/1.png", "2025/cat/dog/1.png")
-    assert rows(find_test_set(tmp_path, LABELS)) == [
-        ("2024/cat/1.png", "cat", ""),
-        ("2024/dog/fog/1.png", "dog", "fog"),
-        ("2025/cat/dog/1.png", "cat", "dog"),
-    ]
-
-
-def test_a_folder_of_one_class_takes_every_picture_whatever_its_folders_say(
-    tmp_path: Path,
-) -> None:
-    make(tmp_path, "1.png", "cat/1.png", "fog/deep/1.png")
-    assert rows(find_test_set(tmp_path, LABELS, label="dog")) == [
-        ("1.png", "dog", ""),
-        ("cat/1.png", "dog", "cat"),
-        ("fog/deep/1.png", "dog", "fog"),
-    ]
-
-
-def test_a_zip_file_is_a_test_set_too(tmp_path: Path) -> None:
-    folder = make(tmp_path / "data", "cat/1.png", "dog/fog/2.png")
-    with zipfile.ZipFile(tmp_path / "data.zip", "w") as writer:
-        for path in sorted(folder.rglob("*.png")):
-            writer.write(path, path.relative_to(folder).as_posix())
-    found, plain = find_test_set(tmp_path / "data.zip", LABELS), find_test_set(folder, LABELS)
-    assert rows(found) == rows(plain) == [("cat/1.png", "cat", ""), ("dog/fog/2.png", "dog", "fog")]
-    assert [found.source.read(name) for name in found.names] == [
-        plain.source.read(name) for name in plain.names
-    ]
-
-
-def test_nothing_found_is_a_sentence(tmp_path: Path) -> None:
-    make(tmp_path, "mouse/1.png")
-    with pytest.raises(TooFewPictures, match=r"no picture in a folder named cat or dog or eel\.$"):
-        find_test_set(tmp_path, LABELS)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(TooFewPictures, match=r"empty holds no picture\.$"):
-        find_test_set(tmp_path / "empty", LABELS, label="cat")
-    with pytest.raises(NoSuchData, match="absent"):
-        find_test_set(tmp_path / "absent", LABELS)
-
-
-# --- judging -------------------------------------------------------------------------------
 
 
 def test_the_answers_are_the_graph_s_and_the_unreadable_are_named(
@@ -126,7 +43,7 @@ def test_the_answers_are_the_graph_s_and_the_unreadable_are_named(
     for name in broken:
         (tmp_path / name).write_bytes(b"no picture")
     (tmp_path / "eel" / "link.png").symlink_to(tmp_path / "absent.png")
-    judged = judge(graph, find_test_set(tmp_path, LABELS), input_px=TINY_PX)
+    judged = judge(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
     kept = [name for name in sorted([*names, "dog/fog/1.png"]) if name not in broken]
     assert judged.names == kept
     assert [left.name for left in judged.unreadable] == [*broken, "eel/link.png"]
@@ -148,7 +65,7 @@ def test_a_test_set_without_a_readable_picture_is_a_sentence(
     for place in range(9):
         (tmp_path / "cat" / f"{place}.png").write_bytes(b"")
     with pytest.raises(TooFewPictures, match=r"holds no picture that can be read\.$"):
-        judge(graph, find_test_set(tmp_path, LABELS), input_px=TINY_PX)
+        judge(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
 
 
 # --- figures -------------------------------------------------------------------------------
@@ -180,7 +97,7 @@ def test_a_test_set_of_one_class_has_recall_and_no_area_under_a_curve(
     tmp_path: Path, graph: torch.jit.ScriptModule
 ) -> None:
     make(tmp_path, *(f"{place}.png" for place in range(5)))
-    judged = judge(graph, find_test_set(tmp_path, LABELS, label="dog"), input_px=TINY_PX)
+    judged = judge(graph, find_holdout_set(tmp_path, LABELS, label="dog"), input_px=TINY_PX)
     found = figures(judged, LABELS, threshold=0.5, config=CONFIG)
     assert set(found["recall"]) == {"dog"}
     assert found["roc_auc"] is None
