@@ -165,7 +165,7 @@ def test_the_documented_snippet_works_as_printed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    page = ROOT / "docs" / "protocol.md"
+    page = ROOT / "docs" / "http-api.md"
     (snippet,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
     (tmp_path / "a.jpg").write_bytes(code_picture(4000, format="JPEG"))
     (tmp_path / "b.jpg").write_bytes(code_picture(100, format="JPEG"))
@@ -324,7 +324,7 @@ def test_full_late_stopping_and_without_a_model(bundle: Bundle, tmp_path: Path) 
             assert (await client.get("/v2/health/ready")).status_code == 503
             assert (await client.get(f"/v2/models/{NAME}/ready")).status_code == 503
             assert (await client.get(f"/v2/models/{NAME}")).status_code == 503
-            state.heart.stuck = True
+            state.watchdog.stuck = True
             assert (await client.get("/v2/health/live")).status_code == 503
 
     wait(scene())

