@@ -1,4 +1,4 @@
-"""The client with faces: an answer a face, for programs, on the terminal and in a table."""
+"""Client and command with faces against the real service: one answer per face."""
 
 import csv
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from facemask_client import AsyncClient, Client
+from facemask_client.__main__ import main
 from service.app import create_app
-from service.client import AsyncClient, Client
-from service.client.__main__ import main
 from tests.models.imaging.face_pictures import needs_detector, nobody_file, people_file, person_at
 from tests.process.running import running
 from tests.service.fixtures import code_picture, make_engine, publish_bundle, settings_of, wait
@@ -32,7 +32,7 @@ def _files(tmp_path: Path) -> list[Path]:
     return [tmp_path / name for name in files]
 
 
-def test_programs_get_each_face(address: str, files: list[Path]) -> None:
+def test_classify_returns_each_face(address: str, files: list[Path]) -> None:
     with Client(address, faces=True) as client:
         people, nobody, torn = client.classify(files)
     assert people.faces is not None
@@ -50,7 +50,7 @@ def test_programs_get_each_face(address: str, files: list[Path]) -> None:
     wait(same())
 
 
-def test_the_command_has_a_line_a_face(
+def test_main_prints_one_line_per_face(
     address: str, files: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([address, *map(str, files), "--faces"]) == 1
@@ -62,7 +62,7 @@ def test_the_command_has_a_line_a_face(
     assert "broken" in lines[4][1]
 
 
-def test_tables_have_a_row_a_face(address: str, files: list[Path], tmp_path: Path) -> None:
+def test_main_writes_one_row_per_face(address: str, files: list[Path], tmp_path: Path) -> None:
     table, text = tmp_path / "t.csv", tmp_path / "t.jsonl"
     arguments = [address, *map(str, files), "--faces", "--csv", str(table), "--json", str(text)]
     assert main(arguments) == 1

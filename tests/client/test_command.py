@@ -1,0 +1,118 @@
+"""Command facemask-client against a stub: output, files, exit statuses. Needs httpx only."""
+
+import csv
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from facemask_client import __main__ as command
+from tests import ROOT
+from tests.client.stub import URL, StubService, entry, predictions
+
+
+@pytest.fixture(name="picture")
+def _picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(b"one image")
+    return "a.png"
+
+
+@pytest.fixture(name="answer_with")
+def _answer_with(monkeypatch: pytest.MonkeyPatch) -> functools.partial[None]:
+    def install(patch: pytest.MonkeyPatch, *responses: httpx.Response) -> None:
+        transport = httpx.MockTransport(StubService(*responses))
+        patch.setattr(command, "Client", functools.partial(command.Client, transport=transport))
+
+    return functools.partial(install, monkeypatch)
+
+
+def test_main_prints_one_line_per_image(
+    picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_with(predictions(entry(familiar=False)))
+    assert command.main([URL, picture]) == 0
+    assert capsys.readouterr().out == "a.png\tmask\t0.7500\tunfamiliar\n"
+
+
+def test_main_returns_1_if_an_image_has_no_answer(
+    picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_with(predictions(entry()))
+    assert command.main([URL, picture, "none.png"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1] == (
+        "none.png\tThe file cannot be read: No such file or directory."
+    )
+    assert captured.err == "1 of 2 pictures have no answer.\n"
+
+
+def test_main_writes_csv_and_json_lines(
+    picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_with(predictions(entry()))
+    assert command.main([URL, picture, "none.png", "--csv", "a.csv", "--json", "a.jsonl"]) == 1
+    assert capsys.readouterr().out == ""
+    rows = list(csv.DictReader(Path("a.csv").read_text(encoding="utf-8").splitlines()))
+    entries = [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]
+    assert [row["file"] for row in rows] == [item["file"] for item in entries]
+    assert [row["label"] for row in rows] == ["mask", ""]
+    assert [bool(row["error"]) for row in rows] == [False, True]
+    assert entries[0]["scores"] == {"mask": 0.75}
+
+
+def test_main_escapes_a_csv_cell_that_a_spreadsheet_would_run(
+    picture: str, answer_with: functools.partial[None]
+) -> None:
+    answer_with(predictions(entry()))
+    Path(picture).rename("=cmd.png")
+    assert command.main([URL, "=cmd.png", "--csv", "answers.csv"]) == 0
+    assert "\n'=cmd.png," in Path("answers.csv").read_text()
+
+
+def test_main_returns_2_if_there_is_nothing_to_send(
+    picture: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    assert command.main([URL, "empty"]) == 2
+    assert "no pictures" in capsys.readouterr().err
+    assert command.main([URL, picture, "--csv", str(tmp_path / "no" / "a.csv")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_main_returns_3_if_the_service_is_unreachable(
+    picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["http://127.0.0.1:1", picture]) == 3
+    assert "does not answer" in capsys.readouterr().err
+
+
+def run_module(*options: str, without_client: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run `python -m service.client`, perhaps as if facemask-client were not installed."""
+    hide = "sys.modules['facemask_client'] = None; " if without_client else ""
+    code = f"import sys, runpy; {hide}runpy.run_module('service.client', run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-c", code, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_module_service_client_still_runs_the_command() -> None:
+    done = run_module("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: facemask-client")
+
+
+def test_the_module_service_client_names_the_package_if_it_is_missing() -> None:
+    done = run_module("--help", without_client=True)
+    assert done.returncode == 2
+    assert "pip install ./client" in done.stderr
+    assert done.stderr.count("\n") == 1
