@@ -22,7 +22,7 @@ from models.bundle.load import Bundle, answer, load_graph, publish
 from models.bundle.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
 from models.bundle.store import MODEL
 from models.imaging.decode import DECODER, decode_image
-from training.backbones.pooling import pooled
+from training.backbones.pooling import pyramid_pool
 from training.backbones.registry import BACKBONES, LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.errors import UnknownBackbone
@@ -148,7 +148,7 @@ class _Plain(nn.Module):
     def forward(self, scaled: Tensor) -> Tensor:
         if self.channels_last:
             scaled = scaled.contiguous(memory_format=torch.channels_last)
-        features = pooled(self.network(scaled))
+        features = pyramid_pool(self.network(scaled))
         return functional.linear(features, self.weight, self.bias).softmax(1)
 
 

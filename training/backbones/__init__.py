@@ -1,1 +1,1 @@
-"""Frozen pretrained networks and where their weights come from."""
+"""Pretrained networks, frozen, and their weights."""

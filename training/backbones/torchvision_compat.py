@@ -1,10 +1,10 @@
-"""One door to torchvision, for wheels whose compiled operators do not load.
+"""Import of torchvision that also works where its compiled operators do not load.
 
 PyPI's Linux wheel of torchvision is compiled for CUDA. Beside a CPU build of torch its
-operators cannot be loaded, and `import torchvision` then fails with "operator
-torchvision::nms does not exist" while it declares a shape rule for an operator that is not
-there. Models and transforms use none of those operators, so declaring the two by name is
-enough. Where torchvision imports as it is, nothing is declared.
+operators cannot be loaded, and `import torchvision` fails with "operator torchvision::nms does
+not exist" while it declares a shape rule for a missing operator. Models and transforms use none
+of these operators, so declaring the two names is enough. If torchvision imports as it is,
+nothing is declared.
 """
 
 import importlib
@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 
-# Keeps the declarations alive: they vanish with the object.
+# Keeps the declarations alive: torch drops them with the object.
 _declared: list[Any] = []
 
 
 def torchvision() -> ModuleType:
-    """Import torchvision, declaring its two missing operators only when the import needs it."""
+    """Import torchvision; declare its two missing operators only if the import fails without."""
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-        del sys.modules[name]  # the half-imported remains
+        del sys.modules[name]  # partly imported
     library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
         library.define(  # type: ignore[no-untyped-call]

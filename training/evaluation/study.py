@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.imaging.decode import decode_image
-from training.backbones.pooling import activation, shares
+from training.backbones.pooling import activation_map, row_weights
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.evaluation.calibration import Calibration, Decision, calibrate, choose_threshold
 from training.evaluation.cross_validation import OutOfFold, best_penalty, cross_validate, summarise
@@ -155,12 +155,12 @@ def explain_errors(pictures: Pictures, studied: Study, extractor: Extractor) -> 
             [decode_image(pictures.data(place), size=extractor.input_px) for place in places]
         )
         maps = extractor.feature_map(pixels)  # (n, D, h, w)
-        rows = shares(maps.shape[2])
+        rows = row_weights(maps.shape[2])
         for place, feature_map in zip(places, maps, strict=True):
             fold = studied.folds[place]
             head = studied.fold_heads[fold]
             weight = torch.from_numpy(head.weight[answers[place]][None])  # (1, F)
-            seen = activation(feature_map[None], weight, rows)[0, 0]
+            seen = activation_map(feature_map[None], weight, rows)[0, 0]
             learnt = np.flatnonzero(studied.folds != fold)
             likeness = unit[learnt] @ unit[place]
             nearest = np.argsort(-likeness, kind="stable")[:_NEIGHBOURS]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from models.errors import PictureError
 from models.imaging.decode import DECODER
-from training.backbones.pooling import BANDS, pooled
+from training.backbones.pooling import BANDS, pyramid_pool
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
 from training.data.cache import Cache
@@ -94,7 +94,7 @@ class Extractor:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 (N, 3, S, S) -> float32 (N, F): the feature map's means in bands."""
-        return pooled(self.feature_map(pixels))
+        return pyramid_pool(self.feature_map(pixels))
 
 
 class FactsOnly:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.cpu import usable_cores
-from training.backbones.pooling import pooled
+from training.backbones.pooling import pyramid_pool
 from training.backbones.registry import LoadedBackbone
 from training.errors import TrainingError
 from training.evaluation.calibration import calibrate
@@ -69,7 +69,7 @@ class Joint(nn.Module):
         """uint8 (N, 3, S, S) -> (N, F)."""
         scaled = (pixels.to(torch.float32) - self.mean) / self.std
         scaled = scaled.contiguous(memory_format=torch.channels_last)
-        return pooled(self.network(scaled))
+        return pyramid_pool(self.network(scaled))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return functional.linear(

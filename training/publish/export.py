@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.bundle.load import answer, load_graph
-from training.backbones.pooling import activation, pooled, shares
+from training.backbones.pooling import activation_map, pyramid_pool, row_weights
 from training.backbones.registry import LoadedBackbone
 from training.errors import TrainingError
 from training.evaluation.head import Head
@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         size = backbone.spec.input_px
         with torch.inference_mode():
             blank: Tensor = self.network(torch.zeros(1, 3, size, size))
-        self.register_buffer("rows", shares(blank.shape[2]))  # (3, h)
+        self.register_buffer("rows", row_weights(blank.shape[2]))  # (3, h)
         known = torch.from_numpy(familiarity.references) if familiarity else None
         self.register_buffer("references", known)  # (R, F)
         self.neighbours = familiarity.facts.neighbours if familiarity else 0
@@ -74,11 +74,11 @@ class Classifier(nn.Module):
         scaled = (pixels.to(torch.float32) - self.mean) / self.std
         scaled = scaled.contiguous(memory_format=torch.channels_last)
         features = self.network(scaled)  # (N, D, h, w)
-        seen = activation(features, self.weight, self.rows) + self.bias[:, None, None]
+        seen = activation_map(features, self.weight, self.rows) + self.bias[:, None, None]
         probabilities = seen.mean((2, 3)).softmax(1)
         if self.references is None:
             return probabilities, seen
-        likeness = functional.normalize(pooled(features)) @ self.references.T  # (N, R)
+        likeness = functional.normalize(pyramid_pool(features)) @ self.references.T  # (N, R)
         return probabilities, seen, 1 - likeness.topk(self.neighbours).values[:, -1]
 
 

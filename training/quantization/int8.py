@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from training.backbones.concat import Paired
+from training.backbones.concat import Concat
 from training.quantization.gptq import Rounding
 
 with warnings.catch_warnings():
@@ -60,8 +60,8 @@ def quantise(network: nn.Module, scaled: Tensor) -> nn.Module:
     Returns:
         A network of the same meaning; its arithmetic inside is int8.
     """
-    if isinstance(network, Paired):
-        return Paired(quantise(network.first, scaled), network.second)
+    if isinstance(network, Concat):
+        return Concat(quantise(network.first, scaled), network.second)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.backends.quantized.engine = ENGINE

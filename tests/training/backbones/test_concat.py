@@ -2,7 +2,7 @@
 
 import torch
 
-from training.backbones.concat import Paired
+from training.backbones.concat import Concat
 from training.backbones.registry import BACKBONES, load_backbone
 from training.features.extract import Extractor
 from training.quantization import int8
@@ -25,8 +25,8 @@ def test_only_the_first_is_quantised() -> None:
     random = torch.Generator().manual_seed(1)
     scaled = 40 * torch.randn((2, 3, 224, 224), generator=random)
     quick = int8.quantise(loaded.network, scaled)
-    assert isinstance(quick, Paired)
-    assert isinstance(loaded.network, Paired)
+    assert isinstance(quick, Concat)
+    assert isinstance(loaded.network, Concat)
     assert quick.second is loaded.network.second
     assert any(hasattr(layer, "set_weight_bias") for layer in quick.first.modules())
     with torch.inference_mode():

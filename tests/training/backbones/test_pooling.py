@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.backbones.pooling import BANDS, activation, pooled, shares
+from training.backbones.pooling import BANDS, activation_map, pyramid_pool, row_weights
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from training.backbones.pooling import BANDS, activation, pooled, shares
 )
 def test_each_channel_is_averaged_in_each_band(rows: int, bands: list[tuple[int, int]]) -> None:
     features = torch.randn(2, 5, rows, 4, generator=torch.Generator().manual_seed(0))
-    found = pooled(features).view(2, 5, BANDS)
+    found = pyramid_pool(features).view(2, 5, BANDS)
     for band, (top, bottom) in enumerate(bands):
         assert torch.allclose(found[:, :, band], features[:, :, top:bottom].mean((2, 3)), atol=1e-6)
 
@@ -23,14 +23,14 @@ def test_the_map_s_mean_is_what_the_head_says_of_the_pooled_features(rows: int) 
     random = torch.Generator().manual_seed(rows)
     features = torch.randn(3, 5, rows, 6, generator=random)
     weight = torch.randn(4, 5 * BANDS, generator=random)
-    found = activation(features, weight, shares(rows))
+    found = activation_map(features, weight, row_weights(rows))
     assert found.shape == (3, 4, rows, 6)
-    np.testing.assert_allclose(found.mean((2, 3)), pooled(features) @ weight.T, atol=1e-5)
+    np.testing.assert_allclose(found.mean((2, 3)), pyramid_pool(features) @ weight.T, atol=1e-5)
 
 
 def test_a_band_s_weight_shows_in_its_rows_only() -> None:
     weight = torch.zeros(1, 2, BANDS)
     weight[0, :, 0] = 1.0  # looks at the top
-    found = activation(torch.ones(1, 2, 7, 7), weight.flatten(1), shares(7))[0, 0]
+    found = activation_map(torch.ones(1, 2, 7, 7), weight.flatten(1), row_weights(7))[0, 0]
     assert (found[:3] > 0).all()
     assert (found[3:] == 0).all()

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from models.imaging.decode import decode_image
-from tests.conftest import encode, photograph
+from tests.images import encode, photograph
 from training.backbones import registry, thin_resnet
 from training.backbones.registry import BACKBONES, load_backbone
 from training.backbones.thin_resnet import load_onnx
