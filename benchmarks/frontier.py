@@ -26,7 +26,7 @@ from models.bundle.load import Bundle, answer
 from models.cpu import usable_cores
 from models.errors import FacemaskError
 from training.config import DEFAULT_BACKBONE, FitConfig, default_cache
-from training.job import SUMMARY, Request, fit
+from training.job import SUMMARY, FitOptions, fit
 from training.quantization.choose import measure_rates
 
 _ROUNDS: Final = 9
@@ -75,7 +75,7 @@ def main() -> int:
 
 def _make(arguments: argparse.Namespace, backbone: str, precision: Any, store: Path) -> _Made:
     config = replace(FitConfig(), backbone=backbone, precision=precision)
-    request = Request(arguments.train, store, arguments.cache, tests=arguments.test)
+    request = FitOptions(arguments.train, store, arguments.cache, tests=arguments.test)
     bundle = fit(request, config)
     measured = json.loads(bundle.documents[SUMMARY])["precision"]
     passes = all(measured.get(test, True) for test in ("accurate", "faithful", "faster"))

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import accuracy
 from benchmarks.accuracy import settings
 from benchmarks.accuracy_tables import plot, tables
-from tests.conftest import DrawData
+from tests.images import DrawData
 from training.config import FitConfig
 
 
@@ -89,7 +89,7 @@ def test_a_run_trains_judges_and_keeps_its_figures(
     data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
     hard = draw_data(tmp_path / "hard", {"night": 3, "fog": 2}, seed=3)
     quick = dataclasses.replace(FitConfig(), penalties=(0.1,), folds=2, inner_folds=2, draws=200)
-    monkeypatch.setattr("training.__main__.FitConfig", lambda: quick)
+    monkeypatch.setattr("training.cli.fit.FitConfig", lambda: quick)
     command = [
         "accuracy", str(data), "--test", f"disc={hard}", "--other", str(hard),
         "--vary", "precision=fp32", "--json", str(tmp_path / "found.json"),

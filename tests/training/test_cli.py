@@ -15,7 +15,8 @@ from models.bundle.load import open_bundle, publish
 from models.bundle.store import DEFAULT_STORE, MODEL, current_version, read_manifest, versions
 from models.errors import BundleError, FacemaskError
 from tests import ROOT
-from tests.conftest import DrawData, bundle_facts
+from tests.images import DrawData
+from tests.models.tiny_bundle import bundle_facts
 from training.__main__ import main
 from training.config import PRESETS, FitConfig, default_cache
 from training.errors import (
@@ -142,10 +143,10 @@ def test_options_reach_the_job(
 
     seen: dict[str, Any] = {}
 
-    def fit(request: training.job.Request, config: FitConfig, **options: Any) -> Published:
+    def fit(request: training.job.FitOptions, config: FitConfig, **options: Any) -> Published:
         seen.update(options, request=request, config=config)
-        options["say"]("a line")
-        options["progress"](1, 2)
+        options["progress"].log("a line")
+        options["progress"].advance(1, 2)
         return Published()
 
     monkeypatch.setattr(training.job, "fit", fit)
@@ -177,7 +178,7 @@ def test_options_reach_the_job(
         "2",
     ]
     assert main(arguments) == 0
-    assert seen["request"] == training.job.Request(
+    assert seen["request"] == training.job.FitOptions(
         data=Path("d"),
         store=Path("s"),
         cache=Path("c"),
@@ -192,7 +193,7 @@ def test_options_reach_the_job(
     )
     assert capsys.readouterr().out.splitlines() == ["a line", str(Published.path)]
     assert main(["fit", "d"]) == 0
-    assert seen["request"] == training.job.Request(
+    assert seen["request"] == training.job.FitOptions(
         data=Path("d"), store=DEFAULT_STORE, cache=default_cache(), tests=[]
     )
     assert seen["config"] == FitConfig()

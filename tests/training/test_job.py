@@ -19,13 +19,14 @@ from models.bundle.signing import generate
 from models.bundle.store import MODEL, current_version, versions
 from models.errors import BundleUntrusted, GoldenMismatch, KeyUnusable
 from models.imaging.decode import DECODER, decode_image
-from tests.conftest import DrawData, encode, photograph
+from tests.images import DrawData, encode, photograph
 from tests.process.disks import small_disk
 from training import job
-from training.__main__ import _parser
+from training.__main__ import build_parser
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
+from training.data.progress import Progress
 from training.data.source import open_source
 from training.errors import (
     BadWeights,
@@ -40,7 +41,7 @@ from training.errors import (
 from training.features.extract import FactsOnly
 from training.features.feature_set import read_pictures
 from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
-from training.job import CARD, SUMMARY, Request, fit
+from training.job import CARD, SUMMARY, FitOptions, fit
 from training.publish.golden import choose_golden
 
 CONFIG = dataclasses.replace(
@@ -58,10 +59,11 @@ class Run:
         self.lines: list[str] = []
         self.progress: list[tuple[int, int]] = []
         self.bundle: Bundle = fit(
-            Request(data, store, cache, **options),
+            FitOptions(data, store, cache, **options),
             config,
-            say=self.lines.append,
-            progress=lambda done, total: self.progress.append((done, total)),
+            progress=Progress(
+                self.lines.append, lambda done, total: self.progress.append((done, total))
+            ),
         )
 
     @property
@@ -105,7 +107,7 @@ def test_a_bundle_is_signed_if_a_key_is_given(done: Run, tmp_path: Path) -> None
 
 def test_a_key_that_cannot_be_used_is_told_before_the_work_begins(tmp_path: Path) -> None:
     with pytest.raises(KeyUnusable, match="cannot be read"):
-        fit(Request(tmp_path, tmp_path, tmp_path, sign_key=tmp_path / "absent.pem"), CONFIG)
+        fit(FitOptions(tmp_path, tmp_path, tmp_path, sign_key=tmp_path / "absent.pem"), CONFIG)
 
 
 def test_the_manifest_says_what_was_done(done: Run) -> None:
@@ -213,7 +215,7 @@ def test_the_command_in_the_summary_asks_for_the_same_run(
     )
     words = shlex.split(run.summary["command"])
     assert words[:3] == ["python", "-m", "training"]
-    given = _parser().parse_args(words[3:])
+    given = build_parser().parse_args(words[3:])
     assert (given.data, given.groups, given.test) == (data, table, tests)
     assert (given.seed, given.target_error, given.backbone) == (3, 0.0375, config.backbone)
     assert given.precision == config.precision
@@ -332,7 +334,7 @@ def test_many_strangers_are_named_in_part(tmp_path: Path, draw_data: DrawData, c
         (data / "bar" / f"{index}.txt").write_text("")
     lines: list[str] = []
     with pytest.raises(TooFewPictures):
-        fit(Request(data, tmp_path / "store", cache), CONFIG, say=lines.append)
+        fit(FitOptions(data, tmp_path / "store", cache), CONFIG, progress=Progress(lines.append))
     assert "33 files left out:" in lines
     assert "  and 13 more" in lines
     assert len(lines) == 22
@@ -368,7 +370,7 @@ def fails(
     cache: Path | None = None,
     **options: Any,
 ) -> str:
-    request = Request(data, tmp_path / "store", cache or tmp_path / "cache", **options)
+    request = FitOptions(data, tmp_path / "store", cache or tmp_path / "cache", **options)
     with pytest.raises(error) as caught:
         fit(request, config)
     text = str(caught.value)
@@ -393,7 +395,7 @@ def test_a_mistyped_test_set_stops_the_run_before_any_picture_is_read(
 def test_robustness_of_a_fine_tuned_model_needs_a_whole_test_set(
     tmp_path: Path, shapes: Path, cache: Path
 ) -> None:
-    request = Request(
+    request = FitOptions(
         shapes,
         tmp_path / "store",
         cache,
@@ -460,7 +462,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(fsync, "write", full)
         with pytest.raises(OutputError, match="No space left on device"):
-            fit(Request(done.data, store, done.cache), CONFIG)
+            fit(FitOptions(done.data, store, done.cache), CONFIG)
     assert versions(store) == [done.bundle.manifest.version]
     assert current_version(store) == done.bundle.manifest.version
     assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
@@ -480,7 +482,7 @@ def test_the_job_names_the_store_that_cannot_be_written_to(
             disk.make_read_only()
         before = sorted(item.name for item in store.iterdir())
         with pytest.raises(OutputError, match=f"{store} .{how}.; what was current still is"):
-            fit(Request(done.data, store, done.cache), CONFIG)
+            fit(FitOptions(done.data, store, done.cache), CONFIG)
         assert sorted(item.name for item in store.iterdir()) == before
         assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
 
@@ -499,5 +501,5 @@ def test_a_model_that_does_not_verify_is_not_published(
     # The least certain answers hardly change when reversed: ask for less tolerance.
     config = dataclasses.replace(CONFIG, golden_tolerance=1e-7)
     with pytest.raises(GoldenMismatch):
-        fit(Request(done.data, tmp_path / "store", done.cache), config)
+        fit(FitOptions(done.data, tmp_path / "store", done.cache), config)
     assert versions(tmp_path / "store") == []

@@ -9,7 +9,7 @@ import pytest
 from models.bundle.load import REPORT, Bundle
 from tests.service.fixtures import make_engine, serving, settings_of, wait
 from training.config import FitConfig
-from training.job import CARD, SUMMARY, Request, fit
+from training.job import CARD, SUMMARY, FitOptions, fit
 from training.sample import ALL_CLASSES, make_sample
 
 LABELS = sorted(ALL_CLASSES)
@@ -37,7 +37,7 @@ def _data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="bundle", scope="module")
 def _bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("fitted")
-    request = Request(
+    request = FitOptions(
         data, folder / "store", folder / "cache", robustness=True, tests=[f"incorrect={data}"]
     )
     return fit(request, CONFIG)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from tests.conftest import DrawData, tiny_backbone
+from tests.images import DrawData
+from tests.training.tiny_backbone import tiny_backbone
 from training.__main__ import main
 from training.config import FitConfig
 from training.data.cache import Cache
@@ -102,12 +103,12 @@ def test_the_options_of_the_command_line_reach_the_job(
 ) -> None:
     import training.job
 
-    seen: list[training.job.Request] = []
+    seen: list[training.job.FitOptions] = []
 
     class Published:
         path = tmp_path
 
-    def fit(request: training.job.Request, *_: object, **__: object) -> Published:
+    def fit(request: training.job.FitOptions, *_: object, **__: object) -> Published:
         seen.append(request)
         return Published()
 

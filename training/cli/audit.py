@@ -1,0 +1,64 @@
+"""`python -m training audit`: look for faults of a data set, without training on it."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, Final
+
+from training.cli.options import add_backbone_option, add_data_options, add_run_options
+from training.cli.progress_bar import progress_bar
+from training.config import FitConfig, default_cache
+
+_FINDINGS_STATUS: Final = 7  # `--fail-on`: a finding of that level, or of a worse one
+
+
+def add_command(commands: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = commands.add_parser(
+        "audit",
+        help="look for faults of a data set, without training on it",
+        description="Look for unreadable files, copies, wrong labels, odd pictures and shortcuts. "
+        f"Ends with status 0, or {_FINDINGS_STATUS} where --fail-on says so.",
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        "--fail-on",
+        choices=("error", "warning", "info"),
+        help=f"end with status {_FINDINGS_STATUS} if anything of this level, or a worse one, is "
+        "found",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there, too")
+    parser.add_argument(
+        "--no-model",
+        action="store_true",
+        help="load no network: labels are then not checked for being wrong",
+    )
+    add_backbone_option(parser)
+    add_run_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the findings, and return the exit status that they give."""
+    from training.audit.command import audit_folder
+    from training.audit.findings import LEVELS, lines, worst, write_json
+
+    with progress_bar() as progress:
+        findings = audit_folder(
+            arguments.data,
+            dataclasses.replace(FitConfig(), backbone=arguments.backbone, seed=arguments.seed),
+            cache=arguments.cache or default_cache(),
+            model=not arguments.no_model,
+            weights=arguments.weights,
+            groups=arguments.groups,
+            group_pattern=arguments.group_pattern,
+            say=progress.log,
+            progress=progress.advance,
+        )
+    if arguments.json:
+        write_json(findings, arguments.json)
+    print("\n".join(lines(findings)))
+    found = worst(findings)
+    if arguments.fail_on is None or found is None:
+        return 0
+    return _FINDINGS_STATUS if LEVELS.index(found) <= LEVELS.index(arguments.fail_on) else 0

@@ -1,0 +1,193 @@
+"""`python -m training fit`: train a classifier and publish it."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.bundle.store import DEFAULT_STORE, current_version
+from models.errors import NoBundle
+from training.cli.options import (
+    DEFAULTS,
+    add_backbone_option,
+    add_data_options,
+    add_run_options,
+    count,
+    share,
+)
+from training.cli.progress_bar import progress_bar
+from training.config import PRESETS, FitConfig, default_cache
+from training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from training.finetuning.config import FinetuneConfig
+
+
+def add_command(commands: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = commands.add_parser("fit", help="train on a folder with one folder per class")
+    add_data_options(parser)
+    _add_output_options(parser)
+    _add_model_options(parser)
+    _add_evaluation_options(parser)
+    _add_finetuning_options(parser)
+    add_run_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=DEFAULT_STORE,
+        metavar="STORE",
+        help=f"store to publish in ({DEFAULT_STORE})",
+    )
+    parser.add_argument(
+        "--if-missing", action="store_true", help="do nothing if STORE already has a current bundle"
+    )
+    parser.add_argument(
+        "--sign-key",
+        type=Path,
+        metavar="FILE",
+        help="sign the bundle with this private key (`python -m models keygen FILE`)",
+    )
+    parser.add_argument("--strict", action="store_true", help="refuse unreadable pictures")
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    backbone = parser.add_mutually_exclusive_group()
+    add_backbone_option(backbone)
+    backbone.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="a backbone by what it is for: "
+        + ", ".join(f"{name} is {backbone}" for name, backbone in PRESETS.items()),
+    )
+    parser.add_argument(
+        "--crop",
+        choices=("whole", "faces"),
+        default=DEFAULTS.crop,
+        help="learn from whole pictures, or from the main face of each; the service then does "
+        f"likewise ({DEFAULTS.crop})",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "int8"),
+        default=DEFAULTS.precision,
+        help="number format of the backbone; auto: int8 where it is as accurate on the same "
+        f"folds, and faster ({DEFAULTS.precision})",
+    )
+    parser.add_argument(
+        "--views",
+        type=count,
+        default=DEFAULTS.views,
+        metavar="N",
+        help=f"augmented copies of each picture that the head learns from, too ({DEFAULTS.views})",
+    )
+    parser.add_argument(
+        "--target-error",
+        type=share,
+        default=DEFAULTS.target_error,
+        metavar="SHARE",
+        help="wanted share of wrong answers among those given; less sure ones are 'uncertain' "
+        f"({DEFAULTS.target_error:g})",
+    )
+
+
+def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--test",
+        action="append",
+        default=[],
+        metavar="[LABEL=]DIR",
+        help="separate pictures to evaluate the model on: class folders, or all of one class",
+    )
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="corrupt held-out pictures in 40 ways and report how far accuracy falls (a minute)",
+    )
+
+
+def _add_finetuning_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--finetune",
+        nargs="?",
+        const="last",
+        metavar="STAGES",
+        help="train the backbone's last stage, 'all', or this number of the last stages, too, and "
+        "publish what is better on the same folds",
+    )
+    parser.add_argument("--epochs", type=int, help="max epochs of fine-tuning")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a fine-tuning that was cut short"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FOLDER",
+        help="checkpoints and TensorBoard event files of fine-tuning ('finetune' in the cache)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, publish, and print the bundle's path."""
+    if arguments.if_missing:
+        try:
+            print(arguments.out / current_version(arguments.out))
+        except NoBundle:
+            pass
+        else:
+            return 0
+    from training.job import FitOptions, fit  # PyTorch and scikit-learn take a second to load
+
+    cache = arguments.cache or default_cache()
+    options = FitOptions(
+        data=arguments.data,
+        store=arguments.out,
+        cache=cache,
+        weights=arguments.weights,
+        groups=arguments.groups,
+        group_pattern=arguments.group_pattern,
+        strict=arguments.strict,
+        tests=arguments.test,
+        robustness=arguments.robustness,
+        finetune=_finetune_config(arguments),
+        resume=arguments.resume,
+        checkpoint=arguments.checkpoint,
+        sign_key=arguments.sign_key,
+    )
+    config = dataclasses.replace(
+        FitConfig(),
+        backbone=PRESETS.get(arguments.preset, arguments.backbone),
+        seed=arguments.seed,
+        target_error=arguments.target_error,
+        crop=arguments.crop,
+        precision=arguments.precision,
+        views=arguments.views,
+    )
+    with progress_bar() as progress:
+        bundle = fit(options, config, progress=progress)
+    print(bundle.path)
+    return 0
+
+
+def _finetune_config(arguments: argparse.Namespace) -> "FinetuneConfig | None":
+    from training.finetuning.config import FinetuneConfig
+
+    if arguments.finetune is None:
+        return None
+    unfreeze = arguments.finetune
+    if unfreeze not in ("last", "all"):
+        unfreeze = _num_stages(unfreeze)
+    config = FinetuneConfig(unfreeze=unfreeze, seed=arguments.seed)
+    if arguments.epochs is None:
+        return config
+    return dataclasses.replace(config, epochs=arguments.epochs)
+
+
+def _num_stages(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise TrainingError(f"--finetune {text}: 'last', 'all' or a number of stages is needed.")
+    return int(text)

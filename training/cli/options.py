@@ -1,0 +1,73 @@
+"""Options that several subcommands share, each declared once."""
+
+import argparse
+from pathlib import Path
+from typing import Final
+
+from training.config import FitConfig
+
+DEFAULTS: Final = FitConfig()
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the data set and what describes it."""
+    parser.add_argument("data", type=Path, metavar="DIR", help="folder or zip file of the pictures")
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="CSV",
+        help="table file,group of pictures that belong together (DIR/groups.csv)",
+    )
+    parser.add_argument(
+        "--group-pattern",
+        metavar="REGEX",
+        help="take a picture's group from the first (bracket) found in its name",
+    )
+
+
+def add_backbone_option(parser: argparse._ActionsContainer) -> None:
+    """Add the name of the pretrained network, to a parser or to a group of one."""
+    parser.add_argument(
+        "--backbone",
+        default=DEFAULTS.backbone,
+        metavar="NAME",
+        help=f"pretrained feature extractor ({DEFAULTS.backbone})",
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the local weights, the seed and the cache folder."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="local state dict instead of the published weights",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=DEFAULTS.seed,
+        help=f"of everything that is random ({DEFAULTS.seed})",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the feature cache (FACEMASK_CACHE, or facemask in the user's cache folder)",
+    )
+
+
+def share(text: str) -> float:
+    """Parse a number between 0 and 1, both excluded."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def count(text: str) -> int:
+    """Parse a whole number that is not negative."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below zero")
+    return value

@@ -1,0 +1,51 @@
+"""`python -m training sample`: write the synthetic sample data set."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from training.cli.progress_bar import progress_bar
+
+
+def add_command(commands: Any) -> None:
+    """Declare the subcommand and its options."""
+    parser = commands.add_parser("sample", help="write a synthetic sample data set")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        choices=("mask", "no_mask", "incorrect"),
+        default=("mask", "no_mask"),
+        help="folders to draw (mask no_mask); incorrect: masks worn below the nose",
+    )
+    parser.add_argument("--per-class", type=int, default=180, help="pictures per class (180)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is random (0)")
+    parser.add_argument("--if-missing", action="store_true", help="do nothing if DIR exists")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the pictures, and print the folder."""
+    from training.sample import make_sample
+
+    if arguments.if_missing and arguments.directory.is_dir():
+        print(f"{arguments.directory} is there already.")
+        return 0
+    reported = 0  # `make_sample` counts from the start, the bar takes steps
+
+    with progress_bar() as progress:
+
+        def advance(done: int, total: int) -> None:
+            nonlocal reported
+            progress.advance(done - reported, total)
+            reported = done
+
+        make_sample(
+            arguments.directory,
+            classes=list(dict.fromkeys(arguments.classes)),
+            per_class=arguments.per_class,
+            seed=arguments.seed,
+            progress=advance,
+        )
+    print(arguments.directory)
+    return 0
