@@ -16,7 +16,7 @@ from checks.identity import ask_all, main, number_of, numbers, picture_of, publi
 from models.bundle.load import open_bundle
 from models.bundle.store import current_version
 from models.imaging.decode import decode_image
-from tests.conftest import TINY_PX
+from tests.models.tiny_bundle import TINY_PX
 from tests.process.running import running
 
 

@@ -16,7 +16,7 @@ from tests.service.fixtures import code_picture, make_engine, publish_bundle, se
 
 TEXT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-SHELL = re.findall(r"^\$ (facemask-client .*)$", TEXT, re.M)
+SHELL = re.findall(r"^\$ (python .*)$", TEXT, re.M)
 
 
 @pytest.fixture(scope="module", name="address")
@@ -65,7 +65,7 @@ def test_a_python_snippet_works_as_printed(snippet: str, address: str, folder: P
 @pytest.mark.parametrize("line", SHELL)
 def test_a_shell_line_works_as_printed(line: str, address: str, folder: Path) -> None:
     _, *words = line.replace("http://127.0.0.1:8000", address).split()
-    output = run([str(Path(sys.executable).parent / "facemask-client"), *words], folder)
+    output = run([sys.executable, *words], folder)
     if "--csv" in words:
         assert "a.jpg,mask,mask,0.9" in (folder / "answers.csv").read_text()
         assert '"decision": "no_mask"' in (folder / "answers.jsonl").read_text()

@@ -12,7 +12,7 @@ import models.__main__
 import training.__main__
 from models.bundle.load import open_bundle, publish
 from models.bundle.store import MODEL, current_version, promote, served_before, versions
-from tests.conftest import bundle_facts
+from tests.models.tiny_bundle import bundle_facts
 from tests.process.disks import Disk, small_disk
 from tests.process.test_serving_process import Service, becomes
 from tests.service.fixtures import WAIT_S, code_of, files_of, publish_bundle

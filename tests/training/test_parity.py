@@ -14,7 +14,7 @@ import training.evaluation.study
 import training.publish.golden
 from models.bundle.load import answer, load_graph
 from models.imaging.decode import decode_image
-from tests.conftest import encode, photograph
+from tests.images import encode, photograph
 from tests.service.fixtures import SIZE_PX, make_engine, publish_bundle, wait
 from training.backbones.registry import load_backbone
 from training.data.cache import Cache

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 import training.audit.run
-from tests.conftest import TINY_POOLED, encode, photograph, tiny_backbone
+from tests.images import encode, photograph
+from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.__main__ import main
 from training.audit import command
 from training.audit.command import audit_folder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import encode, photograph
+from tests.images import encode, photograph
 from training.audit.copies import near_copies
 from training.data.duplicates import Near, components, hash_words, link_near
 from training.data.image_stats import measure

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import encode, photograph
+from tests.images import encode, photograph
 from training.data.holdout import HoldoutSet, find_holdout_set
 from training.errors import NoSuchData, TooFewPictures
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from models.errors import EmptyPicture, UnsupportedFormat
 from models.imaging.decode import decode_image
-from tests.conftest import encode, photograph
+from tests.images import encode, photograph
 from training.data.image_stats import PictureFacts, measure
 
 

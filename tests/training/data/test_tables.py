@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.bundle.manifest import DatasetFacts
-from tests.conftest import DrawData, encode, photograph
+from tests.images import DrawData, encode, photograph
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import Listing, scan

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.imaging.decode import decode_image
-from tests.conftest import encode, photograph
+from tests.images import encode, photograph
 from training.evaluation import corruptions
 from training.evaluation.corruptions import LADDER, corrupt
 from training.features import augment

@@ -9,7 +9,8 @@ import torch
 
 from models.bundle.load import answer, load_graph
 from models.imaging.decode import decode_image
-from tests.conftest import TINY_PX, TinyGraph, encode, photograph, torchscript
+from tests.images import encode, photograph
+from tests.models.tiny_bundle import TINY_PX, TinyGraph, torchscript
 from training.config import FitConfig
 from training.data.dataset import Left
 from training.data.holdout import find_holdout_set

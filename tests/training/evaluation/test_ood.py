@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models.bundle.load import answer, load_graph
-from tests.conftest import TINY_POOLED, TINY_WIDTH, tiny_backbone
 from tests.training.publish.test_export import head_of, pictures
+from tests.training.tiny_backbone import TINY_POOLED, TINY_WIDTH, tiny_backbone
 from training.config import FitConfig
 from training.evaluation.ood import Familiarity, know
 from training.features.extract import Extractor

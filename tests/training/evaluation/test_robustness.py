@@ -10,7 +10,8 @@ from torch import Tensor
 
 from models.bundle.load import answer, load_graph
 from models.imaging.decode import decode_image
-from tests.conftest import TINY_PX, TinyGraph, encode, photograph, torchscript
+from tests.images import encode, photograph
+from tests.models.tiny_bundle import TINY_PX, TinyGraph, torchscript
 from tests.training.evaluation.test_study import pictures_of
 from training.config import FitConfig
 from training.evaluation.corruptions import LADDER, corrupt

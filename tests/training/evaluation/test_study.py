@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from models.imaging.decode import decode_image
-from tests.conftest import DrawData, tiny_backbone
+from tests.images import DrawData
+from tests.training.tiny_backbone import tiny_backbone
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import Listing, scan

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from models.imaging.decode import decode_image
-from tests.conftest import TINY_POOLED, DrawData, tiny_backbone
+from tests.images import DrawData
+from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan

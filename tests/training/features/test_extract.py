@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from models.imaging.decode import decode_image
-from tests.conftest import TINY_POOLED, encode, photograph, tiny_backbone
+from tests.images import encode, photograph
+from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
 from training.data.cache import Cache

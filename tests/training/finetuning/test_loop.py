@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from models.bundle.load import answer, load_graph
 from models.imaging.decode import decode_image
-from tests.conftest import DrawData, tiny_backbone
+from tests.images import DrawData
+from tests.training.tiny_backbone import tiny_backbone
 from training.backbones.efficientnet_lite import EfficientNetLite0
 from training.backbones.pooling import BANDS
 from training.backbones.registry import LoadedBackbone, load_backbone

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.bundle.load import answer, load_graph
-from tests.conftest import TINY_POOLED, tiny_backbone
+from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.backbones.registry import LoadedBackbone, load_backbone
 from training.errors import TrainingError
 from training.evaluation.head import Head, softmax

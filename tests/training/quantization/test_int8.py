@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.bundle.load import answer, load_graph
-from tests.conftest import tiny_backbone
+from tests.training.tiny_backbone import tiny_backbone
 from training.backbones.registry import BACKBONES, LoadedBackbone
 from training.evaluation.head import Head
 from training.publish.export import Classifier, export

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import draw_class, encode, photograph
+from tests.images import draw_class, encode, photograph
 from training import report
 from training.config import FitConfig
 from training.evaluation import cross_validation
