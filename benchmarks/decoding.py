@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from models.imaging.decode import decode_image, open_image
+from models.imaging.decode import decode_image
+from models.imaging.open import open_image
 
 _SIZE_PX = 224
 _SHAPES = {"640 x 480": (640, 480), "1 MP": (1155, 866), "12 MP": (4000, 3000)}

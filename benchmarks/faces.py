@@ -22,7 +22,7 @@ from PIL import Image
 from models.errors import PictureError
 from models.imaging.decode import decode_image
 from models.imaging.face_detector import Detector, load_detector
-from models.imaging.faces import cut_main_face, find_faces, open_upright
+from models.imaging.faces import cut_main_face, find_faces, open_oriented
 from scripts.example_picture import draw
 from training.data.dataset import visible_names
 from training.data.source import open_source
@@ -46,7 +46,7 @@ def main() -> int:
         print("|---|---|" + "---|" * len(_EDGES_PX))
     for folder in arguments.folders:
         pictures = list(_readable(folder))
-        found = sum(bool(find_faces(open_upright(data), detector)) for data in pictures)
+        found = sum(bool(find_faces(open_oriented(data), detector)) for data in pictures)
         small = [_found_small(pictures, edge, detector) for edge in _EDGES_PX]
         row = " | ".join(f"{share:.0%}" for share in small)
         print(f"| {folder} ({len(pictures)}) | {found / len(pictures):.0%} | {row} |", flush=True)
@@ -64,7 +64,7 @@ def _print_costs(detector: Detector, rounds: int) -> None:
             began = time.perf_counter()
             decode_image(data, size=_SIZE_PX)
             between = time.perf_counter()
-            cut_main_face(open_upright(data), detector, _SIZE_PX)
+            cut_main_face(open_oriented(data), detector, _SIZE_PX)
             whole.append(1000 * (between - began))
             face.append(1000 * (time.perf_counter() - between))
         ratios = [b / a for a, b in zip(whole, face, strict=True)]
@@ -80,7 +80,7 @@ def _readable(folder: Path) -> Iterator[bytes]:
     for name in visible_names(source):
         data = source.read(name)
         try:
-            open_upright(data)
+            open_oriented(data)
         except PictureError:  # a table or a note beside them
             continue
         yield data
@@ -104,7 +104,7 @@ def _found_small(pictures: list[bytes], edge: int, detector: Detector) -> float:
             middles.append((x + edge / 2, y + edge / 2))
         file = io.BytesIO()
         canvas.save(file, "JPEG", quality=90)
-        boxes = [face.box for face in find_faces(open_upright(file.getvalue()), detector)]
+        boxes = [face.box for face in find_faces(open_oriented(file.getvalue()), detector)]
         found += sum(
             any(
                 abs((left + right) / 2 - x) < edge / 3 and abs((top + bottom) / 2 - y) < edge / 3

@@ -135,7 +135,7 @@ class SchemaUnsupported(BundleError):
 
 
 class EngineUnavailable(BundleError):
-    """This CPU or this build of PyTorch lacks the arithmetic that the bundle needs."""
+    """The bundle needs arithmetic that this CPU or this build of PyTorch lacks."""
 
     code = "engine_unavailable"
 

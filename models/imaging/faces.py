@@ -1,4 +1,4 @@
-"""Faces of a picture: where they are, and each cut out as the model is given it.
+"""Faces of a picture: find them, and cut each out as input of the model.
 
     bytes -> upright picture -> faces, likeliest first -> uint8 (3, S, S) of each
 
@@ -11,21 +11,23 @@ from typing import Final
 
 from torch import Tensor
 
-from models.imaging.decode import Opened, Upright, open_image, upright_bytes
+from models.imaging.decode import OrientedImage
 from models.imaging.face_detector import PACKAGE, VERSION, Box, Detector
-from models.imaging.limits import MAX_PIXELS, SEARCH_BYTES, SEARCHED_PX, UPRIGHT_PX
+from models.imaging.limits import MAX_PIXELS, ORIENTED_PX, SEARCH_EDGES_PX
+from models.imaging.open import LazyImage, open_image
 
 CROPPER: Final = f"{PACKAGE}-{VERSION}-square-1"
 """Name of the way from a picture to its faces that this module implements."""
 
-_LEAST_SCORE: Final = 0.5
-# Of two boxes that share more than this part of their union the likelier one stays.
-_SAME_FACE: Final = 0.3
-# Of a box's longer side, on each side of it: hair, chin, and some of what is around.
+_MIN_SCORE: Final = 0.5
+# Of two boxes whose intersection over union is above, only the likelier one is kept.
+_MAX_OVERLAP: Final = 0.3
+# On each side, as a share of the box's longer side: hair, chin, and some surroundings.
 _MARGIN: Final = 0.2
 
 
 Edges = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Face:
     """One face, in pixels of the upright picture.
 
     Attributes:
-        box: Left, top, right, bottom of the face itself.
-        square: The same of what the model is given: with a margin, moved and at last shortened
-            to stay inside the picture.
-        score: How sure the detector is, 0..1.
+        box: The face itself.
+        square: The model's input: the box with a margin, moved and at last shortened to stay
+            inside the picture.
+        score: The detector's confidence, 0..1.
     """
 
     box: Edges
@@ -44,53 +46,48 @@ class Face:
     score: float
 
 
-def open_upright(data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS) -> Upright:
-    """Decode a picture for finding and cutting out its faces.
+def open_oriented(data: bytes | bytearray, *, max_pixels: int = MAX_PIXELS) -> OrientedImage:
+    """Decode a picture to find and cut out its faces.
 
     Raises:
         EmptyPicture, UnsupportedFormat, ImageTooLarge, ImageTooCostly, UndecodableImage: As
             `decode_image`.
     """
-    return upright_of(open_image(data, max_pixels=max_pixels))
+    return orient(open_image(data, max_pixels=max_pixels))
 
 
-def upright_of(image: Opened) -> Upright:
-    """The second half of `open_upright`, for who wants to look at the header between the two.
+def orient(image: LazyImage) -> OrientedImage:
+    """Decode a picture whose header has been read; the second half of `open_oriented`.
 
     Raises:
         ImageTooCostly, UndecodableImage: As `decode_opened`.
     """
-    return Upright(image, longest_px=UPRIGHT_PX)
+    return OrientedImage(image, longest_px=ORIENTED_PX)
 
 
-def searching_bytes(image: Opened) -> int:
-    """Most memory that `upright_of` and then `find_faces` take of a picture as it was opened."""
-    return upright_bytes(image, UPRIGHT_PX) + SEARCH_BYTES
-
-
-def find_faces(picture: Upright, detector: Detector) -> list[Face]:
-    """All faces, the likeliest first."""
+def find_faces(picture: OrientedImage, detector: Detector) -> list[Face]:
+    """Return all faces, the likeliest first."""
     longest = max(picture.width, picture.height)
     found: list[tuple[float, Edges]] = []
-    for edge in SEARCHED_PX:
-        width, height, rgb = picture.shrunk(edge)
+    for edge in SEARCH_EDGES_PX:
+        width, height, rgb = picture.thumbnail(edge)
         scale = picture.width / width, picture.height / height
         found += [
-            (box.score, _placed(box, scale, picture))
+            (box.score, _in_picture(box, scale, picture))
             for box in detector.find(width, height, rgb)
-            if box.score >= _LEAST_SCORE
+            if box.score >= _MIN_SCORE
         ]
         if longest <= edge:
             break
     kept: list[Face] = []
-    for score, box in sorted(found, key=lambda one: -one[0]):
-        if _area(box) > 0 and all(_shared(box, face.box) <= _SAME_FACE for face in kept):
+    for score, box in sorted(found, key=lambda item: -item[0]):
+        if _area(box) > 0 and all(_overlap(box, face.box) <= _MAX_OVERLAP for face in kept):
             kept.append(Face(box, square_around(box, picture.width, picture.height), score))
     return kept
 
 
 def square_around(box: Edges, width: int, height: int) -> Edges:
-    """The square around a face, inside a picture of that size; shorter only where that is."""
+    """Return the square around a face, shortened only where a picture of that size is."""
     left, top, right, bottom = box
     side = round((1 + 2 * _MARGIN) * max(right - left, bottom - top))
     x0, x1 = _span((left + right) / 2, side, width)
@@ -98,28 +95,29 @@ def square_around(box: Edges, width: int, height: int) -> Edges:
     return x0, y0, x1, y1
 
 
-def cut_face(picture: Upright, face: Face | None, size: int) -> Tensor:
-    """A face, or else the whole, as the model is given it: uint8 (3, S, S), as `decode_image`."""
+def cut_face(picture: OrientedImage, face: Face | None, size: int) -> Tensor:
+    """Return a face, or the whole picture, as the model's input: uint8 (3, S, S)."""
     return picture.cut(face.square if face else (0, 0, picture.width, picture.height), size)
 
 
-def main_face(picture: Upright, detector: Detector) -> Face | None:
-    """The largest face, if there is any."""
-    return max(find_faces(picture, detector), key=lambda one: _area(one.box), default=None)
+def main_face(picture: OrientedImage, detector: Detector) -> Face | None:
+    """Return the largest face, None without faces."""
+    return max(find_faces(picture, detector), key=lambda face: _area(face.box), default=None)
 
 
-def cut_main_face(picture: Upright, detector: Detector, size: int) -> tuple[Tensor, Face | None]:
-    """The largest face as the model is given it; the whole picture where there is none.
+def cut_main_face(
+    picture: OrientedImage, detector: Detector, size: int
+) -> tuple[Tensor, Face | None]:
+    """Return the largest face as the model's input, uint8 (3, S, S), and where it is.
 
-    Returns:
-        uint8 (3, S, S), and the face.
+    Without faces it is the whole picture, and None.
     """
     face = main_face(picture, detector)
     return cut_face(picture, face, size), face
 
 
-def _placed(box: Box, scale: tuple[float, float], picture: Upright) -> Edges:
-    """A box in pixels of the picture, and inside it."""
+def _in_picture(box: Box, scale: tuple[float, float], picture: OrientedImage) -> Edges:
+    """Convert a box to pixels of the picture, clipped to its edges."""
     x0, x1 = (
         min(max(0, round(x * scale[0])), picture.width) for x in (box.left, box.left + box.width)
     )
@@ -133,14 +131,14 @@ def _area(box: Edges) -> int:
     return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
 
 
-def _shared(a: Edges, b: Edges) -> float:
-    """Intersection over union."""
+def _overlap(a: Edges, b: Edges) -> float:
+    """Return intersection over union."""
     both = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     return both / (_area(a) + _area(b) - both)
 
 
 def _span(centre: float, side: int, limit: int) -> tuple[int, int]:
-    """From and to of a side around a centre, inside 0..limit."""
+    """Return start and end of a side around a centre, inside 0..limit."""
     side = min(side, limit)
     start = min(max(0, round(centre - side / 2)), limit - side)
     return start, start + side

@@ -24,7 +24,8 @@ from checks.fuzz.originals import originals
 from checks.fuzz.run import Findings, send
 from checks.fuzz.sizes import announce
 from models.errors import PictureError
-from models.imaging.decode import decode_image, open_image
+from models.imaging.decode import decode_image
+from models.imaging.open import open_image
 from service.telemetry.logging import configure_logging
 from tests.process.running import running
 

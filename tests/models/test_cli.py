@@ -12,7 +12,7 @@ from models.__main__ import main
 from models.bundle.load import publish
 from models.bundle.signing import load_private_key
 from models.bundle.store import CURRENT, MANIFEST, MODEL, current_version, versions
-from tests.conftest import bundle_facts
+from tests.models.tiny_bundle import bundle_facts
 
 
 @pytest.fixture(name="store")
@@ -25,7 +25,7 @@ def _store(tmp_path: Path, tiny_model: bytes, monkeypatch: pytest.MonkeyPatch) -
     return folder
 
 
-def test_the_list_marks_what_is_served_and_what_was(
+def test_list_marks_the_current_and_the_rollback_version(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["list"]) == 0
@@ -38,9 +38,7 @@ def test_the_list_marks_what_is_served_and_what_was(
     assert len({row.index("tiny") for row in rows}) == 1
 
 
-def test_the_list_goes_on_past_a_bundle_that_cannot_be_read(
-    store: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_shows_an_unusable_bundle(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (store / versions(store)[0] / MANIFEST).write_text("{")
     (store / CURRENT).unlink()
     assert main(["list"]) == 0
@@ -50,7 +48,7 @@ def test_the_list_goes_on_past_a_bundle_that_cannot_be_read(
     assert "current" not in rows[2]
 
 
-def test_show_says_what_a_version_is(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_a_version_s_manifest(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = versions(store)[0]
     for arguments, version in ((["show"], current_version(store)), (["show", first], first)):
         assert main(arguments) == 0
@@ -72,7 +70,7 @@ def test_promote_then_rollback(store: Path, capsys: pytest.CaptureFixture[str]) 
     ]
 
 
-def test_prune_says_what_went(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_prints_removed_versions(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, *others = versions(store)
     assert main(["prune", "--keep", "1"]) == 0
     assert capsys.readouterr().out == f"{first} is removed.\n"
@@ -81,7 +79,7 @@ def test_prune_says_what_went(store: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "Nothing to remove.\n"
 
 
-def test_a_key_pair_is_made_and_verify_holds_a_bundle_to_it(
+def test_keygen_makes_keys_that_verify_accepts(
     store: Path, tmp_path: Path, tiny_model: bytes, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -101,7 +99,7 @@ def test_a_key_pair_is_made_and_verify_holds_a_bundle_to_it(
     assert main(["verify", "--trusted-key", word]) == 0
 
 
-def test_verify_asks_the_golden_pictures(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_runs_the_golden_check(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", versions(store)[0]]) == 0
     assert "2 golden pictures" in capsys.readouterr().out
     (store / versions(store)[0] / MODEL).write_bytes(b"")
@@ -120,7 +118,7 @@ def test_verify_asks_the_golden_pictures(store: Path, capsys: pytest.CaptureFixt
         (["verify", "--trusted-key", "nonsense"], 1),
     ],
 )
-def test_what_is_refused_is_one_sentence(
+def test_refusal_prints_one_sentence_and_returns_1(
     store: Path, arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == status
@@ -132,13 +130,13 @@ def test_what_is_refused_is_one_sentence(
 
 
 @pytest.mark.parametrize("arguments", [[], ["prune"], ["prune", "--keep", "-1"], ["promote"]])
-def test_a_wrong_command_line_is_status_2(store: Path, arguments: list[str]) -> None:
+def test_wrong_command_line_exits_with_2(store: Path, arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
 
 
-def test_a_store_that_cannot_be_written_to_is_status_6(
+def test_unwritable_store_returns_6(
     store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -150,7 +148,7 @@ def test_a_store_that_cannot_be_written_to_is_status_6(
     assert current_version(store) == versions(store)[2]
 
 
-def test_only_verify_loads_pytorch(store: Path) -> None:
+def test_only_verify_imports_pytorch(store: Path) -> None:
     code = (
         "import sys; from models.__main__ import main; "
         "main(['list']); main(['show']); main(['rollback']); main(['prune', '--keep', '3']); "

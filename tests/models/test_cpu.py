@@ -30,7 +30,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("1 2 3", 8),
     ],
 )
-def test_version_2_quota(tmp_path: Path, content: str, cores: int) -> None:
+def test_usable_cores_reads_cgroup_version_2(tmp_path: Path, content: str, cores: int) -> None:
     (tmp_path / "cpu.max").write_text(content)
     assert usable_cores(tmp_path) == cores
 
@@ -39,23 +39,25 @@ def test_version_2_quota(tmp_path: Path, content: str, cores: int) -> None:
     ("quota", "period", "cores"),
     [("300000\n", "100000\n", 3), ("-1", "100000", 8), ("many", "100000", 8)],
 )
-def test_version_1_quota(tmp_path: Path, quota: str, period: str, cores: int) -> None:
+def test_usable_cores_reads_cgroup_version_1(
+    tmp_path: Path, quota: str, period: str, cores: int
+) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text(period)
     assert usable_cores(tmp_path) == cores
 
 
-def test_bytes_that_are_no_text_are_no_quota(tmp_path: Path) -> None:
+def test_usable_cores_ignores_an_unreadable_quota(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_bytes(b"\xff\xfe")
     assert usable_cores(tmp_path) == 8
 
 
-def test_without_control_groups_affinity_counts(tmp_path: Path) -> None:
+def test_usable_cores_counts_affinity_without_cgroups(tmp_path: Path) -> None:
     assert usable_cores(tmp_path / "absent") == 8
 
 
-def test_without_affinity_the_machine_s_cores_count(
+def test_usable_cores_counts_the_machine_without_affinity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -65,5 +67,5 @@ def test_without_affinity_the_machine_s_cores_count(
     assert usable_cores(tmp_path) == 1
 
 
-def test_this_machine_has_at_least_one() -> None:
+def test_usable_cores_is_at_least_one_here() -> None:
     assert usable_cores() >= 1

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import PictureError
-from models.imaging.decode import decode_image, exif_orientation, open_image
+from models.imaging.decode import decode_image, exif_orientation
+from models.imaging.open import open_image
 
 _EDGE_PX: Final = 112
 _LARGE_PX: Final = 192  # of the pictures that are looked at closely

@@ -1,4 +1,4 @@
-"""Small files that ask a decoder for much work or memory."""
+"""Small files that cost a decoder much work or memory."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def many_scans(count: int) -> bytes:
-    """A progressive JPEG that repeats its last scan until it has so many."""
+    """Return a progressive JPEG of `count` scans, the last one repeated."""
     file = io.BytesIO()
     Image.new("L", (16, 16), 100).save(file, "JPEG", progressive=True)
     data = file.getvalue()
@@ -17,7 +17,7 @@ def many_scans(count: int) -> bytes:
 
 
 def many_segments(count: int) -> bytes:
-    """A JPEG with so many comments."""
+    """Return a JPEG with `count` comments."""
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "JPEG")
     data = file.getvalue()
@@ -25,7 +25,7 @@ def many_segments(count: int) -> bytes:
 
 
 def many_chunks(count: int) -> bytes:
-    """A PNG with so many private chunks."""
+    """Return a PNG with `count` private chunks."""
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "PNG")
     data, kind = file.getvalue(), b"prVt"
@@ -34,7 +34,7 @@ def many_chunks(count: int) -> bytes:
 
 
 def tiff(*, tile: int = 16, offsets: int = 4, big: bool = False) -> bytes:
-    """A grey TIFF of 32 x 32 pixels in tiles, with so many offsets to them."""
+    """Return a grey TIFF of 32 x 32 pixels in tiles."""
     head = 16 if big else 8
     pixels = bytes([100]) * 256
     pointers = struct.pack("<I", head) * offsets
@@ -55,7 +55,7 @@ def tiff(*, tile: int = 16, offsets: int = 4, big: bool = False) -> bytes:
 
 
 def many_runs(count: int) -> bytes:
-    """A BMP of one run of one pixel after the other, which Pillow reads in Python."""
+    """Return a BMP of `count` runs of one pixel, which Pillow reads in Python."""
     edge = 4000
     begin = 14 + 40 + 1024
     size = begin + 2 * count

@@ -5,11 +5,11 @@ import functools
 import pytest
 from PIL import Image
 
-from models.imaging.face_detector import installed
+from models.imaging.face_detector import is_installed
 from scripts.example_picture import draw
-from tests.service.fixtures import encoded
+from tests.images import encode
 
-needs_detector = pytest.mark.skipif(not installed(), reason="the extra `faces` is not installed")
+needs_detector = pytest.mark.skipif(not is_installed(), reason="the extra `faces` is not installed")
 
 SIZE = (900, 500)
 # Left, top and edge of each drawn person; the face is in the middle of it.
@@ -25,16 +25,16 @@ def three_people() -> Image.Image:
 
 
 def people_file(format: str = "PNG") -> bytes:
-    return encoded(three_people(), format)
+    return encode(three_people(), format)
 
 
 def nobody_file() -> bytes:
-    return encoded(Image.new("RGB", SIZE, "gray"), "PNG")
+    return encode(Image.new("RGB", SIZE, "gray"), "PNG")
 
 
 def person_at(x: float, y: float) -> int | None:
-    """Which of the people a point is on the face of."""
-    for place, (left, top, edge) in enumerate(PEOPLE):
+    """Return the index of the person whose face a point is on."""
+    for index, (left, top, edge) in enumerate(PEOPLE):
         if abs(x - left - edge / 2) < 0.15 * edge and abs(y - top - edge / 2) < 0.15 * edge:
-            return place
+            return index
     return None

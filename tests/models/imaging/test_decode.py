@@ -21,14 +21,10 @@ from models.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
-from models.imaging.decode import (
-    FORMATS,
-    PLUGINS,
-    decode_image,
-    open_image,
-)
+from models.imaging.decode import decode_image
 from models.imaging.limits import MAX_PIXELS, MAX_PIXELS_CEILING
-from tests.conftest import encode, photograph
+from models.imaging.open import PLUGINS, open_image
+from tests.images import encode, photograph
 
 ORIENTATION = 0x0112
 
@@ -68,25 +64,25 @@ def png(
 
 @pytest.mark.parametrize("size", [1, 7, 32, 224])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (40, 30), (500, 333)])
-def test_gives_contiguous_uint8_planes_of_the_size_asked(size: int, shape: tuple[int, int]) -> None:
+def test_decode_image_returns_contiguous_uint8_planes(size: int, shape: tuple[int, int]) -> None:
     pixels = decode_image(encode(photograph(*shape)), size=size)
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (3, size, size)
     assert pixels.is_contiguous()
 
 
-def test_every_format_has_its_reader() -> None:
-    names = [plugin.__name__.removeprefix("PIL.") for plugin in PLUGINS]
-    assert [name.removesuffix("ImagePlugin").upper() for name in names] == [*FORMATS]
+def test_every_format_has_its_pillow_plugin() -> None:
+    for name, plugin in PLUGINS.items():
+        assert plugin.__name__.upper() == f"PIL.{name}IMAGEPLUGIN"
 
 
-def test_what_is_decoded_can_be_written_to() -> None:
+def test_decoded_pixels_are_writable() -> None:
     pixels = decode_image(encode(photograph()), size=8)
     pixels.zero_()
     assert int(decode_image(encode(photograph()), size=8).sum()) > 0
 
 
-def test_same_bytes_give_the_same_pixels() -> None:
+def test_decode_image_is_deterministic() -> None:
     data = encode(photograph(640, 480), "JPEG")
     assert torch.equal(decode_image(data, size=96), decode_image(data, size=96))
 
@@ -110,7 +106,7 @@ def test_same_bytes_give_the_same_pixels() -> None:
         ("GIF", {}, 25.0),  # 256 colours
     ],
 )
-def test_reads_every_format_as_it_was_drawn(
+def test_decode_image_reads_every_format(
     kind: str, options: dict[str, Any], allowed: float
 ) -> None:
     drawn = photograph(32, 32)
@@ -118,7 +114,7 @@ def test_reads_every_format_as_it_was_drawn(
     assert mean_difference(pixels, pixels_of(drawn)) <= allowed
 
 
-def test_reads_the_first_picture_of_a_phone_s_mpo() -> None:
+def test_decode_image_reads_the_first_picture_of_an_mpo() -> None:
     data = encode(
         photograph(32, 32), "MPO", save_all=True, append_images=[photograph(32, 32, 9)], quality=98
     )
@@ -127,13 +123,15 @@ def test_reads_the_first_picture_of_a_phone_s_mpo() -> None:
 
 
 @pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("WEBP", {"lossless": True})])
-def test_reads_the_first_frame_of_an_animation(kind: str, options: dict[str, Any]) -> None:
+def test_decode_image_reads_the_first_frame_of_an_animation(
+    kind: str, options: dict[str, Any]
+) -> None:
     frames = [Image.new("RGB", (8, 8), name) for name in ("red", "blue", "lime")]
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     assert colour(data) == (255, 0, 0)
 
 
-def test_reads_the_first_page_of_a_tiff() -> None:
+def test_decode_image_reads_the_first_page_of_a_tiff() -> None:
     pages = [Image.new("RGB", (8, 8), name) for name in ("red", "blue")]
     assert colour(encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])) == (255, 0, 0)
 
@@ -222,18 +220,20 @@ PALETTE.putpalette([10, 20, 30, 200, 100, 50])
         pytest.param(png(2, 1, 4, 0, b"\0\x77"), (119,) * 3, id="4-bit-grey"),
     ],
 )  # fmt: skip
-def test_shows_every_mode_as_a_viewer_does(data: bytes, shown: tuple[int, ...]) -> None:
+def test_decode_image_converts_every_mode_as_a_viewer_does(
+    data: bytes, shown: tuple[int, ...]
+) -> None:
     found = colour(data)
     assert all(abs(a - b) <= 1 for a, b in zip(found, shown, strict=True)), found
 
 
-def test_shows_a_cmyk_jpeg_in_its_colours() -> None:
+def test_decode_image_converts_cmyk_jpegs() -> None:
     ink = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     red, green, blue = colour(encode(ink, "JPEG", quality=95))
     assert (red > 245, green < 10, blue < 10) == (True, True, True)
 
 
-def test_see_through_edges_do_not_bleed_their_hidden_colour() -> None:
+def test_transparent_edges_do_not_bleed_their_hidden_colour() -> None:
     picture = rgba(0, 255, 0, 0)  # clear, but green underneath
     picture.paste((255, 255, 255, 255), (0, 0, 4, 8))
     assert int(decode_image(encode(picture), size=3).min()) >= 254
@@ -260,7 +260,7 @@ def oriented(image: Image.Image, orientation: int, kind: str, **options: Any) ->
     ],
     ids=["jpeg", "png", "webp", "tiff", "tiff-lzw"],
 )
-def test_turns_every_orientation_upright(
+def test_decode_image_applies_every_orientation(
     kind: str, options: dict[str, Any], orientation: int
 ) -> None:
     data = oriented(photograph(90, 50), orientation, kind, **options)
@@ -279,7 +279,7 @@ def test_orientations_differ_from_one_another() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 9, 255, 65535])
-def test_an_orientation_that_does_not_exist_counts_as_upright(value: int) -> None:
+def test_unknown_orientation_counts_as_upright(value: int) -> None:
     assert torch.equal(
         decode_image(oriented(photograph(), value, "PNG"), size=16),
         decode_image(encode(photograph()), size=16),
@@ -297,7 +297,7 @@ def test_an_orientation_that_does_not_exist_counts_as_upright(value: int) -> Non
     ],
     ids=["empty", "text", "far-offset", "too-many-entries", "text-orientation"],
 )
-def test_broken_exif_does_not_refuse_good_pixels(exif: bytes) -> None:
+def test_decode_image_ignores_broken_exif(exif: bytes) -> None:
     plain = encode(photograph(), "JPEG")
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
     with warnings.catch_warnings():
@@ -310,7 +310,7 @@ def test_broken_exif_does_not_refuse_good_pixels(exif: bytes) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1600, 1200), (1201, 1603), (3000, 400)])
-def test_a_large_jpeg_decoded_at_a_fraction_looks_like_a_full_decode(
+def test_jpeg_decoded_at_a_fraction_looks_like_a_full_decode(
     shape: tuple[int, int],
 ) -> None:
     data = encode(photograph(*shape), "JPEG", quality=92)
@@ -321,7 +321,7 @@ def test_a_large_jpeg_decoded_at_a_fraction_looks_like_a_full_decode(
     assert float(difference.max()) < 24.0
 
 
-def test_shrinking_is_antialiased() -> None:
+def test_decode_image_resizes_with_antialiasing() -> None:
     stripes = np.zeros((256, 256, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     pixels = decode_image(encode(Image.fromarray(stripes)), size=16).float()
@@ -337,14 +337,16 @@ def announcing(width: int, height: int) -> bytes:
     ("width", "height"),
     [(100_000, 100_000), (50_001, 1000), (1, 50_000_001), (9500, 9500), (20_000, 9_000)],
 )
-def test_refuses_a_bomb_by_its_header(width: int, height: int, strict: bool) -> None:
+def test_decompression_bomb_is_refused_from_its_header(
+    width: int, height: int, strict: bool
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error" if strict else "ignore")
         with pytest.raises(ImageTooLarge, match="allowed"):
             decode_image(announcing(width, height), size=8)
 
 
-def test_the_limit_itself_is_allowed() -> None:
+def test_max_pixels_is_inclusive() -> None:
     data = encode(photograph(20, 10))
     assert decode_image(data, size=8, max_pixels=200).shape == (3, 8, 8)
     with pytest.raises(ImageTooLarge, match=r"20 x 10 pixels are more than the 199 allowed"):
@@ -352,12 +354,12 @@ def test_the_limit_itself_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_every_format_is_limited(kind: str) -> None:
+def test_max_pixels_holds_for_every_format(kind: str) -> None:
     with pytest.raises(ImageTooLarge):
         decode_image(encode(photograph(40, 30), kind), size=8, max_pixels=1199)
 
 
-def test_the_ceiling_is_pillow_s() -> None:
+def test_max_pixels_ceiling_is_pillow_s_own() -> None:
     assert Image.MAX_IMAGE_PIXELS is not None
     assert MAX_PIXELS < MAX_PIXELS_CEILING <= 2 * Image.MAX_IMAGE_PIXELS
 
@@ -365,7 +367,7 @@ def test_the_ceiling_is_pillow_s() -> None:
 # --- what is refused -----------------------------------------------------------------------
 
 
-def test_refuses_no_bytes() -> None:
+def test_empty_file_raises_empty_picture() -> None:
     with pytest.raises(EmptyPicture, match="empty"):
         decode_image(b"", size=8)
 
@@ -395,7 +397,7 @@ def _ico() -> bytes:
         "ico", "ppm", "tga", "pdf", "eps",
     ],
 )  # fmt: skip
-def test_refuses_what_is_no_picture_of_a_format_that_is_read(make: Callable[[], bytes]) -> None:
+def test_other_files_raise_unsupported_format(make: Callable[[], bytes]) -> None:
     with pytest.raises(UnsupportedFormat, match="JPEG, PNG, WebP, BMP, GIF or TIFF"):
         decode_image(make(), size=8)
 
@@ -420,7 +422,7 @@ SAMPLES = samples()
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "gif"])
-def test_refuses_a_picture_cut_short_anywhere(name: str) -> None:
+def test_truncated_picture_raises_undecodable_image(name: str) -> None:
     data = SAMPLES[name]
     # The last bytes hold end marks and metadata that no pixel needs.
     for end in {len(data) * part // 20 for part in range(1, 18)}:
@@ -430,21 +432,21 @@ def test_refuses_a_picture_cut_short_anywhere(name: str) -> None:
                 decode_image(data[:end], size=16)
 
 
-def test_says_of_a_cut_jpeg_what_is_wrong_in_one_line() -> None:
+def test_truncated_jpeg_is_reported_in_one_line() -> None:
     data = encode(photograph(400, 300), "JPEG")
     with pytest.raises(UndecodableImage, match=r"^The JPEG picture is broken or cut short \(.+\)"):
         decode_image(data[: len(data) // 2], size=16)
 
 
 @pytest.mark.parametrize(("at", "value"), [(8 + 8 + 3, 0), (8 + 12, 255), (8 + 8 + 8, 3)])
-def test_a_recognised_file_with_an_impossible_header_is_refused(at: int, value: int) -> None:
+def test_impossible_header_raises_undecodable_image(at: int, value: int) -> None:
     data = bytearray(SAMPLES["png"])
     data[at] = value
     with pytest.raises(PictureError):
         decode_image(bytes(data), size=8)
 
 
-def test_a_header_that_makes_a_reader_raise_anything_is_a_broken_picture(
+def test_any_plugin_exception_raises_undecodable_image(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def choke(*_: object, **__: object) -> None:
@@ -458,7 +460,7 @@ def test_a_header_that_makes_a_reader_raise_anything_is_a_broken_picture(
 
 
 @pytest.mark.parametrize("strict", [True, False], ids=["warnings-raise", "warnings-pass"])
-def test_thousands_of_damaged_files_raise_picture_errors_only(strict: bool) -> None:
+def test_damaged_files_raise_picture_errors_only(strict: bool) -> None:
     random = np.random.default_rng(20 + strict)
     texts: list[str] = []
     decoded = 0
@@ -486,7 +488,7 @@ def test_thousands_of_damaged_files_raise_picture_errors_only(strict: bool) -> N
     assert not any("\n" in text for text in texts)
 
 
-def test_a_heic_picture_is_refused_with_the_way_out() -> None:
+def test_heic_error_explains_how_to_get_jpeg() -> None:
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"x" * 64
     with pytest.raises(UnsupportedFormat, match=r"^HEIC pictures.* send the picture as JPEG"):
         decode_image(heic, size=8)
@@ -507,12 +509,12 @@ def tiff_with(tag: int, *, kind: int, values: int) -> bytes:
 
 
 @pytest.mark.parametrize("tag", [258, 277])
-def test_a_tiff_of_numbers_without_end_is_refused_before_they_are_made(tag: int) -> None:
+def test_tiff_with_too_many_numbers_is_refused_before_they_are_made(tag: int) -> None:
     with pytest.raises(ImageTooCostly):
         decode_image(tiff_with(tag, kind=3, values=70_000), size=8)
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(100)])
-def test_a_big_tiff_that_points_far_beyond_its_end_is_no_picture(tail: bytes) -> None:
+def test_big_tiff_pointing_beyond_its_end_is_refused(tail: bytes) -> None:
     with pytest.raises((UnsupportedFormat, UndecodableImage)):
         decode_image(b"II+\0\x08\0\0\0" + b"\xff" * 8 + tail, size=8)
