@@ -1,4 +1,4 @@
-"""`python -m service.keys`: print a new API key, and the hash of it that the service is given."""
+"""`python -m service.keys`: print a new API key, and its hash for the service's settings."""
 
 import secrets
 import sys

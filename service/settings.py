@@ -1,4 +1,4 @@
-"""Every setting of the service, read once from the environment when it starts."""
+"""Settings of the service, read once from the environment when it starts."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,14 @@ from models.bundle.store import DEFAULT_STORE
 from models.errors import KeyUnusable
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
 
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def split_names(text: str) -> list[str]:
-    """The parts of a comma separated list; none for an empty text.
+    """Split a comma-separated list.
 
     Raises:
-        ValueError: A part is empty.
+        ValueError: An element is empty.
     """
     names = [part.strip() for part in text.split(",")] if text else []
     if not all(names):
@@ -27,14 +27,14 @@ def split_names(text: str) -> list[str]:
 
 
 def split_hashes(text: str) -> list[str]:
-    """The hashes of a comma separated list; none for an empty text.
+    """Split a comma-separated list of SHA-256 hashes, and lower their case.
 
     Raises:
-        ValueError: One of them is not the hash of a key.
+        ValueError: An element is not a SHA-256 hash.
     """
     hashes = [part.strip().lower() for part in text.split(",")] if text else []
     for found in hashes:
-        if not _HASH.fullmatch(found):
+        if not _SHA256.fullmatch(found):
             raise ValueError(
                 f"{found!r} is no SHA-256 hash: `python -m service.keys` makes a key and its hash."
             )
@@ -42,17 +42,17 @@ def split_hashes(text: str) -> list[str]:
 
 
 class Settings(BaseSettings):
-    """Read from FACEMASK_* variables; a bad value stops the start with a sentence."""
+    """Settings from FACEMASK_* variables; each description is its row in the documentation."""
 
     model_config = SettingsConfigDict(env_prefix="FACEMASK_", frozen=True)
 
     store: Path = Field(
-        default=DEFAULT_STORE, description="Folder of bundles that the job publishes to."
+        default=DEFAULT_STORE, description="Folder of model bundles that training publishes to."
     )
     trusted_keys: str = Field(
         default="",
-        description="Public keys, or their PEM files, comma separated: only bundles signed by one "
-        "of them are opened.",
+        description="Public keys, or paths of their PEM files, comma-separated. If set, only "
+        "bundles signed by one of them are loaded.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -60,100 +60,101 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         validation_alias=AliasChoices("FACEMASK_PORT", "PORT"),
-        description="Port to listen on; PORT is honoured, too, as container platforms set it.",
+        description="Port to listen on. PORT, as container platforms set it, is read as well.",
     )
     poll_s: float = Field(
         default=1.0,
         gt=0,
         le=3600,
-        description="Seconds between looks at the store's CURRENT file. Looking costs one small "
-        "read, and works on volumes where file events do not arrive.",
+        description="Seconds between reads of the store's CURRENT file. Polling costs one small "
+        "read, and works on volumes that deliver no file events.",
     )
     threads: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Lanes that decode and run the model, a thread each; 0 takes what affinity "
-        "and the container's CPU quota allow.",
+        description="Lanes, that is threads that decode pictures and run the model. 0 uses as many "
+        "as CPU affinity and the container's CPU quota allow.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto",
-        description="Where the model runs: `cpu`, `cuda` (in half precision; fp32 models only), or "
-        "`auto`: CUDA where there is a device and the model can run on it.",
+        description="Device that runs the model: `cpu`, `cuda` (in half precision, fp32 models "
+        "only), or `auto` for CUDA if there is a device that can run the model.",
     )
     workers: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Processes. They divide the threads among them and load the model each; worth "
-        "it where one process cannot keep all cores busy.",
+        description="Number of processes. They divide the threads among them, and each loads the "
+        "model. More than one pays off if one process cannot keep all cores busy.",
     )
     max_batch: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="Most pictures in one forward pass; 0 measures what is best as a model starts.",
+        description="Max pictures per forward pass. 0 measures the best size when a model starts.",
     )
-    max_files: int = Field(default=64, ge=1, le=10_000, description="Most pictures a request.")
+    max_files: int = Field(default=64, ge=1, le=10_000, description="Max pictures per request.")
     max_faces: int = Field(
         default=16,
         ge=1,
         le=256,
-        description="Most faces that are answered a picture, the likeliest first.",
+        description="Max faces answered per picture; the highest face scores win.",
     )
     max_body_bytes: int = Field(
-        default=64 * 2**20, ge=1, description="Largest request body, in bytes."
+        default=64 * 2**20, ge=1, description="Max bytes per request body; beyond, 413."
     )
     max_pixels: int = Field(
         default=MAX_PIXELS,
         ge=1,
         le=MAX_PIXELS_CEILING,
-        description="Most pixels a picture, width x height, judged before decoding.",
+        description="Max pixels per picture, width x height, checked before decoding; beyond, 413.",
     )
     max_file_bytes: int = Field(
-        default=MAX_FILE_BYTES, ge=1, description="Most bytes a picture's file, as it is encoded."
+        default=MAX_FILE_BYTES,
+        ge=1,
+        description="Max bytes per encoded picture file; beyond, 413.",
     )
     decode_s: float = Field(
         default=DECODE_S,
         gt=0,
         le=3600,
-        description="Most processor seconds that decoding one picture may take.",
+        description="Max CPU seconds to decode one picture; beyond, 413.",
     )
     max_waiting: int = Field(
         default=256,
         ge=1,
-        description="Most pictures accepted and not yet answered, a process; beyond, requests get "
-        "429.",
+        description="Max pictures per process that are accepted and not yet answered; beyond, 429.",
     )
     max_waiting_pixels: int = Field(
         default=1_000_000_000,
         ge=1,
-        description="Most pixels of these pictures together, by their headers; beyond, 429.",
+        description="Max total pixels of these pictures, by their headers; beyond, 429.",
     )
     max_bodies_bytes: int = Field(
         default=256 * 2**20,
         ge=1,
-        description="Most bytes of request bodies in memory at a time, those that are still being "
-        "read and those whose pictures wait, a process; beyond, 429.",
+        description="Max bytes of request bodies in memory per process, both of requests still "
+        "being read and of requests whose pictures wait; beyond, 429.",
     )
     max_header_bytes: int = Field(
         default=32 * 2**10,
         ge=256,
-        description="Most bytes of a request's line and headers; beyond, 431.",
+        description="Max bytes of a request line and its headers; beyond, 431.",
     )
     header_s: float = Field(
         default=10.0,
         gt=0,
         le=3600,
-        description="Most seconds until a new connection, or a request that has begun, has sent "
-        "all its headers; then 408.",
+        description="Max seconds for a new connection, or a started request, to send all its "
+        "headers; beyond, 408.",
     )
     body_s: float = Field(
         default=20.0,
         gt=0,
         le=3600,
-        description="Most seconds for a request's body to come; then 408. A caller who takes no "
-        "answer for so long is cut off.",
+        description="Max seconds for a request body to arrive; beyond, 408. A client that reads "
+        "none of its answer for this long is disconnected.",
     )
     idle_s: int = Field(
         default=5,
@@ -164,71 +165,75 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=1100,
         ge=1,
-        description="Most connections at a time, a process; beyond, new ones get 503.",
+        description="Max open connections per process; beyond, new ones get 503.",
     )
     deadline_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Most seconds from upload to answer; then 504."
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Max seconds from the start of a request to its answer; beyond, 504.",
     )
 
     api_keys: str = Field(
         default="",
-        description="SHA-256 hashes of API keys, comma separated (`python -m service.keys`); one "
-        "is then asked for wherever pictures are answered, and for the report.",
+        description="SHA-256 hashes of API keys, comma-separated (`python -m service.keys` makes "
+        "one). If set, predictions and the report require a key.",
     )
     allowed_hosts: str = Field(
         default="",
-        description="Names that the service answers to, comma separated, `*.example.org` among "
-        "them; empty for any.",
+        description="Host names that the service answers to, comma-separated, such as "
+        "`*.example.org`; empty for any.",
     )
     cors_origins: str = Field(
         default="",
-        description="Origins of web pages that may call, comma separated, or `*`; empty for none "
-        "but its own.",
+        description="Origins of web pages that may call the API, comma-separated, or `*` for any; "
+        "empty for the service's own page only.",
     )
     grace_s: float = Field(
         default=2.0,
         ge=0,
         le=600,
-        description="Seconds from SIGTERM in which /readyz says no and requests are still taken.",
+        description="Seconds after SIGTERM in which /readyz fails and requests are still accepted.",
     )
     drain_s: int = Field(
         default=30,
         ge=1,
         le=3600,
-        description="Most seconds after that for requests in hand; what is left gets 503.",
+        description="Max seconds after that for requests in progress; the rest get 503.",
     )
     stuck_s: float = Field(
         default=60.0,
         gt=0,
         le=3600,
-        description="Seconds without any answer of the model, or of one lane at one batch, "
-        "after which /livez fails.",
+        description="Seconds without any answer of the model, or that one lane spends on one "
+        "batch, after which /livez fails.",
     )
     log_format: Literal["console", "json"] = Field(
-        default="console", description="Log lines for people, or one JSON object each."
+        default="console",
+        description="Format of log lines: `console` for people, `json` for one object per line.",
     )
     traces: str = Field(
         default="",
-        description="Address that OpenTelemetry spans are sent to, by OTLP over HTTP.",
+        description="URL that OpenTelemetry spans are sent to, by OTLP over HTTP; empty for none.",
     )
 
     @field_validator("api_keys")
     @classmethod
-    def _hashes_are_hashes(cls, text: str) -> str:
+    def _check_hashes(cls, text: str) -> str:
         split_hashes(text)
         return text
 
     @field_validator("allowed_hosts", "cors_origins")
     @classmethod
-    def _names_are_names(cls, text: str) -> str:
+    def _check_names(cls, text: str) -> str:
         split_names(text)
         return text
 
     @field_validator("trusted_keys")
     @classmethod
-    def _keys_can_be_read(cls, text: str) -> str:
+    def _check_public_keys(cls, text: str) -> str:
         if text:
-            from models.bundle.signing import load_public_keys  # cryptography takes time to load
+            from models.bundle.signing import load_public_keys  # cryptography takes time to import
 
             try:
                 load_public_keys(text)

@@ -1,1 +1,1 @@
-"""Worker processes, shutdown, background threads, memory allocator."""
+"""Operating system processes: supervision, shutdown, background threads, memory allocator."""

@@ -1,4 +1,4 @@
-"""glibc's allocator, told to give memory back to the kernel; other libraries' are left alone."""
+"""glibc's allocator, set to return freed memory to the kernel; other libraries' are left alone."""
 
 import ctypes
 import os
@@ -9,25 +9,25 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 
-# Blocks from this size on come from the kernel and go back to it as they are freed. Left alone,
-# the size grows to 32 MiB with what is freed, and Pillow's blocks, of 16 MiB, stay in pieces. Much
-# smaller, and the outputs of a network's layers would be new to the kernel each time.
-_LARGE_BYTES: Final = 15 * 2**20
-# A heap keeps so much at its end: what a forward pass frees it soon takes again. With half of it,
-# batches of 8 took 40 % more processor time.
-_KEPT_BYTES: Final = 64 * 2**20
+# Larger blocks come from the kernel and return to it when they are freed. By default the threshold
+# grows up to 32 MiB with the blocks that are freed, and Pillow's blocks of 16 MiB then leave holes
+# in the heap. A much smaller one would fetch the outputs of a network's layers anew each time.
+_MMAP_THRESHOLD_BYTES: Final = 15 * 2**20
+# Free bytes that a heap keeps at its end: the next forward pass needs them again. With half of
+# this, batches of 8 took 40 % more processor time.
+_TRIM_THRESHOLD_BYTES: Final = 64 * 2**20
 
 
 def limit_retained_memory() -> None:
-    """Set these sizes, unless the environment says something of the allocator."""
+    """Set these thresholds, unless a MALLOC_* environment variable is set."""
     libc = _glibc()
     if libc is not None and not any(name.startswith("MALLOC_") for name in os.environ):
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
 
 
 def release_free_memory() -> None:
-    """Return what is free to the kernel; whoever needs memory next has to ask for it anew."""
+    """Return all free memory to the kernel; later allocations must fetch it again."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -1,7 +1,7 @@
-"""Work beside the event loop, on threads that nobody waits for when the service ends.
+"""Background threads that do not delay the end of the process.
 
-`asyncio.to_thread` borrows from a pool that the interpreter joins before it exits: a stop
-would wait for a model that is half loaded, or for a disk that does not answer.
+`asyncio.to_thread` borrows from a pool that the interpreter joins before it exits: shutdown would
+wait for a half-loaded model, or for a disk that does not respond.
 """
 
 import asyncio
@@ -14,17 +14,19 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_THREAD_NAME: Final = "run_in_background_thread"
+_THREAD_NAME: Final = "background"
 LANE_THREAD_PREFIX: Final = "lane-"
-"""How names of lanes' threads begin."""
+"""Prefix of the names of the engines' worker threads."""
 
 
-async def run_in_background_thread(run: Callable[[], T], *, discard: Callable[[T], None] | None = None) -> T:
-    """Run a function on a thread of its own.
+async def run_in_background_thread(
+    run: Callable[[], T], *, discard: Callable[[T], None] | None = None
+) -> T:
+    """Run a function on a new daemon thread and return its result.
 
     Args:
-        run: What it returns or raises is returned or raised here.
-        discard: Takes the result, on the loop, if nobody waits for it any more.
+        run: Its exception is raised here.
+        discard: Called on the event loop with the result if the caller was cancelled.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -33,7 +35,7 @@ async def run_in_background_thread(run: Callable[[], T], *, discard: Callable[[T
         error: BaseException | None = None
         try:
             result = run()
-        except BaseException as raised:  # noqa: BLE001  raised again where it is waited for
+        except BaseException as raised:  # noqa: BLE001  raised again in the caller
             error = raised
 
         def settle() -> None:
@@ -53,15 +55,16 @@ async def run_in_background_thread(run: Callable[[], T], *, discard: Callable[[T
 
 
 def has_running_threads() -> bool:
-    """Whether any such thread is still at work, or a lane of an engine."""
-    return any(thread.name.startswith((_THREAD_NAME, LANE_THREAD_PREFIX)) for thread in threading.enumerate())
+    """Return True if a background thread or an engine's worker thread is running."""
+    prefixes = (_THREAD_NAME, LANE_THREAD_PREFIX)
+    return any(thread.name.startswith(prefixes) for thread in threading.enumerate())
 
 
 def exit_if_threads_run() -> None:
-    """End the process here, with status 0, if any of them is.
+    """Exit the process at once, with status 0, if such threads are running.
 
-    The interpreter would take the ground from under them: code that is not Python's cannot be
-    interrupted, and is aborted.
+    They may be in native code, which cannot be interrupted: it would be aborted as the interpreter
+    shuts down.
     """
     if has_running_threads():
         sys.stdout.flush()

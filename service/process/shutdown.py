@@ -1,8 +1,8 @@
-"""How the service stops: not ready at once, still answering for a while, then drained.
+"""Graceful shutdown: unready at once, answering for a grace period, then drained.
 
-uvicorn closes its listener as it hears SIGTERM, so that those who have not yet heard of it meet
-a closed door. Here the signal first turns readiness off; uvicorn hears of it after a grace
-period, closes the listener, and lets the requests in hand end within its own bound.
+uvicorn closes its listening socket on SIGTERM, so that clients whose load balancer still routes
+to it are refused. Here the signal first turns readiness off. uvicorn receives it after the grace
+period, closes the socket, and lets the requests in progress finish within its own bound.
 """
 
 import asyncio
@@ -14,37 +14,40 @@ from types import FrameType
 
 
 class GracefulShutdown:
-    """Whether the service has been told to stop."""
+    """Handler of SIGTERM that delays the server's own.
+
+    Attributes:
+        requested: True from the first SIGTERM on.
+    """
 
     def __init__(self) -> None:
-        """Begin as a service that was not."""
         self.requested = False
 
     @contextlib.contextmanager
     def install(self, grace_s: float) -> Iterator[None]:
-        """Take SIGTERM, and hand it on to the server's own handler `grace_s` seconds later.
+        """Handle SIGTERM within the context, and pass it to the server `grace_s` seconds later.
 
-        Only where a server handles it, which is on the main thread of its process. Ctrl-C is
-        the server's own affair, and ends the grace period.
+        It does nothing outside the main thread, or without a server that handles SIGTERM. SIGINT
+        (Ctrl-C) goes straight to the server and ends the grace period.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         loop = asyncio.get_running_loop()
-        server = signal.getsignal(signal.SIGTERM)
-        if not callable(server):
+        server_handler = signal.getsignal(signal.SIGTERM)
+        if not callable(server_handler):
             yield
             return
 
-        def told(number: int, frame: FrameType | None) -> None:
-            # Who signals a whole group of processes reaches this one twice.
+        def handle(number: int, frame: FrameType | None) -> None:
+            # A signal to a whole process group arrives twice.
             if not self.requested:
                 self.requested = True
-                loop.call_soon_threadsafe(loop.call_later, grace_s, server, number, frame)
+                loop.call_soon_threadsafe(loop.call_later, grace_s, server_handler, number, frame)
 
-        signal.signal(signal.SIGTERM, told)
+        signal.signal(signal.SIGTERM, handle)
         try:
             yield
         finally:
-            if signal.getsignal(signal.SIGTERM) is told:
-                signal.signal(signal.SIGTERM, server)
+            if signal.getsignal(signal.SIGTERM) is handle:
+                signal.signal(signal.SIGTERM, server_handler)

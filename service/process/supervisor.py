@@ -1,4 +1,4 @@
-"""Several processes that serve one port, and who minds them, which takes no PyTorch."""
+"""Supervisor of several worker processes that serve one port; it does not load PyTorch."""
 
 import multiprocessing
 import os
@@ -13,16 +13,16 @@ from typing import Final
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-_FIRST_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 30.0
-# Processes that live so long after a death were not started in vain.
-_SETTLED_S: Final = 60.0
+_MIN_BACKOFF_S: Final = 1.0
+_MAX_BACKOFF_S: Final = 30.0
+# Workers that live this long after a restart reset the backoff.
+_STABLE_S: Final = 60.0
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, with patience: one that keeps dying is started ever less often.
+    """uvicorn's supervisor with exponential backoff: a start costs a core for seconds.
 
-    The first to die is replaced at once. A start costs a core for seconds.
+    The first worker to die is replaced at once.
     """
 
     def __init__(
@@ -32,50 +32,50 @@ class Supervisor(Multiprocess):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over the signals.
+        """Create the supervisor and install its signal handlers.
 
         Args:
-            config: Of each process, and how many there are.
-            sockets: To accept on; closed when the processes are told to end.
+            config: Configuration of each worker, and their number.
+            sockets: Listening sockets; closed when the workers are terminated.
             clock: Monotonic, in seconds.
         """
         super().__init__(config, sockets)
         self._clock = clock
-        self._pause_s = 0.0
-        self._again_at = 0.0
+        self._backoff_s = 0.0
+        self._next_start_at = 0.0
 
     def keep_subprocess_alive(self) -> None:
-        """Replace those that have died or hang, unless one died a moment ago."""
-        if self._clock() < self._again_at:
+        """Replace workers that are dead or hang, unless the backoff has not passed yet."""
+        if self._clock() < self._next_start_at:
             return
         before = list(self.processes)
         super().keep_subprocess_alive()
         now = self._clock()
         if self.processes != before:
-            self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-            self._again_at = now + self._pause_s
-        elif now >= self._again_at + _SETTLED_S:
-            self._pause_s = 0.0
+            self._backoff_s = min(max(2 * self._backoff_s, _MIN_BACKOFF_S), _MAX_BACKOFF_S)
+            self._next_start_at = now + self._backoff_s
+        elif now >= self._next_start_at + _STABLE_S:
+            self._backoff_s = 0.0
 
     def terminate_all(self) -> None:
-        """Tell the processes to end; nobody waits at a door that none of them minds any more."""
+        """Terminate the workers, and close the sockets so that new clients are refused at once."""
         super().terminate_all()
         for listening in self.sockets:
             listening.close()
 
 
 def terminate_with_supervisor() -> None:
-    """Have this process told to end once its supervisor has died, which it cannot do itself.
+    """Send SIGTERM to this worker once its supervisor is dead.
 
-    It would hold the port for ever, and nobody would mind it.
+    An orphaned worker would hold the port for ever, and be restarted by nothing.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
         return
     sentinel = supervisor.sentinel
 
-    def end() -> None:
+    def watch() -> None:
         wait([sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=end, name="orphan", daemon=True).start()
+    threading.Thread(target=watch, name="watch-supervisor", daemon=True).start()

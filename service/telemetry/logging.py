@@ -1,6 +1,6 @@
-"""Logs: one line an event on standard error, for people or for machines.
+"""Log lines on standard error, for people or as JSON.
 
-Nothing logged holds a picture, a file's name, a header or a query: those are the callers'.
+No line holds a picture, a file name, a header or a query string: they belong to the caller.
 """
 
 import json
@@ -11,51 +11,51 @@ from typing import Any, Final, Literal
 
 Format = Literal["console", "json"]
 
-# What an access line says, and in which order.
+# Extra fields of access lines, in this order.
 FIELDS: Final = ("request_id", "method", "route", "status", "ms", "pictures", "code")
 
 
 def configure_logging(format: Format = "console") -> None:
-    """Log to standard error, one line an event."""
-    # No line says these, and asking for them costs as much as a line's own text.
+    """Log to standard error, one line per event."""
+    # No line shows these, and finding them costs as much as formatting one.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
-    handler.setFormatter(Json() if format == "json" else Console())
+    handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # What is wrong with a caller's file is for the caller: strangers write no errors into this
-    # log, and Python keeps no list of every warning that their files gave rise to.
+    # Defects of a caller's file are reported to the caller, not logged, and Python keeps no list
+    # of the warnings that callers' files cause.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class Console(logging.Formatter):
-    """`time LEVEL logger: message`, then an event's own fields."""
+class ConsoleFormatter(logging.Formatter):
+    """Formatter of `time LEVEL logger: message`, followed by the event's own fields."""
 
     def __init__(self) -> None:
         super().__init__()
         self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{self._moment(record)} {record.levelname} {record.name}: {record.getMessage()}"
-        words = [f"{name}={value}" for name, value in _fields(record).items()]
-        text = " ".join([line, *words])
+        line = f"{self._time(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        fields = [f"{name}={value}" for name, value in _fields(record).items()]
+        text = " ".join([line, *fields])
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
-    def _moment(self, record: logging.LogRecord) -> str:
-        """Local time; the part that changes once a second is made once a second."""
+    def _time(self, record: logging.LogRecord) -> str:
+        """Return the local time, whose part down to the second is formatted once per second."""
         second = int(record.created)
         if self._second[0] != second:
             self._second = (second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)))
         return f"{self._second[1]},{int(record.msecs):03}"
 
 
-class Json(logging.Formatter):
-    """One JSON object a line."""
+class JsonFormatter(logging.Formatter):
+    """Formatter of one JSON object per line, in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         document = {
-            "time": f"{moment}.{int(record.msecs):03}Z",
+            "time": f"{second}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -67,5 +67,5 @@ class Json(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    given = record.__dict__
-    return {name: given[name] for name in FIELDS if given.get(name) is not None}
+    values = record.__dict__
+    return {name: values[name] for name in FIELDS if values.get(name) is not None}

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, where its packages are installed (`facemask[tracing]`)."""
+"""OpenTelemetry traces, if its packages are installed (`facemask[tracing]`)."""
 
 import logging
 from collections.abc import Callable
@@ -14,10 +14,10 @@ log = logging.getLogger("facemask")
 
 
 def make_tracer_provider(endpoint: str) -> "TracerProvider | None":
-    """Send a span a request to a collector, by OTLP over HTTP.
+    """Return a provider that sends spans to a collector, by OTLP over HTTP.
 
     Args:
-        endpoint: Where, as http://host:4318/v1/traces; empty for nowhere.
+        endpoint: URL such as http://host:4318/v1/traces; empty for no traces.
     """
     if not endpoint:
         return None
@@ -34,13 +34,14 @@ def make_tracer_provider(endpoint: str) -> "TracerProvider | None":
     return provider
 
 
-Ended = Callable[[str, dict[str, str | int]], None]
+EndSpan = Callable[[str, dict[str, str | int]], None]
+"""Ends a span, given its name and attributes."""
 
 
-def start_span(provider: "TracerProvider | None", scope: Scope) -> Ended:
-    """Begin a request's span, below its caller's; what is returned ends it with name and facts."""
+def start_span(provider: "TracerProvider | None", scope: Scope) -> EndSpan:
+    """Start the span of a request, as a child of its caller's, and return how to end it."""
     if provider is None:
-        return lambda name, facts: None
+        return lambda name, attributes: None
     from opentelemetry.trace import SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -50,10 +51,10 @@ def start_span(provider: "TracerProvider | None", scope: Scope) -> Ended:
         kind=SpanKind.SERVER,
     )
 
-    def end(name: str, facts: dict[str, str | int]) -> None:
+    def end(name: str, attributes: dict[str, str | int]) -> None:
         span.update_name(name)
-        span.set_attributes(facts)
-        if int(facts["http.response.status_code"]) >= 500:
+        span.set_attributes(attributes)
+        if int(attributes["http.response.status_code"]) >= 500:
             span.set_status(Status(StatusCode.ERROR))
         span.end()
 
