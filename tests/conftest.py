@@ -1,4 +1,7 @@
-"""Fixtures that several folders share. They import PyTorch only where a test asks for them."""
+"""Markers by folder, and fixtures that several folders share.
+
+Fixtures import PyTorch inside, so that the tests of the client run without it.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +9,42 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import ROOT
+
 if TYPE_CHECKING:
     from tests.images import DrawData
     from training.backbones.registry import LoadedBackbone
+
+# Marker to folders and files below tests/. A test without one of these markers is a `unit` test.
+MARKERS = {
+    "container": ["process/test_containers.py"],
+    "process": ["process", "docs/test_readme.py", "docs/test_client.py"],
+    "browser": ["browser"],
+    "train": [
+        "training/test_cli.py",
+        "training/test_job.py",
+        "training/test_three_classes.py",
+        "training/finetuning",
+        "training/evaluation/test_study.py",
+    ],
+    "bench": ["benchmarks", "checks"],
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its path; the first marker that matches counts."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests")
+        item.add_marker(
+            next(
+                (
+                    marker
+                    for marker, places in MARKERS.items()
+                    if any(path.is_relative_to(place) for place in places)
+                ),
+                "unit",
+            )
+        )
 
 
 @pytest.fixture(scope="session")
