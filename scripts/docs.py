@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from models.errors import FacemaskError
-from service.problems import STATUSES
+from service.problems import caller_errors, meaning_of
 from service.settings import Settings
 from training.backbones.registry import BACKBONES
 from training.config import DEFAULT_BACKBONE, PRESETS
@@ -34,7 +33,7 @@ _OTHER_EXIT_STATUSES: Final = {
 }
 
 # Why each direct dependency is needed, and its licence. A package without a row is an error.
-_PACKAGES: Final = {
+PACKAGES: Final = {
     "torch": ("the model, as TorchScript", "BSD-3-Clause"),
     "pillow": ("decodes pictures", "MIT-CMU"),
     "pydantic": ("schemas of the manifest and of responses", "MIT"),
@@ -99,14 +98,10 @@ def settings_table() -> str:
 
 def errors_table() -> str:
     """Return the error codes that callers of the service can receive, by status."""
-    kinds = sorted(
-        (kind for kind, status in STATUSES.items() if int(status) != 500),
-        key=lambda kind: (int(STATUSES[kind]), kind.code),
-    )
-    rows = []
-    for kind in kinds:
-        retry_s = getattr(kind, "retry_after_s", None)
-        rows.append((f"`{kind.code}`", int(STATUSES[kind]), _meaning(kind), retry_s or ""))
+    rows = [
+        (f"`{kind.code}`", kind.status, meaning_of(kind), kind.retry_after_s or "")
+        for kind in caller_errors()
+    ]
     return _table(("code", "status", "meaning", "`Retry-After`, s"), rows)
 
 
@@ -128,8 +123,8 @@ def exit_statuses_table() -> str:
     """Return the exit statuses of `python -m training`, and the errors behind them."""
     meanings = dict(_OTHER_EXIT_STATUSES)
     for family in TrainingError.__subclasses__():
-        causes = " ".join(_meaning(kind) for kind in family.__subclasses__())
-        meanings[family.exit_status] = f"{_meaning(family)} {causes}".strip()
+        causes = " ".join(meaning_of(kind) for kind in family.__subclasses__())
+        meanings[family.exit_status] = f"{meaning_of(family)} {causes}".strip()
     return _table(("exit status", "meaning"), sorted(meanings.items()))
 
 
@@ -141,7 +136,7 @@ def dependencies_table() -> str:
     for extra, requirements in groups.items():
         for requirement in requirements:
             name, version = re.split(r"(?:\[\w+\])?==", requirement.split(";")[0].strip())
-            rows.append((f"`{name}`", version, extra, *_PACKAGES[name]))
+            rows.append((f"`{name}`", version, extra, *PACKAGES[name]))
     return _table(("package", "version", "extra", "why", "licence"), rows)
 
 
@@ -180,11 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             path.write_text(rendered, encoding="utf-8")
     return 1 if check and stale else 0
-
-
-def _meaning(kind: type[FacemaskError]) -> str:
-    """Return the first paragraph of an error's docstring."""
-    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
