@@ -1,65 +1,224 @@
-"""Imports run one way, and nothing happens at import."""
+"""Imports run one way, between the sides and between the rooms; nothing happens at import."""
 
 import ast
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import facemask_client
+import models
 from tests import ROOT
 
-FORBIDDEN = {
+# Rooms of each side by layer, lowest first. A room imports from itself and from lower layers only;
+# rooms of one layer do not import each other.
+ROOMS = {
+    "models": [["errors"], ["cpu"], ["imaging"], ["bundle"], ["__main__"]],
+    "service": [
+        ["settings", "problems"],
+        ["process", "telemetry"],
+        ["limits"],
+        ["inference"],
+        ["http"],
+        ["app"],
+        ["__main__"],
+    ],
+    "training": [
+        ["errors"],
+        ["config", "sample"],
+        ["data"],
+        ["backbones"],
+        ["features"],
+        ["evaluation"],
+        ["audit"],
+        ["quantization", "finetuning"],
+        ["publish"],
+        ["report"],
+        ["summary"],
+        ["job"],
+        ["cli"],
+        ["__main__"],
+    ],
+}
+# Sides that a side may import.
+SIDES = {"models": set(), "service": {"models"}, "training": {"models"}, "facemask_client": set()}
+# The module `python -m service.client` runs the command of the client's package.
+FORWARDING = "service.client.__main__"
+# Libraries that a side never imports: its image does not carry them.
+FORBIDDEN_LIBRARIES = {
     "models": {
-        "training", "service", "tests", "torchvision", "fastapi", "starlette", "uvicorn",
-        "sklearn", "numpy", "scipy", "onnx", "imagehash", "tqdm",
+        "torchvision", "fastapi", "starlette", "uvicorn", "sklearn", "numpy", "scipy", "onnx",
+        "imagehash", "tqdm",
     },
-    "service": {
-        "training", "tests", "torchvision", "sklearn", "numpy", "scipy", "onnx", "imagehash",
-        "tqdm",
-    },
-    "training": {"service", "tests", "fastapi", "starlette", "uvicorn"},
+    "service": {"torchvision", "sklearn", "numpy", "scipy", "onnx", "imagehash", "tqdm"},
+    "training": {"fastapi", "starlette", "uvicorn"},
+    "facemask_client": {"torch", "PIL", "pydantic", "fastapi", "starlette", "numpy"},
 }  # fmt: skip
+FOLDERS = {
+    "models": ROOT / "models",
+    "service": ROOT / "service",
+    "training": ROOT / "training",
+    "facemask_client": ROOT / "client" / "src" / "facemask_client",
+}
+MAX_FILES_PER_FOLDER = 14
+MAX_FILES_AT_THE_TOP = 6
+MAX_LINES_PER_FUNCTION = 79
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level names of everything a file imports, wherever the statement stands."""
-    names: set[str] = set()
+def files_of(side: str) -> list[Path]:
+    return sorted(FOLDERS[side].rglob("*.py"))
+
+
+PRODUCT = [path for side in FOLDERS for path in files_of(side)]
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a product file."""
+    side = next(side for side, folder in FOLDERS.items() if path.is_relative_to(folder))
+    parts = path.relative_to(FOLDERS[side].parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in PRODUCT}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield the dotted name of all that a file imports, in functions too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names.add((node.module or "").split(".")[0])
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in MODULES else node.module or ""
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            names.add(ast.unparse(node.args[0]).strip("'").split(".")[0])
-    return names
+            yield ast.unparse(node.args[0]).strip("'")
 
 
-@pytest.mark.parametrize("package", FORBIDDEN)
-def test_imports_run_one_way(package: str) -> None:
-    files = sorted((ROOT / package).rglob("*.py"))
-    assert len(files) > 3
-    for path in files:
-        assert not imported(path) & FORBIDDEN[package], path
+IMPORTS = {module: set(imports_of(path)) for module, path in MODULES.items()}
 
 
-def test_torchvision_has_one_door() -> None:
-    users = {
-        path.name for path in (ROOT / "training").rglob("*.py") if "torchvision" in imported(path)
+def packages_of(module: str) -> set[str]:
+    return {name.split(".")[0] for name in IMPORTS[module]}
+
+
+@pytest.mark.parametrize("side", FOLDERS)
+def test_a_side_imports_only_the_sides_and_libraries_it_may(side: str) -> None:
+    forbidden = (set(FOLDERS) | {"tests", "benchmarks", "checks"}) - SIDES[side] - {side}
+    wrong = {
+        module: found
+        for module in IMPORTS
+        if module.split(".")[0] == side
+        and (found := packages_of(module) & (forbidden | FORBIDDEN_LIBRARIES[side]))
     }
-    assert users == {"torchvision_compat.py"}
+    wrong.pop(FORWARDING, None)
+    assert wrong == {}
 
 
-def test_pictures_are_opened_for_the_model_in_one_place_only() -> None:
-    for package in ("service", "models"):
-        for path in (ROOT / package).rglob("*.py"):
-            if path != ROOT / "models" / "imaging" / "decode.py":
-                assert "PIL" not in imported(path), path
+def test_the_client_depends_on_httpx_only() -> None:
+    allowed = {"httpx", "facemask_client"} | sys.stdlib_module_names
+    for module in IMPORTS:
+        if module.split(".")[0] == "facemask_client":
+            assert packages_of(module) <= allowed, module
 
 
-# Libraries may look through the environment as they load; our own files may not.
+def room_of(module: str) -> str:
+    """Return the folder or the file below its side that a module belongs to."""
+    _, _, rest = module.partition(".")
+    return rest.split(".")[0]
+
+
+@pytest.mark.parametrize("side", ROOMS)
+def test_every_room_has_a_layer(side: str) -> None:
+    rooms = {room for layer in ROOMS[side] for room in layer}
+    found = {room_of(module) for module in MODULES if module.split(".")[0] == side} - {""}
+    assert found - {"client"} == rooms
+
+
+@pytest.mark.parametrize("side", ROOMS)
+def test_rooms_import_only_from_lower_layers(side: str) -> None:
+    layer_of = {room: level for level, layer in enumerate(ROOMS[side]) for room in layer}
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        if module.startswith(f"{side}.") and module != FORWARDING
+        for name in names
+        if name.startswith(f"{side}.")
+        and room_of(name) != room_of(module)
+        and layer_of[room_of(name)] >= layer_of[room_of(module)]
+    ]
+    assert wrong == []
+
+
+def test_process_imports_nothing_of_the_service_but_settings() -> None:
+    for module, names in IMPORTS.items():
+        if module.startswith("service.process"):
+            own = {room_of(name) for name in names if name.startswith("service.")}
+            assert own <= {"process", "settings"}, module
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for name in IMPORTS[module] & MODULES.keys():
+                visit(name, [*path, module])
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, [])
+
+
+def test_only_one_module_imports_torchvision() -> None:
+    assert [module for module in IMPORTS if "torchvision" in packages_of(module)] == [
+        "training.backbones.torchvision_compat"
+    ]
+
+
+def test_only_imaging_imports_pillow_in_models_and_service() -> None:
+    """No skew: one place turns bytes into pixels, for both sides."""
+    users = {module for module in IMPORTS if "PIL" in packages_of(module)}
+    allowed = {"models.imaging.decode", "models.imaging.open"}
+    assert {user for user in users if not user.startswith("training.")} <= allowed
+
+
+def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
+    counts = {
+        str(folder.relative_to(ROOT)): len(list(folder.glob("*.py")))
+        for folder in {path.parent for path in PRODUCT}
+    }
+    assert {folder: n for folder, n in counts.items() if n > MAX_FILES_PER_FOLDER} == {}
+    assert {side: counts[side] for side in ROOMS if counts[side] > MAX_FILES_AT_THE_TOP} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = {
+        f"{module}.{node.name}": lines
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > MAX_LINES_PER_FUNCTION
+    }
+    assert long == {}
+
+
+def test_product_and_client_have_one_version_and_the_changelog_starts_with_it() -> None:
+    for project in (ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml"):
+        assert "version" in tomllib.loads(project.read_text())["project"]["dynamic"]
+    assert facemask_client.__version__ == models.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = next(line for line in changelog.splitlines() if line.startswith("## "))
+    assert newest.startswith(f"## {models.__version__}")
+
+
+# Libraries may read the environment at import; the product's files may not.
 SPY = """
 import os, sys
 class Environ(type(os.environ)):
@@ -68,7 +227,7 @@ class Environ(type(os.environ)):
         while "frozen" in frame.f_code.co_filename or frame.f_code.co_filename == os.__file__:
             frame = frame.f_back
         part = os.path.relpath(frame.f_code.co_filename).split(os.sep)[0]
-        if part in ("models", "training", "service"):
+        if part in ("models", "training", "service", "client"):
             raise SystemExit(f"{key} read at import by {frame.f_code.co_filename}")
         return super().__getitem__(key)
 os.environ.__class__ = Environ
@@ -76,6 +235,7 @@ os.environ.__class__ = Environ
 
 
 def after_import(module: str, expression: str) -> str:
+    """Return what an expression prints in a new process that has imported a module."""
     code = f"{SPY}\nimport {module}\nprint({expression})"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -90,32 +250,32 @@ def after_import(module: str, expression: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_training_command_line_loads_no_heavy_library() -> None:
-    heavy = ("torch", "numpy", "sklearn", "PIL", "onnx")
-    found = after_import("training.__main__", f"[m for m in {heavy} if m in sys.modules]")
-    assert found == "[]"
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("training.__main__", ("torch", "numpy", "sklearn", "PIL", "onnx")),
+        ("service.__main__", ("uvicorn", "fastapi")),
+        ("facemask_client.__main__", ("torch", "pydantic", "models", "service")),
+    ],
+)
+def test_a_command_line_imports_no_heavy_library_at_its_start(
+    module: str, heavy: tuple[str, ...]
+) -> None:
+    assert after_import(module, f"[m for m in {heavy} if m in sys.modules]") == "[]"
 
 
-def test_the_service_s_command_line_loads_no_server_before_it_has_a_port() -> None:
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("service.app", ("training", "torchvision", "sklearn")),
+        ("training.job", ("torchvision", "service", "onnx")),
+    ],
+)
+def test_importing_reads_no_setting_and_starts_no_thread(
+    module: str, absent: tuple[str, ...]
+) -> None:
     found = after_import(
-        "service.__main__", "[m for m in ('uvicorn', 'fastapi') if m in sys.modules]"
-    )
-    assert found == "[]"
-
-
-def test_importing_the_service_reads_no_setting_and_starts_nothing() -> None:
-    found = after_import(
-        "service.app",
-        "__import__('threading').active_count(), "
-        "[m for m in ('training', 'torchvision', 'sklearn') if m in sys.modules]",
-    )
-    assert found == "1 []"
-
-
-def test_importing_the_job_reads_no_setting_and_loads_no_weights() -> None:
-    found = after_import(
-        "training.job",
-        "__import__('threading').active_count(), [m for m in ('torchvision', 'service', 'onnx') "
-        "if m in sys.modules]",
+        module,
+        f"__import__('threading').active_count(), [m for m in {absent} if m in sys.modules]",
     )
     assert found == "1 []"
