@@ -33,7 +33,7 @@ from models.errors import FacemaskError
 from service.inference.decision import decide
 from training.__main__ import main as train
 from training.data.holdout import find_holdout_set
-from training.evaluation.holdout import judge, unfamiliar_share
+from training.evaluation.holdout import evaluate_holdout, unfamiliar_share
 from training.job import SUMMARY
 
 Setting = dict[str, str | None]  # option of `training fit` -> its value; None: given without one
@@ -117,7 +117,7 @@ def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
     labels = list(manifest.labels)
     # Taken for pictures of any class: their true class is not looked at.
     listed = find_holdout_set(folder, labels, label=labels[0])
-    judged = judge(bundle.model, listed, input_px=manifest.input_px)
+    judged = evaluate_holdout(bundle.model, listed, input_px=manifest.input_px)
     said = [
         decide(labels, manifest.decision.threshold, row.tolist()).decision
         for row in judged.probabilities

@@ -24,14 +24,14 @@ from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH, FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
 from training.data.holdout import find_holdout_set
-from training.data.parallel import in_lanes
+from training.data.parallel import map_chunks_parallel
 from training.data.source import open_source
 from training.evaluation.cross_validation import best_penalty
-from training.evaluation.head import Features, fit_on_views, softmax
-from training.features.augment import Augmentation, augmenter
-from training.features.augmented import VIEWS, view
+from training.evaluation.head import Features, fit_with_copies, softmax
+from training.features.augment import Augmentation, make_augment
+from training.features.augmented import COPY_AUGMENTATION, augmented_copy
 from training.features.extract import Extractor
-from training.features.feature_set import Pictures, read_pictures
+from training.features.feature_set import FeatureSet, read_feature_set
 from training.quantization import int8
 from training.sample.drawing import Frame, soften
 from training.sample.occluders import draw_before_mask
@@ -46,18 +46,18 @@ _NOTHING: Final = dataclasses.replace(
 
 KINDS: Final[dict[str, Augmentation]] = {
     "mirrored": dataclasses.replace(_NOTHING, mirror=0.5),
-    "cropped": dataclasses.replace(_NOTHING, crop_area=VIEWS.crop_area, crop_aspect=4 / 3),
+    "cropped": dataclasses.replace(_NOTHING, crop_area=COPY_AUGMENTATION.crop_area, crop_aspect=4 / 3),
     "turned": dataclasses.replace(_NOTHING, turn=1.0),
-    "coarse": dataclasses.replace(_NOTHING, coarse=1.0, coarsest=VIEWS.coarsest),
+    "coarse": dataclasses.replace(_NOTHING, coarse=1.0, coarsest=COPY_AUGMENTATION.coarsest),
     "another light": dataclasses.replace(_NOTHING, relight=1.0),
     "grey": dataclasses.replace(_NOTHING, grey=1.0),
     "blurred": dataclasses.replace(_NOTHING, blur=1.0),
     "a rectangle painted over": dataclasses.replace(_NOTHING, erase=1.0, erase_area=(0.03, 0.2)),
-    "all that are used": VIEWS,
+    "all that are used": COPY_AUGMENTATION,
     "those, and the small changes of light and colour": dataclasses.replace(
-        VIEWS, light=0.3, colour=0.3, grey=0.1
+        COPY_AUGMENTATION, light=0.3, colour=0.3, grey=0.1
     ),
-    "those, and rectangles": dataclasses.replace(VIEWS, erase=0.2),
+    "those, and rectangles": dataclasses.replace(COPY_AUGMENTATION, erase=0.2),
 }
 
 
@@ -91,12 +91,12 @@ def _draw_over(random: np.random.Generator, pixels: Tensor) -> Tensor:
 
 def changed(choices: Augmentation) -> Change:
     """Views as the job makes them."""
-    augment = augmenter(choices)
-    return lambda pixels, digest, number: view(pixels, digest, number, augment)
+    augment = make_augment(choices)
+    return lambda pixels, digest, number: augmented_copy(pixels, digest, number, augment)
 
 
 def copies_of(
-    pictures: Pictures, extractor: Extractor, change: Change, count: int
+    pictures: FeatureSet, extractor: Extractor, change: Change, count: int
 ) -> NDArray[np.float32]:
     """Features (n, V, D) of changed copies."""
 
@@ -104,15 +104,15 @@ def copies_of(
         size = extractor.input_px
         batches = torch.zeros((count, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
         for slot, place in enumerate(places):
-            plain = decode_image(pictures.data(place), size=size)
-            digest = pictures.extracted.facts[place].sha256
+            plain = decode_image(pictures.read(place), size=size)
+            digest = pictures.stats[place].sha256
             for number in range(count):
                 batches[number, slot] = change(plain, digest, number)
         vectors = torch.stack([extractor(batch) for batch in batches], dim=1).numpy()
         return list(vectors[: len(places)])
 
     places = range(len(pictures.names))
-    return np.stack([row for chunk in in_lanes(places, work) for row in chunk])
+    return np.stack([row for chunk in map_chunks_parallel(places, work) for row in chunk])
 
 
 def features_of(given: str, labels: list[str], extractor: Extractor) -> tuple[Features, Any]:
@@ -126,7 +126,7 @@ def features_of(given: str, labels: list[str], extractor: Extractor) -> tuple[Fe
         pixels = [decode_image(test.source.read(test.names[place]), size=size) for place in places]
         return list(extractor(torch.stack(pixels)).numpy())
 
-    rows = [row for chunk in in_lanes(range(len(test.names)), work) for row in chunk]
+    rows = [row for chunk in map_chunks_parallel(range(len(test.names)), work) for row in chunk]
     return np.stack(rows), test.classes
 
 
@@ -141,11 +141,11 @@ def main() -> None:
     backbone = load_backbone(DEFAULT_BACKBONE)
     listing = scan(open_source(arguments.data))
     with tempfile.TemporaryDirectory() as folder, Cache(Path(folder)) as cache:
-        pictures = read_pictures(listing, Extractor(backbone), cache, config)
+        pictures = read_feature_set(listing, Extractor(backbone), cache, config)
         plain = Extractor(backbone)
         pixels = torch.stack(
             [
-                decode_image(pictures.data(i), size=plain.input_px)
+                decode_image(pictures.read(i), size=plain.input_px)
                 for i in range(0, len(pictures.names), 4)
             ]
         )
@@ -155,7 +155,7 @@ def main() -> None:
         labels = list(pictures.labels)
         tests = {given: features_of(given, labels, extractor) for given in arguments.test}
         penalty = best_penalty(
-            own, pictures.classes, pictures.groups, count=len(labels), config=config
+            own, pictures.classes, pictures.groups, num_classes=len(labels), config=config
         )
         changes = {name: changed(choices) for name, choices in KINDS.items()}
         used = changes["all that are used"]
@@ -168,7 +168,7 @@ def main() -> None:
             views = (
                 None if change is None else copies_of(pictures, extractor, change, arguments.views)
             )
-            head = fit_on_views(own, views, pictures.classes, count=len(labels), penalty=penalty)
+            head = fit_with_copies(own, views, pictures.classes, num_classes=len(labels), penalty=penalty)
             cells = []
             for features, classes in tests.values():
                 chances = softmax(head.logits(features))

@@ -1,1 +1,1 @@
-"""How good a head is, and how sure that is."""
+"""The head, its cross-validation, and every figure that says how good it is."""

@@ -1,9 +1,10 @@
-"""A fixed ladder of damage: eight kinds that pictures meet on their way, five steps of each.
+"""Corruptions of a picture: eight kinds, each in five fixed steps of severity.
 
-After ImageNet-C (Hendrycks and Dietterich 2019), whose steps noise and JPEG take over; the other
-kinds are those that a camera at a door or a messenger adds. For measuring only: training's views
-share nothing with it, or a model would be tried on what it was drilled in. A picture's damage
-depends on its pixels alone, and each step only does more of what the one before did.
+After ImageNet-C (Hendrycks and Dietterich 2019), which the steps of noise and JPEG come from; the
+other kinds are those that a door camera or a messenger adds. They are for measuring only: the
+augmented copies of training share nothing with them, so that no model is tested on damage that
+it was trained on. The result depends on the picture's pixels alone, and each step only adds to
+the one before.
 """
 
 import hashlib
@@ -22,37 +23,37 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of damage.
+    """One kind of corruption.
 
     Attributes:
-        name: As shown.
-        unit: What a step counts, in words.
-        steps: From hardly to badly damaged.
-        damage: (RGB picture, step, generator) -> RGB picture of the same size.
+        name: As shown in the report.
+        unit: Unit of the steps, in words.
+        steps: Severities, from mild to strong.
+        apply: (RGB picture, step, generator) -> RGB picture of the same size.
     """
 
     name: str
     unit: str
     steps: tuple[float, ...]
-    damage: Callable[[Image.Image, float, Random], Image.Image]
+    apply: Callable[[Image.Image, float, Random], Image.Image]
 
 
 def corrupt(pixels: Tensor) -> Tensor:
-    """Damage a picture in every way.
+    """Apply every corruption in every step to one picture.
 
     Args:
-        pixels: uint8 (3, S, S), RGB, as `decode_image` gives it; not changed.
+        pixels: uint8 (3, S, S), RGB, as `decode_image` returns it; not changed.
 
     Returns:
-        uint8 (V, 3, S, S): each kind of `LADDER` in each of its steps, in order.
+        uint8 (V, 3, S, S): each of `CORRUPTIONS` in each of its steps, in order.
     """
     planes = pixels.numpy()
     picture = Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
     seed = int.from_bytes(hashlib.sha256(planes.tobytes()).digest()[:8])
     versions = [
-        np.asarray(kind.damage(picture, step, np.random.default_rng((seed, number))))
-        for number, kind in enumerate(LADDER)
-        for step in kind.steps
+        np.asarray(corruption.apply(picture, step, np.random.default_rng((seed, number))))
+        for number, corruption in enumerate(CORRUPTIONS)
+        for step in corruption.steps
     ]
     return torch.from_numpy(np.stack(versions).transpose(0, 3, 1, 2).copy())
 
@@ -85,7 +86,7 @@ def _compress(picture: Image.Image, quality: float, random: Random) -> Image.Ima
 
 def _occlude(picture: Image.Image, percent: float, random: Random) -> Image.Image:
     side = round(picture.width * (percent / 100) ** 0.5)
-    left, top = (round(float(place) * (picture.width - side)) for place in random.random(2))
+    left, top = (round(float(share) * (picture.width - side)) for share in random.random(2))
     red, green, blue = random.integers(0, 256, 3).tolist()
     damaged = picture.copy()
     damaged.paste((red, green, blue), (left, top, left + side, top + side))
@@ -104,7 +105,7 @@ def _coarsen(picture: Image.Image, times: float, random: Random) -> Image.Image:
     return reduced.resize(picture.size, Image.Resampling.BICUBIC)
 
 
-LADDER: Final = (
+CORRUPTIONS: Final = (
     Corruption("rotation", "degrees turned", (5, 10, 20, 30, 45), _rotate),
     Corruption("blur", "spread, % of the edge", (0.5, 1, 1.5, 2, 3), _blur),
     Corruption("noise", "spread, % of white", (8, 12, 18, 26, 38), _add_noise),

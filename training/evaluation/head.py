@@ -1,9 +1,10 @@
-"""The linear head: multinomial logistic regression on fixed features, fitted to its optimum."""
+"""Linear head: multinomial logistic regression on fixed features, fitted to its optimum."""
 
 import functools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +14,21 @@ from threadpoolctl import ThreadpoolController
 
 Features = NDArray[np.float32]
 Classes = NDArray[np.int64]
+Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Per fold: indices of the training part, and of the test part."""
 
-_VARIANCE = 1000.0  # about unit variance a feature for the usual widths of 500 to 2000
-_ITERATIONS = 5000  # L-BFGS needs 50-500 here; the bound only stops a hopeless fit
+_TOTAL_VARIANCE: Final = 1000.0  # about unit variance per feature for usual widths, 500 to 2000
+_MAX_ITERATIONS: Final = 5000  # L-BFGS needs 50-500 here; the bound only stops a hopeless fit
 
 
 @dataclass(frozen=True)
 class Head:
-    """Feature vector to one logit a class.
+    """Linear map from a feature vector to one logit per class.
 
     Attributes:
-        weight: float32 (K, D), for features as the extractor gives them.
+        weight: float32 (K, D), for features as the extractor returns them.
         bias: float32 (K,).
-        penalty: The inverse L2 strength C that it was fitted with.
+        penalty: Inverse L2 strength C of the fit.
     """
 
     weight: NDArray[np.float32]
@@ -33,139 +36,145 @@ class Head:
     penalty: float
 
     def logits(self, features: Features) -> NDArray[np.float64]:
-        """(n, D) -> (n, K)."""
+        """Return logits: (n, D) -> (n, K)."""
         return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Fewer coordinates for the same pictures: exact, not an approximation.
+    """Orthonormal basis of the pictures' span: fewer coordinates, exact.
 
     An L2-penalised head lies in the span of the pictures that it is fitted on. With fewer
-    pictures than features all fits therefore may be done in that span: several times
-    faster, and with the same result.
+    pictures than features, all fits can therefore be done in that span: several times faster,
+    and with the same result.
     """
 
-    vectors: NDArray[np.float64] | None  # (D, r) orthonormal, or None where it does not pay
+    vectors: NDArray[np.float64] | None  # (D, r), or None where it saves nothing
 
     @classmethod
     def of(cls, features: Features) -> "Basis":
-        """The span of (n, D) features."""
+        """Return the basis of the span of (n, D) features."""
         if len(features) >= features.shape[1]:
             return cls(None)
         vectors, _ = np.linalg.qr(features.astype(np.float64).T)
         return cls(vectors)
 
     def compact(self, features: Features) -> Features:
-        """(..., D) features -> (..., r) coordinates."""
+        """Return coordinates: (..., D) features -> (..., r)."""
         if self.vectors is None:
             return features
         return (features.astype(np.float64) @ self.vectors).astype(np.float32)
 
     def expand(self, head: Head) -> Head:
-        """A head on coordinates -> the same head on features."""
+        """Return a head on features that equals a head on coordinates."""
         if self.vectors is None:
             return head
         weight = head.weight.astype(np.float64) @ self.vectors.T
         return Head(weight.astype(np.float32), head.bias, head.penalty)
 
 
-def fit_head(features: Features, classes: Classes, *, count: int, penalty: float) -> Head:
+def fit_head(features: Features, classes: Classes, *, num_classes: int, penalty: float) -> Head:
     """Fit a head.
 
-    One scale for all features, by which their total variance becomes `_VARIANCE`, keeps the
-    differences in spread between them, which carry information here: standardising each cost
-    0.4-1.2 points on pictures of another source.
-    Classes weigh the same however many pictures each has, for the shares of a training folder
-    say nothing of what the service will be sent.
+    One scale for all features brings their total variance to `_TOTAL_VARIANCE` and keeps the
+    differences in spread between them, which carry information here: standardising each feature
+    cost 0.4-1.2 points on pictures of another source. Classes have equal weight whatever their
+    number of pictures, because the shares of a training folder say nothing about the pictures
+    that the service will receive.
 
     Args:
         features: (n, D).
-        classes: (n,) class indices, each of 0..count-1 at least once.
-        count: Classes K.
+        classes: (n,) class indices, each of 0..num_classes-1 at least once.
+        num_classes: Classes K.
         penalty: Inverse L2 strength C.
     """
-    scale = float(np.sqrt(features.var(axis=0).sum() / _VARIANCE)) or 1.0
-    model = LogisticRegression(C=penalty, class_weight="balanced", max_iter=_ITERATIONS, tol=1e-5)
-    # The matrices are small: a second BLAS thread mostly waits, and ruins everything on a busy
-    # machine. One also keeps results from depending on the number of cores.
+    scale = float(np.sqrt(features.var(axis=0).sum() / _TOTAL_VARIANCE)) or 1.0
+    model = LogisticRegression(
+        C=penalty, class_weight="balanced", max_iter=_MAX_ITERATIONS, tol=1e-5
+    )
+    # The matrices are small: a second BLAS thread mostly waits, and stalls a busy machine. One
+    # thread also keeps results independent of the number of cores.
     with _libraries().limit(limits=1, user_api="blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a bound met is still a good head
+        warnings.simplefilter("ignore", ConvergenceWarning)  # at the bound the head is still good
         model.fit(features.astype(np.float64) / scale, classes)
     weight, bias = model.coef_, model.intercept_
-    if count == 2:  # scikit-learn keeps one row; the softmax of +-z/2 is its sigmoid of z
+    if num_classes == 2:  # scikit-learn keeps one row; the softmax of +-z/2 is its sigmoid of z
         weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return Head((weight / scale).astype(np.float32), bias.astype(np.float32), penalty)
 
 
-def fit_on_views(
+def fit_with_copies(
     features: Features,
-    views: Features | None,
+    copies: Features | None,
     classes: Classes,
     *,
-    count: int,
+    num_classes: int,
     penalty: float,
 ) -> Head:
-    """Fit a head on pictures and on changed copies of them.
+    """Fit a head on pictures and their augmented copies.
 
     Args:
-        features: (n, D) of the plain pictures.
-        views: (n, V, D) of their copies; None for none.
-        classes: (n,) class indices, each of 0..count-1 at least once.
-        count: Classes K.
-        penalty: Inverse L2 strength C against the plain pictures: a picture and its copies
-            together weigh as much as it would alone.
+        features: (n, D) of the original pictures.
+        copies: (n, V, D) of their augmented copies; None for none.
+        classes: (n,) class indices, each of 0..num_classes-1 at least once.
+        num_classes: Classes K.
+        penalty: Inverse L2 strength C relative to the original pictures: a picture and its copies
+            together weigh as much as the picture alone would.
     """
-    if views is None:
-        return fit_head(features, classes, count=count, penalty=penalty)
-    copies = views.shape[1]
-    every = np.concatenate([features, views.reshape(-1, features.shape[1])])
-    labels = np.concatenate([classes, classes.repeat(copies)])
-    head = fit_head(every, labels, count=count, penalty=penalty / (1 + copies))
+    if copies is None:
+        return fit_head(features, classes, num_classes=num_classes, penalty=penalty)
+    copies_per_picture = copies.shape[1]
+    rows = np.concatenate([features, copies.reshape(-1, features.shape[1])])
+    row_classes = np.concatenate([classes, classes.repeat(copies_per_picture)])
+    head = fit_head(
+        rows, row_classes, num_classes=num_classes, penalty=penalty / (1 + copies_per_picture)
+    )
     return replace(head, penalty=penalty)
 
 
 @functools.cache
 def _libraries() -> ThreadpoolController:
-    """Found once, for the search takes as long as a fit."""
+    """Return the BLAS libraries in use; cached, because the search takes as long as a fit."""
     return ThreadpoolController()
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, K) logits -> (n, K) probabilities."""
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+    """Return probabilities: (n, K) logits -> (n, K)."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 def log_loss(logits: NDArray[np.float64], classes: Classes) -> float:
-    """Mean negative log-probability of the true class, each class weighing the same."""
-    chances = softmax(logits)[np.arange(len(classes)), classes]
-    losses = -np.log(np.maximum(chances, 1e-12))
+    """Return the mean negative log-probability of the true class, classes weighing the same."""
+    probabilities = softmax(logits)[np.arange(len(classes)), classes]
+    losses = -np.log(np.maximum(probabilities, 1e-12))
     return float(np.mean([losses[classes == k].mean() for k in np.unique(classes)]))
 
 
 def choose_penalty(
     features: Features,
     classes: Classes,
-    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    folds: Folds,
     *,
-    count: int,
+    num_classes: int,
     penalties: Sequence[float],
 ) -> float:
-    """Pick the penalty with the least log loss on the held-out parts.
+    """Return the penalty with the lowest log loss on the test parts of the folds.
 
     Args:
         features: (n, D).
         classes: (n,).
-        folds: (fit on, judge on) places.
-        count: Classes K.
+        folds: Training and test indices.
+        num_classes: Classes K.
         penalties: Candidates.
     """
     losses = []
     for penalty in penalties:
-        held_out = np.zeros((len(classes), count))
-        for fit_on, judge_on in folds:
-            head = fit_head(features[fit_on], classes[fit_on], count=count, penalty=penalty)
-            held_out[judge_on] = head.logits(features[judge_on])
-        losses.append(log_loss(held_out, classes))
+        logits = np.zeros((len(classes), num_classes))
+        for train, test in folds:
+            head = fit_head(
+                features[train], classes[train], num_classes=num_classes, penalty=penalty
+            )
+            logits[test] = head.logits(features[test])
+        losses.append(log_loss(logits, classes))
     return penalties[int(np.argmin(losses))]

@@ -1,6 +1,6 @@
-"""Separate pictures that a published model is judged on, the way the service would answer them."""
+"""Evaluation of an exported model on a holdout set, with the service's decoding."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,24 +13,23 @@ from models.bundle.manifest import FamiliarityFacts
 from models.errors import PictureError
 from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
-from training.data.dataset import Left
+from training.data.dataset import SkippedFile
 from training.data.holdout import HoldoutSet
 from training.errors import TooFewPictures
-from training.evaluation.confidence import confidence_figures
-from training.evaluation.cross_validation import summarise
-from training.evaluation.slices import by_slice
+from training.evaluation.metrics import classification_metrics, confidence_metrics
+from training.evaluation.slices import slice_metrics
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A model's answers to a test set.
+class EvaluatedSet:
+    """A model's predictions on the readable pictures of a holdout set.
 
     Attributes:
-        names: The pictures that could be read.
+        names: (n) file names.
         classes: int64 (n,) true classes.
         probabilities: float64 (n, K).
-        slices: As in the test set.
-        unreadable: The others.
+        slices: As in the holdout set.
+        unreadable: Files that could not be read.
         distances: float64 (n,) from the training pictures, if the model measures them.
     """
 
@@ -38,93 +37,105 @@ class Judged:
     classes: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     slices: Mapping[str, list[str]]
-    unreadable: list[Left]
+    unreadable: list[SkippedFile]
     distances: NDArray[np.float64] | None = None
 
 
-def judge(graph: torch.jit.ScriptModule, test: HoldoutSet, *, input_px: int) -> Judged:
-    """Ask the exported graph about every picture, decoded as the service decodes.
+@dataclass(frozen=True)
+class HoldoutResult:
+    """The evaluation of one holdout set, for the report and the robustness test.
+
+    Attributes:
+        name: As given on the command line.
+        evaluated: The predictions.
+        read: Returns the encoded file of the i-th evaluated picture.
+    """
+
+    name: str
+    evaluated: EvaluatedSet
+    read: Callable[[int], bytes]
+
+
+def evaluate_holdout(
+    graph: torch.jit.ScriptModule, holdout: HoldoutSet, *, input_px: int
+) -> EvaluatedSet:
+    """Predict every picture of a holdout set by an exported graph.
 
     Raises:
         TooFewPictures: No picture can be read.
     """
     kept: list[int] = []
-    unreadable: list[Left] = []
-    answers: list[NDArray[np.float64]] = []
+    unreadable: list[SkippedFile] = []
+    probabilities: list[NDArray[np.float64]] = []
     distances: list[NDArray[np.float64]] = []
-    for chunk in _chunks(len(test.names)):
-        # Always a full batch: TorchScript compiles anew for each size that it meets.
+    for start in range(0, len(holdout.names), EXTRACTION_BATCH):
+        # Batches are always full: TorchScript compiles again for each new size.
         batch = torch.zeros((EXTRACTION_BATCH, 3, input_px, input_px), dtype=torch.uint8)
-        read = 0
-        for place in chunk:
+        num_read = 0
+        for index in range(start, min(start + EXTRACTION_BATCH, len(holdout.names))):
             try:
-                data = test.source.read(test.names[place])
-                batch[read] = decode_image(data, size=input_px)
-                read += 1
-                kept.append(place)
+                data = holdout.source.read(holdout.names[index])
+                batch[num_read] = decode_image(data, size=input_px)
+                num_read += 1
+                kept.append(index)
             except (PictureError, OSError) as error:
-                unreadable.append(Left(test.names[place], str(error)))
-        if read:
+                unreadable.append(SkippedFile(holdout.names[index], str(error)))
+        if num_read:
             outputs = answer(graph, batch)
-            answers.append(outputs.probabilities[:read].numpy().astype(np.float64))
+            probabilities.append(outputs.probabilities[:num_read].numpy().astype(np.float64))
             if outputs.distance is not None:
-                distances.append(outputs.distance[:read].numpy().astype(np.float64))
+                distances.append(outputs.distance[:num_read].numpy().astype(np.float64))
     if not kept:
-        raise TooFewPictures(f"{test.source.path} holds no picture that can be read.")
-    return Judged(
-        names=[test.names[place] for place in kept],
-        classes=test.classes[kept],
-        probabilities=np.concatenate(answers),
+        raise TooFewPictures(f"{holdout.source.path} holds no picture that can be read.")
+    return EvaluatedSet(
+        names=[holdout.names[index] for index in kept],
+        classes=holdout.classes[kept],
+        probabilities=np.concatenate(probabilities),
         slices={
-            attribute: [values[place] for place in kept]
-            for attribute, values in test.slices.items()
+            attribute: [values[index] for index in kept]
+            for attribute, values in holdout.slices.items()
         },
         unreadable=unreadable,
         distances=np.concatenate(distances) if distances else None,
     )
 
 
-def figures(
-    judged: Judged,
+def holdout_metrics(
+    evaluated: EvaluatedSet,
     labels: list[str],
     *,
     threshold: float,
     config: FitConfig,
     familiarity: FamiliarityFacts | None = None,
 ) -> dict[str, Any]:
-    """Figures of a judged test set.
+    """Return the metrics of an evaluated holdout set.
 
     Args:
-        judged: The answers.
-        labels: The model's.
+        evaluated: The predictions.
+        labels: Class names of the model.
         threshold: Score below which an answer is `uncertain`.
         config: Seed and number of draws.
         familiarity: Of the model, if it measures distances.
 
     Returns:
-        Those of `evaluate.summarise`, `confidence.confidence_figures` and, under `slices`,
-        `slices.by_slice`; the share of `unfamiliar` pictures, None if the model cannot tell; and
-        how many files could not be read.
+        Those of `classification_metrics` and `confidence_metrics`; under `slices`, of
+        `slice_metrics`; `unfamiliar`, as `unfamiliar_share`; and `unreadable`, the number of files
+        that could not be read.
     """
-    probabilities, classes = judged.probabilities, judged.classes
-    right = probabilities.argmax(axis=1) == classes
+    probabilities, classes = evaluated.probabilities, evaluated.classes
+    correct = probabilities.argmax(axis=1) == classes
     groups = np.arange(len(classes))
     return {
-        **summarise(probabilities, classes, groups, labels, config=config),
-        **confidence_figures(probabilities, classes, threshold=threshold),
-        "slices": by_slice(right, classes, groups, labels, judged.slices, config=config),
-        "unfamiliar": unfamiliar_share(judged, familiarity),
-        "unreadable": len(judged.unreadable),
+        **classification_metrics(probabilities, classes, groups, labels, config=config),
+        **confidence_metrics(probabilities, classes, threshold=threshold),
+        "slices": slice_metrics(correct, classes, groups, labels, evaluated.slices, config=config),
+        "unfamiliar": unfamiliar_share(evaluated, familiarity),
+        "unreadable": len(evaluated.unreadable),
     }
 
 
-def unfamiliar_share(judged: Judged, familiarity: FamiliarityFacts | None) -> float | None:
-    """Share of the pictures that the model calls unfamiliar; None if it cannot tell."""
-    if familiarity is None or judged.distances is None:
+def unfamiliar_share(evaluated: EvaluatedSet, familiarity: FamiliarityFacts | None) -> float | None:
+    """Return the share of pictures beyond the out-of-distribution threshold; None without one."""
+    if familiarity is None or evaluated.distances is None:
         return None
-    return float((judged.distances > familiarity.threshold).mean())
-
-
-def _chunks(count: int) -> Iterator[range]:
-    for at in range(0, count, EXTRACTION_BATCH):
-        yield range(at, min(at + EXTRACTION_BATCH, count))
+    return float((evaluated.distances > familiarity.threshold).mean())

@@ -1,7 +1,7 @@
-"""How accuracy falls as pictures are damaged: the robustness card of the report.
+"""Robustness: how far accuracy falls as held-out pictures are corrupted.
 
-Damaged are held-out pictures only. Those of a test set are judged by the published graph; the
-training pictures, each by the head of the fold that did not see it. They are damaged at the
+Only held-out pictures are corrupted. Those of a holdout set are predicted by the exported graph,
+training pictures by the head of the fold that had not seen them. Pictures are corrupted at the
 model's input size: decoded once, then uint8 (3, S, S) -> `training.evaluation.corruptions`.
 """
 
@@ -19,82 +19,84 @@ from models.bundle.load import answer
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
-from training.evaluation.corruptions import LADDER, corrupt
-from training.evaluation.cross_validation import draw_share, interval
+from training.data.progress import SILENT, Progress
+from training.evaluation.corruptions import CORRUPTIONS, corrupt
 from training.evaluation.head import Classes
+from training.evaluation.holdout import HoldoutResult
+from training.evaluation.intervals import draw_share, percentile_interval
+from training.evaluation.metrics import balanced_accuracy
 from training.evaluation.study import Study
 from training.features.extract import Extractor
-from training.features.feature_set import Pictures
-from training.report.data import TestCase
+from training.features.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures to damage, and who may judge them.
+    """Pictures to corrupt, and the model that predicts them.
 
     Attributes:
-        what: Where they come from, in words.
+        description: Where they come from, in words.
         classes: int64 (n,).
         groups: int64 (n,).
-        answers: int64 (n,): class indices answered to the undamaged pictures.
-        picture: The encoded file of the i-th picture.
-        judge: (i, uint8 (N, 3, S, S)) -> int64 (N,): answers to versions of the i-th picture.
+        predicted: int64 (n,): class indices predicted for the undamaged pictures.
+        read: Returns the encoded file of the i-th picture.
+        predict: (i, uint8 (N, 3, S, S)) -> int64 (N,): predictions for versions of picture i.
         input_px: Edge S.
     """
 
-    what: str
+    description: str
     classes: Classes
     groups: NDArray[np.int64]
-    answers: NDArray[np.int64]
-    picture: Callable[[int], bytes]
-    judge: Callable[[int, Tensor], NDArray[np.int64]]
+    predicted: NDArray[np.int64]
+    read: Callable[[int], bytes]
+    predict: Callable[[int, Tensor], NDArray[np.int64]]
     input_px: int
 
 
-def out_of_fold(pictures: Pictures, studied: Study, extractor: Extractor) -> HeldOut:
-    """The training pictures, each for the head of the fold that did not see it."""
+def held_out_folds(feature_set: FeatureSet, studied: Study, extractor: Extractor) -> HeldOut:
+    """Return the training pictures, each predicted by the head of the fold that did not see it."""
 
-    def judge(place: int, versions: Tensor) -> NDArray[np.int64]:
-        head = studied.fold_heads[studied.folds[place]]
+    def predict(index: int, versions: Tensor) -> NDArray[np.int64]:
+        head = studied.fold_heads[studied.folds[index]]
         return np.asarray(head.logits(extractor(versions).numpy()).argmax(axis=1))
 
     return HeldOut(
-        what="training pictures, each judged by a head that had not seen it",
-        classes=pictures.classes,
-        groups=pictures.groups,
-        answers=studied.probabilities.argmax(axis=1),
-        picture=pictures.data,
-        judge=judge,
+        description="training pictures, each judged by a head that had not seen it",
+        classes=feature_set.classes,
+        groups=feature_set.groups,
+        predicted=studied.predicted,
+        read=feature_set.read,
+        predict=predict,
         input_px=extractor.input_px,
     )
 
 
-def holds_all(classes: Classes, labels: Sequence[str]) -> bool:
-    """Whether there are pictures of every class."""
+def has_every_class(classes: Classes, labels: Sequence[str]) -> bool:
+    """Return True if there are pictures of every class."""
     return len(np.unique(classes)) == len(labels)
 
 
-def of_test_set(
-    cases: Sequence[TestCase],
+def held_out_set(
+    results: Sequence[HoldoutResult],
     graph: torch.jit.ScriptModule,
     labels: Sequence[str],
     *,
     input_px: int,
 ) -> HeldOut | None:
-    """The first separate test set that holds every class, for the published graph."""
+    """Return the first holdout set with pictures of every class, predicted by the graph."""
 
-    def judge(place: int, versions: Tensor) -> NDArray[np.int64]:
+    def predict(index: int, versions: Tensor) -> NDArray[np.int64]:
         return np.asarray(answer(graph, versions)[0].numpy().argmax(axis=1))
 
-    for case in cases:
-        if holds_all(case.judged.classes, labels):
+    for result in results:
+        if has_every_class(result.evaluated.classes, labels):
             return HeldOut(
-                what=f"test set {case.name}",
-                classes=case.judged.classes,
-                groups=np.arange(len(case.judged.classes)),
-                answers=case.judged.probabilities.argmax(axis=1),
-                picture=case.picture,
-                judge=judge,
+                description=f"test set {result.name}",
+                classes=result.evaluated.classes,
+                groups=np.arange(len(result.evaluated.classes)),
+                predicted=result.evaluated.probabilities.argmax(axis=1),
+                read=result.read,
+                predict=predict,
                 input_px=input_px,
             )
     return None
@@ -105,76 +107,76 @@ def measure_robustness(
     labels: Sequence[str],
     *,
     config: FitConfig,
-    progress: Callable[[int, int], object] = lambda done, total: None,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
-    """Damage pictures in every way, and count what is still judged rightly.
+    """Corrupt pictures in every way, and measure the accuracy on the results.
 
     Args:
-        held_out: The pictures; of each class at most `config.robustness_pictures` are taken,
+        held_out: The pictures; of each class at most `config.robustness_pictures` are used,
             spread evenly over its files.
         labels: Class names.
-        config: How many pictures, and draws behind the intervals.
-        progress: Takes (pictures just done, pictures in all).
+        config: Number of pictures, and of draws behind the intervals.
+        progress: Advanced per picture.
 
     Returns:
         `judged` (where the pictures come from), `pictures` {label: n}, `undamaged` (a row),
         `corruptions` [{name, unit, rows}], and `mean`, the balanced accuracy over all kinds and
-        steps. A row holds `step` (but that of `undamaged`), `balanced_accuracy` and `recall`
+        steps. A row holds `step` (except `undamaged`), `balanced_accuracy` and `recall`
         {label: share}, each with its `_interval_95`.
     """
-    places = _spread(held_out.classes, config.robustness_pictures)
-    answers: list[NDArray[np.int64]] = []
-    pool = ThreadPoolExecutor(usable_cores(), "lane", initializer=lambda: torch.set_num_threads(1))
+    indices = _spread(held_out.classes, config.robustness_pictures)
+    predictions: list[NDArray[np.int64]] = []
+    pool = ThreadPoolExecutor(
+        usable_cores(), "robustness", initializer=lambda: torch.set_num_threads(1)
+    )
     try:
-        for each in pool.map(lambda place: _judge(held_out, place), places):
-            answers.append(each)
-            progress(1, len(places))
-    finally:  # also when the caller is interrupted: what has not begun is dropped
+        for versions in pool.map(lambda index: _predict_versions(held_out, index), indices):
+            predictions.append(versions)
+            progress.advance(1, len(indices))
+    finally:  # also after an interrupt: work that has not started is dropped
         pool.shutdown(wait=True, cancel_futures=True)
-    classes, groups = held_out.classes[places], held_out.groups[places]
+    classes, groups = held_out.classes[indices], held_out.groups[indices]
 
-    def row(said: NDArray[np.int64]) -> dict[str, Any]:
-        return _row(said == classes, classes, groups, labels, config)
+    def row(predicted: NDArray[np.int64]) -> dict[str, Any]:
+        return _row(predicted == classes, classes, groups, labels, config)
 
-    rows = [row(said) for said in np.stack(answers, axis=1)]  # (n,) for each version in turn
-    mean = float(np.mean([found["balanced_accuracy"] for found in rows]))
-    left = iter(rows)
+    rows = [row(predicted) for predicted in np.stack(predictions, axis=1)]  # (versions, n)
+    mean = float(np.mean([measured["balanced_accuracy"] for measured in rows]))
+    remaining = iter(rows)
     return {
-        "judged": held_out.what,
+        "judged": held_out.description,
         "pictures": {labels[k]: int((classes == k).sum()) for k in np.unique(classes)},
-        "undamaged": row(held_out.answers[places]),
+        "undamaged": row(held_out.predicted[indices]),
         "corruptions": [
             {
-                "name": kind.name,
-                "unit": kind.unit,
-                "rows": [{"step": step} | next(left) for step in kind.steps],
+                "name": corruption.name,
+                "unit": corruption.unit,
+                "rows": [{"step": step} | next(remaining) for step in corruption.steps],
             }
-            for kind in LADDER
+            for corruption in CORRUPTIONS
         ],
         "mean": mean,
     }
 
 
-def _spread(classes: Classes, most: int) -> NDArray[np.int64]:
+def _spread(classes: Classes, max_per_class: int) -> NDArray[np.int64]:
     chosen = []
     for k in np.unique(classes):
         own = np.flatnonzero(classes == k)
-        chosen.append(own[np.linspace(0, len(own) - 1, min(most, len(own))).round().astype(int)])
+        size = min(max_per_class, len(own))
+        chosen.append(own[np.linspace(0, len(own) - 1, size).round().astype(int)])
     return np.concatenate(chosen)
 
 
-def _judge(held_out: HeldOut, place: int) -> NDArray[np.int64]:
-    """Answers to every damaged version of one picture."""
-    pixels = decode_image(held_out.picture(place), size=held_out.input_px)
-    versions = corrupt(pixels)
-    batches = [
-        versions[at : at + EXTRACTION_BATCH] for at in range(0, len(versions), EXTRACTION_BATCH)
-    ]
-    return np.concatenate([held_out.judge(place, batch) for batch in batches])
+def _predict_versions(held_out: HeldOut, index: int) -> NDArray[np.int64]:
+    """Return the predictions for every corrupted version of one picture."""
+    versions = corrupt(decode_image(held_out.read(index), size=held_out.input_px))
+    batches = torch.split(versions, EXTRACTION_BATCH)
+    return np.concatenate([held_out.predict(index, batch) for batch in batches])
 
 
 def _row(
-    right: NDArray[np.bool_],
+    correct: NDArray[np.bool_],
     classes: Classes,
     groups: NDArray[np.int64],
     labels: Sequence[str],
@@ -182,11 +184,10 @@ def _row(
 ) -> dict[str, Any]:
     random = np.random.default_rng(config.seed)
     present = np.unique(classes).tolist()
-    draws = {k: draw_share(right, groups, classes == k, random, config.draws) for k in present}
-    recall = {labels[k]: float(right[classes == k].mean()) for k in present}
+    draws = {k: draw_share(correct, groups, classes == k, random, config.draws) for k in present}
     return {
-        "balanced_accuracy": float(np.mean(list(recall.values()))),
-        "balanced_accuracy_interval_95": interval(np.mean(list(draws.values()), axis=0)),
-        "recall": recall,
-        "recall_interval_95": {labels[k]: interval(draw) for k, draw in draws.items()},
+        "balanced_accuracy": balanced_accuracy(correct, classes),
+        "balanced_accuracy_interval_95": percentile_interval(np.mean(list(draws.values()), axis=0)),
+        "recall": {labels[k]: float(correct[classes == k].mean()) for k in present},
+        "recall_interval_95": {labels[k]: percentile_interval(drawn) for k, drawn in draws.items()},
     }

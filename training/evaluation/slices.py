@@ -1,7 +1,7 @@
-"""Is it as good for all kinds of pictures? Accuracy by slice, and the gap between slices.
+"""Accuracy by slice, and the gap between the best and the worst slice.
 
-A slice is a part of the pictures that somebody named: in a table `slices.csv`, or by a folder
-below a class's folder. Several attributes (light, camera, age) each divide the same pictures.
+A slice is a part of the pictures with a name, from a table `slices.csv` or from a folder below a
+class's folder. Several attributes (light, camera, age) each divide the same pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import FitConfig
-from training.evaluation.cross_validation import draw_share, interval
 from training.evaluation.head import Classes
+from training.evaluation.intervals import draw_share, percentile_interval
 
-TOO_WIDE: Final = 0.2
-"""A slice is too small to tell where its 95 % interval is wider than this: 11 pictures that are
-all right pass, and so do 60 of which 80 % are."""
+MAX_INTERVAL_WIDTH: Final = 0.2
+"""A slice whose 95 % interval is wider is too small to compare. 11 pictures that are all correct
+pass, and so do 60 of which 80 % are."""
 
 
-def by_slice(
-    right: NDArray[np.bool_],
+def slice_metrics(
+    correct: NDArray[np.bool_],
     classes: Classes,
     groups: NDArray[np.int64],
     labels: Sequence[str],
@@ -28,46 +28,47 @@ def by_slice(
     *,
     config: FitConfig,
 ) -> list[dict[str, Any]]:
-    """Figures of every slice of every attribute.
+    """Return the metrics of every slice of every attribute.
 
     Args:
-        right: (n,): whether a picture was judged rightly.
+        correct: (n,): true where the prediction is correct.
         classes: (n,).
-        groups: (n,): pictures of one group stand or fall together (Kish 1965).
+        groups: (n,): pictures of one group are not independent (Kish 1965).
         labels: Class names.
-        slices: The slice of each of the n pictures, by attribute; "" where it has none.
+        slices: By attribute, the slice of each of the n pictures; "" where it has none.
         config: Seed and number of draws.
 
     Returns:
         For each attribute its name, `slices` (worst first) and `gap`. A slice has `name`,
-        `pictures`, `groups`, `right`, `accuracy` with its Jeffreys interval, `recall` of each
-        class in it, and `small`. `gap` is None where fewer than two slices are large enough;
-        else the `best` and the `worst` of those, the `difference` of their accuracies, and its
-        interval, which is wider for the pair having been picked out of all (Bonferroni).
+        `pictures`, `groups`, `right` (the number of correct ones), `accuracy` with its Jeffreys
+        interval, `recall` of each class in it, and `small`. `gap` is None where fewer than two
+        slices are large enough; else the `best` and the `worst` of those, the `difference` of
+        their accuracies, and its interval, widened because the pair was selected out of all
+        (Bonferroni).
     """
     random = np.random.default_rng(config.seed)
     found = []
     for attribute, values in slices.items():
         rows: list[dict[str, Any]] = []
         draws: dict[str, NDArray[np.float64]] = {}
-        given = np.array(values)
+        slice_of = np.array(values)
         for name in sorted(set(values) - {""}):
-            among = given == name
-            draws[name] = draw_share(right, groups, among, random, config.draws)
-            low, high = interval(draws[name])
+            inside = slice_of == name
+            draws[name] = draw_share(correct, groups, inside, random, config.draws)
+            low, high = percentile_interval(draws[name])
             rows.append(
                 {
                     "name": name,
-                    "pictures": int(among.sum()),
-                    "groups": len(np.unique(groups[among])),
-                    "right": int(right[among].sum()),
-                    "accuracy": float(right[among].mean()),
+                    "pictures": int(inside.sum()),
+                    "groups": len(np.unique(groups[inside])),
+                    "right": int(correct[inside].sum()),
+                    "accuracy": float(correct[inside].mean()),
                     "accuracy_interval_95": [low, high],
                     "recall": {
-                        labels[k]: float(right[among & (classes == k)].mean())
-                        for k in np.unique(classes[among])
+                        labels[k]: float(correct[inside & (classes == k)].mean())
+                        for k in np.unique(classes[inside])
                     },
-                    "small": high - low > TOO_WIDE,
+                    "small": high - low > MAX_INTERVAL_WIDTH,
                 }
             )
         if rows:
@@ -79,11 +80,11 @@ def by_slice(
 def _gap(
     rows: Sequence[dict[str, Any]], draws: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, Any] | None:
-    told = [row for row in rows if not row["small"]]
-    if len(told) < 2:
+    large = [row for row in rows if not row["small"]]
+    if len(large) < 2:
         return None
-    worst, best = told[0], told[-1]
-    pairs = len(told) * (len(told) - 1) // 2
+    worst, best = large[0], large[-1]
+    pairs = len(large) * (len(large) - 1) // 2
     low, high = np.quantile(
         draws[best["name"]] - draws[worst["name"]], [0.025 / pairs, 1 - 0.025 / pairs]
     )
