@@ -1,11 +1,11 @@
-"""docs/guarantees.md: no promise without a test."""
+"""The page of guarantees: each names tests that exist."""
 
 import re
 
 from tests import ROOT
 
 
-def test_each_promise_names_tests_that_there_are() -> None:
+def test_each_guarantee_names_existing_tests() -> None:
     tests = {
         name
         for path in (ROOT / "tests").rglob("test_*.py")
