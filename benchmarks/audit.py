@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 
 from models.errors import FacemaskError
-from training.audit.command import audit_folder
 from training.audit.findings import Finding
+from training.audit.standalone import audit_folder
 from training.config import FitConfig, default_cache
 from training.data.dataset import Listing, scan
 from training.data.source import open_source

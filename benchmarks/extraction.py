@@ -29,11 +29,11 @@ from PIL import Image
 
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
-from training.audit.copies import near_copies
 from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH
 from training.data.cache import Cache
 from training.data.dataset import is_picture, visible_names
+from training.data.duplicates import find_near_duplicates
 from training.data.source import Source, open_source
 from training.features.extract import Extractor, extract
 
@@ -120,7 +120,7 @@ def _one(folder: Path, backbone: str) -> int:
         took = time.perf_counter() - began
     peak = _peak_mb()
     began = time.perf_counter()
-    near_copies(extracted.facts)
+    find_near_duplicates(extracted.stats)
     copies = time.perf_counter() - began
     row = {"ms": 1000 * took / len(names), "mb": peak, "copies_s": copies, "copies_mb": _peak_mb()}
     print(json.dumps(row))

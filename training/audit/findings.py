@@ -1,4 +1,4 @@
-"""What an audit finds, and how it is told: one finding at a time, the worst first."""
+"""Findings of an audit, and how they are printed and written."""
 
 import json
 from collections import Counter
@@ -10,19 +10,19 @@ from typing import Any, Final
 from training.errors import OutputError
 
 LEVELS: Final = ("error", "warning", "info")
-"""From the worst to the least."""
+"""From the most to the least severe."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a person should know of the data set.
+    """One fact about a data set that its owner should know.
 
     Attributes:
         level: One of `LEVELS`.
-        kind: Stable name of what was found, for programs.
-        message: For people: how many, what, and what to do.
+        kind: Stable name of the finding, for programs.
+        message: For people: how many pictures, what about them, and what to do.
         names: The pictures concerned.
-        groups: The same pictures, where they belong together: each group is one case.
+        groups: The same pictures by case, where several belong to one.
         details: Further figures, fit for JSON.
     """
 
@@ -34,7 +34,7 @@ class Finding:
     details: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For summary.json."""
+        """Return the finding as it stands in summary.json."""
         return {
             "level": self.level,
             "kind": self.kind,
@@ -45,19 +45,19 @@ class Finding:
         }
 
 
-def worst(findings: Iterable[Finding]) -> str | None:
-    """The worst level among findings; None if there are none."""
+def worst_level(findings: Iterable[Finding]) -> str | None:
+    """Return the most severe level among findings; None if there are none."""
     present = {finding.level for finding in findings}
     return next((level for level in LEVELS if level in present), None)
 
 
-def many(number: int, thing: str = "picture") -> str:
-    """A number and its noun: "1 picture", "2,000 pictures"."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def plural(number: int, noun: str = "picture") -> str:
+    """Return a number and its noun: "1 picture", "2,000 pictures"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def write_json(findings: Sequence[Finding], path: Path) -> None:
-    """Write findings to a file: how many of each level, and all of them, the worst first.
+    """Write the number of findings per level, and the findings, in their order.
 
     Raises:
         OutputError: The file cannot be written.
@@ -70,33 +70,33 @@ def write_json(findings: Sequence[Finding], path: Path) -> None:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def lines(findings: Sequence[Finding], *, shown: int = 10) -> list[str]:
-    """Findings as lines of text, by level, each with its first names or groups.
+def format_lines(findings: Sequence[Finding], *, max_cases: int = 10) -> list[str]:
+    """Format findings as lines of text, by level, each with its first cases.
 
     Args:
-        findings: As `audit` returns them.
-        shown: Names or groups a finding.
+        findings: As `training.audit.run.audit` returns them.
+        max_cases: Max number of cases per finding; the others are counted.
     """
     if not findings:
         return ["Nothing to remark."]
     levels = Counter(finding.level for finding in findings)
-    text = []
+    lines = []
     for level in LEVELS:
         if not levels[level]:
             continue
-        text.append(f"{many(levels[level], level) if level != 'info' else level}:")
+        lines.append(f"{plural(levels[level], level) if level != 'info' else level}:")
         for finding in findings:
             if finding.level == level:
-                text.append(f"  {finding.kind}: {finding.message}")
-                cases = _cases(finding)
-                text += [f"    {case}" for case in cases[:shown]]
-                if len(cases) > shown:
-                    text.append(f"    and {len(cases) - shown:,} more")
-    return text
+                lines.append(f"  {finding.kind}: {finding.message}")
+                cases = _format_cases(finding)
+                lines += [f"    {case}" for case in cases[:max_cases]]
+                if len(cases) > max_cases:
+                    lines.append(f"    and {len(cases) - max_cases:,} more")
+    return lines
 
 
-def _cases(finding: Finding) -> list[str]:
-    """One line a case: a group, a suspect with its classes, a file with the reason, a name."""
+def _format_cases(finding: Finding) -> list[str]:
+    """Return one line per case: a group, a label issue, a file with its reason, or a name."""
     if finding.groups:
         return [" = ".join(group) for group in finding.groups]
     if finding.kind == "suspect_labels":
@@ -104,5 +104,5 @@ def _cases(finding: Finding) -> list[str]:
             f"{case['name']}: {case['suggested']}? ({case['suggested_probability']:.0%})"
             for case in finding.details["suspects"]
         ]
-    why: dict[str, str] = finding.details.get("why", {})
-    return [f"{name}: {why[name]}" if name in why else name for name in finding.names]
+    reasons: dict[str, str] = finding.details.get("why", {})
+    return [f"{name}: {reasons[name]}" if name in reasons else name for name in finding.names]

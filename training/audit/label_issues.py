@@ -1,138 +1,173 @@
-"""Pictures whose label is probably wrong, found by confident learning.
+"""Label issues: pictures whose label is probably wrong, found by confident learning.
 
 Northcutt, Jiang, Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels":
-every picture is judged by a head that did not see it, and a class's threshold is the mean
-probability that the pictures labelled so get for it. So a class that is hard to tell asks for
-less before its label is doubted, and a class that is easy asks for more.
+every picture is predicted by a head that did not see it, and a class's threshold is the mean
+probability of that class over the pictures labelled so. So a class that is hard to recognise
+needs less probability for an issue, and an easy class needs more.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.audit.findings import Finding, plural
 from training.evaluation.cross_validation import grouped_folds
 from training.evaluation.head import Basis, Classes, Features, fit_head, softmax
 
-# Share of a class's threshold at which a label is doubted. At 1, the paper's, 12 % of labels
-# swapped on purpose are missed, for many honest pictures lie below the mean, too; at 0.7 2 % are,
-# and 1 honest label in 700 is doubted (360 faces with and without masks, 5 % swapped, 6 draws).
-_SLACK: Final = 0.7
+# Share of a class's threshold at which a label is an issue. At 1, the paper's, 12 % of labels
+# swapped on purpose are missed, because many correct pictures lie below the mean as well; at 0.7,
+# 2 % are, and 1 correct label in 700 is an issue (360 faces with and without masks, 5 % swapped,
+# 6 draws).
+_THRESHOLD_SHARE: Final = 0.7
 
-# Inverse L2 strength of the two rounds. The first learns from the wrong labels, too, and must
-# not follow them; the second has most of them out of its way.
+# Inverse L2 strengths of the two rounds. The first is fitted on the wrong labels, too, and must
+# not follow them; for the second, most of them are removed.
 _PENALTIES: Final = (0.01, 0.1)
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A picture whose label is doubted.
+class LabelIssue:
+    """A picture whose label is probably wrong.
 
     Attributes:
-        place: Its place among the pictures judged.
-        given: Class index that it is labelled with.
+        index: Of the picture in its feature set.
+        given: Class index of its label.
         suggested: Class index that it probably has.
-        given_probability: Of the label that it has, 0..1.
-        suggested_probability: Of the class suggested, 0..1.
+        given_probability: Probability of its label, 0..1.
+        suggested_probability: Probability of the suggested class, 0..1.
     """
 
-    place: int
+    index: int
     given: int
     suggested: int
     given_probability: float
     suggested_probability: float
 
-    def as_dict(self) -> dict[str, Any]:
-        """For the report."""
-        return {
-            "place": self.place,
-            "given": self.given,
-            "suggested": self.suggested,
-            "given_probability": self.given_probability,
-            "suggested_probability": self.suggested_probability,
-        }
 
-
-def thresholds(probabilities: NDArray[np.float64], classes: Classes) -> NDArray[np.float64]:
-    """Each class's mean self-confidence; 1 for a class that no picture has.
-
-    Args:
-        probabilities: (n, K), out of fold.
-        classes: (n,) given classes.
-
-    Returns:
-        float64 (K,).
-    """
-    count = probabilities.shape[1]
-    return np.array(
-        [
-            probabilities[classes == k, k].mean() if (classes == k).any() else 1.0
-            for k in range(count)
-        ]
-    )
-
-
-def suspects(probabilities: NDArray[np.float64], classes: Classes) -> list[Suspect]:
-    """Find the labels to doubt.
-
-    Args:
-        probabilities: (n, K): each picture judged by a head that did not see it.
-        classes: (n,) given classes.
-
-    Returns:
-        The doubted pictures, the most doubtful first.
-    """
-    if not len(classes):
-        return []
-    every = np.arange(len(classes))
-    likely = probabilities.argmax(axis=1)
-    chance, given = probabilities[every, likely], probabilities[every, classes]
-    needed = _SLACK * thresholds(probabilities, classes)[likely]
-    doubted = np.flatnonzero((likely != classes) & (chance >= needed))
-    return [
-        Suspect(int(i), int(classes[i]), int(likely[i]), float(given[i]), float(chance[i]))
-        for i in doubted[np.argsort(given[doubted] - chance[doubted], kind="stable")]
-    ]
-
-
-def find_suspects(
+def find_label_issues(
     features: Features,
     classes: Classes,
     groups: NDArray[np.int64],
     *,
-    count: int,
+    num_classes: int,
     folds: int,
     seed: int,
-) -> list[Suspect]:
-    """Judge every picture twice, the second time by heads fitted without the first suspects.
+) -> list[LabelIssue]:
+    """Find label issues by cross-validation, in two rounds.
 
-    Wrong labels pull the heads towards themselves: without the second round 8 honest labels of
-    2,052 were doubted and 3 swapped ones of 108 missed, with it 3 and 2.
+    Wrong labels pull the heads towards themselves, so the second round is fitted without the
+    issues of the first: with one round 8 correct labels of 2,052 were issues and 3 swapped ones
+    of 108 were missed, with two rounds 3 and 2.
 
     Args:
         features: (n, D).
-        classes: (n,) given classes.
-        groups: (n,) group numbers; no copy of a picture judges it.
-        count: Classes K.
+        classes: (n,) class indices of the labels.
+        groups: (n,) group numbers; copies of a picture are never in the fold that predicts it.
+        num_classes: Classes K.
         folds: Cross-validation folds.
         seed: Of the folds.
+
+    Returns:
+        The issues, the most certain first.
 
     Raises:
         TooFewPictures: As `training.evaluation.cross_validation.grouped_folds`.
     """
     features = Basis.of(features).compact(features)  # the same heads, in less time
     trusted = np.ones(len(classes), dtype=bool)
-    found: list[Suspect] = []
+    issues: list[LabelIssue] = []
     for penalty in _PENALTIES:
-        probabilities = np.zeros((len(classes), count))
-        for fit_on, judge_on in grouped_folds(classes, groups, folds=folds, seed=seed):
-            sound = fit_on[trusted[fit_on]]
-            if len(np.unique(classes[sound])) < count:  # all of a class is doubted: then none is
-                sound = fit_on
-            head = fit_head(features[sound], classes[sound], count=count, penalty=penalty)
-            probabilities[judge_on] = softmax(head.logits(features[judge_on]))
-        found = suspects(probabilities, classes)
+        probabilities = np.zeros((len(classes), num_classes))
+        for train, test in grouped_folds(classes, groups, folds=folds, seed=seed):
+            clean = train[trusted[train]]
+            if len(np.unique(classes[clean])) < num_classes:  # every label of a class is an issue
+                clean = train
+            head = fit_head(
+                features[clean], classes[clean], num_classes=num_classes, penalty=penalty
+            )
+            probabilities[test] = softmax(head.logits(features[test]))
+        issues = confident_issues(probabilities, classes)
         trusted = np.ones(len(classes), dtype=bool)
-        trusted[[suspect.place for suspect in found]] = False
-    return found
+        trusted[[issue.index for issue in issues]] = False
+    return issues
+
+
+def confident_issues(probabilities: NDArray[np.float64], classes: Classes) -> list[LabelIssue]:
+    """Select the pictures that are confidently predicted as another class than their label.
+
+    Args:
+        probabilities: (n, K), out of fold.
+        classes: (n,) class indices of the labels.
+
+    Returns:
+        The issues, the most certain first.
+    """
+    if not len(classes):
+        return []
+    every = np.arange(len(classes))
+    predicted = probabilities.argmax(axis=1)
+    confidence, given = probabilities[every, predicted], probabilities[every, classes]
+    needed = _THRESHOLD_SHARE * class_thresholds(probabilities, classes)[predicted]
+    found = np.flatnonzero((predicted != classes) & (confidence >= needed))
+    return [
+        LabelIssue(
+            int(i), int(classes[i]), int(predicted[i]), float(given[i]), float(confidence[i])
+        )
+        for i in found[np.argsort(given[found] - confidence[found], kind="stable")]
+    ]
+
+
+def class_thresholds(probabilities: NDArray[np.float64], classes: Classes) -> NDArray[np.float64]:
+    """Return each class's mean self-confidence; 1 for a class without pictures.
+
+    Args:
+        probabilities: (n, K), out of fold.
+        classes: (n,) class indices of the labels.
+
+    Returns:
+        float64 (K,).
+    """
+    return np.array(
+        [
+            probabilities[classes == k, k].mean() if (classes == k).any() else 1.0
+            for k in range(probabilities.shape[1])
+        ]
+    )
+
+
+def label_issue_findings(
+    names: Sequence[str], labels: Sequence[str], issues: Sequence[LabelIssue]
+) -> list[Finding]:
+    """Report label issues.
+
+    Args:
+        names: File names of the feature set.
+        labels: Class names.
+        issues: The most certain first.
+    """
+    if not issues:
+        return []
+    return [
+        Finding(
+            "warning",
+            "suspect_labels",
+            f"{plural(len(issues))} may be in the wrong folder, according to a model that was "
+            "fitted without them: look at each, and move those that are.",
+            tuple(names[issue.index] for issue in issues),
+            details={
+                "suspects": [
+                    {
+                        "name": names[issue.index],
+                        "given": labels[issue.given],
+                        "suggested": labels[issue.suggested],
+                        "given_probability": issue.given_probability,
+                        "suggested_probability": issue.suggested_probability,
+                    }
+                    for issue in issues
+                ]
+            },
+        )
+    ]

@@ -1,8 +1,8 @@
-"""What single pictures may suffer from: too small, too dark, blurred, and so on.
+"""Findings on single pictures: blank, too small, too dark, blurred, and so on.
 
-Levels of what is "too dark" are absolute, and wide enough for any photograph that a person
-would keep. Where more than `COMMON_SHARE` of a set lies beyond one, that is how these pictures
-are (scans, microscopy, night cameras), and it is noted instead of warned about.
+The limits are absolute, and wide enough for any photograph that a person would keep. If more
+than `_COMMON_SHARE` of a set is beyond one, that is how these pictures are (scans, microscopy,
+night cameras), and the finding is an info instead of a warning.
 """
 
 from collections import Counter
@@ -10,130 +10,155 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from training.audit.copies import is_blank
-from training.data.image_stats import PictureFacts
+from training.audit.findings import Finding, plural
+from training.data.image_stats import ImageStats
 
-TINY_PX: Final = 64
-"""Shorter side: below it, a picture is blown up more than 3 times for an input of 224."""
+# Shorter side: below it, a picture is enlarged more than 3 times for an input of 224.
+_MIN_EDGE_PX: Final = 64
 
-HUGE_PIXELS: Final = 25_000_000
-"""Above most phones' full resolution; decoding one takes a second and 100 MB, for 224 pixels."""
+# Above most phones' full resolution; decoding one takes a second and 100 MB, for 224 pixels.
+_MAX_PIXELS: Final = 25_000_000
 
-ODD_ASPECT: Final = 3.0
-"""Longer by shorter side: the picture is squeezed to a square. Panoramas of 16:9 films have 2.4."""
+# Longer by shorter side, as the picture is squeezed to a square. 16:9 film panoramas have 2.4.
+_MAX_ASPECT: Final = 3.0
 
-DARK: Final = 0.1
-BRIGHT: Final = 0.9
-"""Mean luma; of 720 real photographs none was below 0.127 or above 0.866."""
+# Mean luma; of 720 real photographs none was below 0.127 or above 0.866.
+_MAX_BRIGHTNESS_OF_DARK: Final = 0.1
+_MIN_BRIGHTNESS_OF_BRIGHT: Final = 0.9
 
-DARK_LIGHTEST: Final = 0.5
-BRIGHT_DARKEST: Final = 0.5
-"""Luma that 99 % of the picture stay below, or above: a night scene with lit windows, or a thing
-on white ground, has something to see and is neither dark nor bright."""
+# Luma that 99 % of the picture stay below, or above: a night scene with lit windows, or an object
+# on white ground, has something to see and is neither dark nor bright.
+_MAX_LIGHTEST_OF_DARK: Final = 0.5
+_MIN_DARKEST_OF_BRIGHT: Final = 0.5
 
-BLURRED: Final = 0.0025
-"""Variance of the Laplacian by that of luma, so that light does not count. Half of 720 real
-photographs have more than 0.03; 2 of them, really out of focus, have less than this."""
+# Variance of the Laplacian by that of luma, so that light does not count. Half of 720 real
+# photographs have more than 0.03; 2 of them, really out of focus, have less than this.
+_MAX_RELATIVE_SHARPNESS_OF_BLURRED: Final = 0.0025
 
-SHARP_PX: Final = 200
-"""Shorter side from which blur is judged: a smaller picture is soft from being blown up to the
-model's input, which is its size's fault. Size is reported by `tiny` and in the shortcuts."""
+# Shorter side from which blur is judged: a smaller picture is soft because it is enlarged to the
+# model's input. Size is reported by `tiny` and in the shortcuts.
+_MIN_EDGE_PX_FOR_BLUR: Final = 200
 
-COMMON_SHARE: Final = 0.2
-"""Share of the set beyond which an oddity is the set's nature."""
+# Share of the set beyond which a check describes the set's nature.
+_COMMON_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True)
-class Oddity:
-    """A kind of picture that is worth a look, and what to say of it.
+class _Check:
+    """A condition that makes a picture worth a look, and its message.
 
     Attributes:
         kind: Stable name.
-        level: Of the finding, unless the set is full of such.
-        test: Whether a picture is one.
-        what: Goes on after "12 pictures ", or "1 picture ".
+        level: Of the finding, unless it is common in the set.
+        test: Return True for such a picture.
+        description: Follows "12 pictures are " or "1 picture is ".
         advice: A sentence.
     """
 
     kind: str
     level: str
-    test: Callable[[PictureFacts], bool]
-    what: str
+    test: Callable[[ImageStats], bool]
+    description: str
     advice: str
 
 
-def _edge(fact: PictureFacts) -> int:
-    return min(fact.width_px, fact.height_px)
+def _shorter_px(stats: ImageStats) -> int:
+    return min(stats.width_px, stats.height_px)
 
 
-ODDITIES: Final = (
-    Oddity(
+_CHECKS: Final = (
+    _Check(
         "blank",
         "warning",
-        is_blank,
+        lambda stats: stats.is_blank,
         "(almost) of one colour",
-        "Remove them, for nothing can be learnt from them.",
+        "Remove them, because nothing can be learnt from them.",
     ),
-    Oddity(
+    _Check(
         "tiny",
         "warning",
-        lambda fact: _edge(fact) < TINY_PX,
-        f"less than {TINY_PX} pixels wide or high",
+        lambda stats: _shorter_px(stats) < _MIN_EDGE_PX,
+        f"less than {_MIN_EDGE_PX} pixels wide or high",
         "Replace them by larger ones, unless pictures in use will be as small.",
     ),
-    Oddity(
+    _Check(
         "huge",
         "info",
-        lambda fact: fact.width_px * fact.height_px > HUGE_PIXELS,
-        f"of more than {HUGE_PIXELS // 1_000_000} megapixels",
+        lambda stats: stats.width_px * stats.height_px > _MAX_PIXELS,
+        f"of more than {_MAX_PIXELS // 1_000_000} megapixels",
         "Shrink them to read the folder faster; the model sees no more of them.",
     ),
-    Oddity(
+    _Check(
         "odd_aspect",
         "warning",
-        lambda fact: max(fact.width_px, fact.height_px) > ODD_ASPECT * _edge(fact),
-        f"over {ODD_ASPECT:g} times as long as wide",
+        lambda stats: max(stats.width_px, stats.height_px) > _MAX_ASPECT * _shorter_px(stats),
+        f"over {_MAX_ASPECT:g} times as long as wide",
         "They are squeezed to a square: crop them to what matters.",
     ),
-    Oddity(
+    _Check(
         "dark",
         "warning",
-        lambda fact: (
-            fact.brightness < DARK and fact.lightest < DARK_LIGHTEST and not is_blank(fact)
+        lambda stats: (
+            stats.brightness < _MAX_BRIGHTNESS_OF_DARK
+            and stats.lightest < _MAX_LIGHTEST_OF_DARK
+            and not stats.is_blank
         ),
         "very dark",
         "Check that a person could tell what they show.",
     ),
-    Oddity(
+    _Check(
         "bright",
         "warning",
-        lambda fact: (
-            fact.brightness > BRIGHT and fact.darkest > BRIGHT_DARKEST and not is_blank(fact)
+        lambda stats: (
+            stats.brightness > _MIN_BRIGHTNESS_OF_BRIGHT
+            and stats.darkest > _MIN_DARKEST_OF_BRIGHT
+            and not stats.is_blank
         ),
         "very bright",
         "Check that a person could tell what they show.",
     ),
-    Oddity(
+    _Check(
         "blurred",
         "warning",
-        lambda fact: (
-            _edge(fact) >= SHARP_PX
-            and not is_blank(fact)
-            and fact.sharpness < BLURRED * fact.contrast**2
+        lambda stats: (
+            _shorter_px(stats) >= _MIN_EDGE_PX_FOR_BLUR
+            and not stats.is_blank
+            and stats.sharpness < _MAX_RELATIVE_SHARPNESS_OF_BLURRED * stats.contrast**2
         ),
         "blurred",
         "Check that a person could tell what they show.",
     ),
-    Oddity(
+    _Check(
         "not_rgb",
         "info",
-        lambda fact: fact.mode != "RGB",
+        lambda stats: stats.mode != "RGB",
         "stored in another mode than RGB",
-        "They are converted, see-through parts over white; grey ones stay grey.",
+        "They are converted, transparent parts over white; grey ones stay grey.",
     ),
 )
 
 
-def modes(facts: Sequence[PictureFacts]) -> dict[str, int]:
-    """How many pictures are stored in each mode, the commonest first."""
-    return dict(Counter(fact.mode for fact in facts).most_common())
+def quality_findings(names: Sequence[str], stats: Sequence[ImageStats]) -> list[Finding]:
+    """Report pictures that fail a check, one finding per check.
+
+    Args:
+        names: (n) file names.
+        stats: (n) statistics.
+    """
+    found = []
+    for check in _CHECKS:
+        indices = [index for index, one in enumerate(stats) if check.test(one)]
+        if not indices:
+            continue
+        verb = "is" if len(indices) == 1 else "are"
+        message = f"{plural(len(indices))} {verb} {check.description}. {check.advice}"
+        level = check.level
+        if len(indices) > _COMMON_SHARE * len(stats) and len(stats) >= 1 / _COMMON_SHARE:
+            level = "info"
+            message += " With this many of them, it may be how the set is."
+        modes = Counter(stats[index].mode for index in indices)
+        details = {"modes": dict(modes.most_common())} if check.kind == "not_rgb" else {}
+        found.append(
+            Finding(level, check.kind, message, tuple(names[i] for i in indices), details=details)
+        )
+    return found

@@ -1,8 +1,8 @@
-"""Whether a class can be told without looking at what the picture shows.
+"""Shortcuts: statistics that tell a class without looking at what its pictures show.
 
-Where all pictures of one class come from one camera, crawler or program, a network may learn
-that instead of the subject: it is right on the folder it was trained on and wrong elsewhere. So
-a small classifier is given what says nothing of the subject, one family of facts at a time.
+If all pictures of one class come from one camera, crawler or program, a network may learn that
+instead of the subject: it is correct on the folder it was trained on and wrong elsewhere. So a
+small classifier is fitted on statistics that say nothing about the subject, one family at a time.
 """
 
 import warnings
@@ -14,61 +14,64 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
 
-from training.data.image_stats import PictureFacts
+from training.audit.findings import Finding
+from training.data.image_stats import ImageStats
+from training.errors import TooFewPictures
 from training.evaluation.cross_validation import grouped_folds
 from training.evaluation.head import Classes
+from training.features.feature_set import FeatureSet
 
-# Balanced accuracy that the interval's lower end must reach for a warning. Honest differences
-# stay below: in photographs of faces with and without masks light alone gave 0.7, for masks are
-# worn outdoors and in winter. A class darkened by a quarter gave 0.96, blown up from half its
+# Balanced accuracy that the interval's lower end must reach for a warning. Innocent differences
+# stay below: in photographs of faces with and without masks light alone gave 0.7, because masks
+# are worn outdoors and in winter. A class darkened by a quarter gave 0.96, enlarged from half its
 # resolution 0.94, of another file format 1.0.
-WARNING_LEVEL: Final = 0.80
+_MIN_BALANCED_ACCURACY: Final = 0.80
 
-# Fewest pictures on either side: with fewer, even a perfect answer's interval is wider than the
-# distance from the level to 1.
-_FEWEST: Final = 20
+# Pictures on either side: with fewer, even a perfect answer's interval is wider than the distance
+# from the limit to 1.
+_MIN_PICTURES: Final = 20
 
 _FOLDS: Final = 5
 _DRAWS: Final = 4000  # behind an interval that is compared with two digits
-_MOST: Final = 4000  # pictures a class that are looked at; more sharpen nothing
+_MAX_PICTURES_PER_CLASS: Final = 4000  # more sharpen nothing
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well one family of facts tells one class from all others.
+    """Result of one family of statistics at telling one class from all others.
 
     Attributes:
-        family: Which facts, a key of `FAMILIES`.
-        label: Class index told from the rest; of two classes always the first.
+        family: A key of `FAMILIES`.
+        label: Index of the class told from the rest; with two classes always the first.
         balanced_accuracy: Out of fold, 0.5 is chance.
-        interval_95: Of it, (low, high).
-        typical: Median of each fact, in the class and in the rest.
+        interval_95: Of the balanced accuracy, (low, high).
+        medians: Of each statistic, in the class and in the rest.
     """
 
     family: str
     label: int
     balanced_accuracy: float
     interval_95: tuple[float, float]
-    typical: dict[str, tuple[float, float]]
+    medians: dict[str, tuple[float, float]]
 
     @property
     def is_warning(self) -> bool:
-        """Whether the facts tell the class well enough to warn."""
-        return self.interval_95[0] >= WARNING_LEVEL
+        """True if the statistics tell the class well enough to warn."""
+        return self.interval_95[0] >= _MIN_BALANCED_ACCURACY
 
     def as_dict(self, labels: Sequence[str]) -> dict[str, Any]:
-        """For the report."""
+        """Return the shortcut as it stands in a finding's details."""
         return {
             "family": self.family,
             "class": labels[self.label],
             "balanced_accuracy": self.balanced_accuracy,
             "balanced_accuracy_interval_95": list(self.interval_95),
-            "median_in_class_and_rest": {name: list(pair) for name, pair in self.typical.items()},
+            "median_in_class_and_rest": {name: list(pair) for name, pair in self.medians.items()},
         }
 
 
-def _size(fact: PictureFacts) -> dict[str, float]:
-    width, height = fact.width_px, fact.height_px
+def _size(stats: ImageStats) -> dict[str, float]:
+    width, height = stats.width_px, stats.height_px
     return {
         "width_px": width,
         "height_px": height,
@@ -77,38 +80,38 @@ def _size(fact: PictureFacts) -> dict[str, float]:
     }
 
 
-def _file(fact: PictureFacts) -> dict[str, float | str]:
+def _file(stats: ImageStats) -> dict[str, float | str]:
     return {
-        "format": fact.format,
-        "mode": fact.mode,
-        "bytes_per_pixel": fact.file_bytes / (fact.width_px * fact.height_px),
+        "format": stats.format,
+        "mode": stats.mode,
+        "bytes_per_pixel": stats.file_bytes / (stats.width_px * stats.height_px),
     }
 
 
-def _sharpness(fact: PictureFacts) -> dict[str, float]:
+def _sharpness(stats: ImageStats) -> dict[str, float]:
     return {
-        "sharpness": fact.sharpness,
-        "sharpness_by_contrast": fact.sharpness / max(fact.contrast**2, 1e-6),
-        "fineness": fact.fineness,
-        "shorter_px": min(fact.width_px, fact.height_px),  # blown up to the input: softer
+        "sharpness": stats.sharpness,
+        "sharpness_by_contrast": stats.sharpness / max(stats.contrast**2, 1e-6),
+        "fineness": stats.fineness,
+        "shorter_px": min(stats.width_px, stats.height_px),  # enlarged to the input: softer
     }
 
 
-def _light(fact: PictureFacts) -> dict[str, float]:
+def _light(stats: ImageStats) -> dict[str, float]:
     return {
-        "brightness": fact.brightness,
-        "contrast": fact.contrast,
-        "darkest": fact.darkest,
-        "lightest": fact.lightest,
+        "brightness": stats.brightness,
+        "contrast": stats.contrast,
+        "darkest": stats.darkest,
+        "lightest": stats.lightest,
     }
 
 
-def _colour(fact: PictureFacts) -> dict[str, float]:
-    total = max(fact.red + fact.green + fact.blue, 1e-6)
-    return {"redness": fact.red / total, "blueness": fact.blue / total}
+def _colour(stats: ImageStats) -> dict[str, float]:
+    total = max(stats.red + stats.green + stats.blue, 1e-6)
+    return {"redness": stats.red / total, "blueness": stats.blue / total}
 
 
-FAMILIES: Final[dict[str, Callable[[PictureFacts], dict[str, Any]]]] = {
+FAMILIES: Final[dict[str, Callable[[ImageStats], dict[str, Any]]]] = {
     "size": _size,
     "file": _file,
     "sharpness": _sharpness,
@@ -118,56 +121,59 @@ FAMILIES: Final[dict[str, Callable[[PictureFacts], dict[str, Any]]]] = {
 
 
 def find_shortcuts(
-    facts: Sequence[PictureFacts],
+    stats: Sequence[ImageStats],
     classes: Classes,
     groups: NDArray[np.int64],
     *,
-    count: int,
+    num_classes: int,
     seed: int = 0,
 ) -> list[Shortcut]:
-    """Try to tell each class from the others by each family of facts.
+    """Measure how well each family of statistics tells each class from the others.
 
     Args:
-        facts: One a picture.
+        stats: (n) statistics.
         classes: (n,) class indices.
-        groups: (n,) group numbers; copies on both sides would make any fact look telling.
-        count: Classes K.
-        seed: Of folds, draws, and of which pictures of a very large class are looked at.
+        groups: (n,) group numbers; copies on both sides would make any statistic look telling.
+        num_classes: Classes K.
+        seed: Of folds, draws, and the sample of a very large class.
 
     Returns:
-        One a family and class that has enough pictures, warnings and others alike.
+        One shortcut per family and class that has enough pictures, warnings or not.
 
     Raises:
         TooFewPictures: As `training.evaluation.cross_validation.grouped_folds`.
     """
     random = np.random.default_rng(seed)
     found = []
-    for label in range(1 if count == 2 else count):  # of two, one is what the other is not
-        one = (classes == label).astype(np.int64)
-        if min(one.sum(), len(one) - one.sum()) < _FEWEST:
+    for label in range(1 if num_classes == 2 else num_classes):  # two classes: one question
+        in_class = (classes == label).astype(np.int64)
+        if min(in_class.sum(), len(in_class) - in_class.sum()) < _MIN_PICTURES:
             continue
         chosen = np.sort(
             np.concatenate(
-                [random.permutation(np.flatnonzero(one == side))[:_MOST] for side in (0, 1)]
+                [
+                    random.permutation(np.flatnonzero(in_class == side))[:_MAX_PICTURES_PER_CLASS]
+                    for side in (0, 1)
+                ]
             )
         )
-        side, group = one[chosen], groups[chosen]
+        side, group = in_class[chosen], groups[chosen]
         if min(len(np.unique(group[side == s])) for s in (0, 1)) < _FOLDS:
             continue
         folds = grouped_folds(side, group, folds=_FOLDS, seed=seed)
-        for family, look in FAMILIES.items():
-            rows = [look(facts[place]) for place in chosen]
-            table = _table(rows)
-            answers = np.zeros(len(chosen), dtype=np.int64)
-            for fit_on, judge_on in folds:
-                answers[judge_on] = _answers(table[fit_on], side[fit_on], table[judge_on], seed)
-            share, interval = _judge(answers == side, side, group, random)
-            found.append(Shortcut(family, label, share, interval, _typical(rows, side)))
+        for family, select in FAMILIES.items():
+            rows = [select(stats[index]) for index in chosen]
+            table = _to_numbers(rows)
+            predicted = np.zeros(len(chosen), dtype=np.int64)
+            for train, test in folds:
+                predicted[test] = _predict(table[train], side[train], table[test], seed)
+            accuracy, interval = _balanced_accuracy(predicted == side, side, group, random)
+            found.append(Shortcut(family, label, accuracy, interval, _medians(rows, side)))
     return found
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
-    """Rows of facts as numbers; a fact that is a word gives one column a word."""
+def _to_numbers(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """Convert rows of statistics to numbers; one-hot encode those that are words."""
     columns = []
     for name, first in rows[0].items():
         values = [row[name] for row in rows]
@@ -178,52 +184,111 @@ def _table(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     return np.array(columns, dtype=np.float64).T
 
 
-def _answers(
-    fit_on: NDArray[np.float64], side: Classes, judge_on: NDArray[np.float64], seed: int
+def _predict(
+    train: NDArray[np.float64], side: Classes, test: NDArray[np.float64], seed: int
 ) -> Classes:
-    """Answer 0 or 1 for each row, both sides weighing the same."""
-    # Forty stumps of two questions: enough for "small or large, but not between", which a line
-    # through the facts would miss, and too few to learn single pictures by heart.
+    """Fit a classifier with balanced weights, and return 0 or 1 for each row of `test`."""
+    # Forty trees of depth 2: enough for "small or large, but not between", which a linear model
+    # would miss, and too few to memorise single pictures.
     model = GradientBoostingClassifier(
         n_estimators=40, max_depth=2, learning_rate=0.2, min_samples_leaf=5, random_state=seed
     )
     shares = np.bincount(side, minlength=2) / len(side)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fact that is constant divides by nothing
-        model.fit(fit_on, side, sample_weight=0.5 / shares[side])
-    return np.asarray(model.predict(judge_on), dtype=np.int64)
+        warnings.simplefilter("ignore")  # a constant statistic divides by nothing
+        model.fit(train, side, sample_weight=0.5 / shares[side])
+    return np.asarray(model.predict(test), dtype=np.int64)
 
 
-def _judge(
-    right: NDArray[np.bool_], side: Classes, groups: NDArray[np.int64], random: np.random.Generator
+def _balanced_accuracy(
+    correct: NDArray[np.bool_],
+    side: Classes,
+    groups: NDArray[np.int64],
+    random: np.random.Generator,
 ) -> tuple[float, tuple[float, float]]:
-    """Balanced accuracy and its interval: Jeffreys' for each side, groups counting by Kish."""
+    """Return balanced accuracy and its 95 % interval.
+
+    Each side has Jeffreys' interval over its effective number of groups (Kish).
+    """
     shares, draws = [], []
     for which in (0, 1):
         among = side == which
         _, sizes = np.unique(groups[among], return_counts=True)
         effective = sizes.sum() ** 2 / (sizes**2).sum()
-        shares.append(float(right[among].mean()))
+        shares.append(float(correct[among].mean()))
         hits = effective * shares[-1]
         draws.append(random.beta(hits + 0.5, effective - hits + 0.5, size=_DRAWS))
     low, high = np.percentile(np.mean(draws, axis=0), (2.5, 97.5))
     return float(np.mean(shares)), (float(low), float(high))
 
 
-def _typical(rows: Sequence[dict[str, Any]], side: Classes) -> dict[str, tuple[float, float]]:
-    """Median of each number in the class and in the rest; of a word, share of the commonest."""
-    typical = {}
+def _medians(rows: Sequence[dict[str, Any]], side: Classes) -> dict[str, tuple[float, float]]:
+    """Return each number's median, or the commonest word's share, in the class and in the rest."""
+    medians = {}
     for name, first in rows[0].items():
         values = [row[name] for row in rows]
         if isinstance(first, str):
             word = max(sorted(set(values)), key=values.count)
             is_it = np.array([value == word for value in values], dtype=np.float64)
             shares = (float(is_it[side == 1].mean()), float(is_it[side == 0].mean()))
-            typical[f"share of {name} {word}"] = shares
+            medians[f"share of {name} {word}"] = shares
         else:
             column = np.array(values, dtype=np.float64)
-            typical[name] = (
+            medians[name] = (
                 float(np.median(column[side == 1])),
                 float(np.median(column[side == 0])),
             )
-    return typical
+    return medians
+
+
+_ASK_SOURCE: Final = (
+    "Do the classes come from different cameras, sites or programs? Then a model may learn that "
+    "instead of what they show: mix the sources, or save all pictures alike."
+)
+_ASK_LOOK: Final = (
+    "Is that what the class looks like, or only how these pictures were taken? If the latter, "
+    "add pictures of each class under the other's conditions."
+)
+_MESSAGES: Final[dict[str, tuple[str, str]]] = {
+    "size": ("Width and height alone tell", _ASK_SOURCE),
+    "file": ("File format, colour mode and compression alone tell", _ASK_SOURCE),
+    "sharpness": ("Sharpness alone tells", _ASK_SOURCE),
+    "light": ("Brightness and contrast alone tell", _ASK_LOOK),
+    "colour": ("The mean colour alone tells", _ASK_LOOK),
+}
+
+
+def shortcut_findings(feature_set: FeatureSet, *, seed: int) -> list[Finding]:
+    """Report the shortcuts that are warnings."""
+    labels = feature_set.labels
+    try:
+        shortcuts = find_shortcuts(
+            feature_set.stats,
+            feature_set.classes,
+            feature_set.groups,
+            num_classes=len(labels),
+            seed=seed,
+        )
+    except TooFewPictures:  # all of a class in one or two groups: nothing can be measured
+        return []
+    return [
+        Finding(
+            "warning",
+            f"shortcut_{shortcut.family}",
+            _format_message(shortcut, labels),
+            details=shortcut.as_dict(labels),
+        )
+        for shortcut in shortcuts
+        if shortcut.is_warning
+    ]
+
+
+def _format_message(shortcut: Shortcut, labels: Sequence[str]) -> str:
+    statistics, question = _MESSAGES[shortcut.family]
+    rest = repr(labels[1]) if len(labels) == 2 else "the rest"
+    low, high = shortcut.interval_95
+    return (
+        f"{statistics} {labels[shortcut.label]!r} from {rest} in "
+        f"{shortcut.balanced_accuracy:.0%} of pictures ({low:.0%} to {high:.0%}; guessing gives "
+        f"50 %). {question}"
+    )

@@ -1,7 +1,7 @@
-"""What was computed of a picture, kept by what it was computed from.
+"""Persistent cache of computed values, keyed by the content they were computed from.
 
 One SQLite file: its transactions survive a kill, several runs may share it, and every value
-carries a checksum, so that a damaged entry is computed again instead of being believed.
+carries a checksum, so that a damaged entry is computed again instead of being trusted.
 """
 
 import contextlib
@@ -15,43 +15,43 @@ from typing import Final, Self
 
 from training.errors import OutputError
 
-_FILE: Final = "features.sqlite"
-_WAIT_S: Final = 30.0  # for another run's write
+_FILE_NAME: Final = "features.sqlite"
+_LOCK_TIMEOUT_S: Final = 30.0  # wait for another run's write
 
 
 class Cache:
     """A persistent mapping from keys to bytes; usable from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the cache, or begin a new one where there is none or a broken one.
+        """Open the cache; create it if it is missing or damaged.
 
         Raises:
             OutputError: The folder cannot be written to.
         """
         self.folder = folder
-        self._path = folder / _FILE
+        self._path = folder / _FILE_NAME
         self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 self._database = self._open()
             except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
+                self._replace_damaged(error)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"The cache {self._path} cannot be used ({error}).") from error
 
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """Replace a damaged file, of which nothing can be trusted, by an empty one."""
-        if isinstance(error, sqlite3.OperationalError):  # no right, no space, locked: not damage
+    def _replace_damaged(self, error: sqlite3.DatabaseError) -> None:
+        """Replace a damaged file by an empty one; re-raise an error that is no damage."""
+        if isinstance(error, sqlite3.OperationalError):  # no permission, no space, locked
             raise error
         self._path.unlink()
         self._database = self._open()
 
     def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=_WAIT_S, check_same_thread=False)
+        database = sqlite3.connect(self._path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
         try:
-            # A kill loses nothing; a power cut may damage the file, which is then begun anew.
-            # Waiting for the disk after each chunk would cost more than that is worth.
+            # A kill loses nothing. A power cut may damage the file, which is then replaced:
+            # cheaper than waiting for the disk after each chunk.
             database.execute("PRAGMA synchronous = OFF")
             database.execute(
                 "CREATE TABLE IF NOT EXISTS entries"
@@ -64,7 +64,7 @@ class Cache:
         return database
 
     def get(self, key: str) -> bytes | None:
-        """The value of a key; None if there is none or it is damaged."""
+        """Return the value of a key; None if it is missing or damaged."""
         with self._lock, contextlib.suppress(sqlite3.DatabaseError):
             row = self._database.execute(
                 "SELECT value, crc FROM entries WHERE key = ?", (key,)
@@ -77,7 +77,7 @@ class Cache:
         """Store several values in one transaction.
 
         Raises:
-            OutputError: The disk is full, or the file may not be written.
+            OutputError: The disk is full, or the file is not writable.
         """
         rows = [(key, value, zlib.crc32(value)) for key, value in items]
         try:
@@ -85,7 +85,7 @@ class Cache:
                 try:
                     self._insert(rows)
                 except sqlite3.DatabaseError as error:
-                    self._begin_anew(error)
+                    self._replace_damaged(error)
                     self._insert(rows)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"The cache {self._path} cannot be written ({error}).") from error

@@ -1,4 +1,4 @@
-"""What can be told of a picture without a network: cheap, cached, and never shown to the head."""
+"""Statistics of a picture that need no network: cheap, cached, and never an input of the head."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -10,18 +10,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.imaging.decode import decode_image, open_image
+from models.imaging.decode import decode_opened
+from models.imaging.open import open_image
 
 _HASH_EDGE: Final = 16  # 16 x 16 comparisons: a 256-bit difference hash
-_LEAST: Final = 1e-9  # variance of a plain picture, which nothing is to be divided by
+_MIN_VARIANCE: Final = 1e-9  # divisor in place of a plain picture's variance of 0
+
+# A picture with fewer informative comparisons of 256, or a lower deviation of luma (5 of 255
+# levels), is blank. Real photographs have 177 and 0.108 at least. All black frames look alike,
+# which makes them useless rather than copies of each other.
+_MIN_INFORMATIVE_BITS: Final = 24
+_MIN_CONTRAST: Final = 0.02
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """Facts of one picture.
+class ImageStats:
+    """Statistics of one picture.
 
     Attributes:
-        sha256: Of the file's bytes.
+        sha256: Digest of the file's bytes, in hexadecimal.
         file_bytes: Size of the file, in bytes.
         width_px: Width as stored, before any turning.
         height_px: Height as stored.
@@ -29,14 +36,14 @@ class PictureFacts:
         mode: Pillow's name of the colour mode.
         brightness: Mean luma, 0..1.
         contrast: Standard deviation of luma, 0..1.
-        darkest, lightest: 1st and 99th percentile of luma, 0..1: how much of the range is used.
+        darkest, lightest: 1st and 99th percentile of luma, 0..1: the used part of the range.
         sharpness: Variance of the Laplacian of luma at the model's input size (Pech-Pacheco et
-            al. 2000); small is blurred or blown up from a small picture.
-        fineness: Sharpness by that of the picture at half the size, which hardly depends on what is
-            shown: small where the finest details are missing, as in pictures once blown up.
+            al. 2000); small if blurred or enlarged from a small picture.
+        fineness: Sharpness divided by that of the picture at half the size, which hardly depends
+            on the subject: small if the finest details are missing, as in enlarged pictures.
         red, green, blue: Channel means, 0..1.
         dhash: Difference hash (hex, 256 bits) of the picture as the model sees it.
-        dhash_mirrored: The same of its mirror image.
+        dhash_mirrored: Difference hash of its mirror image.
     """
 
     sha256: str
@@ -57,30 +64,41 @@ class PictureFacts:
     dhash: str
     dhash_mirrored: str
 
+    @property
+    def informative_bits(self) -> int:
+        """Comparisons of 256 that are no draw: set in the hash, or in the mirror image's."""
+        return int(self.dhash, 16).bit_count() + int(self.dhash_mirrored, 16).bit_count()
+
+    @property
+    def is_blank(self) -> bool:
+        """True if the picture shows too little for its hash to mean anything."""
+        return self.contrast < _MIN_CONTRAST or self.informative_bits < _MIN_INFORMATIVE_BITS
+
     def as_dict(self) -> dict[str, Any]:
-        """For the cache; `PictureFacts(**facts.as_dict())` is the way back."""
+        """Return the fields for the cache; `ImageStats(**stats.as_dict())` reverses it."""
         return asdict(self)
 
 
-def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
-    """Decode a picture as the service does, and note its facts.
+def decode_and_measure(data: bytes, *, size: int) -> tuple[Tensor, ImageStats]:
+    """Decode a picture as the service does, and measure its statistics.
 
     Args:
         data: One encoded file.
         size: Edge S of the decoded square, in pixels.
 
     Returns:
-        uint8 (3, S, S) pixels, and the facts.
+        uint8 (3, S, S) pixels, and the statistics.
 
     Raises:
-        PictureError: As `decode_image`.
+        PictureError: As `models.imaging.decode.decode_image`.
     """
-    header = open_image(data)
-    width, height, kind, mode = header.width, header.height, header.format or "", header.mode
-    pixels = decode_image(data, size=size)
+    image = open_image(data)
+    # Decoding may change these: a JPEG is drafted at a smaller size.
+    width, height, kind, mode = image.width, image.height, image.format or "", image.mode
+    pixels = decode_opened(image, size=size)
     picture = Image.merge("RGB", [Image.fromarray(plane) for plane in pixels.numpy()])
     grey = picture.convert("L")
-    # Counting levels once is several times cheaper than going over the pixels for each figure.
+    # One histogram is several times cheaper than a pass over the pixels for each mean.
     counts = np.array([*grey.histogram(), *picture.histogram()]).reshape(4, 256)
     shares = counts[0] / size**2
     scale = np.arange(256) / 255.0
@@ -90,9 +108,9 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
     sharpness = _laplacian_variance(luma)
     even = luma[: size // 2 * 2, : size // 2 * 2]
     halved = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
-    # As imagehash would shrink it: done once for both hashes.
+    # Shrunk as imagehash does, once for both hashes.
     small = grey.resize((_HASH_EDGE + 1, _HASH_EDGE), Image.Resampling.LANCZOS)
-    return pixels, PictureFacts(
+    return pixels, ImageStats(
         sha256=hashlib.sha256(data).hexdigest(),
         file_bytes=len(data),
         width_px=width,
@@ -104,7 +122,7 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
         darkest=float(darkest),
         lightest=float(lightest),
         sharpness=sharpness,
-        fineness=sharpness / max(_laplacian_variance(halved), _LEAST),
+        fineness=sharpness / max(_laplacian_variance(halved), _MIN_VARIANCE),
         red=red,
         green=green,
         blue=blue,
@@ -114,13 +132,13 @@ def measure(data: bytes, *, size: int) -> tuple[Tensor, PictureFacts]:
 
 
 def _hash(small: Image.Image) -> str:
-    """Difference hash in hex, as `str()` of imagehash's own object, which takes longer to build."""
+    """Return the difference hash in hex, faster than `str()` of imagehash's own object."""
     bits = imagehash.dhash(small, hash_size=_HASH_EDGE).hash
     return np.packbits(bits).tobytes().hex()
 
 
 def _laplacian_variance(luma: NDArray[np.float32]) -> float:
-    """Variance of the four-neighbour Laplacian of (H, W) luma."""
+    """Return the variance of the four-neighbour Laplacian of (H, W) luma."""
     laplacian = (
         luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
     )

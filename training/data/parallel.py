@@ -1,4 +1,4 @@
-"""Work on many pictures, spread over as many one-thread lanes as there are cores."""
+"""Parallel work on many pictures, one single-threaded worker per core."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,27 +11,27 @@ from models.cpu import usable_cores
 from training.config import EXTRACTION_BATCH
 
 Item = TypeVar("Item")
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
-def in_lanes(
-    items: Sequence[Item], work: Callable[[Sequence[Item]], list[Done]]
-) -> Iterator[list[Done]]:
-    """Run `work` on chunks of `EXTRACTION_BATCH`; yield results in order, few in flight.
+def map_chunks_parallel(
+    items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]
+) -> Iterator[list[Result]]:
+    """Run `work` on chunks of `EXTRACTION_BATCH` items; yield the results in order.
 
-    A lane reads, decodes and runs its own small batches on one thread; two such lanes beat a
-    pool of decoders before one forward on two threads.
+    A worker thread reads, decodes and runs its own small batches; two such workers beat a pool
+    of decoders that feeds one forward pass on two threads. At most two chunks per worker wait.
     """
-    lanes = usable_cores()
+    workers = usable_cores()
     chunks = (items[at : at + EXTRACTION_BATCH] for at in range(0, len(items), EXTRACTION_BATCH))
-    flying: deque[Future[list[Done]]] = deque()
-    pool = ThreadPoolExecutor(lanes, "lane", initializer=lambda: torch.set_num_threads(1))
+    pending: deque[Future[list[Result]]] = deque()
+    pool = ThreadPoolExecutor(workers, "extract", initializer=lambda: torch.set_num_threads(1))
     try:
         for chunk in chunks:
-            flying.append(pool.submit(work, chunk))
-            if len(flying) > 2 * lanes:
-                yield flying.popleft().result()
-        while flying:
-            yield flying.popleft().result()
-    finally:  # also when the caller is interrupted: what has not begun is dropped
+            pending.append(pool.submit(work, chunk))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also if the caller is interrupted: chunks that have not started are dropped
         pool.shutdown(wait=True, cancel_futures=True)

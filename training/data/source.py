@@ -1,4 +1,4 @@
-"""Where pictures are read from: a folder, or a zip file that is never unpacked."""
+"""Sources of picture files: a folder, or a zip file that is never unpacked."""
 
 import os
 import zipfile
@@ -10,25 +10,25 @@ from training.errors import NoSuchData
 
 
 class Source(ABC):
-    """Named files; names are relative, with forward slashes."""
+    """Read-only collection of named files; names are relative, with forward slashes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @abstractmethod
     def names(self) -> list[str]:
-        """All files, sorted, those in hidden folders included."""
+        """Return the names of all files, sorted, including those in hidden folders."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name."""
+        """Return True if there is a file of that name."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """One file's content.
+        """Return the content of one file.
 
         Raises:
-            OSError: It cannot be read, or is over MAX_FILE_BYTES.
+            OSError: It cannot be read, or is larger than MAX_FILE_BYTES.
         """
 
 
@@ -36,11 +36,11 @@ class FolderSource(Source):
     """Files below a folder."""
 
     def names(self) -> list[str]:
-        found = []
-        # Links to folders are followed, but never in a circle: back to a folder that they lie in.
-        # A folder that is reached by two ways is listed twice, so that neither depends on order.
+        found: list[str] = []
+        # Links to folders are followed, except back to a folder that contains them. A folder
+        # reached by two paths is listed under both, so that the listing depends on no order.
         above: dict[Path, frozenset[str]] = {}
-        for name, inner, files in os.walk(self.path, onerror=_refuse, followlinks=True):
+        for name, inner, files in os.walk(self.path, onerror=_raise_unlisted, followlinks=True):
             folder = Path(name)
             outer = above.get(folder.parent, frozenset())
             if (real := os.path.realpath(folder)) in outer:
@@ -52,7 +52,7 @@ class FolderSource(Source):
         return sorted(found)
 
     def has(self, name: str) -> bool:
-        return os.path.lexists(self.path / name)  # a broken link is there, and unreadable
+        return os.path.lexists(self.path / name)  # a broken link exists, and is unreadable
 
     def read(self, name: str) -> bytes:
         path = self.path / name
@@ -64,7 +64,7 @@ class FolderSource(Source):
 
 
 class ZipSource(Source):
-    """Entries of a zip file."""
+    """Entries of a zip file, read in place."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -86,7 +86,7 @@ class ZipSource(Source):
         return name in self._entries
 
     def read(self, name: str) -> bytes:
-        # The announced size is enforced by zipfile, so that a bomb cannot exceed it.
+        # zipfile enforces the announced size, so a zip bomb cannot exceed it.
         if self._entries[name].file_size > MAX_FILE_BYTES:
             raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
         try:
@@ -99,7 +99,7 @@ def open_source(path: Path) -> Source:
     """Open a folder or a zip file.
 
     Raises:
-        NoSuchData: It does not exist, or is neither.
+        NoSuchData: The path does not exist, or is neither.
     """
     if path.is_dir():
         return FolderSource(path)
@@ -108,6 +108,6 @@ def open_source(path: Path) -> Source:
     raise NoSuchData(f"{path} does not exist: give a folder with one folder of pictures per class.")
 
 
-def _refuse(error: OSError) -> None:
-    """A folder that cannot be listed must not silently shrink the data set."""
+def _raise_unlisted(error: OSError) -> None:
+    """Raise, because a folder that cannot be listed would silently shrink the data set."""
     raise NoSuchData(f"{error.filename} cannot be listed ({error.strerror}).") from error

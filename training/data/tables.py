@@ -1,8 +1,8 @@
-"""The tables that may lie beside the class folders: groups.csv, labels.csv and slices.csv.
+"""Tables beside the class folders: groups.csv, labels.csv and slices.csv.
 
     groups.csv   file,group             pictures that belong together: a person, a film, an address
-    labels.csv   file,label             corrections: another class, or "-" to leave a picture out
-    slices.csv   file,[attribute,]slice kinds of pictures that are to be judged as well as others
+    labels.csv   file,label             corrections: another class, or "-" to exclude a picture
+    slices.csv   file,[attribute,]slice kinds of pictures that are evaluated separately as well
 
 Files are named relative to the data set, with forward slashes.
 """
@@ -20,16 +20,17 @@ from training.errors import BadTable
 GROUPS_TABLE: Final = "groups.csv"
 LABELS_TABLE: Final = "labels.csv"
 SLICES_TABLE: Final = "slices.csv"
-LEAVE_OUT: Final = "-"
+EXCLUDE: Final = "-"
+"""Label that excludes a picture."""
 
-_ATTRIBUTE: Final = "slice"  # of a table of slices that names none
+_DEFAULT_ATTRIBUTE: Final = "slice"  # of a slices.csv without the column
 
 
 def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
-    """Take each picture's group from the first bracket of a pattern found in its name.
+    """Return group by picture: the first capture group of a pattern found in its name.
 
     Raises:
-        BadTable: The pattern is no regular expression, or has no bracket, or fits no picture.
+        BadTable: The pattern is no regular expression, or has no group, or fits no picture.
     """
     try:
         expression = re.compile(pattern)
@@ -45,12 +46,17 @@ def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
 
 
 def read_groups(source: Source, root: str, pictures: Sequence[str]) -> dict[str, str]:
-    """Groups by picture from the data set's own table, if it has one."""
-    return {name: group for name, group in _beside(source, root, GROUPS_TABLE, pictures) if group}
+    """Return group by picture from the data set's groups.csv, if it has one.
+
+    Raises:
+        BadTable: The table is not as documented, or names no picture.
+    """
+    rows = _read_beside(source, root, GROUPS_TABLE, "group", pictures)
+    return {name: group for name, group in rows if group}
 
 
-def read_given_groups(table: Path, root: str, pictures: Sequence[str]) -> dict[str, str]:
-    """Groups by picture from a table elsewhere.
+def read_groups_file(table: Path, root: str, pictures: Sequence[str]) -> dict[str, str]:
+    """Return group by picture from a table elsewhere.
 
     Raises:
         BadTable: It cannot be read, is not as documented, or names no picture.
@@ -60,38 +66,38 @@ def read_given_groups(table: Path, root: str, pictures: Sequence[str]) -> dict[s
     except OSError as error:
         raise BadTable(f"{table} cannot be read ({error.strerror}).") from error
     rows = read_table(data, str(table), ("file", "group"))
-    return {name: group for name, group in _known(rows, str(table), root, pictures) if group}
+    return {name: group for name, group in _match(rows, str(table), root, pictures) if group}
 
 
 def read_labels(
     source: Source, root: str, pictures: Sequence[str], labels: Sequence[str]
 ) -> dict[str, str | None]:
-    """Corrected label by picture, None for one to leave out, from the data set's own table.
+    """Return corrected label by picture, None for an excluded one, from the set's labels.csv.
 
     Raises:
         BadTable: It is not as documented, names no picture, or names a class that has no folder.
     """
     corrections: dict[str, str | None] = {}
-    for name, label in _beside(source, root, LABELS_TABLE, pictures):
-        if label in ("", LEAVE_OUT):
+    for name, label in _read_beside(source, root, LABELS_TABLE, "label", pictures):
+        if label in ("", EXCLUDE):
             corrections[name] = None
         elif label in labels:
             corrections[name] = label
         else:
             raise BadTable(
                 f"{LABELS_TABLE} gives {name} the label {label!r}, and there is no such class: "
-                f"the classes are {', '.join(labels)}; '{LEAVE_OUT}' leaves a picture out."
+                f"the classes are {', '.join(labels)}; '{EXCLUDE}' leaves a picture out."
             )
     return corrections
 
 
 def read_slices(source: Source, root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Slice by picture, by attribute, from the data set's own table, if it has one.
+    """Return slice by picture, by attribute, from the data set's slices.csv, if it has one.
 
     Raises:
-        BadTable: It is not as documented, names no picture, or says two things of one.
+        BadTable: It is not as documented, names no picture, or gives one two slices.
     """
-    found = _content(source, root, SLICES_TABLE)
+    found = _read_bytes(source, root, SLICES_TABLE)
     if found is None:
         return {}
     data, where = found
@@ -100,58 +106,13 @@ def read_slices(source: Source, root: str, pictures: Sequence[str]) -> dict[str,
         rows = read_table(data, where, ("file", "attribute", "slice"))
     else:
         plain = read_table(data, where, ("file", "slice"))
-        rows = [(file, _ATTRIBUTE, name) for file, name in plain]
+        rows = [(file, _DEFAULT_ATTRIBUTE, name) for file, name in plain]
     slices: dict[str, dict[str, str]] = {}
     for attribute in sorted({attribute for _, attribute, _ in rows}):
         own: list[tuple[str, ...]] = [(file, name) for file, of, name in rows if of == attribute]
-        known = _known(own, where, root, pictures)
-        slices[attribute] = {file: name for file, name in known if name}
+        matched = _match(own, where, root, pictures)
+        slices[attribute] = {file: name for file, name in matched if name}
     return slices
-
-
-def _content(source: Source, root: str, table: str) -> tuple[bytes, str] | None:
-    """A table's bytes and where it lies, if the data set has it."""
-    if not source.has(root + table):
-        return None
-    where = f"{source.path}/{root}{table}"
-    try:
-        return source.read(root + table), where
-    except OSError as error:
-        raise BadTable(f"{where} cannot be read ({error}).") from error
-
-
-def _beside(
-    source: Source, root: str, table: str, pictures: Sequence[str]
-) -> list[tuple[str, str]]:
-    found = _content(source, root, table)
-    if found is None:
-        return []
-    data, where = found
-    column = "group" if table == GROUPS_TABLE else "label"
-    return _known(read_table(data, where, ("file", column)), where, root, pictures)
-
-
-def _known(
-    rows: list[tuple[str, ...]], where: str, root: str, pictures: Sequence[str]
-) -> list[tuple[str, str]]:
-    """The rows about pictures that are there.
-
-    Rows about files that are gone are no error, for people delete pictures and keep tables; a
-    table of which no row fits is one, for it would be ignored without a word.
-    """
-    known = set(pictures)
-    said: dict[str, str] = {}
-    cleaned = [(root + file.replace("\\", "/").removeprefix("./"), cell) for file, cell in rows]
-    found = [(name, cell) for name, cell in cleaned if name in known]
-    if rows and not found:
-        raise BadTable(
-            f"{where}: no row names a picture of the data set; write files "
-            f"like {pictures[0].removeprefix(root)}."
-        )
-    for name, cell in found:
-        if said.setdefault(name, cell) != cell:
-            raise BadTable(f"{where} says both {said[name]!r} and {cell!r} of {name}: keep one.")
-    return found
 
 
 def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -173,8 +134,53 @@ def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[
     return rows
 
 
+def _read_bytes(source: Source, root: str, table: str) -> tuple[bytes, str] | None:
+    """Return a table's bytes and its path for messages; None if the data set lacks it."""
+    if not source.has(root + table):
+        return None
+    where = f"{source.path}/{root}{table}"
+    try:
+        return source.read(root + table), where
+    except OSError as error:
+        raise BadTable(f"{where} cannot be read ({error}).") from error
+
+
+def _read_beside(
+    source: Source, root: str, table: str, column: str, pictures: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return (name of picture, cell) of a two-column table of the data set, if it has it."""
+    found = _read_bytes(source, root, table)
+    if found is None:
+        return []
+    data, where = found
+    return _match(read_table(data, where, ("file", column)), where, root, pictures)
+
+
+def _match(
+    rows: list[tuple[str, ...]], where: str, root: str, pictures: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return the rows about pictures of the data set.
+
+    Rows about missing files are no error, because people delete pictures and keep tables. A
+    table of which no row matches is one, because it would be ignored silently.
+    """
+    known = set(pictures)
+    cells: dict[str, str] = {}
+    cleaned = [(root + file.replace("\\", "/").removeprefix("./"), cell) for file, cell in rows]
+    matched = [(name, cell) for name, cell in cleaned if name in known]
+    if rows and not matched:
+        raise BadTable(
+            f"{where}: no row names a picture of the data set; write files "
+            f"like {pictures[0].removeprefix(root)}."
+        )
+    for name, cell in matched:
+        if cells.setdefault(name, cell) != cell:
+            raise BadTable(f"{where} says both {cells[name]!r} and {cell!r} of {name}: keep one.")
+    return matched
+
+
 def _parse(data: bytes, where: str) -> tuple[Sequence[str], list[dict[str, str]]]:
-    """A CSV file's header and rows; a cell that is missing is None."""
+    """Return a CSV file's header and rows; a missing cell is None."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,12 +1,12 @@
-"""Changed copies of the training pictures, which the head learns from beside the plain ones.
+"""Features of augmented copies of the training pictures, for the head to learn from as well.
 
 A mirrored, cropped, turned or coarse face is still of its class, and a few hundred pictures
-from one source do not say so. Judging never comes here: cross-validation and test sets take
-plain pictures only.
+from one source do not show that. Evaluation never sees augmented copies: cross-validation and
+holdout sets take plain pictures only.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,14 +17,13 @@ from torch import Tensor
 from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH
 from training.data.cache import Cache
-from training.data.parallel import in_lanes
-from training.features.augment import Augment, Augmentation, augmenter
-from training.features.extract import Extractor, mapped
-from training.features.feature_set import Pictures
+from training.data.parallel import map_chunks_parallel
+from training.data.progress import SILENT, Progress
+from training.features.augment import Augment, Augmentation, make_augment
+from training.features.extract import Extractor, create_mapped_array
+from training.features.feature_set import FeatureSet
 
-# Chosen by ablation (`python -m benchmarks.views`, docs/benchmarks.md). Things drawn over the face
-# help where something is before it, and cost as much on pictures of another source.
-VIEWS: Final = Augmentation(
+COPY_AUGMENTATION: Final = Augmentation(
     turn=0.4,
     crop_area=(0.55, 1.0),
     light=0.0,
@@ -36,96 +35,105 @@ VIEWS: Final = Augmentation(
     blur=0.0,
     erase=0.0,
 )
+"""Chosen by ablation (`python -m benchmarks.views`, docs/benchmarks.md).
+
+Shapes drawn over the face help if something covers it, and cost as much on pictures of another
+source."""
 
 
-def view_features(
-    pictures: Pictures,
+def extract_augmented(
+    feature_set: FeatureSet,
     extractor: Extractor,
     cache: Cache,
-    count: int,
+    num_copies: int,
     *,
-    changes: Augmentation = VIEWS,
-    progress: Callable[[int], object] = lambda done: None,
+    augmentation: Augmentation = COPY_AUGMENTATION,
+    progress: Progress = SILENT,
 ) -> NDArray[np.float32]:
-    """Extract the features of some views of each picture.
+    """Extract the features of augmented copies of each picture.
 
-    What a view looks like depends on the picture's bytes and the view's number alone, so that
-    neither the order of the files nor a resumed run changes it.
+    A copy depends on the picture's bytes and the copy's number alone, so that neither the order
+    of the files nor a resumed run changes it.
 
     Args:
-        pictures: The data.
+        feature_set: The n pictures.
         extractor: The backbone.
-        cache: Consulted by content.
-        count: Views V a picture.
-        changes: How pictures are changed.
-        progress: Called with the number of pictures just done.
+        cache: Read by content, and filled chunk by chunk.
+        num_copies: Copies V per picture.
+        augmentation: The random changes.
+        progress: Advanced per chunk.
 
     Returns:
         float32 (n, V, F), in a file mapped into memory.
 
     Raises:
         OutputError: The cache's folder has no room.
-        PictureError, OSError: A picture that could be read a moment ago no longer can.
+        PictureError, OSError: A picture is no longer readable.
     """
-    features = mapped(cache.folder, (len(pictures.names), count * extractor.width))
-    augment = augmenter(changes)
-    prefix = f"views:{_fingerprint(changes, count)}:{extractor.key}:"
+    total = len(feature_set.names)
+    features = create_mapped_array(cache.folder, (total, num_copies * extractor.width))
+    augment = make_augment(augmentation)
+    key_prefix = f"views:{_fingerprint(augmentation, num_copies)}:{extractor.key}:"
 
-    def work(places: Sequence[int]) -> list[NDArray[np.float32]]:
-        return _chunk(pictures, places, extractor, cache, augment, prefix, count)
+    def work(indices: Sequence[int]) -> list[NDArray[np.float32]]:
+        return _extract_chunk(
+            feature_set, indices, extractor, cache, augment, key_prefix, num_copies
+        )
 
     done = 0
-    for chunk in in_lanes(range(len(pictures.names)), work):
-        for row in chunk:
-            features[done] = row
-            done += 1
-        progress(len(chunk))
-    return features.reshape(len(pictures.names), count, extractor.width)
+    for chunk in map_chunks_parallel(range(total), work):
+        features[done : done + len(chunk)] = chunk
+        done += len(chunk)
+        progress.advance(len(chunk), total)
+    return features.reshape(total, num_copies, extractor.width)
 
 
-def _chunk(
-    pictures: Pictures,
-    places: Sequence[int],
-    extractor: Extractor,
-    cache: Cache,
-    augment: Augment,
-    prefix: str,
-    count: int,
-) -> list[NDArray[np.float32]]:
-    """Rows (V * F) of one chunk: one padded batch for each number of view."""
-    rows: dict[int, NDArray[np.float32]] = {}
-    digests = [pictures.extracted.facts[place].sha256 for place in places]
-    for at, digest in enumerate(digests):
-        known = cache.get(prefix + digest)
-        if known is not None and len(known) == count * extractor.width * 4:
-            rows[at] = np.frombuffer(known, dtype=np.float32)
-    missing = [at for at in range(len(places)) if at not in rows]
-    if missing:
-        size = extractor.input_px
-        plain = [decode_image(pictures.data(places[at]), size=size) for at in missing]
-        batches = torch.zeros((count, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
-        for slot, (at, pixels) in enumerate(zip(missing, plain, strict=True)):
-            for number in range(count):
-                batches[number, slot] = view(pixels, digests[at], number, augment)
-        vectors = torch.stack([extractor(batch) for batch in batches], dim=1).flatten(1).numpy()
-        rows |= {at: vectors[slot] for slot, at in enumerate(missing)}
-        cache.put((prefix + digests[at], rows[at].tobytes()) for at in missing)
-    return [rows[at] for at in range(len(places))]
-
-
-def view(pixels: Tensor, digest: str, number: int, augment: Augment) -> Tensor:
-    """One view of a picture: uint8 (3, S, S) -> uint8 (3, S, S).
+def augmented_copy(pixels: Tensor, sha256: str, number: int, augment: Augment) -> Tensor:
+    """Return one augmented copy of a picture: uint8 (3, S, S) -> uint8 (3, S, S).
 
     Args:
         pixels: The plain picture.
-        digest: sha256 of its file, in hexadecimal.
-        number: Of the view.
-        augment: Changes it.
+        sha256: Digest of its file, in hexadecimal; with `number`, the seed.
+        number: Which copy, from 0.
+        augment: Makes the random changes.
     """
-    seed = hashlib.sha256(f"{digest}:{number}".encode()).digest()[:8]
+    seed = hashlib.sha256(f"{sha256}:{number}".encode()).digest()[:8]
     return augment(pixels, torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1))
 
 
-def _fingerprint(changes: Augmentation, count: int) -> str:
-    facts: dict[str, Any] = changes.as_dict() | {"views": count}
-    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()[:16]
+def _extract_chunk(
+    feature_set: FeatureSet,
+    indices: Sequence[int],
+    extractor: Extractor,
+    cache: Cache,
+    augment: Augment,
+    key_prefix: str,
+    num_copies: int,
+) -> list[NDArray[np.float32]]:
+    """Return rows (V * F) of one chunk: one padded batch per number of copy."""
+    rows: dict[int, NDArray[np.float32]] = {}
+    missing: list[int] = []
+    for index in indices:
+        cached = cache.get(key_prefix + feature_set.stats[index].sha256)
+        if cached is not None and len(cached) == num_copies * extractor.width * 4:
+            rows[index] = np.frombuffer(cached, dtype=np.float32)
+        else:
+            missing.append(index)
+    if missing:
+        size = extractor.input_px
+        batches = torch.zeros((num_copies, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
+        for slot, index in enumerate(missing):
+            plain = decode_image(feature_set.read(index), size=size)
+            for number in range(num_copies):
+                batches[number, slot] = augmented_copy(
+                    plain, feature_set.stats[index].sha256, number, augment
+                )
+        vectors = torch.stack([extractor(batch) for batch in batches], dim=1).flatten(1).numpy()
+        rows |= dict(zip(missing, vectors, strict=False))  # the batch is padded
+        cache.put((key_prefix + feature_set.stats[i].sha256, rows[i].tobytes()) for i in missing)
+    return [rows[index] for index in indices]
+
+
+def _fingerprint(augmentation: Augmentation, num_copies: int) -> str:
+    content: dict[str, Any] = augmentation.as_dict() | {"views": num_copies}
+    return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The fixed extractor: each picture is decoded once and goes through the backbone once.
+"""Feature extraction: each picture is decoded once and goes through the frozen backbone once.
 
 Batches always hold `EXTRACTION_BATCH` pictures (the last is padded), because the last bits of
 a result can depend on the size of its batch, and a run that continues from the cache must give
@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,44 +25,45 @@ from training.backbones.pooling import BANDS, pyramid_pool
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
 from training.data.cache import Cache
-from training.data.dataset import Left
-from training.data.image_stats import PictureFacts, measure
-from training.data.parallel import in_lanes
+from training.data.dataset import SkippedFile
+from training.data.image_stats import ImageStats, decode_and_measure
+from training.data.parallel import map_chunks_parallel
+from training.data.progress import SILENT, Progress
 from training.data.source import Source
 from training.errors import OutputError
 
-_FACTS_VERSION = "4"  # of PictureFacts: change it when a fact is measured otherwise
+_STATS_VERSION: Final = "4"  # change it when a field of ImageStats is measured differently
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What is known of the pictures that could be read.
+    """Features and statistics of the n readable pictures of a list of names.
 
     Attributes:
-        kept: Places, in the names given, of the pictures that could be read (n of them).
-        features: float32 (n, F): the feature map's means in bands, in a file mapped into memory,
-            whose pages the system may write out where memory is short.
-        facts: One a picture.
-        unreadable: The files that could not be read, and why.
-        cached: How many pictures came from the cache.
+        kept: int64 (n,) indices of the readable pictures among the names.
+        features: float32 (n, F): pyramid-pooled feature maps, in a file mapped into memory,
+            whose pages the system may write out when memory is short.
+        stats: Statistics of each picture.
+        unreadable: The other files.
+        num_cached: Number of pictures that came from the cache.
     """
 
     kept: NDArray[np.int64]
     features: NDArray[np.float32]
-    facts: list[PictureFacts]
-    unreadable: list[Left]
-    cached: int
+    stats: list[ImageStats]
+    unreadable: list[SkippedFile]
+    num_cached: int
 
 
 class Extractor:
-    """A frozen backbone from uint8 pixels to one feature vector a picture."""
+    """Frozen backbone from uint8 pixels to one feature vector per picture."""
 
     def __init__(self, backbone: LoadedBackbone, *, variant: str = "") -> None:
-        """Put a backbone's network to use.
+        """Wrap a backbone's network.
 
         Args:
             backbone: Frozen; its network may be quantised.
-            variant: What tells the network from the backbone's published one, for the cache.
+            variant: Distinguishes the network from the backbone's published one, for the cache.
         """
         spec = backbone.spec
         self.input_px = spec.input_px
@@ -81,150 +83,158 @@ class Extractor:
         versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
         self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
 
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return pyramid-pooled features: uint8 (N, 3, S, S) -> float32 (N, F)."""
+        return pyramid_pool(self.feature_map(pixels))
+
     def feature_map(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> float32 (N, D, h, w)."""
+        """Run the backbone: uint8 (N, 3, S, S) -> float32 (N, D, h, w)."""
         with torch.inference_mode():
             features: Tensor = self._network(self.scale(pixels))
         return features
 
     def scale(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> float32 (N, 3, S, S), as the network takes it."""
+        """Normalise pixels for the network: uint8 (N, 3, S, S) -> float32 (N, 3, S, S)."""
         scaled = (pixels.to(torch.float32) - self._mean) / self._std
         return scaled.contiguous(memory_format=torch.channels_last)
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> float32 (N, F): the feature map's means in bands."""
-        return pyramid_pool(self.feature_map(pixels))
 
-
-class FactsOnly:
-    """In place of an extractor where only the facts are wanted: features of width 0."""
+class StatsOnly:
+    """Stand-in for an `Extractor` if only statistics are wanted: features of width 0."""
 
     width = 0
     key = "none"
 
     def __init__(self, input_px: int) -> None:
+        """Set the size that statistics are measured at, in pixels."""
         self.input_px = input_px
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) -> float32 (N, 0)."""
+        """Return no features: uint8 (N, 3, S, S) -> float32 (N, 0)."""
         return torch.empty((len(pixels), 0))
 
 
 @dataclass(frozen=True)
 class _Item:
-    facts: PictureFacts | None
-    vector: NDArray[np.float32] | None
-    why: str = ""
+    """One picture's result; without `stats`, the file is unreadable."""
+
+    stats: ImageStats | None = None
+    vector: NDArray[np.float32] | None = None
+    reason: str = ""
     cached: bool = False
 
 
 def extract(
     source: Source,
     names: Sequence[str],
-    extractor: Extractor | FactsOnly,
+    extractor: Extractor | StatsOnly,
     cache: Cache,
     *,
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Progress = SILENT,
 ) -> Extracted:
-    """Turn pictures into features, in parallel and in order.
+    """Extract the features of pictures, in parallel and in order.
 
     Args:
         source: Where to read the pictures.
-        names: Which pictures.
-        extractor: The backbone, or what stands for it where only facts are wanted.
-        cache: Consulted by content, and filled chunk by chunk: an interrupted run goes on.
-        progress: Called with the number of pictures just done.
+        names: File names of the pictures.
+        extractor: The backbone, or its stand-in.
+        cache: Read by content, and filled chunk by chunk: an interrupted run continues.
+        progress: Advanced per chunk.
 
     Raises:
         OutputError: The cache's folder cannot be written to.
     """
-    features = mapped(cache.folder, (len(names), extractor.width))
+    features = create_mapped_array(cache.folder, (len(names), extractor.width))
     kept: list[int] = []
-    facts: list[PictureFacts] = []
-    unreadable: list[Left] = []
-    cached = 0
-    done = 0
-    for chunk in in_lanes(names, lambda part: _extract_chunk(source, part, extractor, cache)):
+    stats: list[ImageStats] = []
+    unreadable: list[SkippedFile] = []
+    num_cached = 0
+    index = 0
+    for chunk in map_chunks_parallel(
+        names, lambda part: _extract_chunk(source, part, extractor, cache)
+    ):
         for item in chunk:
-            if item.facts is None or item.vector is None:
-                unreadable.append(Left(names[done], item.why))
+            if item.stats is None or item.vector is None:
+                unreadable.append(SkippedFile(names[index], item.reason))
             else:
                 features[len(kept)] = item.vector
-                kept.append(done)
-                facts.append(item.facts)
-                cached += item.cached
-            done += 1
-        progress(len(chunk))
+                kept.append(index)
+                stats.append(item.stats)
+                num_cached += item.cached
+            index += 1
+        progress.advance(len(chunk), len(names))
     return Extracted(
-        np.array(kept, dtype=np.int64), features[: len(kept)], facts, unreadable, cached
+        np.array(kept, dtype=np.int64), features[: len(kept)], stats, unreadable, num_cached
     )
 
 
-def mapped(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """An array of zeros in a file without a name, which goes when the array does."""
-    size = shape[0] * shape[1] * 4
-    if not size:  # nothing cannot be mapped
+def create_mapped_array(folder: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Create an array of zeros in an unnamed file, which is deleted together with the array.
+
+    Raises:
+        OutputError: The folder has no room, or is not writable.
+    """
+    num_bytes = shape[0] * shape[1] * 4
+    if not num_bytes:  # an empty file cannot be mapped
         return np.zeros(shape, dtype=np.float32)
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows here, not as SIGBUS
+            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk fails here, not by SIGBUS
             return np.memmap(file, np.float32, "r+", shape=shape)
     except OSError as error:
         raise OutputError(
-            f"{folder} has no room for features of {size} bytes ({error.strerror})."
+            f"{folder} has no room for features of {num_bytes} bytes ({error.strerror})."
         ) from error
 
 
 def _extract_chunk(
-    source: Source, names: Sequence[str], extractor: Extractor | FactsOnly, cache: Cache
+    source: Source, names: Sequence[str], extractor: Extractor | StatsOnly, cache: Cache
 ) -> list[_Item]:
-    """Read one chunk; what the cache does not hold is decoded and run as one padded batch."""
+    """Read one chunk; decode pictures missing in the cache and run them as one padded batch."""
     items: list[_Item] = []
     missing: list[int] = []
     batch = torch.zeros(
         (EXTRACTION_BATCH, 3, extractor.input_px, extractor.input_px), dtype=torch.uint8
     )
-    for name in names:
+    for index, name in enumerate(names):
         try:
             data = source.read(name)
-            item = _cached(cache, data, extractor)
+            item = _read_cached(cache, data, extractor)
             if item is None:
-                pixels, facts = measure(data, size=extractor.input_px)
-                batch[len(items)] = pixels
-                missing.append(len(items))
-                item = _Item(facts, None)
+                batch[index], stats = decode_and_measure(data, size=extractor.input_px)
+                missing.append(index)
+                item = _Item(stats)
         except (PictureError, OSError) as error:
-            item = _Item(None, None, why=str(error))
+            item = _Item(reason=str(error))
         items.append(item)
     if missing:
         vectors = extractor(batch).numpy()
-        for place in missing:
-            items[place] = _Item(items[place].facts, vectors[place])
-        cache.put(entry for place in missing for entry in _entries(items[place], extractor))
+        for index in missing:
+            items[index] = _Item(items[index].stats, vectors[index])
+        cache.put(entry for index in missing for entry in _cache_entries(items[index], extractor))
     return items
 
 
-def _keys(sha256: str, extractor: Extractor | FactsOnly) -> tuple[str, str]:
-    facts_key = f"facts:{_FACTS_VERSION}:{DECODER}:{extractor.input_px}:{sha256}"
-    return facts_key, f"features:{extractor.key}:{sha256}"
+def _cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str]:
+    stats_key = f"facts:{_STATS_VERSION}:{DECODER}:{extractor.input_px}:{sha256}"
+    return stats_key, f"features:{extractor.key}:{sha256}"
 
 
-def _cached(cache: Cache, data: bytes, extractor: Extractor | FactsOnly) -> _Item | None:
-    facts_key, features_key = _keys(hashlib.sha256(data).hexdigest(), extractor)
-    facts = cache.get(facts_key)
+def _read_cached(cache: Cache, data: bytes, extractor: Extractor | StatsOnly) -> _Item | None:
+    stats_key, features_key = _cache_keys(hashlib.sha256(data).hexdigest(), extractor)
+    stats = cache.get(stats_key)
     vector = cache.get(features_key) if extractor.width else b""
-    if facts is None or vector is None or len(vector) != extractor.width * 4:
+    if stats is None or vector is None or len(vector) != extractor.width * 4:
         return None
     return _Item(
-        PictureFacts(**json.loads(facts)), np.frombuffer(vector, dtype=np.float32), cached=True
+        ImageStats(**json.loads(stats)), np.frombuffer(vector, dtype=np.float32), cached=True
     )
 
 
-def _entries(item: _Item, extractor: Extractor | FactsOnly) -> list[tuple[str, bytes]]:
-    assert item.facts is not None
+def _cache_entries(item: _Item, extractor: Extractor | StatsOnly) -> list[tuple[str, bytes]]:
+    assert item.stats is not None
     assert item.vector is not None
-    facts_key, features_key = _keys(item.facts.sha256, extractor)
-    facts = json.dumps(item.facts.as_dict()).encode()
+    stats_key, features_key = _cache_keys(item.stats.sha256, extractor)
+    stats = json.dumps(item.stats.as_dict()).encode()
     vector = [(features_key, item.vector.tobytes())] if extractor.width else []
-    return [(facts_key, facts), *vector]
+    return [(stats_key, stats), *vector]

@@ -1,148 +1,160 @@
-"""The readable pictures of a data set: classes, features, facts, and what belongs together."""
+"""The feature set: all that training knows of a data set's readable pictures."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.manifest import DatasetFacts
-from training.audit.copies import near_copies, together
 from training.config import FitConfig
 from training.data.cache import Cache
-from training.data.dataset import Left, Listing
-from training.data.tables import LABELS_TABLE
+from training.data.dataset import EXCLUDED_BY_TABLE, Listing, SkippedFile
+from training.data.duplicates import find_near_duplicates, group_pictures
+from training.data.image_stats import ImageStats
+from training.data.progress import SILENT, Progress
 from training.errors import TooFewPictures, UnreadableData
-from training.features.extract import Extracted, Extractor, FactsOnly, extract
+from training.features.extract import Extracted, Extractor, StatsOnly, extract
 
-_SHOWN = 20  # files named in full on the terminal
+_MAX_FILES_LOGGED: Final = 20
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The readable pictures of a data set, ready to learn from.
+class FeatureSet:
+    """The n readable pictures of a data set, ready to learn from.
 
     Attributes:
-        listing: What they were read from.
+        listing: The data set that they were read from.
         names: (n) file names.
-        classes: int64 (n,).
-        groups: int64 (n,): near-duplicates, and pictures that share a named group, share one.
-        extracted: Features (n, D), facts, and what could not be read.
-        copies: Pairs that join near-duplicates, as places among the n.
+        classes: int64 (n,) class indices.
+        groups: int64 (n,) group numbers: near-duplicates, and pictures of a named group, share one.
+        features: float32 (n, F).
+        stats: (n) statistics.
+        unreadable: Files that could not be read.
+        duplicates: Pairs that connect near-duplicates, as indices among the n.
     """
 
     listing: Listing
     names: list[str]
     classes: NDArray[np.int64]
     groups: NDArray[np.int64]
-    extracted: Extracted
-    copies: list[tuple[int, int]]
+    features: NDArray[np.float32]
+    stats: list[ImageStats]
+    unreadable: list[SkippedFile]
+    duplicates: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, listing: Listing, extracted: Extracted) -> Self:
+        """Combine a listing with the features of its readable pictures, and group these."""
+        names = [listing.names[index] for index in extracted.kept]
+        duplicates = find_near_duplicates(extracted.stats)
+        return cls(
+            listing=listing,
+            names=names,
+            classes=np.array(listing.classes, dtype=np.int64)[extracted.kept],
+            groups=group_pictures(names, listing.groups, duplicates),
+            features=extracted.features,
+            stats=extracted.stats,
+            unreadable=extracted.unreadable,
+            duplicates=duplicates,
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names."""
+        """Class names; position k is class index k."""
         return self.listing.labels
 
-    def data(self, place: int) -> bytes:
-        """The encoded file of one picture."""
-        return self.listing.source.read(self.names[place])
+    @property
+    def pictures_per_class(self) -> dict[str, int]:
+        """Number of readable pictures by class name."""
+        return {label: int((self.classes == k).sum()) for k, label in enumerate(self.labels)}
 
-    def facts(self) -> DatasetFacts:
-        """What the manifest says of them."""
+    def read(self, index: int) -> bytes:
+        """Return the encoded file of one picture."""
+        return self.listing.source.read(self.names[index])
+
+    def dataset_facts(self) -> DatasetFacts:
+        """Return the manifest's entry on the data set."""
         contents = sorted(
-            f"{self.labels[k]}\0{facts.sha256}"
-            for k, facts in zip(self.classes, self.extracted.facts, strict=True)
+            f"{self.labels[k]}\0{stats.sha256}"
+            for k, stats in zip(self.classes, self.stats, strict=True)
         )
         return DatasetFacts(
             fingerprint=hashlib.sha256("\n".join(contents).encode()).hexdigest(),
-            pictures={label: int((self.classes == k).sum()) for k, label in enumerate(self.labels)},
+            pictures=self.pictures_per_class,
             groups=len(np.unique(self.groups)),
-            skipped=len(self.extracted.unreadable),
+            skipped=len(self.unreadable),
             corrected=len(self.listing.corrected),
-            left_out=sum(item.why == f"by {LABELS_TABLE}" for item in self.listing.left),
+            left_out=sum(file.reason == EXCLUDED_BY_TABLE for file in self.listing.skipped),
         )
 
 
-def read_pictures(
+def read_feature_set(
     listing: Listing,
-    extractor: Extractor | FactsOnly,
+    extractor: Extractor | StatsOnly,
     cache: Cache,
     config: FitConfig,
     *,
     strict: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> Pictures:
-    """Read a listing's pictures, extract features, and find what belongs together.
+    progress: Progress = SILENT,
+) -> FeatureSet:
+    """Read a listing's pictures, extract their features, and check that they are enough.
 
     Args:
-        listing: What to read.
-        extractor: The backbone, or what stands for it where only facts are wanted.
+        listing: The data set.
+        extractor: The backbone, or its stand-in if only statistics are wanted.
         cache: Filled on the way.
-        config: How near near-duplicates are, and how many pictures are needed.
+        config: Min number of pictures per class.
         strict: Refuse unreadable pictures.
-        say: Takes lines for the person who waits.
-        progress: Takes (pictures just done, pictures in all).
+        progress: Logs skipped files and the number of pictures; advanced per chunk.
 
     Raises:
         UnreadableData: Strict, and a picture is unreadable.
         TooFewPictures: A class has too few readable pictures.
         OutputError: The cache cannot be written.
     """
-    total = len(listing.names)
-    extracted = extract(
-        listing.source,
-        listing.names,
-        extractor,
-        cache,
-        progress=lambda done: progress(done, total),
-    )
-    _say_left(listing.left, "left out", say)
-    _say_left(extracted.unreadable, "unreadable, skipped", say)
+    extracted = extract(listing.source, listing.names, extractor, cache, progress=progress)
+    _log_files(listing.skipped, "left out", progress)
+    _log_files(extracted.unreadable, "unreadable, skipped", progress)
     if strict and extracted.unreadable:
         first = extracted.unreadable[0]
         raise UnreadableData(
             f"{len(extracted.unreadable)} unreadable files, and --strict allows none; "
-            f"the first is {first.name}: {first.why}"
+            f"the first is {first.name}: {first.reason}"
         )
-    classes = np.array(listing.classes, dtype=np.int64)[extracted.kept]
-    names = [listing.names[place] for place in extracted.kept]
-    _check_counts(listing, classes, config)
-    counts = ", ".join(f"{(classes == k).sum()} {label}" for k, label in enumerate(listing.labels))
-    say(f"{len(names)} pictures ({counts}), {extracted.cached} of them from the cache.")
-    copies = near_copies(extracted.facts)
-    return Pictures(
-        listing=listing,
-        names=names,
-        classes=classes,
-        groups=together(names, listing.groups, copies),
-        extracted=extracted,
-        copies=copies,
+    feature_set = FeatureSet.of(listing, extracted)
+    _check_counts(feature_set, config.min_pictures)
+    counts = ", ".join(
+        f"{count} {label}" for label, count in feature_set.pictures_per_class.items()
     )
+    progress.log(
+        f"{len(feature_set.names)} pictures ({counts}), {extracted.num_cached} of them from the "
+        "cache."
+    )
+    return feature_set
 
 
-def _check_counts(listing: Listing, classes: NDArray[np.int64], config: FitConfig) -> None:
-    listed = Counter(listing.classes)
-    for k, label in enumerate(listing.labels):
-        readable = int((classes == k).sum())
+def _check_counts(feature_set: FeatureSet, min_pictures: int) -> None:
+    """Raise if a class has too few readable pictures."""
+    for k, (label, readable) in enumerate(feature_set.pictures_per_class.items()):
         if not readable:
+            listed = feature_set.listing.classes.count(k)
             raise TooFewPictures(
-                f"Class {label!r}: none of its {listed[k]} files is a picture that can be read."
+                f"Class {label!r}: none of its {listed} files is a picture that can be read."
             )
-        if readable < config.min_pictures:
+        if readable < min_pictures:
             raise TooFewPictures(
-                f"Class {label!r} has {readable} readable pictures, and "
-                f"{config.min_pictures} are needed."
+                f"Class {label!r} has {readable} readable pictures, and {min_pictures} are needed."
             )
 
 
-def _say_left(left: Sequence[Left], what: str, say: Callable[[str], None]) -> None:
-    """Name files, a few in full and the rest by count."""
-    if left:
-        say(f"{len(left)} files {what}:")
-    for item in left[:_SHOWN]:
-        say(f"  {item.name}: {item.why}")
-    if len(left) > _SHOWN:
-        say(f"  and {len(left) - _SHOWN} more")
+def _log_files(files: Sequence[SkippedFile], outcome: str, progress: Progress) -> None:
+    """Log the number of skipped files, and the first of them with their reasons."""
+    if files:
+        progress.log(f"{len(files)} files {outcome}:")
+    for file in files[:_MAX_FILES_LOGGED]:
+        progress.log(f"  {file.name}: {file.reason}")
+    if len(files) > _MAX_FILES_LOGGED:
+        progress.log(f"  and {len(files) - _MAX_FILES_LOGGED} more")
