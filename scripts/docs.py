@@ -81,8 +81,6 @@ PACKAGES: Final = {
     "schemathesis": ("sends what the OpenAPI document allows and forbids", "MIT"),
     "tritonclient": ("NVIDIA's client, to test the Open Inference Protocol", "BSD-3-Clause"),
     "types-tqdm": ("types of tqdm", "Apache-2.0"),
-    "types-pyyaml": ("types of PyYAML", "Apache-2.0"),
-    "pre-commit": ("runs the checks before a commit", "MIT"),
 }
 
 
