@@ -104,7 +104,7 @@ def _list(arguments: argparse.Namespace) -> int:
         current = store.current_version(arguments.store)
     except NoBundle:
         current = ""
-    before = store.served_before(arguments.store)
+    before = store.rollback_version(arguments.store)
     rows = [("VERSION", "", "ACCURACY", "PICTURES", "BACKBONE", "SIGNED", "LABELS")]
     for version in present:
         mark = {current: "current", before: "rollback"}.get(version, "")
@@ -189,9 +189,9 @@ def _prune(arguments: argparse.Namespace) -> int:
 
 
 def _keygen(arguments: argparse.Namespace) -> int:
-    key = signing.generate(arguments.file)
+    key = signing.generate_keys(arguments.file)
     print(f"private key, for the training job only: {arguments.file}")
-    print(f"public key, for FACEMASK_TRUSTED_KEYS: {signing.shown(key)}")
+    print(f"public key, for FACEMASK_TRUSTED_KEYS: {signing.to_base64(key)}")
     return 0
 
 

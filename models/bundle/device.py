@@ -1,4 +1,4 @@
-"""Where a graph runs: on the CPU as it was made, or on a CUDA device in half precision."""
+"""Device of a graph: the CPU, or a CUDA device in half precision."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -10,13 +10,13 @@ from models.errors import EngineUnavailable
 
 
 class Outputs(NamedTuple):
-    """What a graph says of uint8 (N, 3, S, S).
+    """Outputs of a graph for uint8 (N, 3, S, S).
 
     Attributes:
         probabilities: float32 (N, K).
         activation: Class-activation map, float32 (N, K, h, w).
-        distance: float32 (N,): from the training pictures, 0 to 2; None of a model that does not
-            measure it.
+        distance: Distance to the training pictures, float32 (N,), 0 to 2; None from a model
+            without an out-of-distribution detector.
     """
 
     probabilities: Tensor
@@ -27,20 +27,20 @@ class Outputs(NamedTuple):
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 CPU: Final = torch.device("cpu")
-# Half precision has 11 bits: what it changes in a probability, and in a map against its largest
-# value. The least certain answers, as golden pictures are chosen to give, move most.
 HALF_TOLERANCE: Final = 0.02
+"""Max change by half precision (11 bits) of a probability, and of a map relative to its largest
+value. The least certain answers, which golden pictures are chosen to give, change most."""
 
 
 def choose_device(name: DeviceName, manifest: Manifest) -> torch.device:
-    """Find where to run a model.
+    """Return the device to run a model on.
 
     Args:
-        name: `cpu`, `cuda`, or `auto`: CUDA where there is one and the model can run there.
-        manifest: Of the model.
+        name: `cpu`, `cuda`, or `auto`: CUDA if available and the model can run there.
+        manifest: The model's manifest.
 
     Raises:
-        EngineUnavailable: CUDA is asked for, and there is none, or the model is in int8.
+        EngineUnavailable: `cuda` is not available, or the model computes in int8.
     """
     if name == "cpu":
         return CPU
@@ -57,8 +57,8 @@ def choose_device(name: DeviceName, manifest: Manifest) -> torch.device:
     )
 
 
-def on_device(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device) -> Outputs:
-    """Run a graph that was loaded to a CUDA device, in half precision.
+def answer_on_cuda(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device) -> Outputs:
+    """Run a graph on a CUDA device in half precision.
 
     Args:
         model: Loaded to `device`.
@@ -66,10 +66,10 @@ def on_device(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.devic
         device: A CUDA device.
 
     Returns:
-        As `models.bundle.load.answer` does, on the CPU.
+        The outputs, on the CPU.
     """
-    # Only from pinned memory does a copy not stop the thread.
-    there = pixels.pin_memory().to(device, non_blocking=True)
+    # Only copies from pinned memory do not block the thread.
+    on_device = pixels.pin_memory().to(device, non_blocking=True)
     with torch.autocast(device.type, torch.float16):
-        outputs = model(there)
+        outputs = model(on_device)
     return Outputs(*(output.float().cpu() for output in outputs))

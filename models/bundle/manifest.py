@@ -1,4 +1,4 @@
-"""What a bundle says of itself: `manifest.json`, schema version 1."""
+"""Schema of a bundle's `manifest.json`, version 1."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -8,29 +8,29 @@ from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, 
 SCHEMA_VERSION: Final = 1
 
 VERSION_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
-"""Moment of publication (UTC), and the first digits of the model's checksum."""
+"""Time of publication (UTC), and the first digits of the model's checksum."""
 
 
 def _plain_name(name: str) -> str:
-    """A file's name inside its bundle: one path component that leads nowhere else."""
+    """Pass a name that is one path component, and so cannot lead out of the bundle."""
     if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
         raise ValueError(f"{name!r} is not a plain file name")
     return name
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class FileFacts(_Part):
+class FileFacts(_Section):
     """Size in bytes and checksum of one file of the bundle."""
 
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class BackboneFacts(_Part):
-    """The pretrained feature extractor and where its weights come from."""
+class BackboneFacts(_Section):
+    """The pretrained feature extractor and the source of its weights."""
 
     name: str
     source: str
@@ -39,8 +39,8 @@ class BackboneFacts(_Part):
     feature_width: int = Field(gt=0)
 
 
-class DatasetFacts(_Part):
-    """The pictures that the head was fitted on."""
+class DatasetFacts(_Section):
+    """The pictures that the head was fitted on, counted."""
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
     pictures: dict[str, int]
@@ -50,13 +50,13 @@ class DatasetFacts(_Part):
     left_out: int = Field(ge=0, default=0)
 
 
-class DecisionFacts(_Part):
-    """When the answer is a label and when it is `uncertain`.
+class DecisionFacts(_Section):
+    """Selective classification: when the answer is a label and when it is `uncertain`.
 
     Attributes:
-        threshold: An answer whose highest probability is below is `uncertain`.
-        target_error: Share of wrong answers among those given that was asked for.
-        coverage: Share of pictures that got an answer in cross-validation.
+        threshold: Highest probability below which the answer is `uncertain`.
+        target_error: Requested share of errors among the answers that are labels.
+        coverage: Share of pictures answered with a label in cross-validation.
     """
 
     threshold: float = Field(ge=0, le=1)
@@ -64,15 +64,15 @@ class DecisionFacts(_Part):
     coverage: float = Field(ge=0, le=1)
 
 
-class FamiliarityFacts(_Part):
-    """When a picture is unlike those that the model was trained on.
+class FamiliarityFacts(_Section):
+    """Out-of-distribution detection by the distance to the k-th nearest training picture.
 
     Attributes:
-        threshold: A picture whose distance, the graph's third output, is above is unfamiliar.
+        threshold: Distance, the graph's third output, above which a picture is unfamiliar.
         false_alarms: Share of pictures from the training pictures' own source above it.
-        neighbours: The distance is that of the so many-th nearest reference.
-        references: Training pictures that the graph compares with.
-        mean_distance: Of the training pictures themselves, each from those of other folds.
+        neighbours: k: the distance is that to the k-th nearest reference.
+        references: Number of training pictures that the graph compares with.
+        mean_distance: Mean over the training pictures, each measured against other folds.
     """
 
     threshold: float = Field(ge=0, le=2)
@@ -82,14 +82,14 @@ class FamiliarityFacts(_Part):
     mean_distance: float = Field(ge=0, le=2)
 
 
-class PrecisionFacts(_Part):
-    """The arithmetic inside the model.
+class PrecisionFacts(_Section):
+    """The arithmetic of the model.
 
     Attributes:
-        name: Of the backbone; the head is always fp32.
-        engine: PyTorch's quantised engine that int8 needs.
-        images_per_s: Forward passes on the training machine, by precision, where both were
-            measured, in turns and in one process.
+        name: Precision of the backbone; the head is always fp32.
+        engine: PyTorch's quantized engine that int8 needs.
+        images_per_s: Forward passes on the training machine, by precision, if both were
+            measured, alternately in one process.
     """
 
     name: Literal["fp32", "int8"] = "fp32"
@@ -97,32 +97,32 @@ class PrecisionFacts(_Part):
     images_per_s: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _engine_where_it_is_needed(self) -> "PrecisionFacts":
+    def _engine_if_int8(self) -> "PrecisionFacts":
         if (self.name == "int8") != (self.engine is not None):
             raise ValueError("int8 names its engine, and fp32 has none")
         return self
 
 
-class CropFacts(_Part):
-    """What of a picture the model is given.
+class CropFacts(_Section):
+    """The part of a picture that is the model's input.
 
     Attributes:
-        name: `whole` pictures, or the main one of its `faces`, where it has any.
-        cropper: How faces are found and cut out: `models.imaging.faces.CROPPER` of the training.
+        name: The `whole` picture, or the main one of its `faces`, if it has any.
+        cropper: `models.imaging.faces.CROPPER` at training: how faces are found and cut out.
     """
 
     name: Literal["whole", "faces"] = "whole"
     cropper: str | None = None
 
     @model_validator(mode="after")
-    def _cropper_where_it_is_needed(self) -> "CropFacts":
+    def _cropper_if_faces(self) -> "CropFacts":
         if (self.name == "faces") != (self.cropper is not None):
             raise ValueError("faces name their cropper, and whole pictures have none")
         return self
 
 
-class GoldenPicture(_Part):
-    """A synthetic picture (an encoded file) and the answer it must give."""
+class GoldenPicture(_Section):
+    """A synthetic picture (an encoded file) and its recorded outputs."""
 
     picture: Base64Bytes
     probabilities: list[float]
@@ -130,15 +130,15 @@ class GoldenPicture(_Part):
     distance: float | None = None
 
 
-class Golden(_Part):
-    """The proof that a loaded model is the one that was trained."""
+class Golden(_Section):
+    """Pictures with their answers, which prove that a loaded model is the one that was trained."""
 
     tolerance: float = Field(gt=0, le=0.1)
     pictures: list[GoldenPicture] = Field(min_length=1)
 
 
-class Manifest(_Part):
-    """Everything that is needed to use a model rightly, and to say where it came from."""
+class Manifest(_Section):
+    """All that is needed to use a model correctly, and to trace where it came from."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     version: str = Field(pattern=VERSION_PATTERN)
@@ -146,20 +146,20 @@ class Manifest(_Part):
     labels: list[str] = Field(min_length=2)
     input_px: int = Field(gt=0, le=2048)
     decoder: str
-    crop: CropFacts = CropFacts()  # bundles of before faces do not say
+    crop: CropFacts = CropFacts()  # absent before cropping to faces
     backbone: BackboneFacts
-    precision: PrecisionFacts = PrecisionFacts()  # bundles of before int8 do not say
+    precision: PrecisionFacts = PrecisionFacts()  # absent before int8
     dataset: DatasetFacts
     config: dict[str, Any]
     metrics: dict[str, Any]
     packages: dict[str, str]
     decision: DecisionFacts
-    familiarity: FamiliarityFacts | None = None  # earlier bundles cannot tell
+    familiarity: FamiliarityFacts | None = None  # absent before out-of-distribution detection
     golden: Golden
     files: dict[Annotated[str, AfterValidator(_plain_name)], FileFacts]
 
     @model_validator(mode="after")
-    def _as_many_answers_as_labels(self) -> "Manifest":
+    def _golden_answers_match(self) -> "Manifest":
         for golden in self.golden.pictures:
             if not len(golden.probabilities) == len(golden.activation_means) == len(self.labels):
                 raise ValueError(f"a golden answer is not one of {len(self.labels)} labels")

@@ -1,4 +1,4 @@
-"""Who vouches for a bundle: a detached Ed25519 signature over its manifest's exact bytes.
+"""Signature of a bundle: a detached Ed25519 signature over its manifest's exact bytes.
 
 The manifest carries the checksum of every other file, so that its signature covers them all.
 
@@ -31,17 +31,17 @@ PublicKey = Ed25519PublicKey
 
 
 def sign(key: PrivateKey, manifest: bytes) -> bytes:
-    """The content of a signature file."""
+    """Return the content of a signature file."""
     return base64.b64encode(key.sign(manifest)) + b"\n"
 
 
 def check_signature(path: Path, manifest: bytes, keys: Sequence[PublicKey]) -> None:
-    """Hold a manifest to the signature beside it.
+    """Check the signature beside a manifest.
 
     Args:
         path: The bundle's folder.
         manifest: The manifest's bytes, as read.
-        keys: Of those who are trusted; one of them is enough.
+        keys: Trusted keys, one of which must have signed.
 
     Raises:
         BundleUntrusted: None of them has signed these bytes.
@@ -64,7 +64,7 @@ def check_signature(path: Path, manifest: bytes, keys: Sequence[PublicKey]) -> N
 
 
 def load_private_key(path: Path) -> PrivateKey:
-    """Read the key to sign with.
+    """Read a private key to sign with.
 
     Raises:
         KeyUnusable: The file cannot be read, or holds no Ed25519 private key.
@@ -81,23 +81,23 @@ def load_private_key(path: Path) -> PrivateKey:
 
 
 def load_public_keys(text: str) -> list[PublicKey]:
-    """Read the keys that are trusted.
+    """Read trusted keys.
 
     Args:
-        text: Comma separated: PEM files, or keys of 32 bytes in Base64. Empty for none.
+        text: Comma separated PEM files, or keys of 32 bytes in Base64. Empty for none.
 
     Raises:
-        KeyUnusable: One of them is neither, or there is none in a text that is not empty.
+        KeyUnusable: One is neither, or a text that is not empty holds none.
     """
     # "," must not read as "no key is needed".
     return [_public_key(part.strip()) for part in text.split(",")] if text else []
 
 
-def generate(path: Path) -> PublicKey:
-    """Make a key pair: the private key at a path, for its owner only, the public one beside it.
+def generate_keys(path: Path) -> PublicKey:
+    """Write a new private key, readable by its owner only, and PATH.pub beside it.
 
     Raises:
-        KeyUnusable: One of the two is there already, or cannot be written.
+        KeyUnusable: One of the two files exists already, or cannot be written.
     """
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
@@ -109,21 +109,21 @@ def generate(path: Path) -> PublicKey:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     beside = path.with_name(f"{path.name}.pub")
-    for place in (path, beside):
-        if place.exists():
-            raise KeyUnusable(f"{place} is there already, and is not replaced.")
-    for place, data, mode in ((path, private, 0o600), (beside, public, 0o644)):
+    for file in (path, beside):
+        if file.exists():
+            raise KeyUnusable(f"{file} exists already, and is not replaced.")
+    for file, data, mode in ((path, private, 0o600), (beside, public, 0o644)):
         try:
-            handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except OSError as error:
-            raise KeyUnusable(f"{place} cannot be made ({error.strerror}).") from error
-        with open(handle, "wb") as file:
-            file.write(data)
+            raise KeyUnusable(f"{file} cannot be created ({error.strerror}).") from error
+        with open(handle, "wb") as opened:
+            opened.write(data)
     return key.public_key()
 
 
-def shown(key: PublicKey) -> str:
-    """A public key in one word."""
+def to_base64(key: PublicKey) -> str:
+    """Return a public key as its 32 bytes in Base64."""
     raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return base64.b64encode(raw).decode()
 

@@ -1,15 +1,15 @@
-"""A store is a folder of bundles; what can be said and done without loading a model.
+"""Store of bundles: all that works without loading a model.
 
     STORE/CURRENT                           the version to serve, one line
-    STORE/HISTORY                           the versions served so far, the present one last
-    STORE/20261122T204207Z-1f0c9a77/        a bundle: its name is its version
-        manifest.json                       what it is (models.bundle.manifest)
-        manifest.sig                        who vouches for that, if anybody (models.bundle.signing)
+    STORE/HISTORY                           the versions served so far, the current one last
+    STORE/20261122T204207Z-1f0c9a77/        a bundle, named by its version
+        manifest.json                       its description (models.bundle.manifest)
+        manifest.sig                        its signature, if signed (models.bundle.signing)
         model.pt                            TorchScript
-        report.html, summary.json, ...      what the job has to say of it
+        report.html, summary.json, ...      documents of the training job
 
-Each change is one rename, and the history is written before the pointer, so that neither a
-reader nor a kill at any moment can meet half of one. Writers take turns; readers need no lock.
+Each change is one rename, and the history is written before the pointer: a reader never sees half
+a change, and a kill at any moment leaves none. Writers take turns; readers need no lock.
 """
 
 import fcntl
@@ -35,18 +35,19 @@ CURRENT: Final = "CURRENT"
 HISTORY: Final = "HISTORY"
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.pt"
+REPORT: Final = "report.html"
 PARTIAL: Final = ".publishing-"
 _PRUNED: Final = ".pruned-"
 _LOCK: Final = ".lock"
-_REMEMBERED: Final = 1000  # entries of the history that are kept
-_MAX_SMALL_BYTES: Final = 64 * 2**20  # of a manifest, a signature or a list: far above any
+_MAX_HISTORY_LINES: Final = 1000
+_MAX_SMALL_BYTES: Final = 64 * 2**20  # manifest or signature; far above any
 
 
 def current_version(store: Path) -> str:
-    """The version that the store says to serve.
+    """Return the version to serve.
 
     Raises:
-        NoBundle: The store does not exist or names none.
+        NoBundle: The store does not exist or names no version.
     """
     try:
         version = (store / CURRENT).read_text(encoding="ascii").strip()
@@ -54,23 +55,23 @@ def current_version(store: Path) -> str:
         raise NoBundle(f"{store} holds no model yet: run `python -m training fit`.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise NoBundle(f"{store / CURRENT} cannot be read ({error}).") from error
-    # A crash of the machine can leave a file of zero bytes, which are no name either.
-    named = version.isprintable() and Path(version).name == version
-    if not version or not named or version.startswith("."):
+    # A crash of the machine can leave a file of NUL bytes, which are not printable.
+    is_name = version.isprintable() and Path(version).name == version
+    if not version or not is_name or version.startswith("."):
         raise NoBundle(f"{store / CURRENT} does not name a version.")
     return version
 
 
 def versions(store: Path) -> list[str]:
-    """The versions in a store, oldest first."""
+    """Return the versions in a store, oldest first."""
     if not store.is_dir():
         return []
     names = (path.parent.name for path in store.glob(f"[!.]*/{MANIFEST}"))
     return sorted(name for name in names if re.fullmatch(VERSION_PATTERN, name))
 
 
-def served_before(store: Path) -> str | None:
-    """The version that a rollback turns to: served before the current one, and still there."""
+def rollback_version(store: Path) -> str | None:
+    """Return the latest version served before the current one that still exists, if any."""
     present = versions(store)
     try:
         current = current_version(store)
@@ -87,17 +88,17 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a bundle's manifest.
 
     Raises:
-        BundleIncomplete: There is none, or it cannot be read.
+        BundleIncomplete: It is missing or cannot be read.
         SchemaUnsupported: It is of another schema version, or breaks its schema.
     """
     return parse_manifest(path, read_small(path / MANIFEST))
 
 
 def parse_manifest(path: Path, text: bytes) -> Manifest:
-    """Check the manifest of the bundle in a folder, given its bytes.
+    """Check a bundle's manifest from its bytes.
 
     Raises:
-        BundleIncomplete: It is another bundle's.
+        BundleIncomplete: It belongs to another bundle.
         SchemaUnsupported: It is of another schema version, or breaks its schema.
     """
     try:
@@ -114,7 +115,7 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
 
 
 def read_files(path: Path, manifest: Manifest) -> dict[str, bytes]:
-    """The contents of a bundle's files, each as it was published.
+    """Read a bundle's files and check them against the manifest.
 
     Raises:
         BundleIncomplete: A file is missing, is no plain file, or its checksum differs.
@@ -123,10 +124,10 @@ def read_files(path: Path, manifest: Manifest) -> dict[str, bytes]:
 
 
 def read_small(path: Path) -> bytes:
-    """Read a file of a bundle that no checksum speaks of.
+    """Read a file of a bundle that has no checksum.
 
     Raises:
-        BundleIncomplete: It is missing, no plain file, or absurdly large.
+        BundleIncomplete: It is missing, no plain file, or larger than 64 MiB.
     """
     data = _read(path, _MAX_SMALL_BYTES)
     if len(data) > _MAX_SMALL_BYTES:
@@ -134,18 +135,18 @@ def read_small(path: Path) -> bytes:
     return data
 
 
-def point(store: Path, version: str) -> None:
-    """Make a version of the store the current one, in one step; the caller holds the lock.
+def set_current(store: Path, version: str) -> None:
+    """Make a version the current one, in one step; the caller holds the lock.
 
     Raises:
         BundleError: The store has no such version.
         OSError: The store cannot be written to.
     """
-    _turn(store, version, [*_history(store), version])
+    _write_pointer(store, version, [*_history(store), version])
 
 
 def promote(store: Path, version: str) -> None:
-    """Have a version served whose files are as they were published.
+    """Make a version the current one after checking its files.
 
     Raises:
         BundleError: The store has no such version, or its files have changed.
@@ -154,59 +155,59 @@ def promote(store: Path, version: str) -> None:
     with lock(store):
         _check_version(store, version)
         read_files(store / version, read_manifest(store / version))
-        point(store, version)
+        set_current(store, version)
 
 
 def rollback(store: Path) -> str:
-    """Have the version served that was served before; returns it.
+    """Make the version that was served before the current one again; return it.
 
-    Doing so again goes further back, as the history then ends with that version.
+    A second rollback goes further back, since the history then ends with that version.
 
     Raises:
-        BundleError: None was served before, or its files have changed.
+        BundleError: No version was served before, or its files have changed.
         OSError: The store cannot be written to.
     """
     with lock(store):
-        target = served_before(store)
+        target = rollback_version(store)
         if target is None:
             raise BundleError(f"{store} holds no version that was served before the current one.")
         read_files(store / target, read_manifest(store / target))
         past = _history(store)
         kept = past[: len(past) - past[::-1].index(target)] if target in past else [target]
-        _turn(store, target, kept)
+        _write_pointer(store, target, kept)
     return target
 
 
 def prune(store: Path, *, keep: int) -> list[str]:
-    """Remove all but the newest versions; returns those removed.
+    """Remove all but the newest versions; return those removed.
 
-    The current version and the one that a rollback turns to stay, whatever their age.
+    The current version and the target of a rollback stay, whatever their age.
 
     Args:
         store: The store's folder.
-        keep: How many of the newest to keep.
+        keep: Number of newest versions to keep.
 
     Raises:
-        BundleError: The store names no current version, so that none is known to be unused.
+        BundleError: The store names no current version, so that any may be in use.
         OSError: The store cannot be written to.
     """
     with lock(store):
         present = versions(store)
-        stay = {
+        kept = {
             current_version(store),
-            served_before(store),
+            rollback_version(store),
             *present[max(0, len(present) - keep) :],
         }
-        removed = [version for version in present if version not in stay]
-        for version in removed:  # hidden in one step: nobody meets half of it
+        removed = [version for version in present if version not in kept]
+        for version in removed:  # hidden in one step: a reader never opens half of it
             (store / version).rename(store / f"{_PRUNED}{version}-{secrets.token_hex(4)}")
         fsync.sync_folder(store)
-        sweep(store)
+        remove_leftovers(store)
     return removed
 
 
-def sweep(store: Path) -> None:
-    """Remove what a writer that was killed has left; the caller holds the lock."""
+def remove_leftovers(store: Path) -> None:
+    """Remove what a killed writer left behind; the caller holds the lock."""
     for pattern in (f"{PARTIAL}*", f"{_PRUNED}*"):
         for stale in store.glob(pattern):
             shutil.rmtree(stale, ignore_errors=True)
@@ -217,10 +218,10 @@ def sweep(store: Path) -> None:
 
 @contextmanager
 def lock(store: Path) -> Iterator[None]:
-    """Let one writer at a time change the store.
+    """Wait for the other writers, and hold the store's lock.
 
     Raises:
-        NoBundle: There is no such store.
+        NoBundle: The store does not exist.
         OSError: The store cannot be written to.
     """
     if not store.is_dir():
@@ -230,11 +231,11 @@ def lock(store: Path) -> Iterator[None]:
         yield
 
 
-def _turn(store: Path, version: str, history: Sequence[str]) -> None:
+def _write_pointer(store: Path, version: str, history: Sequence[str]) -> None:
     _check_version(store, version)
     # A kill between the two leaves a history that is one version ahead of the pointer, or
-    # shorter; `served_before` goes by where the current version stands in it.
-    _replace(store, HISTORY, "".join(f"{line}\n" for line in history[-_REMEMBERED:]))
+    # shorter; `rollback_version` looks up the current version's index in it.
+    _replace(store, HISTORY, "".join(f"{line}\n" for line in history[-_MAX_HISTORY_LINES:]))
     _replace(store, CURRENT, f"{version}\n")
 
 
@@ -244,7 +245,7 @@ def _check_version(store: Path, version: str) -> None:
 
 
 def _replace(store: Path, name: str, text: str) -> None:
-    """Write a file of the store in one step."""
+    """Replace a file of the store in one step."""
     partial = store / f".{name}-{secrets.token_hex(4)}"
     try:
         fsync.write(partial, text.encode())
@@ -255,9 +256,9 @@ def _replace(store: Path, name: str, text: str) -> None:
 
 
 def _history(store: Path) -> list[str]:
-    """The versions served so far, oldest first; nothing that could name another file.
+    """Return the versions served so far, oldest first; lines that are no version are dropped.
 
-    A store without a history was filled before one was kept, each version served in its turn.
+    A store of the time before histories served each version in turn.
     """
     try:
         lines = (store / HISTORY).read_text(encoding="ascii", errors="replace").splitlines()
@@ -278,9 +279,9 @@ def _verified(path: Path, facts: FileFacts) -> bytes:
 
 
 def _read(path: Path, expected: int) -> bytes:
-    """Read a plain file, no more than one byte over what is expected.
+    """Read a plain file, at most one byte more than expected.
 
-    A link could lead out of the bundle, and a pipe or a device would never end.
+    A link could lead out of the bundle; a pipe or a device would never end.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

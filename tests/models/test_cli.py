@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.__main__ import main
-from models.bundle.load import publish
+from models.bundle.publish import publish
 from models.bundle.signing import load_private_key
 from models.bundle.store import CURRENT, MANIFEST, MODEL, current_version, versions
 from tests.models.tiny_bundle import bundle_facts

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import load
 from models.bundle.store import current_version, prune, rollback, versions
 from tests import ROOT
 from tests.service.fixtures import code_of, files_of, publish_bundle, serving, settings_of, wait
 
 # Who reads the wall clock, and why that is right.
 READERS = {
-    "models/load.py": 1,  # a version's moment; never before the newest version's
+    "models/bundle/publish.py": 1,  # a version's moment; never before the newest version's
     "service/client/answers.py": 1,  # `Retry-After` may be a date
 }
 
@@ -55,7 +54,7 @@ def turn_clocks_back(monkeypatch: pytest.MonkeyPatch) -> None:
             return datetime.fromtimestamp(0, UTC) + timedelta(seconds=clock())
 
     monkeypatch.setattr(time, "time", clock)
-    monkeypatch.setattr(load, "datetime", Backwards)
+    monkeypatch.setattr("models.bundle.publish.datetime", Backwards)
 
 
 def test_a_service_answers_follows_the_store_and_keeps_deadlines_while_the_clock_goes_back(
@@ -67,10 +66,10 @@ def test_a_service_answers_follows_the_store_and_keeps_deadlines_while_the_clock
     async def scene() -> None:
         settings = settings_of(tmp_path, poll_s=0.001)
         async with serving(settings) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             version = publish_bundle(tmp_path).manifest.version
-            while state.live.engine.manifest.version != version:
+            while state.model_manager.engine.manifest.version != version:
                 await asyncio.sleep(0)
             for code in range(5):
                 answer = (await client.post("/predict", files=files_of(code))).json()
@@ -80,7 +79,7 @@ def test_a_service_answers_follows_the_store_and_keeps_deadlines_while_the_clock
             assert uptimes[0] >= 0
         late = settings_of(tmp_path, poll_s=3600, deadline_s=1e-9)
         async with serving(late) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             assert (await client.post("/predict", files=files_of(1))).status_code == 504
 

@@ -1,4 +1,4 @@
-"""Where a model runs: the choice everywhere, and CUDA itself where there is one."""
+"""Device of a model: the choice everywhere, CUDA itself where available."""
 
 from pathlib import Path
 
@@ -8,13 +8,14 @@ import torch
 from models.bundle.device import CPU, HALF_TOLERANCE, DeviceName, choose_device
 from models.bundle.load import open_bundle
 from models.bundle.manifest import Manifest, PrecisionFacts
+from models.bundle.store import read_manifest
 from models.errors import EngineUnavailable
-from tests.service.fixtures import SIZE_PX, publish_bundle
+from tests.models.tiny_bundle import TINY_PX
 
 
 @pytest.fixture(name="manifest")
-def _manifest(tmp_path: Path) -> Manifest:
-    return publish_bundle(tmp_path).manifest
+def _manifest(path: Path) -> Manifest:
+    return read_manifest(path)
 
 
 def in_int8(manifest: Manifest) -> Manifest:
@@ -24,7 +25,7 @@ def in_int8(manifest: Manifest) -> Manifest:
 
 @pytest.mark.parametrize("found", [False, True])
 @pytest.mark.parametrize(
-    ("name", "int8", "place"),
+    ("name", "int8", "device"),
     [
         ("cpu", False, "cpu"),
         ("cpu", True, "cpu"),
@@ -33,10 +34,10 @@ def in_int8(manifest: Manifest) -> Manifest:
         ("cuda", False, "cuda"),
     ],
 )
-def test_cuda_is_taken_where_it_is_wanted_found_and_of_use(
+def test_choose_device_takes_cuda_if_available_and_useful(
     name: DeviceName,
     int8: bool,
-    place: str,
+    device: str,
     found: bool,
     manifest: Manifest,
     monkeypatch: pytest.MonkeyPatch,
@@ -47,11 +48,11 @@ def test_cuda_is_taken_where_it_is_wanted_found_and_of_use(
             choose_device(name, manifest)
         return
     chosen = choose_device(name, in_int8(manifest) if int8 else manifest)
-    assert chosen.type == (place if found else "cpu")
+    assert chosen.type == (device if found else "cpu")
 
 
 @pytest.mark.parametrize("found", [False, True])
-def test_int8_is_not_promised_on_cuda(
+def test_choose_device_refuses_int8_on_cuda(
     found: bool, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
@@ -59,23 +60,23 @@ def test_int8_is_not_promised_on_cuda(
         choose_device("cuda", in_int8(manifest))
 
 
-def test_a_bundle_says_where_its_model_is(tmp_path: Path) -> None:
-    bundle = publish_bundle(tmp_path)
-    assert open_bundle(bundle.path).device == CPU
+def test_bundle_records_its_device(path: Path) -> None:
+    assert open_bundle(path).device == CPU
     if not torch.cuda.is_available():
         with pytest.raises(EngineUnavailable):
-            open_bundle(bundle.path, device="cuda")
+            open_bundle(path, device="cuda")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device")
-def test_cuda_answers_as_the_cpu_does(tmp_path: Path) -> None:
-    bundle = publish_bundle(tmp_path)
-    there = open_bundle(bundle.path, device="cuda")
-    assert there.device.type == "cuda"
-    pixels = torch.randint(0, 256, (5, 3, SIZE_PX, SIZE_PX), dtype=torch.uint8)
-    for wanted, found in zip(bundle.answer(pixels), there.answer(pixels), strict=True):
-        assert wanted is not None
-        assert found is not None
+def test_cuda_answers_match_the_cpu(path: Path) -> None:
+    bundle = open_bundle(path)
+    on_cuda = open_bundle(path, device="cuda")
+    assert on_cuda.device.type == "cuda"
+    pixels = torch.randint(0, 256, (5, 3, TINY_PX, TINY_PX), dtype=torch.uint8)
+    for wanted, found in zip(bundle.answer(pixels), on_cuda.answer(pixels), strict=True):
+        assert (wanted is None) == (found is None)
+        if wanted is None or found is None:
+            continue
         assert found.device == CPU
         assert found.dtype == torch.float32
         scale = float(wanted.abs().max()) + 1.0

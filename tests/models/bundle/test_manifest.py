@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.bundle.manifest import SCHEMA_VERSION, FileFacts, Manifest
-from tests.conftest import bundle_facts
+from tests.models.tiny_bundle import bundle_facts
 
 
 @pytest.fixture
@@ -19,18 +19,18 @@ def fields(tiny_model: bytes) -> dict[str, Any]:
     } | bundle_facts(tiny_model)
 
 
-def test_what_is_written_is_read_back_equal(fields: dict[str, Any]) -> None:
+def test_manifest_survives_a_round_trip(fields: dict[str, Any]) -> None:
     manifest = Manifest(**fields)
     again = Manifest.model_validate_json(manifest.model_dump_json(indent=2))
     assert again == manifest
     assert again.golden.pictures[0].picture.startswith(b"\x89PNG")
 
 
-def test_the_schema_s_version_is_written(fields: dict[str, Any]) -> None:
+def test_manifest_writes_its_schema_version(fields: dict[str, Any]) -> None:
     assert Manifest(**fields).model_dump()["schema_version"] == SCHEMA_VERSION == 1
 
 
-def test_a_manifest_cannot_be_changed(fields: dict[str, Any]) -> None:
+def test_manifest_is_frozen(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Manifest(**fields).labels = ["other"]
 
@@ -50,7 +50,7 @@ def test_a_manifest_cannot_be_changed(fields: dict[str, Any]) -> None:
         ({"files": {"x": {"bytes": 1, "sha256": "A" * 64}}}, "sha256"),
     ],
 )
-def test_what_breaks_the_schema_is_named(
+def test_schema_violation_names_its_field(
     fields: dict[str, Any], change: dict[str, Any], where: str
 ) -> None:
     with pytest.raises(ValidationError, match=where):

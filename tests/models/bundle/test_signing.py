@@ -1,4 +1,4 @@
-"""Signed bundles: opened if a trusted key vouches for them, and not even loaded otherwise."""
+"""Signed bundles: opened with a trusted key's signature, not even loaded without."""
 
 import base64
 import json
@@ -10,21 +10,20 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from models.bundle import load
-from models.bundle.load import open_bundle, publish
+from models.bundle.load import open_bundle
+from models.bundle.publish import publish
 from models.bundle.signing import (
     SIGNATURE,
     PrivateKey,
-    generate,
+    generate_keys,
     load_private_key,
     load_public_keys,
-    shown,
     sign,
+    to_base64,
 )
 from models.bundle.store import MANIFEST, MODEL
 from models.errors import BundleIncomplete, BundleUntrusted, KeyUnusable
-from tests.conftest import bundle_facts
-from tests.service.fixtures import serving, settings_of, wait
+from tests.models.tiny_bundle import bundle_facts
 
 
 @pytest.fixture(name="key")
@@ -42,7 +41,7 @@ def _signed(tmp_path: Path, tiny_model: bytes, key: PrivateKey) -> Path:
     return publish(tmp_path, {MODEL: tiny_model}, bundle_facts(tiny_model), key=key).path
 
 
-def test_a_bundle_signed_by_one_of_the_trusted_keys_is_opened(
+def test_open_bundle_accepts_one_of_the_trusted_keys(
     signed: Path, key: PrivateKey, stranger: PrivateKey
 ) -> None:
     trusted = [stranger.public_key(), key.public_key()]
@@ -50,9 +49,7 @@ def test_a_bundle_signed_by_one_of_the_trusted_keys_is_opened(
     assert open_bundle(signed).manifest.version == signed.name
 
 
-def test_the_signature_is_ed25519_over_the_manifest_s_very_bytes(
-    signed: Path, key: PrivateKey
-) -> None:
+def test_signature_is_ed25519_over_the_manifest_s_bytes(signed: Path, key: PrivateKey) -> None:
     signature = base64.b64decode((signed / SIGNATURE).read_bytes())
     key.public_key().verify(signature, (signed / MANIFEST).read_bytes())
 
@@ -92,30 +89,30 @@ def _link(signed: Path, stranger: PrivateKey) -> None:
     "spoil",
     [_strip, _sign_as_a_stranger, _add_a_space, _change_a_label, _scribble, _shorten, _link],
 )
-def test_what_no_trusted_key_has_signed_is_refused_before_its_code_is_loaded(
+def test_untrusted_bundle_is_refused_before_its_code_is_loaded(
     spoil: Callable[[Path, PrivateKey], None], signed: Path, key: PrivateKey, stranger: PrivateKey,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     loaded: list[bytes] = []
-    monkeypatch.setattr(load, "load_graph", loaded.append)
+    monkeypatch.setattr("models.bundle.load.load_graph", loaded.append)
     spoil(signed, stranger)
     with pytest.raises(BundleUntrusted):
         open_bundle(signed, trusted=[key.public_key()])
     assert not loaded
 
 
-def test_a_signature_covers_the_other_files_by_their_checksums(
+def test_signature_covers_other_files_by_their_checksums(
     signed: Path, key: PrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[bytes] = []
-    monkeypatch.setattr(load, "load_graph", loaded.append)
+    monkeypatch.setattr("models.bundle.load.load_graph", loaded.append)
     (signed / MODEL).write_bytes((signed / MODEL).read_bytes() + b"\0")
     with pytest.raises(BundleIncomplete, match="checksum"):
         open_bundle(signed, trusted=[key.public_key()])
     assert not loaded
 
 
-def test_another_version_s_signature_does_not_do(
+def test_signature_of_another_version_is_refused(
     signed: Path, tiny_model: bytes, key: PrivateKey
 ) -> None:
     facts = bundle_facts(tiny_model)
@@ -128,63 +125,42 @@ def test_another_version_s_signature_does_not_do(
         open_bundle(later, trusted=[key.public_key()])
 
 
-def test_a_service_with_trusted_keys_serves_signed_bundles_only(
-    tmp_path: Path, tiny_model: bytes, key: PrivateKey
-) -> None:
-    facts = bundle_facts(tiny_model)
-    publish(tmp_path, {MODEL: tiny_model}, facts)
-    settings = settings_of(tmp_path, trusted_keys=shown(key.public_key()), poll_s=3600)
-
-    async def scene() -> None:
-        async with serving(settings) as (client, state):
-            await state.live.look()
-            health = await client.get("/health")
-            assert health.status_code == 503
-            assert "is not signed" in health.json()["refused"]["reason"]
-            signed = publish(tmp_path, {MODEL: tiny_model}, facts, key=key).manifest.version
-            await state.live.look()
-            health = await client.get("/health")
-            assert health.json()["model"]["version"] == signed
-
-    wait(scene())
-
-
 # --- keys ----------------------------------------------------------------------------------
 
 
-def test_a_generated_pair_signs_and_is_trusted_in_either_form(tmp_path: Path) -> None:
+def test_generated_keys_sign_and_load_in_either_form(tmp_path: Path) -> None:
     path = tmp_path / "job.pem"
-    public = generate(path)
+    public = generate_keys(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     signature = base64.b64decode(sign(load_private_key(path), b"text"))
-    for text in (shown(public), f"{path}.pub", f" {path}.pub , {shown(public)}"):
+    for text in (to_base64(public), f"{path}.pub", f" {path}.pub , {to_base64(public)}"):
         for key in load_public_keys(text):
             key.verify(signature, b"text")
-    assert len(load_public_keys(f"{path}.pub,{shown(public)}")) == 2
+    assert len(load_public_keys(f"{path}.pub,{to_base64(public)}")) == 2
     assert load_public_keys("") == []
 
 
 @pytest.mark.parametrize("there", ["job.pem", "job.pem.pub"])
-def test_a_key_is_never_replaced(tmp_path: Path, there: str) -> None:
+def test_generate_keys_never_replaces_a_file(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_bytes(b"precious")
-    with pytest.raises(KeyUnusable, match="is there already"):
-        generate(tmp_path / "job.pem")
+    with pytest.raises(KeyUnusable, match="exists already"):
+        generate_keys(tmp_path / "job.pem")
     assert [item.name for item in tmp_path.iterdir()] == [there]
     assert (tmp_path / there).read_bytes() == b"precious"
 
 
-def test_a_key_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(KeyUnusable, match="cannot be made"):
-        generate(tmp_path / "absent" / "job.pem")
+def test_generate_keys_reports_an_unwritable_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyUnusable, match="cannot be created"):
+        generate_keys(tmp_path / "absent" / "job.pem")
 
 
 @pytest.mark.parametrize("text", [",", " ", "absent.pem", "AAAA", f"{'A' * 43}=,"])
-def test_a_trusted_key_that_is_none_is_told_and_never_read_as_no_key(text: str) -> None:
+def test_load_public_keys_refuses_nonsense(text: str) -> None:
     with pytest.raises(KeyUnusable):
         load_public_keys(text)
 
 
-def test_keys_of_another_kind_are_told(tmp_path: Path) -> None:
+def test_keys_of_another_algorithm_are_refused(tmp_path: Path) -> None:
     other = ec.generate_private_key(ec.SECP256R1())
     private, public = tmp_path / "other.pem", tmp_path / "other.pub"
     private.write_bytes(
@@ -209,7 +185,9 @@ def test_keys_of_another_kind_are_told(tmp_path: Path) -> None:
         load_public_keys(str(private))
 
 
-def test_a_locked_or_absent_private_key_is_told(tmp_path: Path, key: PrivateKey) -> None:
+def test_load_private_key_refuses_encrypted_or_missing_files(
+    tmp_path: Path, key: PrivateKey
+) -> None:
     path = tmp_path / "locked.pem"
     path.write_bytes(
         key.private_bytes(

@@ -1,4 +1,4 @@
-"""The store without its models: what is served, what was before, and what may go."""
+"""The store without its models: current version, history, rollback, pruning."""
 
 import json
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from models.bundle import fsync, store
-from models.bundle.load import open_bundle, publish
+from models.bundle.load import open_bundle
+from models.bundle.publish import publish
 from models.bundle.store import (
     CURRENT,
     HISTORY,
@@ -22,11 +23,12 @@ from models.bundle.store import (
     read_files,
     read_manifest,
     rollback,
-    served_before,
+    rollback_version,
+    set_current,
     versions,
 )
 from models.errors import BundleError, BundleIncomplete, NoBundle, SchemaUnsupported
-from tests.conftest import bundle_facts
+from tests.models.tiny_bundle import bundle_facts
 
 
 @pytest.fixture(name="folder")
@@ -45,14 +47,12 @@ def hidden(folder: Path) -> set[str]:
     return {item.name for item in folder.iterdir() if item.name.startswith(".")} - {".lock"}
 
 
-def test_each_publication_is_remembered(folder: Path, four: list[str]) -> None:
+def test_publish_appends_to_the_history(folder: Path, four: list[str]) -> None:
     assert (folder / HISTORY).read_text().split() == four
-    assert served_before(folder) == four[2]
+    assert rollback_version(folder) == four[2]
 
 
-def test_a_rollback_turns_to_what_was_served_before_and_further_back_each_time(
-    folder: Path, four: list[str]
-) -> None:
+def test_rollback_goes_further_back_each_time(folder: Path, four: list[str]) -> None:
     promote(folder, four[0])
     assert current_version(folder) == four[0]
     for wanted in (four[3], four[2], four[1], four[0]):
@@ -63,21 +63,21 @@ def test_a_rollback_turns_to_what_was_served_before_and_further_back_each_time(
     assert hidden(folder) == set()
 
 
-def test_a_rollback_skips_versions_that_are_gone(folder: Path, four: list[str]) -> None:
+def test_rollback_skips_removed_versions(folder: Path, four: list[str]) -> None:
     (folder / four[2]).rename(folder.parent / "gone")
     assert rollback(folder) == four[1]
 
 
-def test_a_store_from_before_histories_rolls_back_to_the_next_older(
+def test_rollback_without_a_history_takes_the_next_older_version(
     folder: Path, four: list[str]
 ) -> None:
     (folder / HISTORY).unlink()
-    assert served_before(folder) == four[2]
+    assert rollback_version(folder) == four[2]
     assert rollback(folder) == four[2]
     assert rollback(folder) == four[1]
 
 
-def test_the_first_publication_in_such_a_store_can_be_rolled_back(
+def test_rollback_after_the_first_publication_without_a_history(
     folder: Path, four: list[str], tiny_model: bytes
 ) -> None:
     (folder / HISTORY).unlink()
@@ -86,19 +86,19 @@ def test_the_first_publication_in_such_a_store_can_be_rolled_back(
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\0\n../..\n", b"20300101T000000Z-0123abcd\n"])
-def test_a_broken_history_names_no_stranger(folder: Path, four: list[str], content: bytes) -> None:
+def test_broken_history_lines_are_ignored(folder: Path, four: list[str], content: bytes) -> None:
     (folder / HISTORY).write_bytes(content)
-    assert served_before(folder) in {*four, None}
+    assert rollback_version(folder) in {*four, None}
 
 
 @pytest.mark.parametrize("version", ["20300101T000000Z-0123abcd", "..", "../store", ""])
-def test_what_is_not_there_is_not_promoted(folder: Path, four: list[str], version: str) -> None:
+def test_promote_refuses_an_unknown_version(folder: Path, four: list[str], version: str) -> None:
     with pytest.raises(BundleError, match="has no version"):
         promote(folder, version)
     assert current_version(folder) == four[3]
 
 
-def test_a_version_whose_files_have_changed_is_not_promoted(folder: Path, four: list[str]) -> None:
+def test_promote_refuses_a_version_with_changed_files(folder: Path, four: list[str]) -> None:
     data = (folder / four[2] / MODEL).read_bytes()
     (folder / four[2] / MODEL).write_bytes(data[:-1] + b"?")
     with pytest.raises(BundleIncomplete, match="checksum"):
@@ -108,31 +108,77 @@ def test_a_version_whose_files_have_changed_is_not_promoted(folder: Path, four: 
     assert current_version(folder) == four[3]
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_writers_refuse_a_missing_store(tmp_path: Path) -> None:
     with pytest.raises(NoBundle, match="no such folder"):
         rollback(tmp_path / "absent")
     assert not (tmp_path / "absent").exists()
 
 
-# --- what goes -----------------------------------------------------------------------------
+# --- the current version -------------------------------------------------------------------
+
+
+def test_versions_of_a_missing_store_are_empty(tmp_path: Path) -> None:
+    assert versions(tmp_path / "absent") == []
+
+
+def test_set_current_accepts_an_older_version(store: Path, path: Path, other_model: bytes) -> None:
+    publish(store, {MODEL: other_model}, bundle_facts(other_model))
+    set_current(store, path.name)
+    assert current_version(store) == path.name
+    assert hidden(store) == set()
+
+
+def test_set_current_refuses_an_unknown_version(store: Path, path: Path) -> None:
+    with pytest.raises(BundleError, match="no version nowhere"):
+        set_current(store, "nowhere")
+    assert current_version(store) == path.name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\n", b"  \n", b"..", b".", b"../elsewhere", b"/etc", b"a/b", b".hidden",
+        b"\xff\xfe", b"\0" * 26, b"20300101T000000Z-12345678\0", b"one\ntwo",
+    ],
+)  # fmt: skip
+def test_current_version_refuses_an_invalid_name(store: Path, path: Path, content: bytes) -> None:
+    (store / CURRENT).write_bytes(content)
+    with pytest.raises(NoBundle, match=CURRENT):
+        current_version(store)
+
+
+def test_current_version_of_an_empty_store_names_the_fit_command(tmp_path: Path) -> None:
+    with pytest.raises(NoBundle, match="python -m training fit"):
+        current_version(tmp_path)
+    with pytest.raises(NoBundle, match="python -m training fit"):
+        current_version(tmp_path / "absent")
+
+
+def test_current_version_refuses_an_unreadable_pointer(tmp_path: Path) -> None:
+    (tmp_path / CURRENT).mkdir()
+    with pytest.raises(NoBundle, match="cannot be read"):
+        current_version(tmp_path)
+
+
+# --- pruning -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("keep", "kept"),
     [(0, [0, 3]), (1, [0, 3]), (2, [0, 2, 3]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])],
 )
-def test_pruning_keeps_the_newest_the_current_and_the_one_to_roll_back_to(
+def test_prune_keeps_newest_current_and_rollback_versions(
     folder: Path, four: list[str], keep: int, kept: list[int]
 ) -> None:
-    promote(folder, four[0])  # a rollback would turn to the newest
+    promote(folder, four[0])  # the newest is now the target of a rollback
     removed = prune(folder, keep=keep)
-    assert versions(folder) == [four[place] for place in kept]
+    assert versions(folder) == [four[index] for index in kept]
     assert sorted([*removed, *versions(folder)]) == four
     assert hidden(folder) == set()
     assert rollback(folder) == four[3]
 
 
-def test_without_a_current_version_nothing_is_pruned(folder: Path, four: list[str]) -> None:
+def test_prune_without_a_current_version_removes_nothing(folder: Path, four: list[str]) -> None:
     (folder / CURRENT).unlink()
     with pytest.raises(NoBundle):
         prune(folder, keep=0)
@@ -143,7 +189,7 @@ def test_without_a_current_version_nothing_is_pruned(folder: Path, four: list[st
 
 
 class Killed(BaseException):
-    """Stands for `kill -9`: nothing of ours catches it."""
+    """Simulation of `kill -9`: no product code catches it."""
 
 
 def _operations(folder: Path, four: list[str]) -> dict[str, Callable[[], object]]:
@@ -155,7 +201,7 @@ def _operations(folder: Path, four: list[str]) -> dict[str, Callable[[], object]
 
 
 @pytest.mark.parametrize("name", ["promote", "rollback", "prune"])
-def test_a_kill_at_any_step_leaves_a_store_that_serves_and_goes_on(
+def test_kill_at_any_step_leaves_a_usable_store(
     name: str, folder: Path, four: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     died_at = 0
@@ -183,10 +229,10 @@ def test_a_kill_at_any_step_leaves_a_store_that_serves_and_goes_on(
                 _operations(folder, four)[name]()
             except Killed:
                 died_at = step
-        # Readers meet a whole bundle, and the next writer goes on.
+        # Readers open a whole bundle, and the next writer works.
         assert open_bundle(folder / current_version(folder))
-        assert served_before(folder) in {*versions(folder), None}
-        assert served_before(folder) != current_version(folder)
+        assert rollback_version(folder) in {*versions(folder), None}
+        assert rollback_version(folder) != current_version(folder)
         if left > 0:
             break
     assert died_at >= 3
@@ -194,16 +240,14 @@ def test_a_kill_at_any_step_leaves_a_store_that_serves_and_goes_on(
     assert hidden(folder) == set()
 
 
-def test_publishers_and_promoters_take_turns(
-    folder: Path, four: list[str], tiny_model: bytes
-) -> None:
+def test_concurrent_writers_take_turns(folder: Path, four: list[str], tiny_model: bytes) -> None:
     facts = bundle_facts(tiny_model)
     failures: list[BaseException] = []
 
     def run(work: Callable[[], object]) -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001  told below
+        except BaseException as error:  # noqa: BLE001  asserted below
             failures.append(error)
 
     works: list[Callable[[], object]] = [
@@ -222,10 +266,10 @@ def test_publishers_and_promoters_take_turns(
     assert (folder / HISTORY).read_text().split()[-1] == current_version(folder)
 
 
-# --- files that lead elsewhere -------------------------------------------------------------
+# --- unusual files ------------------------------------------------------------------------
 
 
-def test_a_link_out_of_the_bundle_is_not_followed(folder: Path, four: list[str]) -> None:
+def test_symlinked_file_is_refused(folder: Path, four: list[str]) -> None:
     path = folder / four[3]
     outside = folder.parent / "outside"
     (path / MODEL).rename(outside)  # the very bytes that were published, but elsewhere
@@ -234,7 +278,7 @@ def test_a_link_out_of_the_bundle_is_not_followed(folder: Path, four: list[str])
         read_files(path, read_manifest(path))
 
 
-def test_a_pipe_is_not_waited_for(folder: Path, four: list[str]) -> None:
+def test_pipe_is_refused_without_waiting(folder: Path, four: list[str]) -> None:
     path = folder / four[3]
     (path / MODEL).unlink()
     os.mkfifo(path / MODEL)
@@ -242,7 +286,7 @@ def test_a_pipe_is_not_waited_for(folder: Path, four: list[str]) -> None:
         read_files(path, read_manifest(path))
 
 
-def test_a_manifest_without_end_is_not_read_to_it(
+def test_oversized_manifest_is_refused(
     folder: Path, four: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_MAX_SMALL_BYTES", 1000)
@@ -251,7 +295,7 @@ def test_a_manifest_without_end_is_not_read_to_it(
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ".", "", "a\\b"])
-def test_a_name_that_leads_elsewhere_is_refused_before_it_is_read(
+def test_file_name_outside_the_bundle_is_refused_unread(
     folder: Path, four: list[str], name: str
 ) -> None:
     path = folder / four[3] / MANIFEST

@@ -1,0 +1,91 @@
+"""Publication of a bundle: write beside its final path, verify, rename, make it current."""
+
+import dataclasses
+import hashlib
+import secrets
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from models.bundle import fsync, signing
+from models.bundle.load import Bundle, open_bundle
+from models.bundle.manifest import FileFacts, Manifest
+from models.bundle.store import (
+    MANIFEST,
+    MODEL,
+    PARTIAL,
+    lock,
+    remove_leftovers,
+    set_current,
+    versions,
+)
+
+_VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
+
+
+def publish(
+    store: Path,
+    files: Mapping[str, bytes],
+    facts: Mapping[str, Any],
+    *,
+    key: signing.PrivateKey | None = None,
+) -> Bundle:
+    """Add a bundle to the store and make it the current one.
+
+    The bundle is verified as the service would before it is renamed to its version; the pointer
+    follows last. A run that dies at any point leaves the store as it was, but for a hidden
+    folder that the next run removes.
+
+    Args:
+        store: The store's folder, made if it does not exist.
+        files: Contents by plain file name; `model.pt` must be among them.
+        facts: The manifest's fields, without version, created_at and files.
+        key: Signs the manifest.
+
+    Returns:
+        The bundle as it was read back.
+
+    Raises:
+        OSError: The store cannot be written to, or the disk is full.
+        BundleError: The bundle does not verify; nothing was published.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    with lock(store):
+        remove_leftovers(store)
+        listed = {
+            name: FileFacts(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+            for name, data in files.items()
+        }
+        created = _next_moment(store)
+        version = f"{created.strftime(_VERSION_TIME)}-{listed[MODEL].sha256[:8]}"
+        manifest = Manifest(version=version, created_at=created, files=listed, **facts)
+        text = manifest.model_dump_json(indent=2).encode() + b"\n"
+        partial = store / f"{PARTIAL}{secrets.token_hex(4)}"
+        try:
+            partial.mkdir()
+            for name, data in files.items():
+                fsync.write(partial / name, data)
+            fsync.write(partial / MANIFEST, text)
+            if key is not None:
+                fsync.write(partial / signing.SIGNATURE, signing.sign(key, text))
+            fsync.sync_folder(partial)
+            bundle = open_bundle(partial, trusted=[key.public_key()] if key else ())
+            partial.rename(store / version)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        fsync.sync_folder(store)
+        set_current(store, version)
+    return dataclasses.replace(bundle, path=store / version)
+
+
+def _next_moment(store: Path) -> datetime:
+    """Return now, or the second after the newest version: versions sort even if clocks go back."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    stamps = [name.split("-")[0] for name in versions(store)]
+    if stamps:
+        newest = datetime.strptime(stamps[-1], _VERSION_TIME).replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return now
