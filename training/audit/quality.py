@@ -44,7 +44,7 @@ _COMMON_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True)
-class _Check:
+class Check:
     """A condition that makes a picture worth a look, and its message.
 
     Attributes:
@@ -66,36 +66,36 @@ def _shorter_px(stats: ImageStats) -> int:
     return min(stats.width_px, stats.height_px)
 
 
-_CHECKS: Final = (
-    _Check(
+CHECKS: Final = (
+    Check(
         "blank",
         "warning",
         lambda stats: stats.is_blank,
         "(almost) of one colour",
         "Remove them, because nothing can be learnt from them.",
     ),
-    _Check(
+    Check(
         "tiny",
         "warning",
         lambda stats: _shorter_px(stats) < _MIN_EDGE_PX,
         f"less than {_MIN_EDGE_PX} pixels wide or high",
         "Replace them by larger ones, unless pictures in use will be as small.",
     ),
-    _Check(
+    Check(
         "huge",
         "info",
         lambda stats: stats.width_px * stats.height_px > _MAX_PIXELS,
         f"of more than {_MAX_PIXELS // 1_000_000} megapixels",
         "Shrink them to read the folder faster; the model sees no more of them.",
     ),
-    _Check(
+    Check(
         "odd_aspect",
         "warning",
         lambda stats: max(stats.width_px, stats.height_px) > _MAX_ASPECT * _shorter_px(stats),
         f"over {_MAX_ASPECT:g} times as long as wide",
         "They are squeezed to a square: crop them to what matters.",
     ),
-    _Check(
+    Check(
         "dark",
         "warning",
         lambda stats: (
@@ -106,7 +106,7 @@ _CHECKS: Final = (
         "very dark",
         "Check that a person could tell what they show.",
     ),
-    _Check(
+    Check(
         "bright",
         "warning",
         lambda stats: (
@@ -117,7 +117,7 @@ _CHECKS: Final = (
         "very bright",
         "Check that a person could tell what they show.",
     ),
-    _Check(
+    Check(
         "blurred",
         "warning",
         lambda stats: (
@@ -128,7 +128,7 @@ _CHECKS: Final = (
         "blurred",
         "Check that a person could tell what they show.",
     ),
-    _Check(
+    Check(
         "not_rgb",
         "info",
         lambda stats: stats.mode != "RGB",
@@ -146,7 +146,7 @@ def quality_findings(names: Sequence[str], stats: Sequence[ImageStats]) -> list[
         stats: (n) statistics.
     """
     found = []
-    for check in _CHECKS:
+    for check in CHECKS:
         indices = [index for index, one in enumerate(stats) if check.test(one)]
         if not indices:
             continue
