@@ -1,48 +1,51 @@
-"""The application: settings in, ASGI app out. Nothing happens at import."""
+"""The ASGI application, made from the settings; nothing happens at import."""
 
 import asyncio
 import atexit
 import contextlib
 import multiprocessing
-import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models import __version__
 from models.errors import FacemaskError
 from service.http import health, kserve, predict
 from service.http.access_log import AccessLogMiddleware
-from service.http.api_keys import document_keys
-from service.http.fast_path import Direct
-from service.http.middleware import AllowedHostsMiddleware, document_hosts
-from service.http.openapi import add_problem_schema
-from service.http.state import Admission, State
+from service.http.api_keys import ApiKeyCheck
+from service.http.fast_path import FastPathMiddleware
+from service.http.middleware import (
+    AllowedHostsMiddleware,
+    PageHeadersMiddleware,
+    RequestIdMiddleware,
+)
+from service.http.openapi import complete_openapi, problem_responses
+from service.http.state import State
 from service.http.static_pages import page_routes
 from service.inference.engine import Engine
-from service.inference.model_manager import Live, live_of
-from service.inference.watchdog import Heart
-from service.limits.budget import Bodies
-from service.problems import answer_error
+from service.inference.model_manager import ModelManager, create_model_manager
+from service.inference.watchdog import Watchdog
+from service.limits.budget import RequestBudgets
+from service.problems import KeyRefused, KeyRequired, answer_error
 from service.process.allocator import limit_retained_memory
-from service.process.background import run_in_background_thread, exit_if_threads_run
+from service.process.background import exit_if_threads_run, run_in_background_thread
 from service.process.shutdown import GracefulShutdown
 from service.process.supervisor import terminate_with_supervisor
-from service.settings import Settings, split_names
+from service.settings import Settings, split_hashes, split_names
 from service.telemetry.logging import configure_logging
 from service.telemetry.metrics import Metrics
-from service.telemetry.request_id import new_request_id
 from service.telemetry.tracing import make_tracer_provider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 _DESCRIPTION: Final = """Classifies pictures with the model that the training job published last.
 
@@ -52,100 +55,62 @@ Without pictures at hand, save the [example picture](page/example.jpg) and send 
 [web page](.) does the same without a command line.
 """
 
-# What a caller's request id may look like, so that it can stand in logs and headers.
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-# Most seconds that one of several processes waits for its first model before it accepts.
+# Max seconds that one of several workers waits for its first model before it accepts requests.
 _FIRST_MODEL_S: Final = 10.0
 
-# Most seconds that the stop waits for the last spans to be sent.
+# Max seconds that shutdown waits for the last spans to be sent.
 _LAST_SPANS_S: Final = 3.0
-
-# Swagger UI and ReDoc need inline code, embedded pictures and a worker of their own making.
-_PAGE_POLICY: Final = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'"
-)
 
 
 def create_app(
     settings: Settings,
     engine: Engine | None = None,
     *,
-    live: Live | None = None,
+    model_manager: ModelManager | None = None,
     metrics: Metrics | None = None,
     provider: "TracerProvider | None" = None,
 ) -> FastAPI:
-    """Make the application.
+    """Create the application.
 
     Args:
         settings: Read once, by the caller.
-        engine: Serve this one and follow no store (for tests and embedding).
-        live: Follow the store with this one, which may have looked already.
-        metrics: What `live` tells of its engines.
-        provider: Of traces, instead of the one that the settings ask for.
+        engine: Serve this one instead of a store's (for tests and embedding).
+        model_manager: Follow the store with this one, which may have begun to load a model.
+        metrics: Those that `model_manager` reports to.
+        provider: Of traces, instead of the one in the settings.
     """
     metrics = metrics or Metrics()
     provider = provider or make_tracer_provider(settings.traces)
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        following = live or live_of(settings, metrics)
-        heart = Heart(following, stuck_s=settings.stuck_s)
-        shutdown = GracefulShutdown()
-        state = State(
-            settings=settings,
-            live=following,
-            metrics=metrics,
-            heart=heart,
-            shutdown=shutdown,
-            admission=Admission(settings.max_waiting, settings.max_waiting_pixels),
-            bodies=Bodies(settings.max_bodies_bytes),
-            started=time.monotonic(),
-        )
-        app.state.facemask = state
-        tasks = [asyncio.create_task(heart.watch())]
-        if engine is not None:
-            state.live.serve(engine)
-        else:
-            if settings.workers > 1:  # it accepts nothing yet, and others do
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(following.look(), _FIRST_MODEL_S)
-            tasks.append(asyncio.create_task(following.follow()))
-        try:
-            with shutdown.install(settings.grace_s):
-                yield {"metrics": metrics}  # for `Connection`
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-            await run_in_background_thread(state.live.close)
-            if provider is not None:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(run_in_background_thread(provider.shutdown), _LAST_SPANS_S)
-
     app = FastAPIOffline(
         title="Picture classifier",
         description=_DESCRIPTION,
         version=__version__,
-        lifespan=lifespan,
-        redoc_url=None,  # ours asks nobody for a logo
+        lifespan=_lifespan(settings, engine, model_manager, metrics, provider),
+        redoc_url=None,  # `page_routes` serves one that fetches no logo from its maker
         swagger_ui_parameters={"tryItOutEnabled": True},
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # `AccessLogMiddleware` has its own
+        # FastAPI's own; `AccessLogMiddleware` has these.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.include_router(predict.router)
+    check_key = ApiKeyCheck(split_hashes(settings.api_keys)) if settings.api_keys else None
+    for router in (predict.router, health.keyed_router, kserve.keyed_router):
+        app.include_router(
+            router,
+            dependencies=[Depends(check_key)] if check_key else [],
+            responses=problem_responses(KeyRequired, KeyRefused) if check_key else {},
+        )
     app.include_router(health.router)
     app.include_router(kserve.router)
-    add_problem_schema(app)
     app.routes.extend(page_routes(app.title))
+    complete_openapi(app, checks_host=bool(settings.allowed_hosts))
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)
-    if settings.api_keys:
-        document_keys(app, predict.router, health.router, kserve.router)
-    app.add_middleware(Direct, route=predict.PREDICT_ROUTE)
+
+    # From the innermost to the outermost.
+    app.add_middleware(
+        FastPathMiddleware, path="/predict", endpoint=predict.predict, check_key=check_key
+    )
     app.add_middleware(PageHeadersMiddleware)
     if settings.allowed_hosts:
-        document_hosts(app)
         app.add_middleware(AllowedHostsMiddleware, hosts=split_names(settings.allowed_hosts))
     if settings.cors_origins:
         app.add_middleware(
@@ -160,59 +125,59 @@ def create_app(
     return app
 
 
-class RequestIdMiddleware:
-    """Gives each request an id: the caller's `X-Request-ID` if it is a plain one, or a new one."""
+def _lifespan(
+    settings: Settings,
+    engine: Engine | None,
+    model_manager: ModelManager | None,
+    metrics: Metrics,
+    provider: "TracerProvider | None",
+) -> Lifespan:
+    """Return the context that the application runs in: its state and background tasks."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"").decode(
-            "latin-1"
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        manager = model_manager or create_model_manager(settings, metrics)
+        watchdog = Watchdog(manager, stuck_s=settings.stuck_s)
+        shutdown = GracefulShutdown()
+        app.state.facemask = State(
+            settings=settings,
+            model_manager=manager,
+            budgets=RequestBudgets.from_settings(settings),
+            metrics=metrics,
+            watchdog=watchdog,
+            shutdown=shutdown,
+            started=time.monotonic(),
         )
-        request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
-        header = (b"x-request-id", request_id.encode())
-        scope.setdefault("state", {})["request_id"] = request_id
+        tasks = [asyncio.create_task(watchdog.run())]
+        if engine is not None:
+            manager.serve(engine)
+        else:
+            if settings.workers > 1:  # until it accepts requests, the other workers do
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(manager.poll_once(), _FIRST_MODEL_S)
+            tasks.append(asyncio.create_task(manager.run()))
+        try:
+            with shutdown.install(settings.grace_s):
+                yield {"metrics": metrics}  # read by `BoundedHttpProtocol`
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await run_in_background_thread(manager.close)
+            if provider is not None:
+                with contextlib.suppress(TimeoutError):
+                    flush = run_in_background_thread(provider.shutdown)
+                    await asyncio.wait_for(flush, _LAST_SPANS_S)
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                if header not in headers:  # a problem document has it
-                    message["headers"] = [*headers, header]
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
-class PageHeadersMiddleware:
-    """Keeps the documentation's pages and the report from any other host and out of any frame."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = list(message.get("headers", ()))
-                message["headers"] = [*given, (b"x-content-type-options", b"nosniff")]
-                if dict(given).get(b"content-type", b"").startswith(b"text/html"):
-                    headers = MutableHeaders(scope=message)
-                    headers.setdefault("Referrer-Policy", "no-referrer")
-                    headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)
+    return lifespan
 
 
 def from_environment() -> FastAPI:
-    """The application of one of several processes, which reads the settings for itself."""
+    """Create the application of a worker process, with settings from the environment."""
     limit_retained_memory()
     settings = Settings()
     configure_logging(settings.log_format)
-    if multiprocessing.parent_process() is not None:  # this process is the service's alone
+    if multiprocessing.parent_process() is not None:  # in a worker, not in a caller's process
         atexit.register(exit_if_threads_run)
     terminate_with_supervisor()
     return create_app(settings)

@@ -1,54 +1,23 @@
-"""Errors that callers see: RFC 9457 problem documents, each with a stable code.
+"""Errors that callers see, answered as RFC 9457 problem documents with a stable code.
 
-    FacemaskError
-    └── ServiceError             the request cannot be answered
-        ├── NoModel              503  no model is being served yet
-        ├── Overloaded           429  as many pictures are waiting as are allowed
-        ├── TooManyConnections   503  as many connections are open as are allowed
-        ├── SlowRequest          408  the headers or the body take too long to come
-        ├── HeaderTooLarge       431  the request's line and headers are larger than allowed
-        ├── BadRequest           400  the request is no HTTP
-        ├── DeadlinePassed       504  no answer within the time allowed
-        ├── Stopping             503  the service is shutting down
-        ├── Stuck                503  the model's worker has died or hangs
-        ├── KeyRequired          401  the request brings no API key
-        ├── KeyRefused           401  the API key is not known
-        ├── WrongHost            421  the Host header names another service
-        ├── BodyTooLarge         413  the body is larger than allowed
-        ├── TooManyFiles         413  more pictures than a request may hold
-        ├── UnsupportedMedia     415  neither multipart nor a picture
-        ├── BadUpload            400  a multipart body that breaks its format
-        ├── BadInference         400  a request that breaks the Open Inference Protocol
-        ├── UnknownModel         404  another model or version than the one that is served
-        ├── BadQuery             400  a query parameter with a value that it does not take
-        ├── NoPictures           400  a body without a picture
-        ├── FacesUnavailable     501  faces are asked for, and there is no detector here
-        └── NothingReadable      422  no picture of the request could be read
+A class is the one home of what is known about its error: code, status, example and meaning (the
+first line of its docstring). The documentation is generated from it. To add an error, write its
+class, and name it in the `problem_responses()` of the operations that raise it.
 
-One table maps errors to statuses. Whatever is not in it is a bug: it answers a bare 500,
-and the log has the rest.
+Any other error is a bug: it is logged, and answered as a bare `InternalError`.
 """
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.errors import (
-    BundleError,
-    EmptyPicture,
-    FacemaskError,
-    FileTooLarge,
-    ImageTooCostly,
-    ImageTooLarge,
-    UndecodableImage,
-    UnsupportedFormat,
-)
+from models.errors import FacemaskError, PictureError, UndecodableImage, UnsupportedFormat
 
 log = logging.getLogger("facemask")
 
@@ -56,246 +25,275 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 
 class ServiceError(FacemaskError):
-    """The request cannot be answered.
+    """The service cannot answer a request.
 
     Attributes:
-        retry_after_s: When to come again, where that makes sense.
-        headers: Of the answer.
-        members: Further members of the problem document.
+        headers: HTTP headers of the answer.
+        example_members: Further members of the example's problem document.
     """
 
-    retry_after_s: int | None = None
-    headers: Mapping[str, str] = {}
+    headers: ClassVar[Mapping[str, str]] = {}
+    example_members: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, detail: str, **members: Any) -> None:
-        """Take one sentence for the caller, and further members of the problem document."""
-        super().__init__(detail)
+    def __init__(self, detail: str | None = None, **members: Any) -> None:
+        """Create an error.
+
+        Args:
+            detail: One sentence for the caller; the class's example by default.
+            members: Further members of the problem document.
+        """
+        super().__init__(detail or self.example or meaning_of(type(self)))
         self.members = members
 
 
-class NoModel(ServiceError):
-    """No model is being served yet."""
-
-    code = "no_model"
-    retry_after_s = 5
-
-
-class Overloaded(ServiceError):
-    """As many pictures are waiting as are allowed."""
-
-    code = "overloaded"
-    retry_after_s = 1
-
-
-class TooManyConnections(ServiceError):
-    """As many connections are open as are allowed."""
-
-    code = "too_many_connections"
-    retry_after_s = 1
-
-
-class SlowRequest(ServiceError):
-    """The request's headers or its body take too long to come."""
-
-    code = "slow_request"
-    headers: Mapping[str, str] = {"Connection": "close"}
-
-
-class HeaderTooLarge(ServiceError):
-    """The request's line and headers are larger than allowed."""
-
-    code = "header_too_large"
-
-
 class BadRequest(ServiceError):
-    """The request is no HTTP."""
+    """The request is not valid HTTP."""
 
     code = "bad_request"
+    status = 400
 
 
-class DeadlinePassed(ServiceError):
-    """No answer within the time allowed."""
+class BadQuery(ServiceError):
+    """A query parameter has an invalid value."""
 
-    code = "deadline_passed"
-
-
-class Stopping(ServiceError):
-    """The service is shutting down."""
-
-    code = "stopping"
-    retry_after_s = 1
+    code = "bad_query"
+    status = 400
+    example = "explain must be true or false."
 
 
-class Stuck(ServiceError):
-    """The model's worker has died or hangs."""
+class BadUpload(ServiceError):
+    """The multipart body is malformed or cut short."""
 
-    code = "stuck"
-    retry_after_s = 5
+    code = "bad_upload"
+    status = 400
+    example = "The multipart body breaks its format."
+
+
+class NoPictures(ServiceError):
+    """The body holds no picture."""
+
+    code = "no_pictures"
+    status = 400
+    example = "The request holds no picture: send one or many in the field 'files'."
+
+
+class BadInference(ServiceError):
+    """The request violates the Open Inference Protocol."""
+
+    code = "bad_inference"
+    status = 400
 
 
 class KeyRequired(ServiceError):
-    """The request brings no API key."""
+    """The request carries no API key."""
 
     code = "key_required"
-    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
+    status = 401
+    example = "Send your key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'."
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class KeyRefused(ServiceError):
-    """The API key is not known."""
+    """The API key is unknown."""
 
     code = "key_refused"
-    headers: Mapping[str, str] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+    status = 401
+    example = "That key is not known here."
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class UnknownModel(ServiceError):
+    """The model or version in the path is not the one being served."""
+
+    code = "unknown_model"
+    status = 404
+
+
+class NoReport(ServiceError):
+    """The model was published without a report."""
+
+    code = "not_found"
+    status = 404
+    example = "This model was published without a report."
+
+
+class SlowRequest(ServiceError):
+    """The request's headers or body take too long to arrive."""
+
+    code = "slow_request"
+    status = 408
+    example = "The request's body did not come within 20 s."
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
+class BodyTooLarge(ServiceError):
+    """The request body is larger than allowed."""
+
+    code = "body_too_large"
+    status = 413
+    example = "The request's body is larger than the 67,108,864 bytes allowed."
+
+
+class TooManyFiles(ServiceError):
+    """The request holds more pictures than allowed."""
+
+    code = "too_many_files"
+    status = 413
+    example = "A request may hold 64 pictures."
+
+
+class UnsupportedMedia(ServiceError):
+    """The body is neither multipart nor a picture, or it is compressed."""
+
+    code = "unsupported_media_type"
+    status = 415
+    example = (
+        "text/plain: send multipart/form-data with pictures in 'files', or one picture as an "
+        "image/* body."
+    )
 
 
 class WrongHost(ServiceError):
     """The Host header names another service."""
 
     code = "wrong_host"
-
-
-class BodyTooLarge(ServiceError):
-    """The body is larger than allowed."""
-
-    code = "body_too_large"
-
-
-class TooManyFiles(ServiceError):
-    """More pictures than a request may hold."""
-
-    code = "too_many_files"
-
-
-class UnsupportedMedia(ServiceError):
-    """The body is neither multipart nor a picture."""
-
-    code = "unsupported_media_type"
-
-
-class BadUpload(ServiceError):
-    """A multipart body that breaks its format."""
-
-    code = "bad_upload"
-
-
-class BadInference(ServiceError):
-    """A request that breaks the Open Inference Protocol."""
-
-    code = "bad_inference"
-
-
-class UnknownModel(ServiceError):
-    """Another model or version than the one that is served."""
-
-    code = "unknown_model"
-
-
-class BadQuery(ServiceError):
-    """A query parameter has a value that it does not take."""
-
-    code = "bad_query"
-
-
-class NoPictures(ServiceError):
-    """A body without a picture."""
-
-    code = "no_pictures"
-
-
-class FacesUnavailable(ServiceError):
-    """Faces are asked for, and there is no detector here."""
-
-    code = "faces_unavailable"
+    status = 421
+    example = "The service does not answer to that Host."
 
 
 class NothingReadable(ServiceError):
-    """None of several pictures could be read; `errors` says why of each."""
+    """None of several pictures can be read; `errors` gives the reason for each."""
 
     code = "nothing_readable"
+    status = 422
+    example = "None of the 2 pictures can be read."
+    example_members: ClassVar[Mapping[str, Any]] = {
+        "errors": [
+            {"index": index, "filename": filename, "code": kind.code, "detail": kind.example}
+            for index, filename, kind in (
+                (0, "torn.png", UndecodableImage),
+                (1, "a.txt", UnsupportedFormat),
+            )
+        ]
+    }
 
 
-STATUSES: Final[Mapping[type[FacemaskError], HTTPStatus]] = {
-    EmptyPicture: HTTPStatus.BAD_REQUEST,
-    UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    UndecodableImage: HTTPStatus.UNPROCESSABLE_ENTITY,
-    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    ImageTooCostly: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    NoModel: HTTPStatus.SERVICE_UNAVAILABLE,
-    Overloaded: HTTPStatus.TOO_MANY_REQUESTS,
-    TooManyConnections: HTTPStatus.SERVICE_UNAVAILABLE,
-    SlowRequest: HTTPStatus.REQUEST_TIMEOUT,
-    HeaderTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-    BadRequest: HTTPStatus.BAD_REQUEST,
-    DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
-    Stopping: HTTPStatus.SERVICE_UNAVAILABLE,
-    Stuck: HTTPStatus.SERVICE_UNAVAILABLE,
-    KeyRequired: HTTPStatus.UNAUTHORIZED,
-    KeyRefused: HTTPStatus.UNAUTHORIZED,
-    WrongHost: HTTPStatus.MISDIRECTED_REQUEST,
-    BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    BadUpload: HTTPStatus.BAD_REQUEST,
-    BadInference: HTTPStatus.BAD_REQUEST,
-    UnknownModel: HTTPStatus.NOT_FOUND,
-    BadQuery: HTTPStatus.BAD_REQUEST,
-    NoPictures: HTTPStatus.BAD_REQUEST,
-    FacesUnavailable: HTTPStatus.NOT_IMPLEMENTED,
-    NothingReadable: HTTPStatus.UNPROCESSABLE_ENTITY,
-    # A bundle that is refused never reaches a caller; that one would be a bug.
-    BundleError: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
+class Overloaded(ServiceError):
+    """The max number of pictures, pixels or body bytes is in progress."""
+
+    code = "overloaded"
+    status = 429
+    example = "256 pictures are waiting and 256 are allowed: come again."
+    retry_after_s = 1
 
 
-def status_of(error: FacemaskError) -> HTTPStatus:
-    """The status of an error, by its class or the nearest ancestor in the table."""
-    for kind in type(error).__mro__:
-        if kind in STATUSES:
-            return STATUSES[kind]
-    return HTTPStatus.INTERNAL_SERVER_ERROR
+class HeaderTooLarge(ServiceError):
+    """The request line and headers are larger than allowed."""
+
+    code = "header_too_large"
+    status = 431
+    example = "The request's line and headers may have 32,768 bytes."
 
 
-def document_of(
-    status: HTTPStatus, code: str, detail: str, request_id: str | None
+class InternalError(ServiceError):
+    """The service failed unexpectedly; its log has the reason."""
+
+    code = "internal_error"
+    status = 500
+    example = "The service failed at this request; its log says why."
+
+
+class FacesUnavailable(ServiceError):
+    """Faces are requested, but no face detector is installed."""
+
+    code = "faces_unavailable"
+    status = 501
+
+
+class NoModel(ServiceError):
+    """No model is being served yet."""
+
+    code = "no_model"
+    status = 503
+    example = "No model is being served yet: GET /health says why."
+    retry_after_s = 5
+
+
+class Stopping(ServiceError):
+    """The service is shutting down."""
+
+    code = "stopping"
+    status = 503
+    example = "The service is stopping: come again."
+    retry_after_s = 1
+
+
+class Stuck(ServiceError):
+    """The model worker is dead or hangs."""
+
+    code = "stuck"
+    status = 503
+    example = "The model's worker does not answer: restart the service."
+    retry_after_s = 5
+
+
+class TooManyConnections(ServiceError):
+    """The max number of connections is open."""
+
+    code = "too_many_connections"
+    status = 503
+    example = "1,100 connections are open: come again."
+    retry_after_s = 1
+
+
+class DeadlinePassed(ServiceError):
+    """The request is not answered within the time allowed."""
+
+    code = "deadline_passed"
+    status = 504
+    example = "No answer within 30 s."
+
+
+def meaning_of(kind: type[FacemaskError]) -> str:
+    """Return what an error means: the first line of its docstring."""
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def caller_errors() -> list[type[FacemaskError]]:
+    """Return the errors that callers can see, ordered by status and code."""
+    kinds = [*_leaves(PictureError), *_leaves(ServiceError)]
+    return sorted(kinds, key=lambda kind: (kind.status, kind.code))
+
+
+def _leaves(kind: type[FacemaskError]) -> Iterator[type[FacemaskError]]:
+    children = kind.__subclasses__()
+    if not children:
+        yield kind
+    for child in children:
+        yield from _leaves(child)
+
+
+def problem_document(
+    status: int, code: str, detail: str, request_id: str | None, **members: Any
 ) -> dict[str, Any]:
-    """The members that every problem document has."""
+    """Return the members of a problem document."""
     return {
         "type": f"urn:facemask:problem:{code}",
-        "title": status.phrase,
+        "title": HTTPStatus(status).phrase,
         "status": int(status),
         "detail": detail,
         "code": code,
         "request_id": request_id,
+        **members,
     }
 
 
-def problem(
-    request: Request,
-    status: HTTPStatus,
-    code: str,
-    detail: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    members: Mapping[str, Any] | None = None,
-) -> Response:
-    """A problem document as the answer to a request."""
-    request_id = getattr(request.state, "request_id", None)
-    request.state.code = code  # for the log and the metrics
-    # What answers unexpected errors stands outside the middleware that adds the id.
-    own = {} if request_id is None else {"X-Request-ID": request_id}
-    document = document_of(status, code, detail, request_id) | dict(members or {})
-    if request.scope["path"].startswith("/v2"):
-        document["error"] = detail  # where the Open Inference Protocol's clients look
-    return Response(
-        json.dumps(document, ensure_ascii=False).encode(),
-        status_code=status,
-        media_type=MEDIA_TYPE,
-        headers={**own, **(headers or {})},
-    )
+def none_readable(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> FacemaskError:
+    """Return the error of a request none of whose pictures can be read.
 
-
-def all_failed(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> FacemaskError:
-    """The error of a request of which no picture could be read: its only one, or all of them."""
+    Args:
+        failures: Index, file name and error of each picture.
+    """
     if len(failures) == 1:
         return failures[0][2]
     return NothingReadable(
@@ -308,30 +306,41 @@ def all_failed(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> Fac
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer any error that a route raised."""
-    if isinstance(error, FacemaskError):
-        status = status_of(error)
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, ServiceError):
-            retry = getattr(error, "retry_after_s", None)
-            return problem(
-                request,
-                status,
-                error.code,
-                str(error),
-                headers={
-                    **getattr(error, "headers", {}),
-                    **({"Retry-After": str(retry)} if retry else {}),
-                },
-                members=getattr(error, "members", None),
-            )
-    if isinstance(error, HTTPException):
-        status = HTTPStatus(error.status_code)
-        code = status.phrase.lower().replace(" ", "_").replace("-", "_")
-        return problem(request, status, code, str(error.detail), headers=error.headers)
-    log.error("unexpected error on %s", request.scope["path"], exc_info=error)
-    return problem(
-        request,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "The service failed at this request; its log says why.",
+    """Answer an error that was raised while a request was handled."""
+    if isinstance(error, HTTPException):  # of the framework: 404, 405
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
+        return _respond(request, error.status_code, code, str(error.detail), error.headers or {})
+    if not isinstance(error, PictureError | ServiceError):
+        log.error("unexpected error on %s", request.scope["path"], exc_info=error)
+        error = InternalError()
+    headers: dict[str, str] = {}
+    members: Mapping[str, Any] = {}
+    if isinstance(error, ServiceError):
+        headers, members = dict(error.headers), error.members
+    if error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return _respond(request, error.status, error.code, str(error), headers, **members)
+
+
+def _respond(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str],
+    **members: Any,
+) -> Response:
+    request_id = getattr(request.state, "request_id", None)
+    request.state.code = code  # for the access log and the metrics
+    if request.scope["path"].startswith("/v2"):
+        members["error"] = detail  # where clients of the Open Inference Protocol look
+    # Unexpected errors are answered outside the middleware that adds the id.
+    own_headers = {} if request_id is None else {"X-Request-ID": request_id}
+    return Response(
+        json.dumps(
+            problem_document(status, code, detail, request_id, **members), ensure_ascii=False
+        ).encode(),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers={**own_headers, **headers},
     )

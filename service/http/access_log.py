@@ -1,16 +1,17 @@
-"""Around every request: its log line, its figures, its span, and an answer whatever happens."""
+"""Middleware around every request: access log, metrics, trace, and an answer to any error."""
 
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.middleware import PROBE_PATHS
 from service.http.state import State
-from service.problems import Stopping, answer_error
+from service.problems import DeadlinePassed, NoModel, Overloaded, Stopping, Stuck, answer_error
 from service.telemetry.tracing import start_span
 
 if TYPE_CHECKING:
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facemask.access")
 
-# Asked every few seconds by machines; their lines would bury the others.
-_QUIET: Final = ("/livez", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready")
-# Problems that say nothing of the request: there was no room, no time or no model for it.
-_SHED: Final = ("overloaded", "deadline_passed", "stopping", "no_model", "stuck")
-# A caller chooses the method; a label must not have as many values as callers have ideas.
+# Caused by the state of the service, not by the request.
+_SHED_CODES: Final = {kind.code for kind in (DeadlinePassed, NoModel, Overloaded, Stopping, Stuck)}
+# Any other method is labelled "other": callers choose it, and must not add labels without end.
 _METHODS: Final = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
 
 
 class AccessLogMiddleware:
-    """Middleware that sees each request from its head to the end of its answer."""
+    """Middleware that observes each request from its first byte to the end of its answer."""
 
     def __init__(self, app: ASGIApp, provider: "TracerProvider | None" = None) -> None:
         self._app = app
@@ -39,71 +38,71 @@ class AccessLogMiddleware:
             return
         state: State = scope["app"].state.facemask
         scope.setdefault("state", {})
-        began, status = time.perf_counter(), 0
+        started, status = time.perf_counter(), 0
         end_span = start_span(self._provider, scope)
 
-        async def watched_send(message: Message) -> None:
+        async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if state.shutdown.requested:  # whoever keeps the connection finds another one in time
+                if state.shutdown.requested:  # makes clients reconnect, to another instance
                     MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
         try:
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, receive, observed_send)
         except asyncio.CancelledError:
-            # The server cancels what is not answered when its time to stop is over.
+            # The server cancels unanswered requests at the end of its shutdown.
             if status:
                 raise
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
-            await self._answer(
-                Stopping("The service is stopping: come again."), scope, watched_send
-            )
+            await self._answer(Stopping(), scope, observed_send)
         except Exception as error:
-            if status:  # too late for another answer; the server closes the connection
+            if status:  # the answer has begun; the server closes the connection
                 raise
-            await self._answer(error, scope, watched_send)
+            await self._answer(error, scope, observed_send)
         finally:
-            self._tell(scope, state, status, time.perf_counter() - began, end_span)
+            seconds = time.perf_counter() - started
+            end_span(*self._record(scope, state, status, seconds))
 
     async def _answer(self, error: Exception, scope: Scope, send: Send) -> None:
-        async def nothing() -> Message:
+        async def receive() -> Message:
             return {"type": "http.disconnect"}
 
         response = await answer_error(Request(scope), error)
-        await response(scope, nothing, send)
+        await response(scope, receive, send)
 
-    def _tell(self, scope: Scope, state: State, status: int, seconds: float, end_span: Any) -> None:
-        told = scope["state"]
+    def _record(
+        self, scope: Scope, state: State, status: int, seconds: float
+    ) -> tuple[str, dict[str, str | int]]:
+        """Write the metrics and the log line; return the name and the attributes of the span."""
+        request_state = scope["state"]
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        code = told.get("code")
+        code = request_state.get("code")
         state.metrics.request(route, status, seconds, state.load())
-        if code in _SHED and route not in _QUIET:
+        if code in _SHED_CODES and route not in PROBE_PATHS:
             state.metrics.shed(code)
-        fields = {
-            "request_id": told.get("request_id"),
-            "method": method,
-            "route": route,
-            "status": status,
-            "ms": round(1000 * seconds, 1),
-            "pictures": told.get("pictures"),
-            "code": code,
-        }
-        level = logging.DEBUG if route in _QUIET else logging.INFO
+        level = logging.DEBUG if route in PROBE_PATHS else logging.INFO
         if log.isEnabledFor(level):
-            # Not by log.log(): looking for the line that calls costs more than writing.
+            # log.log() would look up the calling line, which costs more than writing this one.
             record = logging.LogRecord(log.name, level, __file__, 0, "request", None, None)
-            record.__dict__.update(fields)
+            record.__dict__.update(
+                request_id=request_state.get("request_id"),
+                method=method,
+                route=route,
+                status=status,
+                ms=round(1000 * seconds, 1),
+                pictures=request_state.get("pictures"),
+                code=code,
+            )
             log.handle(record)
-        facts: dict[str, str | int] = {
+        return f"{method} {route}", {
             "http.request.method": method,
             "http.route": route,
             "http.response.status_code": status,
-            "facemask.request_id": str(told.get("request_id")),
-            "facemask.pictures": told.get("pictures") or 0,
+            "facemask.request_id": str(request_state.get("request_id")),
+            "facemask.pictures": request_state.get("pictures") or 0,
         }
-        end_span(f"{method} {route}", facts)

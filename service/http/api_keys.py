@@ -1,77 +1,53 @@
-"""Who may call: API keys, of which the service knows the SHA-256 hashes only.
-
-python -m service.http.api_keys      prints a new key, for the caller, and its hash, for the service
-"""
+"""API keys of callers, of which the service knows the SHA-256 hashes only."""
 
 import hashlib
 import hmac
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi import Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 
-from service.http.openapi import with_examples
-from service.http.schemas import problem_response
-from service.http.state import State
 from service.problems import KeyRefused, KeyRequired
-from service.settings import split_hashes
 
-_SCHEMES: Final = {
-    "bearer": {"type": "http", "scheme": "bearer"},
-    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-}
+_BEARER: Final = HTTPBearer(scheme_name="bearer", auto_error=False)
+_HEADER: Final = APIKeyHeader(name="X-API-Key", scheme_name="key", auto_error=False)
 
 
 def hash_of(key: str) -> str:
-    """What the service keeps of a key. Keys are random and long, so that a plain hash will do."""
+    """Return the SHA-256 hash of a key; keys are long and random, so no salt is needed."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def check_key(request: Request) -> None:
-    """Let a request pass that brings a key, where keys are asked for.
+class ApiKeyCheck:
+    """Dependency that lets only requests with a known API key pass."""
 
-    Raises:
-        KeyRequired: It brings none.
-        KeyRefused: It brings another.
-    """
-    state: State = request.app.state.facemask
-    known = split_hashes(state.settings.api_keys)
-    if not known:
-        return
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    given = request.headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
-    if not given:
-        raise KeyRequired("Send your key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'.")
-    found = hash_of(given.strip())
-    # All of them, each in constant time: how long it takes tells nothing of any.
-    if not sum(hmac.compare_digest(found, one) for one in known):
-        raise KeyRefused("That key is not known here.")
+    def __init__(self, hashes: Sequence[str]) -> None:
+        """Create the check.
 
+        Args:
+            hashes: SHA-256 hashes of the known keys, in lower-case hex.
+        """
+        self._hashes = hashes
 
-KEYED: Final = Depends(check_key)
+    async def __call__(
+        self,
+        request: Request,
+        # FastAPI documents these; the headers are read below, without the framework as well.
+        _bearer: Annotated[object, Security(_BEARER)] = None,
+        _header: Annotated[object, Security(_HEADER)] = None,
+    ) -> None:
+        """Check the key of a request.
 
-
-def document_keys(app: FastAPI, *routers: APIRouter) -> None:
-    """Say in the OpenAPI document which operations of which routers ask for a key."""
-    plain = app.openapi
-    shown = with_examples({401: problem_response("No key, or another.")})[401]
-    keyed = {
-        (route.path, method)
-        for router in routers
-        for route in router.routes
-        if isinstance(route, APIRoute) and KEYED in route.dependencies
-        for method in route.methods or ()
-    }
-
-    def with_keys() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            document.setdefault("components", {})["securitySchemes"] = _SCHEMES
-            for path, operations in document["paths"].items():
-                for method, operation in operations.items():
-                    if (path, method.upper()) in keyed:
-                        operation["security"] = [{name: []} for name in _SCHEMES]
-                        operation["responses"]["401"] = shown
-        return plain()
-
-    app.openapi = with_keys  # type: ignore[method-assign]
+        Raises:
+            KeyRequired: The request carries no key.
+            KeyRefused: Its key is unknown.
+        """
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        given = request.headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
+        if not given:
+            raise KeyRequired
+        found = hash_of(given.strip())
+        # Compare with all of them, each in constant time: the duration reveals nothing.
+        if not sum(hmac.compare_digest(found, known) for known in self._hashes):
+            raise KeyRefused

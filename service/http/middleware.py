@@ -1,40 +1,73 @@
-"""Which names the service answers to: the Host header against FACEMASK_ALLOWED_HOSTS."""
+"""Middleware for request ids, allowed hosts and security headers."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.openapi import with_examples
-from service.http.schemas import problem_response
 from service.problems import WrongHost, answer_error
+from service.telemetry.request_id import valid_or_new_request_id
 
-# Probes and scrapers ask by address.
-_ANY_HOST: Final = (
+PROBE_PATHS: Final = (
     "/livez", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready",
 )  # fmt: skip
+"""Polled by machines, which use addresses for host names and would fill the access log."""
+
+# Swagger UI and ReDoc need inline code, embedded pictures and a worker of their own making.
+_PAGE_POLICY: Final = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'"
+)
+
+
+class RequestIdMiddleware:
+    """Middleware that gives each request an id: the caller's `X-Request-ID`, or a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((v for k, v in scope["headers"] if k == b"x-request-id"), b"")
+        request_id = valid_or_new_request_id(given.decode("latin-1"))
+        header = (b"x-request-id", request_id.encode())
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                if header not in headers:  # a problem document has it
+                    message["headers"] = [*headers, header]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
 
 
 class AllowedHostsMiddleware:
-    """Middleware that refuses requests to names that are not the service's own."""
+    """Middleware that refuses requests whose Host header names another service."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        """Take names; `*.example.org` stands for all below example.org."""
+        """Create the middleware.
+
+        Args:
+            app: Handles the requests that pass.
+            hosts: Names of the service; `*.example.org` stands for all below example.org.
+        """
         self._app = app
         self._hosts = [host.lower() for host in hosts]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _ANY_HOST or self._known(scope):
+        if scope["type"] != "http" or scope["path"] in PROBE_PATHS or self._allowed(scope):
             await self._app(scope, receive, send)
             return
-        error = WrongHost("The service does not answer to that Host.")
-        response = await answer_error(Request(scope), error)
+        response = await answer_error(Request(scope), WrongHost())
         await response(scope, receive, send)
 
-    def _known(self, scope: Scope) -> bool:
+    def _allowed(self, scope: Scope) -> bool:
         given = Headers(scope=scope).get("host", "").lower()
         name = given.partition("]")[0] + "]" if given.startswith("[") else given.partition(":")[0]
         return any(
@@ -43,17 +76,21 @@ class AllowedHostsMiddleware:
         )
 
 
-def document_hosts(app: FastAPI) -> None:
-    """Say in the OpenAPI document which operations are refused under another name."""
-    plain = app.openapi
-    shown = with_examples({421: problem_response("The Host header names another service.")})[421]
+class PageHeadersMiddleware:
+    """Middleware that sets security headers: no type sniffing, no frames, no other hosts."""
 
-    def with_hosts() -> dict[str, Any]:
-        document = plain()
-        for path, operations in document["paths"].items():
-            if path not in _ANY_HOST:
-                for operation in operations.values():
-                    operation["responses"]["421"] = shown
-        return document
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    app.openapi = with_hosts  # type: ignore[method-assign]  # as FastAPI documents it
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", ()))
+                message["headers"] = [*given, (b"x-content-type-options", b"nosniff")]
+                if dict(given).get(b"content-type", b"").startswith(b"text/html"):
+                    headers = MutableHeaders(scope=message)
+                    headers.setdefault("Referrer-Policy", "no-referrer")
+                    headers.setdefault("Content-Security-Policy", _PAGE_POLICY)
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)

@@ -1,11 +1,12 @@
-"""What the endpoints answer, for the OpenAPI page; a test holds the wire to it."""
+"""Schemas and examples of requests and answers in the OpenAPI document.
+
+A test compares them with the answers that the service gives.
+"""
 
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from service.problems import MEDIA_TYPE
 
 
 class _Schema(BaseModel):
@@ -13,31 +14,29 @@ class _Schema(BaseModel):
 
 
 class ModelName(_Schema):
-    """Which model answered."""
+    """Version and labels of the model that answered."""
 
     version: str = Field(examples=["20261122T204207Z-1f0c9a77"])
     labels: list[str] = Field(examples=[["mask", "no_mask"]])
 
 
 class ItemError(_Schema):
-    """Why one picture has no prediction."""
+    """Reason why one picture has no prediction."""
 
     code: str = Field(examples=["undecodable_image"])
     detail: str
 
 
 class Activation(_Schema):
-    """Where the model saw `label`: its class-activation map, over what it was given, upright."""
+    """Class-activation map of `label`, over the upright picture or the part given to the model."""
 
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
-    values: list[list[float]] = Field(
-        description="Row by row from the top; 0 is nothing, and the highest is 1."
-    )
+    values: list[list[float]] = Field(description="Row by row from the top, from 0 to a max of 1.")
 
 
 class Box(_Schema):
-    """A part of a picture, in pixels of the upright original."""
+    """Part of a picture, in pixels of the upright original."""
 
     left: int = Field(ge=0)
     top: int = Field(ge=0)
@@ -46,44 +45,44 @@ class Box(_Schema):
 
 
 class Place(_Schema):
-    """Where a face is."""
+    """Location of a face."""
 
     box: Box
-    square: Box = Field(description="The part around it that the model was given.")
-    face_score: float = Field(ge=0, le=1, description="How sure the detector is of the face.")
+    square: Box = Field(description="The part around it that is the model's input.")
+    face_score: float = Field(ge=0, le=1, description="Confidence of the face detector.")
 
 
 class Prediction(_Schema):
-    """The answer for one picture, in the place that it was uploaded in."""
+    """Answer for one picture, at its index in the upload."""
 
     index: int = Field(ge=0)
     filename: str | None = None
     decision: str = Field(
         examples=["mask"],
-        description="`label`, or `uncertain` where the score is below the model's threshold.",
+        description="`label`, or `uncertain` if the score is below the model's threshold.",
     )
-    label: str = Field(examples=["mask"], description="The likeliest class.")
+    label: str = Field(examples=["mask"], description="Most probable class.")
     score: float = Field(ge=0, le=1, description="Probability of `label`.")
-    scores: dict[str, float] = Field(description="Probability of every class; they sum to 1.")
+    scores: dict[str, float] = Field(description="Probability of each class; they sum to 1.")
     familiar: bool | None = Field(
         examples=[True],
-        description="Whether the picture is like those that the model was trained on. Where it is "
-        "not, the answer may mean nothing. `null` if the model cannot tell.",
+        description="False if the picture is out of distribution: unlike the training pictures, so "
+        "that the prediction is unreliable. `null` if the model has no detector for it.",
     )
     distance: float | None = Field(
         examples=[0.21],
-        description="How far the picture is from the training pictures: 0 is alike, 2 the most.",
+        description="Distance from the training pictures, from 0 to 2; small is similar.",
     )
     activation: Activation | None = Field(default=None, description="With `explain=true` only.")
     face: Place | None = Field(
         default=None,
-        description="The face that was judged, by a model trained with `--crop faces`; null "
-        "where none was found and the whole picture was.",
+        description="The face that was classified, by a model trained with `--crop faces`; null "
+        "if none was found and the whole picture was classified.",
     )
 
 
 class FacePrediction(Place):
-    """The answer for one face."""
+    """Answer for one face."""
 
     decision: str
     label: str
@@ -95,18 +94,18 @@ class FacePrediction(Place):
 
 
 class PictureOfFaces(_Schema):
-    """The answer for one picture with `faces=true`; no face was found if `faces` is empty."""
+    """Answer for one picture with `faces=true`; `faces` is empty if no face was found."""
 
     index: int = Field(ge=0)
     filename: str | None = None
-    width: int = Field(ge=1, description="Of the upright picture, in pixels.")
+    width: int = Field(ge=1, description="Width of the upright picture, in pixels.")
     height: int = Field(ge=1)
-    faces: list[FacePrediction] = Field(description="The likeliest face first.")
+    faces: list[FacePrediction] = Field(description="Ordered by face score, highest first.")
     faces_left_out: int = Field(ge=0, description="Faces found beyond FACEMASK_MAX_FACES.")
 
 
 class FailedItem(_Schema):
-    """A picture that could not be read; its neighbours are answered all the same."""
+    """Picture that could not be read; the others of its request are answered."""
 
     index: int = Field(ge=0)
     filename: str | None = None
@@ -114,7 +113,7 @@ class FailedItem(_Schema):
 
 
 class PredictAnswer(_Schema):
-    """The answer of POST /predict."""
+    """Answer of POST /predict."""
 
     model: ModelName
     predictions: list[Prediction | PictureOfFaces | FailedItem]
@@ -122,42 +121,42 @@ class PredictAnswer(_Schema):
 
 
 class ServingModel(ModelName):
-    """The model in service and where it comes from."""
+    """The model being served, and its origin."""
 
     created_at: datetime
     backbone: str
     balanced_accuracy: float | None = Field(
-        description="Cross-validated, as measured when it was trained."
+        description="Measured in training, by cross-validation."
     )
     threshold: float = Field(description="Scores below it are answered `uncertain`.")
-    report: str | None = Field(description="Where its report is, if it has one.")
+    report: str | None = Field(description="Path of its report, if it has one.")
 
 
 class Refused(_Schema):
-    """Why what the store names is not being served."""
+    """Reason why the store's current bundle is not being served."""
 
     version: str | None
     reason: str
 
 
 class HealthAnswer(_Schema):
-    """The answer of GET /health."""
+    """Answer of GET /health."""
 
     status: Literal["ok", "no_model"]
     model: ServingModel | None
     refused: Refused | None
-    faces: bool = Field(description="Whether `faces=true` can be asked for.")
+    faces: bool = Field(description="True if a face detector is installed, for `faces=true`.")
     uptime_s: float
 
 
 class Probe(_Schema):
-    """The answer of a probe that passes."""
+    """Answer of a probe that passes."""
 
     status: Literal["ok"] = "ok"
 
 
 class Problem(BaseModel):
-    """RFC 9457: what went wrong. `code` is stable; `detail` is for people."""
+    """Problem document (RFC 9457): `code` is stable, `detail` is for people."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -167,16 +166,6 @@ class Problem(BaseModel):
     detail: str
     code: str = Field(examples=["undecodable_image"])
     request_id: str | None
-
-
-PROBLEM_SCHEMA: Final = "#/components/schemas/Problem"
-"""Where the schema of problem documents stands in the OpenAPI document."""
-
-
-def problem_response(text: str) -> dict[str, Any]:
-    """A problem document as one of an operation's answers."""
-    # `model` would announce application/json beside it.
-    return {"description": text, "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM_SCHEMA}}}}
 
 
 _EXAMPLE: dict[str, Any] = {
@@ -257,7 +246,7 @@ EXPLAIN_QUERY: dict[str, Any] = {
     "name": "explain",
     "in": "query",
     "required": False,
-    "description": "Say for each picture, too, where in it the model saw the label.",
+    "description": "Return a class-activation map for each picture as well.",
     "schema": {"type": "boolean", "default": False},
 }
 
@@ -265,14 +254,14 @@ FACES_QUERY: dict[str, Any] = {
     "name": "faces",
     "in": "query",
     "required": False,
-    "description": "Find the faces of each picture first, and answer for each of them.",
+    "description": "Find the faces of each picture, and classify each face.",
     "schema": {"type": "boolean", "default": False},
 }
 
 _BINARY = {"type": "string", "format": "binary"}
 
-# Swagger UI shows a file picker for `format: binary` only; what FastAPI makes of
-# list[UploadFile] gives text boxes (swagger-ui#10825).
+# Swagger UI shows a file picker for `format: binary` only; for the schema that FastAPI generates
+# from list[UploadFile] it shows text boxes (swagger-ui#10825).
 UPLOAD_BODY: dict[str, Any] = {
     "required": True,
     "content": {
@@ -284,7 +273,7 @@ UPLOAD_BODY: dict[str, Any] = {
                         "type": "array",
                         "minItems": 1,
                         "items": _BINARY,
-                        "description": "One picture or many; `file` is understood, too.",
+                        "description": "One picture or many; `file` is accepted as well.",
                     }
                 },
                 "required": ["files"],

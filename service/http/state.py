@@ -1,106 +1,44 @@
-"""What the endpoints share for the life of the service."""
+"""State that all requests share for the life of the service."""
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from models.imaging.header import announced_pixels
-from service.inference.model_manager import Live
-from service.inference.watchdog import Heart
-from service.limits.budget import Bodies
-from service.problems import Overloaded
+from service.inference.model_manager import ModelManager
+from service.inference.session import Session, open_session
+from service.inference.watchdog import Watchdog
+from service.limits.budget import RequestBudgets
 from service.process.shutdown import GracefulShutdown
 from service.settings import Settings
 from service.telemetry.metrics import Load, Metrics
 
 
-class Admission:
-    """Counts the pictures that were accepted and are not yet answered, up to two bounds."""
-
-    def __init__(self, limit: int, limit_pixels: int) -> None:
-        """Allow `limit` pictures at a time, of `limit_pixels` together."""
-        self._limit = limit
-        self._limit_pixels = limit_pixels
-        self.waiting = 0
-        self.waiting_pixels = 0
-
-    def refuse_if_full(self) -> None:
-        """Refuse who would find no place now, before anything of theirs is read.
-
-        Raises:
-            Overloaded: There is none.
-        """
-        if self.waiting >= self._limit:
-            raise self._overloaded()
-
-    @contextlib.contextmanager
-    def enter(self, count: int, pixels: int = 0) -> Iterator[None]:
-        """Hold places for `count` pictures of so many pixels together.
-
-        A request that finds nothing before it may always enter, however many pictures it has.
-
-        Raises:
-            Overloaded: So many places are not free.
-        """
-        if self.waiting and self.waiting + count > self._limit:
-            raise self._overloaded()
-        if self.waiting and self.waiting_pixels + pixels > self._limit_pixels:
-            raise Overloaded(
-                f"{self.waiting_pixels:,} pixels are waiting and {self._limit_pixels:,} are "
-                "allowed: come again."
-            )
-        self.waiting += count
-        self.waiting_pixels += pixels
-        try:
-            yield
-        finally:
-            self.waiting -= count
-            self.waiting_pixels -= pixels
-
-    def _overloaded(self) -> Overloaded:
-        return Overloaded(
-            f"{self.waiting} pictures are waiting and {self._limit} are allowed: come again."
-        )
-
-
-def waiting_pixels(pictures: Iterable[object], max_pixels: int) -> int:
-    """Pixels of encoded pictures, by their headers.
-
-    One without a plain header counts as much as one may have, so that hiding it saves nothing;
-    what is no file but pixels is small.
-    """
-    return sum(
-        min(max_pixels if (found := announced_pixels(data)) is None else found, max_pixels)
-        for data in pictures
-        if isinstance(data, (bytes, bytearray))
-    )
-
-
 @dataclass(frozen=True)
 class State:
-    """Made when the service starts.
+    """What the application creates when it starts.
 
     Attributes:
         settings: As read at the start.
-        live: Which model is serving.
-        admission: How many pictures are waiting.
-        bodies: How many bytes of requests are in memory.
-        metrics: What has happened.
-        heart: Whether the model answers.
-        shutdown: Set once the service has been asked to stop.
-        started: Moment of the start, on `time.monotonic()`'s clock, in seconds.
+        model_manager: Holds the model being served.
+        budgets: Bounds on pictures, pixels and bytes in progress.
+        metrics: For Prometheus.
+        watchdog: Detects a dead or hung model worker.
+        shutdown: Set once the service is asked to stop.
+        started: Time of the start, on `time.monotonic()`'s clock, in seconds.
     """
 
     settings: Settings
-    live: Live
-    admission: Admission
-    bodies: Bodies
+    model_manager: ModelManager
+    budgets: RequestBudgets
     metrics: Metrics
-    heart: Heart
+    watchdog: Watchdog
     shutdown: GracefulShutdown
     started: float
 
+    def open_session(self) -> AbstractAsyncContextManager[Session]:
+        """Admit a call: see `service.inference.session`."""
+        return open_session(self.settings, self.model_manager, self.budgets)
+
     def load(self) -> Load:
-        """What is in hand now."""
-        admission = self.admission
-        return Load(admission.waiting, admission.waiting_pixels, self.bodies.held_bytes)
+        """Return what is in progress now."""
+        budgets = self.budgets
+        return Load(budgets.pictures.held, budgets.pixels.held, budgets.body_bytes.held)

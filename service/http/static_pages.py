@@ -1,4 +1,4 @@
-"""The web page at `/` and the pages of the API's documentation: plain files, all our own."""
+"""The web page at `/` and the API reference at `/redoc`, served without any other host."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-_FOLDER: Final = Path(__file__).parent.parent / "web"
+_WEB_FOLDER: Final = Path(__file__).parent.parent / "web"
 _HOME: Final = "index.html"
 _REDOC: Final = Path(fastapi_offline.__file__).parent / "static" / "redoc.standalone.js"
-# ReDoc fetches its maker's logo from here; an empty picture in its place hides it.
-_REDOC_LOGO: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+# ReDoc fetches its maker's logo from this address; without one it shows none.
+_REDOC_LOGO_URL: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 
 _MEDIA_TYPES: Final = {
     ".html": "text/html",
@@ -28,28 +28,28 @@ _MEDIA_TYPES: Final = {
 }
 
 _HEADERS: Final = {
-    # Nothing but the page's own files, and pictures that the browser itself holds.
+    # Only the page's own files, and pictures that the browser holds.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
-    # Asked for again each time, and answered by 304: after an upgrade nobody runs an old script.
+    # Browsers revalidate each time and get 304, so that no old script survives an upgrade.
     "Cache-Control": "no-cache",
 }
 
 
 def page_routes(title: str) -> Iterator[Route]:
-    """Read the files, and make a route of each.
+    """Yield a route for each file of the page, and for the API reference.
 
     Args:
-        title: Of the reference page.
+        title: Title of the reference.
     """
-    for path in sorted(_FOLDER.iterdir()):
+    for path in sorted(_WEB_FOLDER.iterdir()):
         address = "/" if path.name == _HOME else f"/page/{path.name}"
         yield _route(address, path.name, path.read_bytes())
-    yield _route("/page/redoc.js", "redoc.js", _REDOC.read_bytes().replace(_REDOC_LOGO, b""))
+    yield _route("/page/redoc.js", "redoc.js", _REDOC.read_bytes().replace(_REDOC_LOGO_URL, b""))
 
     async def reference(request: Request) -> Response:
         root = request.scope.get("root_path", "")
@@ -65,20 +65,20 @@ def page_routes(title: str) -> Iterator[Route]:
 
 
 def _route(address: str, name: str, data: bytes) -> Route:
-    """Serve one file from memory."""
+    """Return a route that serves one file from memory."""
     media_type = _MEDIA_TYPES[Path(name).suffix]
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = _HEADERS | {"ETag": etag}
 
     async def answer(request: Request) -> Response:
-        if _knows(request.headers, etag):
+        if _is_cached(request.headers, etag):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(data, media_type=media_type, headers=headers)
 
     return Route(address, answer, include_in_schema=False)
 
 
-def _knows(headers: Headers, etag: str) -> bool:
-    """Whether the caller has this version already (RFC 9110, If-None-Match)."""
-    known = [tag.strip() for tag in headers.get("if-none-match", "").split(",")]
-    return etag in known or f"W/{etag}" in known
+def _is_cached(headers: Headers, etag: str) -> bool:
+    """Return True if the client has this version already (RFC 9110, If-None-Match)."""
+    cached = [tag.strip() for tag in headers.get("if-none-match", "").split(",")]
+    return etag in cached or f"W/{etag}" in cached

@@ -1,18 +1,15 @@
-"""The errors and the documents that callers see of them."""
+"""Errors and the problem documents that callers see."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 from http import HTTPStatus
 
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-import service.problems
 from models.errors import (
-    BundleError,
     EmptyPicture,
     FacemaskError,
     GoldenMismatch,
@@ -24,27 +21,21 @@ from models.errors import (
 from service.http.schemas import Problem
 from service.problems import (
     MEDIA_TYPE,
-    STATUSES,
+    BadRequest,
     NoModel,
     NothingReadable,
     Overloaded,
     ServiceError,
-    all_failed,
+    Stopping,
     answer_error,
-    status_of,
+    caller_errors,
+    meaning_of,
+    none_readable,
 )
 from tests.service.fixtures import bare_request
 
 
-def leaves(kind: type[FacemaskError]) -> Iterator[type[FacemaskError]]:
-    below = kind.__subclasses__()
-    if not below:
-        yield kind
-    for child in below:
-        yield from leaves(child)
-
-
-def answered(error: Exception) -> Response:
+def answer(error: Exception) -> Response:
     return asyncio.run(answer_error(bare_request(request_id="id-1"), error))
 
 
@@ -54,46 +45,43 @@ def document(response: Response) -> dict[str, object]:
     return found
 
 
-CALLERS = [*leaves(PictureError), *leaves(ServiceError)]
+CALLER_ERRORS = caller_errors()
 
 
-@pytest.mark.parametrize("kind", CALLERS)
-def test_each_error_that_a_caller_can_meet_has_a_status(kind: type[FacemaskError]) -> None:
-    assert kind in STATUSES
-    assert status_of(kind("x")) >= HTTPStatus.BAD_REQUEST
+def test_caller_errors_have_distinct_codes_and_a_status() -> None:
+    assert len({kind.code for kind in CALLER_ERRORS}) == len(CALLER_ERRORS)
+    assert {EmptyPicture, NoModel} <= set(CALLER_ERRORS)
+    for kind in CALLER_ERRORS:
+        assert issubclass(kind, PictureError | ServiceError)
+        assert 400 <= kind.status < 600
+        assert meaning_of(kind).endswith(".")
+    statuses = [kind.status for kind in CALLER_ERRORS]
+    assert statuses == sorted(statuses)
 
 
-def test_the_codes_are_distinct_and_the_tree_is_the_docstring() -> None:
-    assert len({kind.code for kind in CALLERS}) == len(CALLERS)
-    lines = (service.problems.__doc__ or "").splitlines()
-    for kind in leaves(ServiceError):
-        (line,) = [line for line in lines if f"── {kind.__name__} " in line]
-        assert str(int(STATUSES[kind])) in line
+def test_service_error_detail_is_its_example_by_default() -> None:
+    assert str(Stopping()) == Stopping.example
+    assert str(Stopping("Now.")) == "Now."
+    assert str(BadRequest()) == "The request is not valid HTTP."
 
 
-def test_whatever_hangs_elsewhere_below_the_root_is_an_error_of_the_service() -> None:
-    for kind in leaves(BundleError):
-        assert status_of(kind("x")) == 500
-    assert status_of(FacemaskError("x")) == 500
-
-
-@pytest.mark.parametrize("kind", CALLERS)
-def test_a_problem_has_all_its_members(kind: type[FacemaskError]) -> None:
-    response = answered(kind("One sentence: ünïcode."))
+@pytest.mark.parametrize("kind", CALLER_ERRORS)
+def test_problem_document_has_all_members(kind: type[FacemaskError]) -> None:
+    response = answer(kind("One sentence: ünïcode."))
     assert response.media_type == MEDIA_TYPE == "application/problem+json"
     assert response.headers["content-type"] == MEDIA_TYPE
     found = Problem.model_validate(document(response))
     assert found.type == f"urn:facemask:problem:{kind.code}"
-    assert found.status == response.status_code == STATUSES[kind]
+    assert found.status == response.status_code == kind.status
     assert found.title == HTTPStatus(response.status_code).phrase
     assert (found.code, found.detail) == (kind.code, "One sentence: ünïcode.")
     assert found.request_id == response.headers["x-request-id"] == "id-1"
 
 
-def test_only_what_passes_says_when_to_come_again() -> None:
-    assert answered(NoModel("x")).headers["retry-after"] == "5"
-    assert answered(Overloaded("x")).headers["retry-after"] == "1"
-    assert "retry-after" not in answered(EmptyPicture("x")).headers
+def test_retry_after_is_sent_for_temporary_errors_only() -> None:
+    assert answer(NoModel("x")).headers["retry-after"] == "5"
+    assert answer(Overloaded("x")).headers["retry-after"] == "1"
+    assert "retry-after" not in answer(EmptyPicture("x")).headers
 
 
 @pytest.mark.parametrize(
@@ -105,10 +93,10 @@ def test_only_what_passes_says_when_to_come_again() -> None:
         FacemaskError("/a/path"),
     ],
 )
-def test_the_unexpected_is_a_bare_500_and_is_logged(
+def test_unexpected_error_is_logged_and_answered_with_a_bare_500(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = answered(error)
+    response = answer(error)
     found = document(response)
     assert response.status_code == found["status"] == 500
     assert found["code"] == "internal_error"
@@ -120,25 +108,25 @@ def test_the_unexpected_is_a_bare_500_and_is_logged(
     assert record.exc_info[1] is error
 
 
-def test_an_http_exception_keeps_its_headers() -> None:
-    response = answered(HTTPException(405, headers={"Allow": "POST"}))
+def test_http_exception_keeps_its_headers() -> None:
+    response = answer(HTTPException(405, headers={"Allow": "POST"}))
     assert response.headers["allow"] == "POST"
     assert document(response)["code"] == "method_not_allowed"
     assert response.status_code == 405
 
 
-def test_a_problem_before_any_request_id_says_so() -> None:
+def test_request_id_is_null_if_there_is_none() -> None:
     response = asyncio.run(answer_error(bare_request(), EmptyPicture("x")))
     assert "x-request-id" not in response.headers
     assert document(response)["request_id"] is None
 
 
-def test_one_failure_is_itself_and_several_are_listed() -> None:
+def test_none_readable_returns_one_failure_or_lists_several() -> None:
     torn, huge = UndecodableImage("torn"), ImageTooLarge("huge")
-    assert all_failed([(0, "a.jpg", torn)]) is torn
-    several = all_failed([(0, "a.jpg", torn), (1, None, huge)])
+    assert none_readable([(0, "a.jpg", torn)]) is torn
+    several = none_readable([(0, "a.jpg", torn), (1, None, huge)])
     assert isinstance(several, NothingReadable)
-    found = document(answered(several))
+    found = document(answer(several))
     assert found["status"] == 422
     assert found["errors"] == [
         {"index": 0, "filename": "a.jpg", "code": "undecodable_image", "detail": "torn"},

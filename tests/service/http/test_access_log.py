@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.telemetry import tracing
-from service.telemetry.logging import Console, Json
+from service.telemetry.logging import ConsoleFormatter, JsonFormatter
 from tests.service.fixtures import (
     GatedModel,
     files_of,
@@ -42,7 +42,7 @@ def test_each_request_has_one_line_that_says_nothing_of_pictures(
             await client.get("/livez")
 
     wait(scene())
-    first, second = (json.loads(Json().format(record)) for record in access(caplog))
+    first, second = (json.loads(JsonFormatter().format(record)) for record in access(caplog))
     assert first.pop("ms") > 0
     del first["time"]
     assert first == {
@@ -56,7 +56,7 @@ def test_each_request_has_one_line_that_says_nothing_of_pictures(
         "pictures": 2,
     }
     assert (second["route"], second["status"], second["code"]) == ("other", 404, "not_found")
-    told = [Console().format(record) for record in access(caplog)]
+    told = [ConsoleFormatter().format(record) for record in access(caplog)]
     assert "request_id=id-1 method=POST route=/predict status=200" in "\n".join(told)
     assert "secret" not in "\n".join(told)
     assert "7.png" not in "\n".join(told)
@@ -81,8 +81,8 @@ def test_an_unexpected_error_is_answered_and_logged_once(
 
     wait(scene())
     (record,) = [record for record in caplog.records if record.exc_info]
-    assert "the password is 1234" in json.loads(Json().format(record))["exception"]
-    assert "the password is 1234" in Console().format(record)
+    assert "the password is 1234" in json.loads(JsonFormatter().format(record))["exception"]
+    assert "the password is 1234" in ConsoleFormatter().format(record)
 
 
 def test_a_span_a_request_hangs_below_the_caller_s(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_collector_that_does_not_answer_holds_up_neither_start_nor_stop(tmp_pa
 def test_json_lines_are_json_with_their_moment() -> None:
     record = logging.LogRecord("facemask", logging.WARNING, "x", 1, "%s ünï", ("a",), None)
     record.created, record.msecs = 1_800_000_000.25, 250.0
-    assert json.loads(Json().format(record)) == {
+    assert json.loads(JsonFormatter().format(record)) == {
         "time": "2027-01-15T08:00:00.250Z",
         "level": "warning",
         "logger": "facemask",

@@ -1,4 +1,4 @@
-"""The answers that the documentation shows are those that the service gives."""
+"""The examples in the OpenAPI document are answers that the service gives."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from service.http.api_keys import hash_of
-from service.http.openapi import PROBLEMS
+from service.http.openapi import example_of
 from service.http.schemas import PREDICT_EXAMPLES
+from service.problems import HeaderTooLarge, TooManyConnections, caller_errors
 from service.settings import Settings
 from tests.models.imaging.costly_pictures import many_scans
 from tests.service.fixtures import (
@@ -29,25 +30,35 @@ from tests.service.fixtures import (
 TORN = code_picture(7)[:60]
 
 
-# Answered by the connection, before there is a request: see tests/test_connections.py.
-OF_CONNECTIONS = ("header_too_large", "too_many_connections")
+EXAMPLES = [example_of(kind) for kind in caller_errors() if kind.example]
+# Answered by the connection, before there is a request: see limits/test_http_protocol.py.
+OF_CONNECTIONS = (HeaderTooLarge.code, TooManyConnections.code)
 KEY = "a key"
 SHORT_S = 0.05
 
 
 async def endless() -> AsyncIterator[bytes]:
-    """A body that begins and does not end."""
+    """Yield a body that does not end."""
     yield b"x"
     await asyncio.Event().wait()
 
 
 async def provoke(client: httpx.AsyncClient, code: str) -> httpx.Response:
-    """Make the request that is answered so."""
+    """Send a request that is answered with this code."""
     if code not in ("key_required", "key_refused"):
         client.headers["x-api-key"] = KEY
     match code:
         case "key_refused":
             return await client.post("/predict", headers={"x-api-key": "another"})
+        case "not_found":
+            return await client.get("/report")
+        case "stopping" | "stuck":
+            return await client.get("/readyz")
+        case "bad_query":
+            return await client.post("/predict?explain=perhaps", files=files_of(1))
+        case "bad_upload":
+            headers = {"content-type": "multipart/form-data; boundary=x"}
+            return await client.post("/predict", content=b"no form", headers=headers)
         case "wrong_host":
             return await client.post("/predict", headers={"host": "elsewhere"})
         case "slow_request":
@@ -86,18 +97,18 @@ async def provoke(client: httpx.AsyncClient, code: str) -> httpx.Response:
 
 @pytest.mark.parametrize(
     "example",
-    [problem for problem in PROBLEMS if problem["code"] not in OF_CONNECTIONS],
-    ids=lambda problem: problem["code"],
+    [example for example in EXAMPLES if example["code"] not in OF_CONNECTIONS],
+    ids=lambda example: example["code"],
 )
-def test_a_problem_is_the_service_s_own(example: dict[str, Any], tmp_path: Path) -> None:
+def test_problem_example_equals_answer(example: dict[str, Any], tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path / "store")
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
     code = example["code"]
     model.failure = ValueError() if code == "internal_error" else None
     model.armed = code == "deadline_passed"
-    impatience = {"slow_request": "body_s", "deadline_passed": "deadline_s"}
-    short = {impatience[code]: SHORT_S} if code in impatience else {}
+    limits = {"slow_request": "body_s", "deadline_passed": "deadline_s"}
+    short = {limits[code]: SHORT_S} if code in limits else {}
 
     async def scene() -> httpx.Response:
         settings = settings_of(
@@ -105,7 +116,12 @@ def test_a_problem_is_the_service_s_own(example: dict[str, Any], tmp_path: Path)
         )
         async with serving(settings, None if code == "no_model" else engine) as (client, state):
             if code == "overloaded":
-                state.admission.waiting = settings.max_waiting
+                state.budgets.pictures.held = settings.max_waiting
+            state.shutdown.requested = code == "stopping"
+            if code == "stuck":
+                engine.close()
+                while engine.alive():
+                    await asyncio.sleep(0)
             response = await provoke(client, code)
             model.gate.set()
             return response
@@ -113,13 +129,13 @@ def test_a_problem_is_the_service_s_own(example: dict[str, Any], tmp_path: Path)
     response = wait(scene())
     assert response.status_code == example["status"]
     found = response.json() | {"request_id": example["request_id"]}
-    if short:  # the example's time is the default one
-        default = Settings.model_fields[impatience[code]].default
+    if short:  # the example has the default time
+        default = Settings.model_fields[limits[code]].default
         found["detail"] = found["detail"].replace(f"{SHORT_S:g} s", f"{default:g} s")
     assert found == example
 
 
-def test_the_answer_is_the_service_s_own(tmp_path: Path) -> None:
+def test_predict_example_equals_answer(tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path))
     torn = code_picture(7, format="JPEG")[:-20]
     files = [("files", ("a.jpg", code_picture(4000))), ("files", ("torn.jpg", torn))]
@@ -139,7 +155,7 @@ def test_the_answer_is_the_service_s_own(tmp_path: Path) -> None:
     assert [shown, failed] == example["predictions"]
 
 
-def test_each_problem_is_shown_with_its_response(tmp_path: Path) -> None:
+def test_predict_operation_shows_each_example_of_its_errors(tmp_path: Path) -> None:
     async def scene() -> dict[str, Any]:
         settings = settings_of(tmp_path, api_keys=hash_of(KEY), allowed_hosts="service")
         async with serving(settings) as (client, _):
@@ -147,6 +163,12 @@ def test_each_problem_is_shown_with_its_response(tmp_path: Path) -> None:
             return document
 
     responses = wait(scene())["paths"]["/predict"]["post"]["responses"]
-    for problem in PROBLEMS:
-        media = responses[str(problem["status"])]["content"]["application/problem+json"]
-        assert media["examples"][problem["code"]]["value"] == problem
+    shown = {
+        code: example["value"]
+        for response in responses.values()
+        for media in response["content"].values()
+        for code, example in media.get("examples", {}).items()
+        if "code" in example["value"]
+    }
+    others = {"not_found", "stuck"}  # raised by other operations
+    assert shown == {one["code"]: one for one in EXAMPLES if one["code"] not in others}
