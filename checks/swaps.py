@@ -1,11 +1,11 @@
-"""Models swapped under load: is a request lost, does an answer mix two models, does memory grow?
+"""Shows that model swaps under load lose no request, mix no answer and keep no memory.
 
     python -m checks.swaps [--swaps 100] [--clients 8] [--arch mobilenet_v3_small]
 
-Two models that differ in their heads, so that each picture's answer tells which of them gave
-it, go into service by turns while clients ask without a pause: the second is published anew each
-time, the first promoted again. Whatever a client gets must be 200, and its scores those of the
-model that the answer names. Ends with status 1 if one was not.
+Takes 5 to 10 minutes for 100 swaps. Two models that differ in their heads are served alternately
+while clients send requests without a pause: the second one is published anew each time, the first
+one is promoted again. Every response must be 200, with the scores of the model that it names.
+Exits with 1 otherwise.
 """
 
 import argparse
@@ -33,73 +33,75 @@ from models.bundle.store import promote, prune
 from models.imaging.decode import decode_image
 
 _WAIT_S: Final = 60.0
-_EVERY: Final = 10  # swaps between two looks at the memory
-_SHOWN: Final = 10  # failures that are printed
-# Scores may move so far with the size of a batch; the two models' differ by far more.
+_SWAPS_PER_SAMPLE: Final = 10  # of the service's memory
+_MAX_PRINTED_FAILURES: Final = 10
+# Scores vary by less with the batch size, and between the two models by far more.
 _TOLERANCE: Final = 1e-3
 _BIAS: Final = 2.0
 _POLL_S: Final = 0.05
 
 Answers = Mapping[str, Sequence[Sequence[float]]]
-"""Right scores by model (`model_of` its version) and picture."""
+"""Expected scores by model (`model_of` its version) and image."""
 
 
 def model_of(version: str) -> str:
-    """What a version says of its model: the beginning of its checksum."""
+    """Return the part of a version that names its model: the beginning of its checksum."""
     return version.rpartition("-")[2]
 
 
-def right_answers(bundle: Bundle, pictures: Sequence[bytes]) -> list[list[float]]:
-    """What a model says of pictures, each alone."""
+def expected_answers(bundle: Bundle, pictures: Sequence[bytes]) -> list[list[float]]:
+    """Return a model's scores of images, each in a batch of its own."""
     size = bundle.manifest.input_px
     pixels = [decode_image(picture, size=size).unsqueeze(0) for picture in pictures]
     return [bundle.answer(one)[0][0].tolist() for one in pixels]
 
 
 class Load:
-    """Clients that ask without a pause, and judge each answer."""
+    """Concurrent clients that send requests without a pause and check each response."""
 
     def __init__(
-        self, port: int, pictures: Sequence[bytes], right: Answers, *, clients: int
+        self, port: int, pictures: Sequence[bytes], expected: Answers, *, clients: int
     ) -> None:
-        """Start them."""
-        self._port, self._pictures, self._right = port, pictures, right
+        """Start the clients."""
+        self._port, self._pictures, self._expected = port, pictures, expected
         self._lock = threading.Condition()
         self._stopped = False
         self.answered = [0] * clients
         self._last = [""] * clients  # version that each client was answered by last
         self.failures: list[str] = []
-        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(clients)]
         for thread in self._threads:
             thread.start()
 
-    def all_by(self, version: str) -> float:
-        """Wait until every client is answered by a version; returns when the first one was.
+    def wait_for_version(self, version: str) -> float:
+        """Wait until a version answers every client; return the time of its first answer.
 
         Raises:
-            TimeoutError: One never is.
+            TimeoutError: A client is not answered by it in time.
         """
         with self._lock:
             come = self._lock.wait_for(lambda: version in self._last, _WAIT_S)
             first = time.perf_counter()
             come = come and self._lock.wait_for(lambda: {version} == set(self._last), _WAIT_S)
         if not come:
-            raise TimeoutError(f"{version} does not answer all: {self.failures[:_SHOWN]}")
+            raise TimeoutError(
+                f"{version} does not answer every client: {self.failures[:_MAX_PRINTED_FAILURES]}"
+            )
         return first
 
     def stop(self) -> None:
-        """End the clients, each after the answer that it waits for."""
+        """Stop the clients, each after its current response."""
         self._stopped = True
         for thread in self._threads:
             thread.join(_WAIT_S)
 
-    def _ask(self, client: int) -> None:
+    def _run(self, client: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_WAIT_S)
-        place = client
+        index = client
         while not self._stopped:
-            place = (place + 1) % len(self._pictures)
+            index = (index + 1) % len(self._pictures)
             try:
-                version = self._answer(connection, place)
+                version = self._answer(connection, index)
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
                 connection.close()
                 with self._lock:
@@ -111,9 +113,9 @@ class Load:
                 self._lock.notify_all()
         connection.close()
 
-    def _answer(self, connection: http.client.HTTPConnection, place: int) -> str:
+    def _answer(self, connection: http.client.HTTPConnection, index: int) -> str:
         connection.request(
-            "POST", "/predict", self._pictures[place], {"Content-Type": "image/jpeg"}
+            "POST", "/predict", self._pictures[index], {"Content-Type": "image/jpeg"}
         )
         response = connection.getresponse()
         body = response.read()
@@ -123,9 +125,9 @@ class Load:
         (entry,) = document["predictions"]
         version: str = document["model"]["version"]
         scores = list(entry["scores"].values())
-        right = self._right[model_of(version)][place]
-        if len(scores) != len(right) or max(map(_gap, scores, right)) > _TOLERANCE:
-            raise ValueError(f"{version} is said to have answered {scores}, and answers {right}")
+        expected = self._expected[model_of(version)][index]
+        if len(scores) != len(expected) or max(map(_gap, scores, expected)) > _TOLERANCE:
+            raise ValueError(f"{version} is named as the model of {scores}, and answers {expected}")
         return version
 
 
@@ -135,13 +137,13 @@ def _gap(one: float, other: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What was seen.
+    """Result of a run.
 
     Attributes:
-        answered: Right answers.
-        failures: What was no right answer, each in words.
-        swap_s: From the turn of the pointer to the first answer of the new model, of each swap.
-        resident_mb: The service's memory before the first swap and after every tenth.
+        answered: Number of correct responses.
+        failures: Sentence per incorrect or missing response.
+        swap_s: Seconds from the change of the pointer to the new model's first answer, per swap.
+        resident_mb: Memory of the service before the first swap and after every tenth one.
     """
 
     answered: int
@@ -153,21 +155,21 @@ class Outcome:
 def swap(
     load: Load, turn: Callable[[int], str], resident_mb: Callable[[], float], *, swaps: int
 ) -> Outcome:
-    """Have models swapped under a load.
+    """Swap models under load.
 
     Args:
-        load: Which is under way, and is stopped in the end.
-        turn: Makes another version current, and returns it; given the number of the swap.
-        resident_mb: Memory of the service.
-        swaps: How many.
+        load: Running load; it is stopped at the end.
+        turn: Given the number of the swap, makes another version current and returns it.
+        resident_mb: Returns the memory of the service.
+        swaps: Number of swaps.
     """
     swap_s, memory = [], [resident_mb()]
     try:
         for number in range(1, swaps + 1):
             version = turn(number)
             turned = time.perf_counter()
-            swap_s.append(load.all_by(version) - turned)
-            if number % _EVERY == 0:
+            swap_s.append(load.wait_for_version(version) - turned)
+            if number % _SWAPS_PER_SAMPLE == 0:
                 memory.append(resident_mb())
     finally:
         load.stop()
@@ -179,7 +181,9 @@ def main() -> int:
     parser.add_argument("--swaps", type=int, default=100)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--arch", default="mobilenet_v3_small")
-    parser.add_argument("--log", type=Path, default=Path("build/swaps.log"), help="the service's")
+    parser.add_argument(
+        "--log", type=Path, default=Path("build/swaps.log"), help="log file of the service"
+    )
     arguments = parser.parse_args()
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
     pictures = photographs(SIZES["640x480"], count=8, seed=0)
@@ -202,8 +206,10 @@ def _run(arguments: argparse.Namespace, store: Path, pictures: Sequence[bytes]) 
 
     torch.set_num_threads(1)
     second, first = publish(1), publish(0)
-    right = {model_of(b.manifest.version): right_answers(b, pictures) for b in (first, second)}
-    assert min(_gap(a[0], b[0]) for a, b in zip(*right.values(), strict=True)) > 0.1
+    expected = {
+        model_of(b.manifest.version): expected_answers(b, pictures) for b in (first, second)
+    }
+    assert min(_gap(a[0], b[0]) for a, b in zip(*expected.values(), strict=True)) > 0.1
 
     def turn(number: int) -> str:
         if number % 2:
@@ -226,31 +232,31 @@ def _run(arguments: argparse.Namespace, store: Path, pictures: Sequence[bytes]) 
     with running(
         command, port=port, request=request, environment=environment, log=arguments.log
     ) as server:
-        load = Load(port, pictures, right, clients=arguments.clients)
-        load.all_by(first.manifest.version)
+        load = Load(port, pictures, expected, clients=arguments.clients)
+        load.wait_for_version(first.manifest.version)
         return swap(load, turn, server.resident_mb, swaps=arguments.swaps)
 
 
 def _print(outcome: Outcome, arguments: argparse.Namespace) -> None:
     print(f"{arguments.arch}, fp32, {arguments.clients} clients, {arguments.swaps} swaps\n")
     print("| swaps | resident, MB |\n|---|---|")
-    for place, megabytes in enumerate(outcome.resident_mb):
-        print(f"| {_EVERY * place} | {megabytes:.0f} |")
+    for index, megabytes in enumerate(outcome.resident_mb):
+        print(f"| {_SWAPS_PER_SAMPLE * index} | {megabytes:.0f} |")
     times = sorted(outcome.swap_s)
-    print(f"\n{outcome.answered} right answers, {len(outcome.failures)} failures.")
+    print(f"\n{outcome.answered} correct responses, {len(outcome.failures)} failures.")
     print(
-        f"From the turn of the pointer to the first answer of the new model: median "
+        f"From the change of the pointer to the new model's first answer: median "
         f"{statistics.median(times):.2f} s, {times[0]:.2f} to {times[-1]:.2f}; the store is "
-        f"looked at every {_POLL_S:g} s."
+        f"polled every {_POLL_S:g} s."
     )
     later = outcome.resident_mb[1:]
     if len(later) > 1:
-        per_swap = statistics.linear_regression(range(len(later)), later).slope / _EVERY
+        per_swap = statistics.linear_regression(range(len(later)), later).slope / _SWAPS_PER_SAMPLE
         print(
-            f"Memory after the first {_EVERY}: {per_swap:+.2f} MB a swap, between "
+            f"Memory after the first {_SWAPS_PER_SAMPLE}: {per_swap:+.2f} MB per swap, between "
             f"{min(later):.0f} and {max(later):.0f} MB."
         )
-    for failure in outcome.failures[:_SHOWN]:
+    for failure in outcome.failures[:_MAX_PRINTED_FAILURES]:
         print(f"failed: {failure}")
 
 

@@ -1,1 +1,1 @@
-"""The service against its own OpenAPI document: `python -m checks.contract`."""
+"""Shows that every response matches the service's OpenAPI document: `python -m checks.contract`."""

@@ -1,11 +1,12 @@
-"""Asks a real service thousands of things by its own OpenAPI document, with Schemathesis.
+"""Shows that every response matches the service's OpenAPI document, with Schemathesis.
 
     python -m checks.contract [--examples 200] [--seed 0] [--out build/contract]
 
-The service is asked twice: open to all, and with a key. All of Schemathesis' phases and checks take
-part: the document's examples, systematic coverage of each constraint, random requests (`--examples`
-an operation), and sequences; with requests that the document allows, real pictures among them, and
-with requests that it does not. Ends with 1 if anything that came back is not as documented.
+Takes some minutes. A real service is tested twice: without and with API keys. All phases and checks
+of Schemathesis take part: the document's examples, systematic coverage of each constraint, random
+requests (`--examples` per operation), and sequences; with requests that the document allows, real
+images among them, and with requests that it forbids. Exits with 1 if a response is not as
+documented.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 from benchmarks.process import service
 from benchmarks.serving.processes import Server
-from checks.contract.run import Checked, check
+from checks.contract.run import ContractResult, check
 from service.http.api_keys import hash_of
 from tests.service.fixtures import code_picture, publish_bundle
 
@@ -27,7 +28,7 @@ _KEY = "a key of this run"
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m checks.contract")
-    parser.add_argument("--examples", type=int, default=200, help="random requests an operation")
+    parser.add_argument("--examples", type=int, default=200, help="random requests per operation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/contract"))
     arguments = parser.parse_args(argv)
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             print(_row(name, found), flush=True)
             failed |= found.status != 0
     if failed:
-        print(f"\nWhat failed, and how to ask it again: {arguments.out}/*/schemathesis.txt")
+        print(f"\nFailures, with a curl line for each: {arguments.out}/*/schemathesis.txt")
     return int(failed)
 
 
@@ -64,7 +65,7 @@ def _document(server: Server) -> dict[str, Any]:
     return document
 
 
-def _row(name: str, found: Checked) -> str:
+def _row(name: str, found: ContractResult) -> str:
     answered = found.accepted["POST /predict"]
     failures = "; ".join(found.failures) or "none"
     return f"| {name} | {found.requests:,} | {found.operations} | {answered:,} | {failures} |"

@@ -1,6 +1,7 @@
-"""What Schemathesis cannot know from the document: real pictures, and bodies whose parts agree.
+"""Hooks for Schemathesis: real images, and inference bodies whose parts agree.
 
-Schemathesis imports this by name. Requests that it means to be refused are left as they are.
+An OpenAPI document can express neither. Schemathesis imports this module by name. Requests that it
+generates to be refused stay as they are.
 """
 
 from typing import Any, Final, cast
@@ -39,7 +40,7 @@ for _format, _made in _BY_FORMAT.items():
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-    """Have the parts of an inference request agree, as no JSON Schema can ask for."""
+    """Make the parts of an inference request agree, which JSON Schema cannot require."""
     if not case.path.endswith("/infer") or case.meta is None:
         return
     if case.meta.generation.mode is not GenerationMode.POSITIVE:
@@ -48,7 +49,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
     if case.media_type == "application/json":
         assert isinstance(case.body, dict)
         (tensor,) = cast("list[dict[str, Any]]", case.body["inputs"])
-        case.body = {**case.body, "inputs": [_agreed(tensor)]}
+        case.body = {**case.body, "inputs": [_make_consistent(tensor)]}
     else:
         picture = _ALL[len(repr(case.body)) % len(_ALL)]
         head, tensor_bytes = binary_request([picture])
@@ -56,8 +57,8 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         case.body = head + tensor_bytes
 
 
-def _agreed(tensor: dict[str, Any]) -> dict[str, Any]:
-    """A tensor with as many pictures as it has data, which can be read."""
+def _make_consistent(tensor: dict[str, Any]) -> dict[str, Any]:
+    """Return a valid tensor with as many images as it has data, at most 4."""
     count = min(len(tensor["data"]), 4)
     if tensor["name"] == IMAGE:
         return {**tensor, "shape": [count], "data": [TINY_BMP.decode("ascii")] * count}

@@ -1,4 +1,4 @@
-"""One run of Schemathesis, as its command line has it, and what came of it."""
+"""One run of Schemathesis by its command line, and its results."""
 
 import json
 import os
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LIMIT_S = 3600.0
+_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What a run found.
+class ContractResult:
+    """Result of a run.
 
     Attributes:
-        status: Of Schemathesis: 0 if all was as documented.
-        operations: That were asked.
-        requests: That were sent.
-        accepted: Answers 2xx to requests that the document allows, by operation.
-        failures: What was not as documented, and where.
-        text: All that it printed, with a curl line for each failure.
+        status: Exit status of Schemathesis: 0 if every response is as documented.
+        operations: Number of operations tested.
+        requests: Number of requests sent.
+        accepted: Number of 2xx responses to requests that the document allows, per operation.
+        failures: Responses that are not as documented, with their operations.
+        text: Output of Schemathesis, with a curl line for each failure.
     """
 
     status: int
@@ -42,17 +42,17 @@ def check(
     seed: int,
     out: Path,
     key: str | None = None,
-) -> Checked:
-    """Ask a service whatever its OpenAPI document allows and forbids.
+) -> ContractResult:
+    """Send a service what its OpenAPI document allows and forbids.
 
     Args:
         document: The OpenAPI document.
-        address: Of the service.
-        version: Of the model that is served, which no document can name.
-        examples: Random requests an operation.
-        seed: Of the random requests.
+        address: Base URL of the service.
+        version: Version of the served model, which the document cannot name.
+        examples: Random requests per operation.
+        seed: Seed of the random requests.
         out: Folder for the report.
-        key: API key to ask with.
+        key: API key to send.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "openapi.json").write_text(json.dumps(document))
@@ -73,15 +73,15 @@ def check(
         env=os.environ | hooks,
         capture_output=True,
         text=True,
-        timeout=_LIMIT_S,
+        timeout=_TIMEOUT_S,
         check=False,
     )
     text = done.stdout + done.stderr
     (out / "schemathesis.txt").write_text(text)
     if not report.exists():
-        raise RuntimeError(f"Schemathesis gave no report: {text}")
+        raise RuntimeError(f"Schemathesis wrote no report: {text}")
     found = json.loads(report.read_text())
-    return Checked(
+    return ContractResult(
         status=done.returncode,
         operations=found["operations"]["tested"],
         requests=found["test_cases"]["generated"],

@@ -1,1 +1,1 @@
-"""Broken, hostile and absurd pictures for a real service: `python -m checks.fuzz`."""
+"""Shows that broken and hostile images do no harm: `python -m checks.fuzz`."""

@@ -1,7 +1,8 @@
-"""Small files that ask for much memory or time, of each format: by size, by count, by nesting.
+"""Small files that cost much memory or time, of each format: by size, by count, by nesting.
 
-`edge` is that of the largest square that the service accepts, in pixels. What is as large may be
-answered, what is larger is refused, and neither may cost more than an honest picture of that size.
+`edge` is the edge of the largest square that the service accepts, in pixels. A file of that size
+may be answered, a larger one is refused, and neither may cost more than an ordinary image of that
+size.
 """
 
 import io
@@ -15,14 +16,14 @@ from PIL import Image
 from checks.fuzz.originals import originals
 from checks.fuzz.sizes import announce
 
-_REPEATED: Final = 20_000
-_SCANS: Final = 2_000
-_STRIPS: Final = 200_000
-_SIZES: Final = ((0, 0), (1, 2**31 - 1), (2**16 - 1, 2**16 - 1), (2**31 - 1, 2**31 - 1))
+_REPEATED_PARTS: Final = 20_000
+_JPEG_SCANS: Final = 2_000
+_TIFF_STRIPS: Final = 200_000
+_ANNOUNCED_SIZES: Final = ((0, 0), (1, 2**31 - 1), (2**16 - 1, 2**16 - 1), (2**31 - 1, 2**31 - 1))
 
 
 def bombs(edge: int) -> Iterator[tuple[str, bytes]]:
-    """Files, each with a name that says what it is."""
+    """Yield files, each with a name that describes it."""
     yield from _announced(edge)
     yield from _plain(edge)
     yield from _repeated(edge)
@@ -30,14 +31,19 @@ def bombs(edge: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _announced(edge: int) -> Iterator[tuple[str, bytes]]:
-    """Headers of small pictures that announce any size."""
+    """Yield small images whose headers announce other sizes."""
     for name, data in originals().items():
-        for width, height in (*_SIZES, (edge, edge), (edge + 1, edge + 1), (edge * edge, 1)):
-            yield f"{name} that says {width} x {height}", announce(data, width, height)
+        for width, height in (
+            *_ANNOUNCED_SIZES,
+            (edge, edge),
+            (edge + 1, edge + 1),
+            (edge * edge, 1),
+        ):
+            yield f"{name} that announces {width} x {height}", announce(data, width, height)
 
 
 def _plain(edge: int) -> Iterator[tuple[str, bytes]]:
-    """Real pictures of one colour: the largest that is accepted, and a larger one."""
+    """Yield real images of one colour: the largest accepted size, and a larger one."""
     for size in (edge, edge + edge // 4):
         grey = Image.new("L", (size, size), 90)
         rgb = Image.new("RGB", (size, size), (90, 20, 150))
@@ -55,26 +61,26 @@ def _plain(edge: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _repeated(edge: int) -> Iterator[tuple[str, bytes]]:
-    """One small part, again and again."""
+    """Yield files that repeat one small part."""
     whole = originals()
     jpeg = _saved(Image.new("L", (edge, edge), 90), "JPEG", progressive=True)
     scan = jpeg[jpeg.rfind(b"\xff\xda") : -2]
-    yield "jpeg of many scans", jpeg[:-2] + scan * _SCANS + jpeg[-2:]
+    yield "jpeg of many scans", jpeg[:-2] + scan * _JPEG_SCANS + jpeg[-2:]
     comment = b"\xff\xfe\0\x03x"
-    yield "jpeg of many comments", jpeg[:2] + comment * _REPEATED + jpeg[2:]
+    yield "jpeg of many comments", jpeg[:2] + comment * _REPEATED_PARTS + jpeg[2:]
     for part in (b"tEXt", b"prVt", b"fcTL"):
         chunk = _chunk(part, b"a\0b")
-        yield f"png of many {part.decode()}", _png_with(whole["png"], chunk * _REPEATED)
+        yield f"png of many {part.decode()}", _png_with(whole["png"], chunk * _REPEATED_PARTS)
     squeezed = zlib.compress(bytes(100_000_000), 9)
     yield "png with a text bomb", _png_with(whole["png"], _chunk(b"zTXt", b"a\0\0" + squeezed))
     yield "png with a profile bomb", _png_with(whole["png"], _chunk(b"iCCP", b"a\0\0" + squeezed))
     gif = whole["gif"]
     at = gif.index(b"\x21\xf9")
     comment = b"\x21\xfe" + b"\xff" + b"x" * 255 + b"\0"
-    yield "gif of many comments", gif[:at] + comment * _REPEATED + gif[at:]
+    yield "gif of many comments", gif[:at] + comment * _REPEATED_PARTS + gif[at:]
     yield (
         "gif of many comment parts",
-        gif[:at] + b"\x21\xfe" + b"\x01x" * _REPEATED + b"\0" + gif[at:],
+        gif[:at] + b"\x21\xfe" + b"\x01x" * _REPEATED_PARTS + b"\0" + gif[at:],
     )
     frames = [Image.new("L", (9, 9), shade % 256) for shade in range(1_000)]
     for kind in ("GIF", "WEBP", "PNG"):
@@ -82,13 +88,13 @@ def _repeated(edge: int) -> Iterator[tuple[str, bytes]]:
             f"{kind.lower()} of many frames",
             _saved(frames[0], kind, save_all=True, append_images=frames[1:]),
         )
-    yield "tiff of many strips", _tiff_of_strips(_STRIPS)
+    yield "tiff of many strips", _tiff_of_strips(_TIFF_STRIPS)
     yield "tiff that is its own next page", _tiff_of_strips(1, own_next=True)
-    yield "tiff of many depths", _tiff_of_depths(whole["tiff"], _STRIPS)
+    yield "tiff of many depths", _tiff_of_depths(whole["tiff"], _TIFF_STRIPS)
 
 
 def _nested(edge: int) -> Iterator[tuple[str, bytes]]:
-    """A file in a file."""
+    """Yield files inside files."""
     whole = originals()
     bomb = _saved(Image.new("L", (2 * edge, 2 * edge)), "PNG")
     inner = _saved(Image.new("L", (edge, edge)), "JPEG")
@@ -116,7 +122,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _png_with(png: bytes, chunks: bytes) -> bytes:
-    """A PNG with chunks behind its header."""
+    """Return a PNG with chunks after its header."""
     return png[:33] + chunks + png[33:]
 
 
@@ -138,7 +144,7 @@ def _bmp_header(width: int, height: int, *, bits: int, compression: int, palette
 
 
 def _bmp_of_runs(edge: int) -> bytes:
-    """RLE8: two bytes give 255 pixels."""
+    """Return a bitmap in RLE8, where two bytes encode 255 pixels."""
     row = b"\xff\x01" * (edge // 255) + bytes([edge % 255, 1]) * (edge % 255 > 0) + b"\0\0"
     palette = bytes(range(256)) * 4
     return _bmp_header(edge, edge, bits=8, compression=1, palette=palette) + row * edge + b"\0\1"
@@ -149,7 +155,7 @@ def _icon(png: bytes) -> bytes:
 
 
 def _tiff_of_strips(count: int, *, own_next: bool = False) -> bytes:
-    """Grey, a pixel wide; the strips are a row each, and all in the same place."""
+    """Return a grey TIFF, one pixel wide, with one row per strip, all at the same offset."""
     tags = [
         (256, 4, 1, 1),  # width
         (257, 4, 1, count),  # height
@@ -157,7 +163,7 @@ def _tiff_of_strips(count: int, *, own_next: bool = False) -> bytes:
         (259, 3, 1, 1),  # not compressed
         (262, 3, 1, 1),  # grey
         (273, 4, count, 8 if count == 1 else 114),  # where the strips are, or their list is
-        (278, 4, 1, 1),  # rows a strip
+        (278, 4, 1, 1),  # rows per strip
         (279, 4, count, 1 if count == 1 else 114 + 4 * count),  # their sizes, or the list
     ]
     directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
@@ -168,7 +174,7 @@ def _tiff_of_strips(count: int, *, own_next: bool = False) -> bytes:
 
 
 def _tiff_of_depths(tiff: bytes, count: int) -> bytes:
-    """Many values where there are as many as colours: Pillow makes a number of each."""
+    """Return a TIFF with `count` values for BitsPerSample; Pillow makes an integer of each."""
     found = bytearray(tiff)
     (at,) = struct.unpack_from("<I", tiff, 4)
     (entries,) = struct.unpack_from("<H", tiff, at)

@@ -1,4 +1,4 @@
-"""Whole small pictures of every format that is read, and of some that must be refused."""
+"""Valid small images of every supported format, and of some that must be refused."""
 
 import functools
 import io
@@ -11,7 +11,7 @@ _NOT_READ: Final = {"ICO": "ICO", "PPM": "PPM", "TGA": "TGA", "PCX": "PCX"}
 
 @functools.cache
 def originals() -> dict[str, bytes]:
-    """Files by a name that says what they are."""
+    """Return encoded files by a name that describes them."""
     rgb = _drawing("RGB")
     grey, cmyk, rgba = rgb.convert("L"), rgb.convert("CMYK"), _drawing("RGBA")
     sixteen = grey.convert("I").point(lambda value: value * 257).convert("I;16")

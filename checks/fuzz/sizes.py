@@ -1,22 +1,22 @@
-"""What a picture's header says of its size, rewritten."""
+"""Rewriting of the size that an image's header announces."""
 
 import struct
 import zlib
 from typing import Final
 
-_SHORTEST: Final = 40  # that has all of the fields below
+_MIN_BYTES: Final = 40  # of a file that has all of the fields below
 
 # Start of frame: baseline, extended and progressive, by Huffman codes.
 _FRAMES: Final = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")
 
 
 def announce(data: bytes, width: int, height: int) -> bytes:
-    """The same file with another size in its header, cut to what the field can hold.
+    """Return the file with another size in its header, truncated to the field's width.
 
-    Checksums are made to fit. What is too short, or no picture, stays as it is.
+    Checksums are updated. A file that is too short, or no image, is returned unchanged.
     """
     found = bytearray(data)
-    if len(data) < _SHORTEST:
+    if len(data) < _MIN_BYTES:
         return data
     if data[:4] == b"\x89PNG":
         struct.pack_into(">II", found, 16, width, height)

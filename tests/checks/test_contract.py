@@ -1,4 +1,4 @@
-"""The service against its OpenAPI document, asked by Schemathesis; the long run is a benchmark."""
+"""Short form of `checks.contract`, and proof that it finds a false document."""
 
 import re
 from pathlib import Path
@@ -13,12 +13,12 @@ from tests.process.running import running
 from tests.service.fixtures import make_engine, publish_bundle, settings_of
 
 
-def test_what_the_document_allows_and_forbids_is_answered_as_it_says(
+def test_contract_finds_no_fault_in_the_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = main(["--examples", "2", "--out", str(tmp_path)])
-    told = "".join(path.read_text() for path in tmp_path.glob("*/schemathesis.txt"))
-    assert status == 0, told
+    output = "".join(path.read_text() for path in tmp_path.glob("*/schemathesis.txt"))
+    assert status == 0, output
     rows = re.findall(
         r"\| ([a-z ]+) \| ([\d,]+) \| 15 \| (\d+) \| none \|", capsys.readouterr().out
     )
@@ -28,7 +28,7 @@ def test_what_the_document_allows_and_forbids_is_answered_as_it_says(
         assert int(uploads) > 5
 
 
-def test_a_document_that_is_not_true_is_found(tmp_path: Path) -> None:
+def test_check_finds_undocumented_statuses_and_bodies(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path / "store")
     app = create_app(settings_of(tmp_path / "store"), make_engine(bundle))
     document: dict[str, Any] = app.openapi()

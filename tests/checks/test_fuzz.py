@@ -1,4 +1,4 @@
-"""A short fuzz of the picture path, and whether it would notice; the long run is a benchmark."""
+"""Short form of `checks.fuzz`, and proof that it finds faults."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from checks.fuzz.__main__ import main
-from checks.fuzz.mutate import MUTATORS, mutated
+from checks.fuzz.mutate import MUTATORS, mutate
 from checks.fuzz.originals import originals
 from checks.fuzz.run import Findings, send
 from checks.fuzz.sizes import announce
@@ -32,20 +32,20 @@ from tests.process.running import running
 NOT_READ = [name for name in originals() if name.endswith("not read")]
 
 
-def test_broken_files_break_nothing_and_good_ones_are_answered_as_ever(
+def test_fuzz_finds_no_fault_in_the_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = main(["--files", "700", "--max-pixels", "250000", "--out", str(tmp_path)])
-    told = capsys.readouterr()
-    assert status == 0, told.err
-    counted = dict(re.findall(r"\| ([\w ,]+) \| ([\d,]+) \|", told.out))
-    assert counted.pop("good pictures between them, all answered alike")
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    counted = dict(re.findall(r"\| ([\w ,]+) \| ([\d,]+) \|", captured.out))
+    assert counted.pop("valid images between them, all answered alike")
     kinds = ("answered", "image_too_large", "undecodable_image", "unsupported_format")
     assert all(int(counted[kind]) > 20 for kind in kinds)
 
 
-def test_the_same_seed_breaks_files_the_same_way() -> None:
-    first, again, other = ([mutated(seed, place) for place in range(300)] for seed in (1, 1, 2))
+def test_mutate_is_reproducible_by_seed() -> None:
+    first, again, other = ([mutate(seed, index) for index in range(300)] for seed in (1, 1, 2))
     assert first == again != other
     assert all(data for _, data in first)
     done = " ".join(name for name, _ in first)
@@ -55,12 +55,12 @@ def test_the_same_seed_breaks_files_the_same_way() -> None:
 @pytest.mark.parametrize(
     "name", ["jpeg", "jpeg progressive", "mpo", "png", "webp lossless", "gif", "tiff lzw", "bmp"]
 )
-def test_a_header_says_what_size_it_is_told_to(name: str) -> None:
+def test_announce_rewrites_the_size_in_the_header(name: str) -> None:
     assert open_image(announce(originals()[name], 130, 70)).size == (130, 70)
 
 
 @pytest.mark.parametrize("name", NOT_READ)
-def test_what_must_be_refused_is_a_picture_all_the_same(name: str) -> None:
+def test_unsupported_originals_are_valid_images(name: str) -> None:
     assert Image.open(io.BytesIO(originals()[name])).size == (32, 32)
 
 
@@ -69,17 +69,17 @@ def entries(count: int, **said: Any) -> dict[str, Any]:
 
 
 GOOD = {"label": "cat"}
-# What a service that fails answers after the first time: its status, and what it says of so many.
+# Answers of a faulty service after the first request: status, and body for `count` files.
 LATER: dict[str, tuple[int, Callable[[int], Any]]] = {
     "status 500": (500, lambda count: {}),
-    "there are other entries than files": (200, lambda count: entries(count + 1, **GOOD)),
+    "the entries are not those of the files": (200, lambda count: entries(count + 1, **GOOD)),
     "file 0: internal_error": (200, lambda count: entries(count, error={"code": "internal_error"})),
-    "is answered otherwise than at first": (200, lambda count: entries(count, label="dog")),
+    "is not answered as at first": (200, lambda count: entries(count, label="dog")),
 }
 
 
 @pytest.mark.parametrize("fault", LATER)
-def test_a_service_that_fails_is_found(fault: str) -> None:
+def test_send_finds_faulty_answers(fault: str) -> None:
     asked = 0
 
     async def predict(request: Request) -> Response:
@@ -96,11 +96,11 @@ def test_a_service_that_fails_is_found(fault: str) -> None:
         found: Findings = asyncio.run(
             send(address, [("broken", b"x")] * 20, [b"good"], seed=0, connections=1)
         )
-    assert any(fault in told for told, _ in found.faults)
+    assert any(fault in sentence for sentence, _ in found.faults)
 
 
 def with_tag(tiff: bytes, tag: int, kind: int, count: int, value: int) -> bytes:
-    """A little-endian TIFF of which one tag says something else."""
+    """Return a little-endian TIFF with another value of one tag."""
     data = bytearray(tiff)
     (at,) = struct.unpack_from("<I", data, 4)
     (entries,) = struct.unpack_from("<H", data, at)
@@ -112,9 +112,9 @@ def with_tag(tiff: bytes, tag: int, kind: int, count: int, value: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("tag", "kind", "count", "value"),
-    [pytest.param(277, 3, 1, 200, id="logged"), pytest.param(258, 3, 60_000, 8, id="warned of")],
+    [pytest.param(277, 3, 1, 200, id="logged"), pytest.param(258, 3, 60_000, 8, id="warned")],
 )
-def test_what_is_wrong_with_a_file_is_not_in_the_log(
+def test_configure_logging_silences_warnings_about_broken_files(
     tag: int, kind: int, count: int, value: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = with_tag(originals()["tiff lzw"], tag, kind, count, value)

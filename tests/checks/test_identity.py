@@ -1,4 +1,4 @@
-"""Each answer goes to who asked, in short, and whether a mix-up would be seen; see benchmarks."""
+"""Short form of `checks.identity`, and proof that it finds a mix-up."""
 
 import asyncio
 import re
@@ -20,24 +20,26 @@ from tests.models.tiny_bundle import TINY_PX
 from tests.process.running import running
 
 
-def test_no_answer_goes_to_another_caller(
+def test_identity_finds_no_fault_in_the_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = main(["--answers", "2000", "--out", str(tmp_path)])
-    told = capsys.readouterr()
-    assert status == 0, told.err
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
     counted = {
-        name: int(n.replace(",", "")) for name, n in re.findall(r"\| (.+) \| ([\d,]+) \|", told.out)
+        name: int(n.replace(",", ""))
+        for name, n in re.findall(r"\| (.+) \| ([\d,]+) \|", captured.out)
     }
     assert counted.pop("answers to another picture, or missing") == 0
     assert counted.pop("answers") >= 2000
     assert set(counted) == {
-        f"requests, {kind}" for kind in ("raw body", "form", "form with broken files", "v2", "left")
+        f"requests, {kind}"
+        for kind in ("raw body", "form", "form with broken files", "v2", "disconnected")
     }
     assert all(count > 20 for count in counted.values())
 
 
-def test_the_model_tells_every_picture_s_number(tmp_path: Path) -> None:
+def test_number_of_reads_the_number_of_each_image(tmp_path: Path) -> None:
     publish_reader(tmp_path)
     bundle = open_bundle(tmp_path / current_version(tmp_path))
     asked = [0, 1, 255, 256, 65535, 65536, 2**24 - 1, *islice(numbers(), 200)]
@@ -46,12 +48,12 @@ def test_the_model_tells_every_picture_s_number(tmp_path: Path) -> None:
     assert [number_of(row) for row in probabilities.tolist()] == asked
 
 
-def test_no_number_comes_twice() -> None:
+def test_numbers_are_never_repeated() -> None:
     drawn = list(islice(numbers(), 200_000))
     assert len(set(drawn)) == len(drawn)
 
 
-def test_an_answer_to_another_is_found() -> None:
+def test_ask_all_finds_an_answer_to_another_request() -> None:
     async def predict(request: Request) -> Response:
         scores = dict(zip(("red", "green", "blue", "none"), (0.25,) * 4, strict=True))
         own = request.headers["X-Request-ID"]
@@ -62,5 +64,5 @@ def test_an_answer_to_another_is_found() -> None:
     app = Starlette(routes=[Route("/predict", predict, methods=["POST"])])
     with running(app) as address:
         found = asyncio.run(ask_all(int(address.rpartition(":")[2]), answers=50, callers=2, seed=0))
-    assert any(line.startswith("raw body: [8421504] for ") for line in found.wrong)
-    assert "v2: status 404" in found.wrong
+    assert any(line.startswith("raw body: [8421504] for ") for line in found.faults)
+    assert "v2: status 404" in found.faults

@@ -1,4 +1,4 @@
-"""Models swapped under load, by the benchmark's own clients: its short version."""
+"""Short form of `checks.swaps`."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from checks.swaps import Load, model_of, right_answers, swap
+from checks.swaps import Load, expected_answers, model_of, swap
 from models.bundle.store import promote, prune
 from tests.process.test_serving_process import Service, becomes
 from tests.service.fixtures import (
@@ -22,18 +22,18 @@ SWAPS = 6
 
 
 def threads_become(pid: int, count: int) -> None:
-    """Wait until a process has no more threads than that."""
+    """Wait until a process has at most `count` threads."""
     end = time.monotonic() + WAIT_S
     while len(list(Path(f"/proc/{pid}/task").iterdir())) > count:
-        assert time.monotonic() < end, "threads are left of models that are gone"
+        assert time.monotonic() < end, "threads of replaced models are left"
         threading.Event().wait(0.02)
 
 
 def test_swaps_under_load_lose_no_request_and_mix_no_answer(tmp_path: Path) -> None:
     pictures = [code_picture(code) for code in shuffled_codes(8)]
     other, first = publish_bundle(tmp_path, THREE), publish_bundle(tmp_path, TWO)
-    right = {
-        model_of(bundle.manifest.version): right_answers(bundle, pictures)
+    expected = {
+        model_of(bundle.manifest.version): expected_answers(bundle, pictures)
         for bundle in (first, other)
     }
     served: list[str] = []
@@ -51,9 +51,9 @@ def test_swaps_under_load_lose_no_request_and_mix_no_answer(tmp_path: Path) -> N
     try:
         with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
             becomes(client, 200)
-        load = Load(service.port, pictures, right, clients=4)
+        load = Load(service.port, pictures, expected, clients=4)
         try:
-            load.all_by(first.manifest.version)
+            load.wait_for_version(first.manifest.version)
             before = len(list(Path(f"/proc/{service.process.pid}/task").iterdir()))
             outcome = swap(load, turn, lambda: 0.0, swaps=SWAPS)
         finally:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from benchmarks.serving.processes import free_port
-from checks.swaps import Load, model_of, right_answers
+from checks.swaps import Load, model_of, expected_answers
 from models.bundle.load import Bundle
 from tests.process.test_disks import contents
 from tests.process.test_serving_process import Service, becomes, children, refuses
@@ -39,10 +39,10 @@ def load_of(service: Service, bundle: Bundle) -> Load:
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         becomes(client, 200)
     pictures = [code_picture(code) for code in shuffled_codes(8)]
-    right = {model_of(bundle.manifest.version): right_answers(bundle, pictures)}
-    load = Load(service.port, pictures, right, clients=CLIENTS)
+    expected = {model_of(bundle.manifest.version): expected_answers(bundle, pictures)}
+    load = Load(service.port, pictures, expected, clients=CLIENTS)
     try:
-        load.all_by(bundle.manifest.version)
+        load.wait_for_version(bundle.manifest.version)
     except BaseException:
         load.stop()
         raise
