@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""CPU cores available to this process."""
 
 import os
 from pathlib import Path
@@ -7,22 +7,22 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """CPU cores that this process may use: affinity and the container's quota, at least 1.
+    """Return the cores that affinity and the container's quota allow, at least 1.
 
-    PyTorch counts the machine's cores and ignores the quota, so that a container of one CPU on
-    a machine of 64 would run 64 threads on it.
+    PyTorch counts the machine's cores and ignores the quota: in a container of one CPU on a
+    machine of 64 it would run 64 threads.
 
     Args:
-        cgroup: Where control groups are mounted (version 2, or version 1's `cpu` controller).
+        cgroup: Mount point of control groups (version 2, or version 1's `cpu` controller).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = _quota(cgroup)
-    # 1.5 CPUs are better used by two threads that wait now and then than by one.
+    # Rounded up: two threads that sometimes wait use 1.5 CPUs better than one.
     return max(1, min(cores or 1, -(-quota[0] // quota[1]) if quota else cores or 1))
 
 
 def _quota(cgroup: Path) -> tuple[int, int] | None:
-    """CPU time allowed and the period it is allowed in, both in microseconds."""
+    """Return the CPU time allowed per period, and the period, both in microseconds."""
     try:
         if (cgroup / "cpu.max").exists():
             allowed, period = (cgroup / "cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""`python -m models`: what a person sees of a store, and the exit status that a script sees."""
+"""`python -m models`: output and exit statuses."""
 
 import os
 import re
@@ -65,8 +65,8 @@ def test_promote_then_rollback(store: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["rollback"]) == 0
     assert current_version(store) == last
     assert capsys.readouterr().out.splitlines() == [
-        f"{first} is to be served.",
-        f"{last} is to be served again.",
+        f"{first} is current.",
+        f"{last} is current again.",
     ]
 
 
@@ -122,9 +122,9 @@ def test_refusal_prints_one_sentence_and_returns_1(
     store: Path, arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == status
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = told.err.splitlines()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     assert line.endswith(".")
 

@@ -1,11 +1,11 @@
-"""Fixtures of a store with one bundle."""
+"""Fixtures of stores with one bundle."""
 
 from pathlib import Path
 
 import pytest
 
 from models.bundle.publish import publish
-from models.bundle.store import MODEL
+from models.bundle.store import MODEL, current_version
 from tests.models.tiny_bundle import bundle_facts
 
 
@@ -19,3 +19,10 @@ def store(tmp_path: Path) -> Path:
 def path(store: Path, tiny_model: bytes) -> Path:
     """Return the path of a published bundle, the only one of `store`."""
     return publish(store, {MODEL: tiny_model}, bundle_facts(tiny_model)).path
+
+
+@pytest.fixture(scope="session")
+def path_0_1() -> Path:
+    """Return the path of a trained bundle of version 0.1.0, whose model measures distances."""
+    store = Path(__file__).parent / "version_0_1" / "store"
+    return store / current_version(store)

@@ -8,19 +8,15 @@ from typing import Any
 import pytest
 
 from models.bundle.load import Bundle, open_bundle
-from models.bundle.store import current_version
 from models.imaging.decode import decode_image
 
-FOLDER = Path(__file__).parent / "version_0_1"
-RECORDED = json.loads((FOLDER / "answers.json").read_text())
+RECORDED = json.loads((Path(__file__).parent / "version_0_1" / "answers.json").read_text())
 
 
 @pytest.fixture(name="bundle", scope="module")
-def _bundle() -> Bundle:
-    store = FOLDER / "store"
-    version = current_version(store)
-    assert version == RECORDED["version"]
-    return open_bundle(store / version)
+def _bundle(path_0_1: Path) -> Bundle:
+    assert path_0_1.name == RECORDED["version"]
+    return open_bundle(path_0_1)
 
 
 @pytest.mark.parametrize("row", RECORDED["answers"])
