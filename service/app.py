@@ -26,10 +26,10 @@ from service.http.middleware import (
     RequestIdMiddleware,
 )
 from service.http.openapi import complete_openapi, problem_responses
-from service.http.state import State
 from service.http.static_pages import page_routes
 from service.inference.engine import Engine
 from service.inference.model_manager import ModelManager, create_model_manager
+from service.inference.state import State
 from service.inference.watchdog import Watchdog
 from service.limits.budget import RequestBudgets
 from service.problems import KeyRefused, KeyRequired, answer_error

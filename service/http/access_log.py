@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.middleware import PROBE_PATHS
-from service.http.state import State
+from service.inference.state import State
 from service.problems import DeadlinePassed, NoModel, Overloaded, Stopping, Stuck, answer_error
 from service.telemetry.tracing import start_span
 

@@ -10,7 +10,7 @@ from models.imaging.face_detector import is_installed
 from service.http.openapi import problem_responses
 from service.http.responses import json_response
 from service.http.schemas import HealthAnswer, Probe
-from service.http.state import State
+from service.inference.state import State
 from service.problems import NoModel, NoReport, Stopping, Stuck
 from service.telemetry.metrics import MEDIA_TYPE as METRICS_TYPE
 
