@@ -1,4 +1,4 @@
-"""The cache: believed only where it is whole, begun anew where it is not."""
+"""The cache: damaged entries are ignored, damaged files replaced."""
 
 import sqlite3
 import threading
@@ -21,7 +21,7 @@ def filled(folder: Path) -> Path:
     return file_of(folder)
 
 
-def test_what_is_put_is_had_again_by_a_later_run(tmp_path: Path) -> None:
+def test_get_returns_what_an_earlier_run_put(tmp_path: Path) -> None:
     with Cache(tmp_path / "new" / "folder") as cache:
         cache.put([("a", b"one"), ("b", b"\0\xff"), ("c", b"")])
         cache.put([("a", b"two")])
@@ -30,7 +30,7 @@ def test_what_is_put_is_had_again_by_a_later_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["value = X'00'", "crc = crc + 1", "value = zeroblob(200)"])
-def test_a_damaged_value_is_not_believed(tmp_path: Path, column: str) -> None:
+def test_get_returns_none_for_damaged_value(tmp_path: Path, column: str) -> None:
     with sqlite3.connect(filled(tmp_path)) as database:
         database.execute(f"UPDATE entries SET {column} WHERE key = 'key7'")
     database.close()
@@ -42,7 +42,7 @@ def test_a_damaged_value_is_not_believed(tmp_path: Path, column: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be one" * 40, b"\0" * 99])
-def test_a_file_that_is_no_database_is_replaced(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_database_is_replaced(tmp_path: Path, content: bytes) -> None:
     file_of(tmp_path).write_bytes(content)
     with Cache(tmp_path) as cache:
         assert cache.get("a") is None
@@ -52,9 +52,7 @@ def test_a_file_that_is_no_database_is_replaced(tmp_path: Path, content: bytes) 
 
 
 @pytest.mark.parametrize("page", range(0, 20, 3))
-def test_a_database_that_is_damaged_anywhere_gives_true_values_or_none(
-    tmp_path: Path, page: int
-) -> None:
+def test_get_from_damaged_database_returns_true_value_or_none(tmp_path: Path, page: int) -> None:
     path = filled(tmp_path)
     data = bytearray(path.read_bytes())
     data[page * 4096 + 100 : page * 4096 + 3000] = b"\xa5" * 2900
@@ -66,7 +64,7 @@ def test_a_database_that_is_damaged_anywhere_gives_true_values_or_none(
             cache.put(wanted)
 
 
-def test_a_database_cut_short_still_serves(tmp_path: Path) -> None:
+def test_truncated_database_is_usable(tmp_path: Path) -> None:
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes()[:9000])
     with Cache(tmp_path) as cache:
@@ -74,20 +72,20 @@ def test_a_database_cut_short_still_serves(tmp_path: Path) -> None:
         assert cache.get("a") == b"one"
 
 
-def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+def test_cache_in_impossible_folder_raises_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=r"features\.sqlite cannot be used"):
         Cache(tmp_path / "file" / "cache")
 
 
-def test_a_folder_in_the_file_s_place_is_an_output_error(tmp_path: Path) -> None:
+def test_folder_in_place_of_file_raises_output_error(tmp_path: Path) -> None:
     file_of(tmp_path).mkdir()
     with pytest.raises(OutputError, match="cannot be used"):
         Cache(tmp_path)
 
 
 class Failing:
-    """A database that refuses to be written."""
+    """A database that fails to write."""
 
     def __init__(self, error: sqlite3.Error) -> None:
         self._error = error
@@ -106,7 +104,7 @@ class Failing:
     def close(self) -> None: ...
 
 
-def test_a_full_disk_is_an_output_error_and_keeps_the_file(tmp_path: Path) -> None:
+def test_put_on_full_disk_raises_output_error_and_keeps_file(tmp_path: Path) -> None:
     path = filled(tmp_path)
     before = path.read_bytes()
     cache = Cache(tmp_path)
@@ -117,7 +115,7 @@ def test_a_full_disk_is_an_output_error_and_keeps_the_file(tmp_path: Path) -> No
     assert path.read_bytes() == before
 
 
-def test_damage_found_when_writing_begins_a_new_file(tmp_path: Path) -> None:
+def test_put_into_damaged_database_replaces_it(tmp_path: Path) -> None:
     filled(tmp_path)
     cache = Cache(tmp_path)
     cache._database.close()

@@ -1,4 +1,4 @@
-"""From files to classes: which file counts, of which class, in which group, and why not."""
+"""Listing of a data set: pictures, classes, groups, and skipped files."""
 
 import zipfile
 from pathlib import Path
@@ -26,11 +26,11 @@ def labelled(listing: Listing) -> dict[str, str]:
     return {name: listing.labels[k] for name, k in zip(listing.names, listing.classes, strict=True)}
 
 
-def why(listing: Listing) -> dict[str, str]:
-    return {left.name: left.why for left in listing.left}
+def reasons(listing: Listing) -> dict[str, str]:
+    return {file.name: file.reason for file in listing.skipped}
 
 
-def test_the_first_folder_is_the_class_however_deep_the_picture(tmp_path: Path) -> None:
+def test_scan_takes_first_folder_as_class_at_any_depth(tmp_path: Path) -> None:
     found = listed(make(tmp_path, "dog/1.jpg", "cat/1.jpg", "cat/anna/2021/2.png"))
     assert found.labels == ("cat", "dog")
     assert labelled(found) == {
@@ -38,7 +38,7 @@ def test_the_first_folder_is_the_class_however_deep_the_picture(tmp_path: Path) 
         "cat/anna/2021/2.png": "cat",
         "dog/1.jpg": "dog",
     }
-    assert found.left == ()
+    assert found.skipped == ()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_first_folder_is_the_class_however_deep_the_picture(tmp_path: Path) 
     ["1.jpg", "1.JPG", "1.jpeg", "1.jfif", "1.mpo", "1.PnG", "1.webp", "1.bmp", "1.gif",
      "1.tif", "1.TIFF", "DSC0001", "ünïcödé.jpg", "with space.jpg", "two.dots.jpg"],
 )  # fmt: skip
-def test_a_picture_s_name_counts(tmp_path: Path, name: str) -> None:
+def test_scan_accepts_picture_names(tmp_path: Path, name: str) -> None:
     assert f"a/{name}" in listed(make(tmp_path, f"a/{name}", "b/1.jpg")).names
 
 
@@ -68,35 +68,33 @@ def test_a_picture_s_name_counts(tmp_path: Path, name: str) -> None:
         ("README.md", "in no class folder"),
     ],
 )
-def test_what_is_left_out_is_named_with_the_reason(tmp_path: Path, name: str, reason: str) -> None:
+def test_scan_reports_skipped_files_with_reason(tmp_path: Path, name: str, reason: str) -> None:
     found = listed(make(tmp_path, "a/1.jpg", "b/1.jpg", name))
-    assert why(found) == {name: reason}
+    assert reasons(found) == {name: reason}
     assert found.names == ("a/1.jpg", "b/1.jpg")
 
 
-def test_tables_beside_the_classes_are_not_worth_a_word(tmp_path: Path) -> None:
+def test_scan_skips_tables_silently(tmp_path: Path) -> None:
     make(tmp_path, "a/1.jpg", "b/1.jpg")
     make(tmp_path, "groups.csv", content=b"file,group\n")
     make(tmp_path, "labels.csv", content=b"file,label\n")
-    assert listed(tmp_path).left == ()
+    assert listed(tmp_path).skipped == ()
 
 
-def test_an_empty_folder_is_no_class(tmp_path: Path) -> None:
+def test_scan_ignores_empty_folders(tmp_path: Path) -> None:
     make(tmp_path, "a/1.jpg", "b/1.jpg", "notes/readme.txt")
     (tmp_path / "empty").mkdir()
     assert listed(tmp_path).labels == ("a", "b")
 
 
 @pytest.mark.parametrize("beside", [(), ("__MACOSX/data/._a",), ("LICENSE.txt",)])
-def test_one_folder_around_all_classes_is_looked_through(
-    tmp_path: Path, beside: tuple[str, ...]
-) -> None:
+def test_scan_enters_one_folder_around_all_classes(tmp_path: Path, beside: tuple[str, ...]) -> None:
     found = listed(make(tmp_path, "data/a/1.jpg", "data/b/x/2.jpg", *beside))
     assert found.labels == ("a", "b")
     assert found.names == ("data/a/1.jpg", "data/b/x/2.jpg")
 
 
-def test_a_zip_file_is_listed_like_the_folder(tmp_path: Path) -> None:
+def test_scan_of_zip_equals_scan_of_folder(tmp_path: Path) -> None:
     folder = make(tmp_path / "data", "a/1.jpg", "b/2.jpg", "__MACOSX/x.jpg")
     (folder / "groups.csv").write_text("file,group\na/1.jpg,anna\n")
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as writer:
@@ -121,7 +119,7 @@ def test_a_zip_file_is_listed_like_the_folder(tmp_path: Path) -> None:
         ((), "none has any"),
     ],
 )
-def test_fewer_than_two_classes_is_a_sentence(
+def test_scan_of_fewer_than_two_classes_raises(
     tmp_path: Path, names: tuple[str, ...], found: str
 ) -> None:
     with pytest.raises(TooFewClasses, match=found):
@@ -136,7 +134,7 @@ def data(tmp_path: Path) -> Path:
     return make(tmp_path / "data", "a/p1_1.jpg", "a/p1_2.jpg", "a/x.jpg", "b/p2_1.jpg")
 
 
-def test_without_a_table_no_groups_are_known(data: Path) -> None:
+def test_scan_without_table_has_no_groups(data: Path) -> None:
     assert listed(data).groups == {}
 
 
@@ -150,19 +148,19 @@ def test_without_a_table_no_groups_are_known(data: Path) -> None:
     ],
     ids=["plain", "bom-crlf", "more-columns", "quotes-spaces-and-gone"],
 )
-def test_groups_csv_beside_the_data_is_read(data: Path, text: str) -> None:
+def test_scan_reads_groups_csv(data: Path, text: str) -> None:
     (data / "groups.csv").write_bytes(text.encode())
     assert listed(data).groups == {"a/p1_1.jpg": "anna", "b/p2_1.jpg": "ben"}
 
 
-def test_a_table_that_is_given_replaces_the_one_beside_the_data(data: Path, tmp_path: Path) -> None:
+def test_scan_prefers_given_table_of_groups(data: Path, tmp_path: Path) -> None:
     (data / "groups.csv").write_text("nonsense")
     table = tmp_path / "mine.csv"
     table.write_text("file,group\na/x.jpg,me\n")
     assert listed(data, groups=table).groups == {"a/x.jpg": "me"}
 
 
-def test_a_pattern_finds_groups_in_names_and_comes_first(data: Path) -> None:
+def test_scan_prefers_group_pattern(data: Path) -> None:
     (data / "groups.csv").write_text("nonsense")
     assert listed(data, pattern=r"/(p\d+)_").groups == {
         "a/p1_1.jpg": "p1",
@@ -171,14 +169,14 @@ def test_a_pattern_finds_groups_in_names_and_comes_first(data: Path) -> None:
     }
 
 
-def test_a_pattern_that_finds_nothing_in_its_bracket_gives_no_group(data: Path) -> None:
+def test_scan_ignores_empty_groups_of_pattern(data: Path) -> None:
     assert listed(data, pattern=r"/(p1)?").groups == {"a/p1_1.jpg": "p1", "a/p1_2.jpg": "p1"}
 
 
 @pytest.mark.parametrize(
     ("pattern", "reason"), [("(", "no regular expression"), ("p1", "has no (bracket)")]
 )
-def test_a_bad_pattern_is_a_sentence(data: Path, pattern: str, reason: str) -> None:
+def test_scan_with_bad_pattern_raises(data: Path, pattern: str, reason: str) -> None:
     with pytest.raises(BadTable) as caught:
         listed(data, pattern=pattern)
     assert reason in str(caught.value)
@@ -196,7 +194,7 @@ def test_a_bad_pattern_is_a_sentence(data: Path, pattern: str, reason: str) -> N
     ],
     ids=["empty", "one-column", "semicolons", "short-row", "latin-1", "open-quote"],
 )
-def test_a_bad_table_is_a_sentence_that_names_it(data: Path, content: bytes, reason: str) -> None:
+def test_scan_with_bad_table_raises_and_names_it(data: Path, content: bytes, reason: str) -> None:
     (data / "groups.csv").write_bytes(content)
     with pytest.raises(BadTable) as caught:
         listed(data)
@@ -204,12 +202,12 @@ def test_a_bad_table_is_a_sentence_that_names_it(data: Path, content: bytes, rea
     assert reason in str(caught.value)
 
 
-def test_a_given_table_that_is_not_there_is_named(data: Path, tmp_path: Path) -> None:
+def test_scan_with_missing_table_raises(data: Path, tmp_path: Path) -> None:
     with pytest.raises(BadTable, match=r"absent\.csv cannot be read"):
         listed(data, groups=tmp_path / "absent.csv")
 
 
-def test_a_table_beside_the_data_that_cannot_be_read_is_named(data: Path) -> None:
+def test_scan_with_unreadable_table_raises(data: Path) -> None:
     (data / "groups.csv").symlink_to(data / "absent")
     with pytest.raises(BadTable, match=r"groups\.csv cannot be read"):
         listed(data)

@@ -1,7 +1,8 @@
-"""`--crop faces`: training, its test sets and the service cut out the same pixels."""
+"""`--crop faces`: training, holdout sets and the service crop the same pixels."""
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from models.imaging.decode import decode_image
 from models.imaging.face_detector import load_detector
 from models.imaging.faces import CROPPER, cut_main_face, open_oriented
 from service.http.schemas import PredictAnswer
-from service.inference.engine import Answer
+from service.inference.decision import Prediction
 from tests.models.imaging.face_pictures import needs_detector, nobody_file, people_file, person_at
 from tests.service.fixtures import (
     SIZE_PX,
@@ -28,9 +29,9 @@ from tests.service.fixtures import (
     settings_of,
     wait,
 )
-from training.data.dataset import scan
-from training.data.face_crops import FaceSource, crop_faces, faceless
-from training.data.holdout import find_holdout_set
+from training.audit.faces import face_findings
+from training.data.cache import Cache
+from training.data.face_crops import crop_faces
 from training.data.source import open_source
 
 pytestmark = needs_detector
@@ -51,9 +52,15 @@ def _folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(name="cache")
+def _cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "cache") as cache:
+        yield cache
+
+
 @pytest.fixture(name="bundle")
 def _bundle(tmp_path: Path) -> Bundle:
-    """A bundle whose manifest says that it is given faces."""
+    """Publish a bundle whose manifest asks for face crops."""
     published = publish_bundle(tmp_path / "store")
     path = published.path / "manifest.json"
     manifest = json.loads(path.read_text()) | {"crop": FACES.model_dump()}
@@ -61,8 +68,10 @@ def _bundle(tmp_path: Path) -> Bundle:
     return open_bundle(published.path)
 
 
-def test_training_reads_the_pixels_that_the_service_cuts(folder: Path, bundle: Bundle) -> None:
-    source = FaceSource(open_source(folder), load_detector(), SIZE_PX, folder.parent / "cache")
+def test_face_crops_equal_the_pixels_of_the_service(
+    folder: Path, cache: Cache, bundle: Bundle
+) -> None:
+    source = crop_faces(open_source(folder), size=SIZE_PX, cache=cache)
     given: list[Tensor] = []
 
     def model(pixels: Tensor) -> Any:
@@ -88,39 +97,35 @@ def test_training_reads_the_pixels_that_the_service_cuts(folder: Path, bundle: B
         box = entry["face"]["box"]
         assert person_at(box["left"] + box["width"] / 2, box["top"] + box["height"] / 2) == 0
     assert nobody["face"] is None
-    assert source.whole == {"mask/b.png"}
+    assert source.faceless == {"mask/b.png"}
 
 
-def test_pictures_without_a_face_are_used_whole_and_named(folder: Path) -> None:
-    listing, tests = scan(open_source(folder)), {"t": find_holdout_set(folder, ["mask", "no_mask"])}
-    source = crop_faces(listing, tests, size=48, cache=folder.parent / "cache")
-    assert faceless(source, 3) == []
+def test_pictures_without_face_stay_whole(folder: Path, cache: Cache) -> None:
+    source = crop_faces(open_source(folder), size=48, cache=cache)
+    assert face_findings(source.faceless, 3) == []
     assert (source.names(), source.has("mask/a.jpg")) == (open_source(folder).names(), True)
     whole = decode_image(source.read("mask/b.png"), size=48)
     assert torch.equal(whole, decode_image(nobody_file(), size=48))
-    (finding,) = faceless(source, 3)
+    (finding,) = face_findings(source.faceless, 3)
     assert (finding.kind, finding.names) == ("no_face", ("mask/b.png",))
     assert "1 of 3 pictures" in finding.message
     pixels, _ = cut_main_face(open_oriented(people_file()), load_detector(), 48)
-    assert torch.equal(decode_image(tests["t"].source.read("no_mask/c.png"), size=48), pixels)
+    assert torch.equal(decode_image(source.read("no_mask/c.png"), size=48), pixels)
 
 
-def test_a_face_is_searched_once_and_then_known(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_face_is_detected_once_and_cached(
+    folder: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = folder.parent / "cache"
     names = ["mask/a.jpg", "mask/b.png"]
-    first = FaceSource(open_source(folder), load_detector(), 48, cache)
+    first = crop_faces(open_source(folder), size=48, cache=cache)
     files = [first.read(name) for name in names]
     monkeypatch.delattr(face_detector.Detector, "find")
-    again = FaceSource(open_source(folder), load_detector(), 48, cache)
+    again = crop_faces(open_source(folder), size=48, cache=cache)
     assert [again.read(name) for name in names] == files
-    assert again.whole == first.whole == {"mask/b.png"}
+    assert again.faceless == first.faceless == {"mask/b.png"}
 
 
-def test_the_bundle_is_refused_where_faces_would_be_cut_otherwise(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_bundle_refuses_other_cropper(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     path = bundle.path / "manifest.json"
     manifest = json.loads(path.read_text())
     other = manifest | {"crop": {"name": "faces", "cropper": "another-1"}}
@@ -137,19 +142,19 @@ def test_the_bundle_is_refused_where_faces_would_be_cut_otherwise(
         face_detector._load.cache_clear()
 
 
-def test_a_crop_names_its_cropper_or_is_none() -> None:
+def test_crop_facts_need_cropper_for_faces_only() -> None:
     for name, cropper in (("faces", None), ("whole", CROPPER)):
         with pytest.raises(ValueError, match="cropper"):
             CropFacts.model_validate({"name": name, "cropper": cropper})
 
 
-def test_pixels_over_v2_are_taken_as_they_are(bundle: Bundle) -> None:
+def test_pixels_over_kserve_are_not_cropped(bundle: Bundle) -> None:
     pixels = decode_image(code_picture(4000), size=SIZE_PX)
     faces, whole = (
         make_engine(dataclasses.replace(bundle, manifest=manifest))
         for manifest in (bundle.manifest, bundle.manifest.model_copy(update={"crop": CropFacts()}))
     )
     (one,), (other,) = wait(faces.predict([pixels])), wait(whole.predict([pixels]))
-    assert isinstance(one, Answer)
-    assert isinstance(other, Answer)
-    assert one.probabilities == other.probabilities
+    assert isinstance(one, Prediction)
+    assert isinstance(other, Prediction)
+    assert one.scores == other.scores

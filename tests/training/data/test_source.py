@@ -41,28 +41,28 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path, folder: Path) -> Pat
     return path
 
 
-def test_a_folder_s_names_are_sorted_and_relative(folder: Path) -> None:
+def test_folder_names_are_sorted_and_relative(folder: Path) -> None:
     found = open_source(folder)
     assert isinstance(found, FolderSource)
     assert found.names() == sorted(FILES)
     assert {name: found.read(name) for name in found.names()} == FILES
 
 
-def test_a_zip_file_gives_what_the_folder_gives(archive: Path) -> None:
+def test_zip_source_equals_folder_source(archive: Path) -> None:
     found = open_source(archive)
     assert isinstance(found, ZipSource)
     assert found.names() == sorted(FILES)
     assert {name: found.read(name) for name in found.names()} == FILES
 
 
-def test_a_file_that_has_gone_is_an_os_error(folder: Path) -> None:
+def test_read_of_deleted_file_raises_os_error(folder: Path) -> None:
     found = open_source(folder)
     (folder / "a/1.jpg").unlink()
     with pytest.raises(OSError, match="not a regular file"):
         found.read("a/1.jpg")
 
 
-def test_what_is_no_regular_file_is_not_waited_for(folder: Path) -> None:
+def test_read_of_special_file_raises_at_once(folder: Path) -> None:
     os.mkfifo(folder / "a" / "pipe.jpg")
     (folder / "a" / "broken.jpg").symlink_to(folder / "absent")
     found = open_source(folder)
@@ -72,7 +72,7 @@ def test_what_is_no_regular_file_is_not_waited_for(folder: Path) -> None:
             found.read(name)
 
 
-def test_a_film_called_jpg_is_not_read(
+def test_read_of_too_large_file_raises(
     folder: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "MAX_FILE_BYTES", 1400)
@@ -83,9 +83,7 @@ def test_a_film_called_jpg_is_not_read(
             found.read("a/deep/er/2.jpg")
 
 
-def test_a_folder_that_cannot_be_listed_stops_the_run(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_of_unlistable_folder_raises(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
     def refuse(path: str) -> object:
@@ -98,19 +96,19 @@ def test_a_folder_that_cannot_be_listed_stops_the_run(
         open_source(folder).names()
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_open_source_of_missing_path_raises(tmp_path: Path) -> None:
     with pytest.raises(NoSuchData, match="absent does not exist"):
         open_source(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04" + bytes(100)])
-def test_a_file_that_is_no_zip_is_named(tmp_path: Path, content: bytes) -> None:
+def test_open_source_of_other_file_raises(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.zip").write_bytes(content)
     with pytest.raises(NoSuchData, match=r"data\.zip is not a zip file"):
         open_source(tmp_path / "data.zip")
 
 
-def test_a_corrupt_entry_is_an_os_error_and_its_neighbours_are_read(
+def test_read_of_corrupt_zip_entry_raises_os_error(
     archive: Path,
 ) -> None:
     with zipfile.ZipFile(archive) as reader:
@@ -141,20 +139,20 @@ def _patch(archive: Path, name: str, *, flag: int | None = None, method: int | N
     archive.write_bytes(data)
 
 
-def test_an_encrypted_entry_is_an_os_error(archive: Path) -> None:
+def test_read_of_encrypted_zip_entry_raises_os_error(archive: Path) -> None:
     _patch(archive, "a/1.jpg", flag=1)
     with pytest.raises(OSError, match="encrypted"):
         open_source(archive).read("a/1.jpg")
 
 
-def test_an_entry_of_an_unknown_method_is_an_os_error(archive: Path) -> None:
+def test_read_of_zip_entry_of_unknown_method_raises_os_error(archive: Path) -> None:
     _patch(archive, "a/1.jpg", method=99)
     with pytest.raises(OSError, match="compression"):
         open_source(archive).read("a/1.jpg")
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_scribbled_zip_raises_nothing_but_its_two_errors(archive: Path, seed: int) -> None:
+def test_damaged_zip_raises_its_two_errors_only(archive: Path, seed: int) -> None:
     random = np.random.default_rng(seed)
     original = archive.read_bytes()
     outcomes = {"read": 0, "refused": 0}

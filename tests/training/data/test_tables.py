@@ -1,4 +1,4 @@
-"""groups.csv, labels.csv and slices.csv: what a row does, which rows count, and what is refused."""
+"""Tables: groups.csv, labels.csv and slices.csv."""
 
 import zipfile
 from pathlib import Path
@@ -13,8 +13,8 @@ from training.data.dataset import Listing, scan
 from training.data.source import open_source
 from training.data.tables import groups_by_pattern, read_table
 from training.errors import BadTable
-from training.features.extract import FactsOnly
-from training.features.feature_set import Pictures, read_pictures
+from training.features.extract import StatsOnly
+from training.features.feature_set import FeatureSet, read_feature_set
 
 NAMES = ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg")
 
@@ -33,7 +33,7 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def zipped(folder: Path, *, root: str = "", backslashes: bool = False) -> Path:
-    """The folder's files as a zip file beside it."""
+    """Write the folder's files to a zip file beside it."""
     path = folder.with_suffix(".zip")
     with zipfile.ZipFile(path, "w") as writer:
         for file in sorted(folder.rglob("*")):
@@ -53,7 +53,7 @@ def labelled(listing: Listing) -> dict[str, str]:
     return {name: listing.labels[k] for name, k in zip(listing.names, listing.classes, strict=True)}
 
 
-def refused(path: Path, **options: object) -> str:
+def error_of(path: Path, **options: object) -> str:
     with pytest.raises(BadTable) as caught:
         listed(path, **options)
     text = str(caught.value)
@@ -65,14 +65,14 @@ def refused(path: Path, **options: object) -> str:
 # --- slices.csv ----------------------------------------------------------------------------
 
 
-def test_a_picture_s_slice_is_what_the_table_says(data: Path) -> None:
+def test_slices_csv_gives_slices(data: Path) -> None:
     (data / "slices.csv").write_text("file,slice\ncat/1.jpg,day\ndog/2.jpg,night\ncat/2.jpg,\n")
     found = listed(data)
     assert found.slices == {"slice": {"cat/1.jpg": "day", "dog/2.jpg": "night"}}
-    assert found.left == ()
+    assert found.skipped == ()
 
 
-def test_several_attributes_each_divide_the_pictures(data: Path) -> None:
+def test_slices_csv_with_several_attributes(data: Path) -> None:
     rows = ["file,attribute,slice", "cat/1.jpg,light,day", "cat/1.jpg,age,old", "dog/1.jpg,age,new"]
     (data / "slices.csv").write_text("\n".join(rows))
     assert listed(data).slices == {
@@ -81,7 +81,7 @@ def test_several_attributes_each_divide_the_pictures(data: Path) -> None:
     }
 
 
-def test_folders_below_the_classes_are_slices_unless_the_table_has_that_attribute(
+def test_subfolders_are_slices_unless_slices_csv_has_folder(
     tmp_path: Path,
 ) -> None:
     names = ("cat/in/1.jpg", "cat/2.jpg", "dog/out/far/1.jpg")
@@ -95,19 +95,19 @@ def test_folders_below_the_classes_are_slices_unless_the_table_has_that_attribut
     assert listed(data).slices == {"folder": {"cat/2.jpg": "none"}}
 
 
-def test_one_picture_in_two_slices_of_an_attribute_is_refused(data: Path) -> None:
+def test_bad_slices_csv_raises(data: Path) -> None:
     (data / "slices.csv").write_text("file,slice\ncat/1.jpg,day\ncat/1.jpg,night\n")
-    assert "says both 'day' and 'night'" in refused(data)
+    assert "says both 'day' and 'night'" in error_of(data)
     (data / "slices.csv").write_text("file,kind\ncat/1.jpg,day\n")
-    assert "no column 'slice'" in refused(data)
+    assert "no column 'slice'" in error_of(data)
     (data / "slices.csv").write_text("file,slice\nmouse/1.jpg,day\n")
-    assert "no row names a picture" in refused(data)
+    assert "no row names a picture" in error_of(data)
 
 
 # --- labels.csv ----------------------------------------------------------------------------
 
 
-def test_a_corrected_label_is_the_picture_s_class(data: Path) -> None:
+def test_labels_csv_corrects_classes(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\ncat/2.jpg,dog\ndog/1.jpg,dog\n")
     found = listed(data)
     assert labelled(found) == {
@@ -117,21 +117,21 @@ def test_a_corrected_label_is_the_picture_s_class(data: Path) -> None:
         "dog/2.jpg": "dog",
     }
     assert found.corrected == {"cat/2.jpg": "cat"}  # what the folder says already is no change
-    assert found.left == ()
+    assert found.skipped == ()
 
 
 @pytest.mark.parametrize("cell", ["-", "", "  "])
-def test_a_dash_or_nothing_leaves_a_picture_out(data: Path, cell: str) -> None:
+def test_labels_csv_excludes_pictures(data: Path, cell: str) -> None:
     (data / "labels.csv").write_text(f"file,label\ncat/2.jpg,{cell}\n")
     found = listed(data)
     assert found.names == ("cat/1.jpg", "dog/1.jpg", "dog/2.jpg")
-    assert [(left.name, left.why) for left in found.left] == [("cat/2.jpg", "by labels.csv")]
+    assert [(file.name, file.reason) for file in found.skipped] == [("cat/2.jpg", "by labels.csv")]
     assert found.corrected == {}
 
 
-def test_an_unknown_class_is_refused_with_the_classes_that_there_are(data: Path) -> None:
+def test_labels_csv_with_unknown_class_raises_and_lists_classes(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\ncat/2.jpg,Dog\n")
-    text = refused(data)
+    text = error_of(data)
     assert "labels.csv" in text
     assert "cat/2.jpg" in text
     assert "'Dog'" in text
@@ -139,61 +139,61 @@ def test_an_unknown_class_is_refused_with_the_classes_that_there_are(data: Path)
 
 
 @pytest.mark.parametrize(("table", "column"), [("labels.csv", "label"), ("groups.csv", "group")])
-def test_rows_that_contradict_each_other_are_refused(data: Path, table: str, column: str) -> None:
+def test_contradicting_rows_raise(data: Path, table: str, column: str) -> None:
     row = "cat/2.jpg,cat\n"
     (data / table).write_text(f"file,{column}\n{row}{row}cat/2.jpg,dog\n")
     with pytest.raises(BadTable, match=f"{table} says both 'cat' and 'dog' of cat/2.jpg"):
         scan(open_source(data))
 
 
-def test_rows_about_absent_files_are_ignored_whatever_they_say(data: Path) -> None:
+def test_rows_about_missing_files_are_ignored(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\ncat/gone.jpg,mouse\ncat/2.jpg,dog\n")
     assert listed(data).corrected == {"cat/2.jpg": "cat"}
 
 
-def test_a_table_without_rows_changes_nothing(data: Path) -> None:
+def test_table_without_rows_changes_nothing(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\n")
     (data / "groups.csv").write_text("file,group\n")
     found = listed(data)
     assert found.names == NAMES
-    assert (found.corrected, found.groups, found.left) == ({}, {}, ())
+    assert (found.corrected, found.groups, found.skipped) == ({}, {}, ())
 
 
 @pytest.mark.parametrize("table", ["groups.csv", "labels.csv"])
-def test_a_table_of_which_no_row_fits_is_refused_with_an_example(data: Path, table: str) -> None:
+def test_table_without_matching_row_raises_with_example(data: Path, table: str) -> None:
     column = table.removesuffix("s.csv")
     (data / table).write_text(f"file,{column}\n1.jpg,cat\n2.jpg,dog\n")
-    text = refused(data)
+    text = error_of(data)
     assert table in text
     assert "no row names a picture" in text
     assert "like cat/1.jpg" in text
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_the_example_can_be_copied_where_one_folder_is_around_all(
+def test_example_of_unmatched_table_is_valid_inside_wrapping_folder(
     tmp_path: Path, kind: str
 ) -> None:
     outer = tmp_path / "outer"
     folder = make(outer / "wrapped")
     (folder / "groups.csv").write_text("file,group\nnonsense.jpg,g\n")
     path = outer if kind == "folder" else zipped(outer)
-    example = refused(path).rsplit(" like ", 1)[1].removesuffix(".")
+    example = error_of(path).rsplit(" like ", 1)[1].removesuffix(".")
     (folder / "groups.csv").write_text(f"file,group\n{example},g\n")
     assert listed(outer if kind == "folder" else zipped(outer)).groups == {
         f"wrapped/{example}": "g"
     }
 
 
-def test_a_given_table_of_which_no_row_fits_is_refused(data: Path, tmp_path: Path) -> None:
+def test_given_table_without_matching_row_raises(data: Path, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("file,group\nelsewhere/1.jpg,g\n")
-    text = refused(data, groups=table)
+    text = error_of(data, groups=table)
     assert "mine.csv" in text
     assert "no row names a picture" in text
 
 
 @pytest.mark.parametrize("spelt", [r"cat\2.jpg", "./cat/2.jpg", r".\cat\2.jpg", " cat/2.jpg "])
-def test_names_are_understood_as_other_programs_write_them(data: Path, spelt: str) -> None:
+def test_tables_accept_other_spellings_of_paths(data: Path, spelt: str) -> None:
     (data / "labels.csv").write_text(f"file,label\n{spelt},dog\n")
     (data / "groups.csv").write_text(f"file,group\n{spelt},g\n")
     found = listed(data)
@@ -203,7 +203,7 @@ def test_names_are_understood_as_other_programs_write_them(data: Path, spelt: st
 
 @pytest.mark.parametrize("root", ["", "wrapped/"])
 @pytest.mark.parametrize("backslashes", [False, True])
-def test_the_tables_of_a_zip_file_are_read(data: Path, root: str, backslashes: bool) -> None:
+def test_tables_of_zip_file_are_read(data: Path, root: str, backslashes: bool) -> None:
     (data / "labels.csv").write_text("file,label\ncat/2.jpg,dog\ndog/2.jpg,-\n")
     (data / "groups.csv").write_text("file,group\ncat/1.jpg,g\n")
     found = listed(zipped(data, root=root, backslashes=backslashes))
@@ -214,17 +214,19 @@ def test_the_tables_of_a_zip_file_are_read(data: Path, root: str, backslashes: b
         f"{root}dog/1.jpg": "dog",
     }
     assert found.corrected == {f"{root}cat/2.jpg": "cat"}
-    assert [left.name for left in found.left] == [f"{root}dog/2.jpg"]
+    assert [file.name for file in found.skipped] == [f"{root}dog/2.jpg"]
     assert found.groups == {f"{root}cat/1.jpg": "g"}
     assert {found.source.read(name) for name in found.names} == {b"x"}
 
 
-def test_a_table_outside_the_folder_around_all_is_named_and_not_read(tmp_path: Path) -> None:
+def test_table_outside_wrapping_folder_is_reported_and_not_read(tmp_path: Path) -> None:
     make(tmp_path / "wrapped")
     (tmp_path / "labels.csv").write_text("file,label\ncat/2.jpg,dog\n")
     found = listed(tmp_path)
     assert found.corrected == {}
-    assert [(left.name, left.why) for left in found.left] == [("labels.csv", "in no class folder")]
+    assert [(file.name, file.reason) for file in found.skipped] == [
+        ("labels.csv", "in no class folder")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -235,39 +237,35 @@ def test_a_table_outside_the_folder_around_all_is_named_and_not_read(tmp_path: P
         (b"file,label\n\xff\xfe,x\n", "not UTF-8"),
     ],
 )
-def test_a_bad_table_of_labels_is_a_sentence_that_names_it(
-    data: Path, content: bytes, reason: str
-) -> None:
+def test_bad_labels_csv_raises_and_names_it(data: Path, content: bytes, reason: str) -> None:
     (data / "labels.csv").write_bytes(content)
-    text = refused(data)
+    text = error_of(data)
     assert "labels.csv" in text
     assert reason in text
 
 
-def test_groups_of_pictures_that_are_left_out_are_no_wrong_table(data: Path) -> None:
+def test_groups_csv_about_excluded_pictures_only_is_valid(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\n" + "".join(f"{name},-\n" for name in NAMES))
     (data / "groups.csv").write_text("file,group\ncat/1.jpg,g\n")
     found = listed(data)
     assert found.names == ()
     assert found.groups == {}
-    assert len(found.left) == 4
+    assert len(found.skipped) == 4
 
 
-# --- what the manifest says ----------------------------------------------------------------
+# --- feature set ---------------------------------------------------------------------------
 
 
-def read(path: Path, cache: Path) -> Pictures:
+def read(path: Path, cache: Path) -> FeatureSet:
     with Cache(cache) as opened:
-        return read_pictures(listed(path), FactsOnly(32), opened, FitConfig())
+        return read_feature_set(listed(path), StatsOnly(32), opened, FitConfig())
 
 
-def test_the_manifest_counts_what_was_corrected_and_left_out(
-    tmp_path: Path, draw_data: DrawData
-) -> None:
+def test_dataset_facts_count_corrected_and_excluded(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 14, "disc": 14})
     (data / "bar" / "broken.jpg").write_bytes(b"no picture")
     (data / "bar" / "notes.txt").write_text("left out, but not by the table")
-    plain = read(data, tmp_path / "cache").facts()
+    plain = read(data, tmp_path / "cache").dataset_facts()
     assert plain.model_dump(exclude={"fingerprint"}) == {
         "pictures": {"bar": 14, "disc": 14},
         "groups": 28,
@@ -282,7 +280,7 @@ def test_the_manifest_counts_what_was_corrected_and_left_out(
         "disc/001.jpg,disc\n",
     ):
         (data / "labels.csv").write_text(f"file,label\n{rows}")
-        found.append(read(data, tmp_path / "cache").facts())
+        found.append(read(data, tmp_path / "cache").dataset_facts())
     both, one, none = found
     assert both.model_dump(exclude={"fingerprint"}) == {
         "pictures": {"bar": 12, "disc": 15},
@@ -295,41 +293,39 @@ def test_the_manifest_counts_what_was_corrected_and_left_out(
     assert none == plain
 
 
-def test_the_classes_learnt_from_are_the_corrected_ones(
-    tmp_path: Path, draw_data: DrawData
-) -> None:
+def test_feature_set_has_corrected_classes(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
     (data / "labels.csv").write_text("file,label\ndisc/003.jpg,bar\nbar/005.jpg,-\n")
     (data / "groups.csv").write_text("file,group\ndisc/003.jpg,g\nbar/000.jpg,g\nbar/005.jpg,g\n")
     pictures = read(data, tmp_path / "cache")
     assert "bar/005.jpg" not in pictures.names
-    place = pictures.names.index("disc/003.jpg")
-    assert pictures.labels[pictures.classes[place]] == "bar"
-    assert pictures.data(place) == (data / "disc" / "003.jpg").read_bytes()
-    assert pictures.groups[place] == pictures.groups[pictures.names.index("bar/000.jpg")]
+    index = pictures.names.index("disc/003.jpg")
+    assert pictures.labels[pictures.classes[index]] == "bar"
+    assert pictures.read(index) == (data / "disc" / "003.jpg").read_bytes()
+    assert pictures.groups[index] == pictures.groups[pictures.names.index("bar/000.jpg")]
     assert len(set(pictures.groups.tolist())) == 22
 
 
 # --- groups --------------------------------------------------------------------------------
 
 
-def test_a_pattern_that_fits_no_picture_is_refused(data: Path) -> None:
-    assert "fits no picture's name" in refused(data, pattern=r"(p\d+)_")
+def test_group_pattern_without_match_raises(data: Path) -> None:
+    assert "fits no picture's name" in error_of(data, pattern=r"(p\d+)_")
 
 
-def test_a_pattern_sees_the_whole_name() -> None:
+def test_group_pattern_is_searched_in_whole_name() -> None:
     found = groups_by_pattern(r"^([^/]+)/.*-(?:x|y)", ["a/1-x.jpg", "b/2-y.jpg", "b/3.jpg"])
     assert found == {"a/1-x.jpg": "a", "b/2-y.jpg": "b"}
 
 
-def test_read_table_gives_the_columns_asked_in_the_order_asked() -> None:
+def test_read_table_returns_columns_in_given_order() -> None:
     assert read_table(b"a,b,c\n1,2,3\n", "t", ("c", "a")) == [("3", "1")]
 
 
 # --- links ---------------------------------------------------------------------------------
 
 
-def test_links_to_class_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+def test_scan_follows_links_but_no_circles(tmp_path: Path) -> None:
     store = make(tmp_path / "store", "kittens/1.jpg", "kittens/deep/2.jpg")
     data = make(tmp_path / "data", "dog/1.jpg")
     (data / "cat").symlink_to(store / "kittens", target_is_directory=True)
@@ -341,9 +337,7 @@ def test_links_to_class_folders_are_followed_and_circles_end(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("link", "target"), [("a/other", "b"), ("b/other", "a")])
-def test_a_link_into_another_class_takes_nothing_from_it(
-    tmp_path: Path, link: str, target: str
-) -> None:
+def test_scan_lists_linked_class_folder_twice(tmp_path: Path, link: str, target: str) -> None:
     data = make(tmp_path / "data", "a/1.jpg", "b/1.jpg")
     (data / link).symlink_to(data / target, target_is_directory=True)
     found = listed(data)
@@ -354,11 +348,11 @@ def test_a_link_into_another_class_takes_nothing_from_it(
     }
 
 
-def test_links_to_single_pictures_are_read(tmp_path: Path, draw_data: DrawData) -> None:
+def test_links_to_pictures_are_read(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12, "disc": 11})
     (tmp_path / "elsewhere.png").write_bytes(encode(photograph(90, 80)))
     (data / "disc" / "linked.png").symlink_to(tmp_path / "elsewhere.png")
     (data / "disc" / "broken.png").symlink_to(tmp_path / "absent.png")
-    facts = read(data, tmp_path / "cache").facts()
+    facts = read(data, tmp_path / "cache").dataset_facts()
     assert facts.pictures == {"bar": 12, "disc": 12}
     assert facts.skipped == 1

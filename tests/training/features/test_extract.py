@@ -1,4 +1,4 @@
-"""Extraction: in order, each picture once, and the same bytes however the cache stands."""
+"""Extraction: in order, each picture once, the same bytes with and without the cache."""
 
 import errno
 import hashlib
@@ -17,6 +17,7 @@ from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
 from training.data.cache import Cache
+from training.data.progress import Progress
 from training.data.source import FolderSource, open_source
 from training.errors import OutputError
 from training.features.extract import Extracted, Extractor, extract
@@ -41,12 +42,12 @@ def run(folder: Path, cache: Path, backbone: LoadedBackbone | None = None) -> Ex
 
 def assert_same(one: Extracted, other: Extracted) -> None:
     assert one.features.tobytes() == other.features.tobytes()
-    assert one.facts == other.facts
+    assert one.stats == other.stats
     assert one.kept.tolist() == other.kept.tolist()
     assert one.unreadable == other.unreadable
 
 
-def test_features_are_the_backbone_s_in_the_order_of_names(
+def test_extract_returns_pooled_features_in_order(
     folder: Path, tmp_path: Path, backbone: LoadedBackbone
 ) -> None:
     found = run(folder, tmp_path / "cache")
@@ -64,49 +65,41 @@ def test_features_are_the_backbone_s_in_the_order_of_names(
     assert found.features.shape == (COUNT, TINY_POOLED)
     np.testing.assert_allclose(found.features, wanted, atol=1e-5)
     assert found.kept.tolist() == list(range(COUNT))
-    assert [fact.sha256 for fact in found.facts] == [
+    assert [stats.sha256 for stats in found.stats] == [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
     ]
-    assert (found.unreadable, found.cached) == ([], 0)
+    assert (found.unreadable, found.num_cached) == ([], 0)
 
 
-def test_a_second_run_comes_from_the_cache_and_is_equal_to_the_last_bit(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_second_run_is_cached_and_equal_to_the_bit(folder: Path, tmp_path: Path) -> None:
     first = run(folder, tmp_path / "cache")
     second = run(folder, tmp_path / "cache")
-    assert second.cached == COUNT
+    assert second.num_cached == COUNT
     assert_same(first, second)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_run_that_goes_on_from_part_of_the_cache_is_equal_to_the_last_bit(
-    folder: Path, tmp_path: Path, seed: int
-) -> None:
+def test_continued_run_is_equal_to_the_bit(folder: Path, tmp_path: Path, seed: int) -> None:
     whole = run(folder, tmp_path / "cache")
     source = open_source(folder)
     some = np.random.default_rng(seed).permutation(source.names())[: COUNT // 2].tolist()
     with Cache(tmp_path / "other") as opened:
         extract(source, some, Extractor(tiny_backbone()), opened)
     continued = run(folder, tmp_path / "other")
-    assert continued.cached == len(some)
+    assert continued.num_cached == len(some)
     assert_same(whole, continued)
 
 
-def test_renamed_and_copied_pictures_are_known_by_their_content(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_cache_is_keyed_by_content(folder: Path, tmp_path: Path) -> None:
     first = run(folder, tmp_path / "cache")
     (folder / "00.png").rename(folder / "zz.png")
     (folder / "copy.png").write_bytes((folder / "01.png").read_bytes())
     second = run(folder, tmp_path / "cache")
-    assert second.cached == COUNT + 1
+    assert second.num_cached == COUNT + 1
     assert second.features[-1].tolist() == first.features[0].tolist()
 
 
-def test_unreadable_pictures_are_named_and_their_neighbours_kept(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_unreadable_pictures_are_reported_and_neighbours_kept(folder: Path, tmp_path: Path) -> None:
     whole = run(folder, tmp_path / "whole")
     (folder / "02.png").write_bytes(b"")
     (folder / "05.png").write_bytes(b"no picture")
@@ -115,7 +108,7 @@ def test_unreadable_pictures_are_named_and_their_neighbours_kept(
     (folder / "11.png").unlink()
     (folder / "11.png").symlink_to(folder / "absent")
     found = run(folder, tmp_path / "cache")
-    reasons = {left.name: left.why for left in found.unreadable}
+    reasons = {file.name: file.reason for file in found.unreadable}
     assert list(reasons) == ["02.png", "05.png", "09.png", "11.png"]
     assert "empty" in reasons["02.png"]
     assert "Not a picture" in reasons["05.png"]
@@ -124,79 +117,91 @@ def test_unreadable_pictures_are_named_and_their_neighbours_kept(
     kept = [index for index in range(COUNT) if index not in (2, 5, 9, 11)]
     assert found.kept.tolist() == kept
     assert found.features.tobytes() == whole.features[kept].tobytes()
-    assert [fact.sha256 for fact in found.facts] == [whole.facts[k].sha256 for k in kept]
+    assert [stats.sha256 for stats in found.stats] == [whole.stats[k].sha256 for k in kept]
 
 
-def test_only_unreadable_pictures_give_nothing(tmp_path: Path) -> None:
+def test_extract_of_unreadable_pictures_only(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
     found = run(folder, tmp_path / "cache")
     assert found.features.shape == (0, TINY_POOLED)
-    assert (found.kept.tolist(), found.facts, len(found.unreadable)) == ([], [], 1)
+    assert (found.kept.tolist(), found.stats, len(found.unreadable)) == ([], [], 1)
 
 
-def test_a_stale_or_damaged_entry_is_computed_again(folder: Path, tmp_path: Path) -> None:
+def test_damaged_cache_entry_is_recomputed(folder: Path, tmp_path: Path) -> None:
     first = run(folder, tmp_path / "cache")
     extractor = Extractor(tiny_backbone())
     with Cache(tmp_path / "cache") as cache:
         # Of another width; the checksum is right.
-        cache.put([(f"features:{extractor.key}:{first.facts[0].sha256}", b"\0" * 4)])
+        cache.put([(f"features:{extractor.key}:{first.stats[0].sha256}", b"\0" * 4)])
         cache._database.execute(
             "UPDATE entries SET value = zeroblob(24) WHERE key = ?",
-            (f"features:{extractor.key}:{first.facts[1].sha256}",),
+            (f"features:{extractor.key}:{first.stats[1].sha256}",),
         )
         cache._database.execute(
             "DELETE FROM entries WHERE key LIKE 'facts:%' AND key LIKE ?",
-            (f"%{first.facts[2].sha256}",),
+            (f"%{first.stats[2].sha256}",),
         )
         cache._database.commit()
     second = run(folder, tmp_path / "cache")
-    assert second.cached == COUNT - 3
+    assert second.num_cached == COUNT - 3
     assert_same(first, second)
-    assert run(folder, tmp_path / "cache").cached == COUNT
+    assert run(folder, tmp_path / "cache").num_cached == COUNT
 
 
-def test_another_backbone_s_features_are_not_taken(folder: Path, tmp_path: Path) -> None:
+def test_cache_is_keyed_by_backbone(folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "cache")
     other = tiny_backbone()
     facts = other.facts.model_copy(update={"weights_sha256": "f" * 64})
     again = run(folder, tmp_path / "cache", LoadedBackbone(other.spec, other.network, facts))
-    assert again.cached == 0
+    assert again.num_cached == 0
 
 
-def test_an_interrupted_run_keeps_what_it_had_done(
+def test_interrupted_run_keeps_finished_chunks(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.data.parallel.usable_cores", lambda: 1)
     source = open_source(folder)
 
-    def interrupt(done: int) -> None:
+    def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with Cache(tmp_path / "cache") as opened, pytest.raises(KeyboardInterrupt):
-        extract(source, source.names(), Extractor(tiny_backbone()), opened, progress=interrupt)
-    assert run(folder, tmp_path / "cache").cached >= EXTRACTION_BATCH
+        extract(
+            source,
+            source.names(),
+            Extractor(tiny_backbone()),
+            opened,
+            progress=Progress(advance=interrupt),
+        )
+    assert run(folder, tmp_path / "cache").num_cached >= EXTRACTION_BATCH
 
 
 def test_progress_counts_every_picture(folder: Path, tmp_path: Path) -> None:
     source = open_source(folder)
-    done: list[int] = []
+    seen: list[tuple[int, int]] = []
     with Cache(tmp_path / "cache") as opened:
-        extract(source, source.names(), Extractor(tiny_backbone()), opened, progress=done.append)
-    assert done == [EXTRACTION_BATCH, EXTRACTION_BATCH, 3]
+        extract(
+            source,
+            source.names(),
+            Extractor(tiny_backbone()),
+            opened,
+            progress=Progress(advance=lambda *step: seen.append(step)),
+        )
+    assert seen == [(EXTRACTION_BATCH, COUNT), (EXTRACTION_BATCH, COUNT), (3, COUNT)]
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_the_number_of_lanes_changes_nothing(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: int
+@pytest.mark.parametrize("workers", [1, 3])
+def test_number_of_workers_changes_no_bit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     whole = run(folder, tmp_path / "whole")
-    monkeypatch.setattr("training.data.parallel.usable_cores", lambda: lanes)
+    monkeypatch.setattr("training.data.parallel.usable_cores", lambda: workers)
     assert_same(run(folder, tmp_path / "cache"), whole)
 
 
-def test_many_pictures_pass_with_few_in_flight(
+def test_number_of_pending_pictures_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.data.parallel.usable_cores", lambda: 1)
@@ -212,36 +217,40 @@ def test_many_pictures_pass_with_few_in_flight(
     ahead: list[int] = []
     passed = 0
 
-    def progress(count: int) -> None:
+    def advance(done: int, total: int) -> None:
         nonlocal passed
-        passed += count
+        passed += done
         ahead.append(read - passed)
 
     names = [f"{index:03}" for index in range(12 * EXTRACTION_BATCH)]
     with Cache(tmp_path) as opened:
         found = extract(
-            Same(tmp_path), names, Extractor(tiny_backbone()), opened, progress=progress
+            Same(tmp_path),
+            names,
+            Extractor(tiny_backbone()),
+            opened,
+            progress=Progress(advance=advance),
         )
-    assert len(found.facts) == len(names)
+    assert len(found.stats) == len(names)
     assert max(ahead) <= 4 * EXTRACTION_BATCH
 
 
-def test_the_cached_facts_are_plain_json(folder: Path, tmp_path: Path) -> None:
+def test_cached_stats_are_json(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "cache")
     with Cache(tmp_path / "cache") as cache:
         rows = cache._database.execute(
             "SELECT value FROM entries WHERE key LIKE 'facts:%'"
         ).fetchall()
-    assert {json.loads(row[0])["sha256"] for row in rows} == {f.sha256 for f in found.facts}
+    assert {json.loads(row[0])["sha256"] for row in rows} == {f.sha256 for f in found.stats}
 
 
-def test_features_lie_in_a_file_that_nobody_sees(folder: Path, tmp_path: Path) -> None:
+def test_features_are_in_an_unnamed_file(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "cache")
     assert isinstance(found.features.base, np.memmap | mmap.mmap)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["features.sqlite"]
 
 
-def test_no_room_for_features_is_told_before_the_work(
+def test_extract_without_disk_space_raises_at_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:

