@@ -1,17 +1,17 @@
-"""Train on one folder, judge on others: how right, how sure, and when it had better say nothing.
+"""Accuracy, calibration and rejection of models trained on one folder and tested on others.
 
     python -m benchmarks.accuracy TRAIN --test DIR [--test LABEL=DIR] [--other DIR]
                                   [--vary backbone=resnet50_thin,efficientnet_lite0]
                                   [--vary precision=fp32,int8] [--plot FILE.svg] [--json FILE]
 
-Each `--vary NAME=A,B` is an option of `python -m training fit` with its values, `--vary NAME` one
-that is or is not given; every combination is trained. A test folder has folders named like the
-classes; LABEL=DIR is any folder of which every picture is of class LABEL. Hard slices are the
-folders below a class's, and those of a `slices.csv` (file,slice) in the test folder. `--other`
-is a folder of pictures of no class: what is said of them.
+Takes as long as the training runs. Each `--vary NAME=A,B` is an option of `python -m training fit`
+with its values, `--vary NAME` a flag that is set or not; every combination is trained. A test folder
+has folders named like the classes; LABEL=DIR is a folder whose images are all of class LABEL. Hard
+slices are the folders below a class's folder, and those of a `slices.csv` (file,slice) in the test
+folder. `--other` is a folder of images of no class, for out-of-distribution detection.
 
-Judged is the published TorchScript file on pictures decoded as the service decodes them, and
-nothing of a test folder is used in training. Prints Markdown.
+The published TorchScript file is tested on images decoded as the service decodes them; nothing of a
+test folder is used in training. Prints Markdown.
 """
 
 import argparse
@@ -118,10 +118,7 @@ def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
     # Taken for pictures of any class: their true class is not looked at.
     listed = find_holdout_set(folder, labels, label=labels[0])
     judged = evaluate_holdout(bundle.model, listed, input_px=manifest.input_px)
-    said = [
-        decide(labels, manifest.decision.threshold, row.tolist()).decision
-        for row in judged.probabilities
-    ]
+    said = [decide(manifest, row.tolist()).decision for row in judged.probabilities]
     shares = {word: said.count(word) / len(said) for word in sorted(set(said))}
     unfamiliar = unfamiliar_share(judged, manifest.familiarity)
     return {"pictures": len(said), "decisions": shares, "unfamiliar": unfamiliar}

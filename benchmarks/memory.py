@@ -1,14 +1,13 @@
-"""The most memory that callers can make the service take, against the bound that it computes.
+"""Peak memory of the service under the worst accepted load, against the bound that it computes.
 
     python -m benchmarks.memory STORE [--seconds 30]
 
-STORE is a folder of bundles. The service is started on it with the settings of the environment
-(and long patience, so that slow callers stay), and then all at once has, for as long as asked:
-the most connections, half of them within headers and half within bodies; more of the largest
-bodies than it may hold, each with the largest pictures of the formats that take most to decode,
-half of which are searched for faces;
-and tensors in JSON that become as many objects as they can. Printed: the bound by its parts, as the
-service logs it, and the peak of resident memory, as the kernel counts it.
+STORE is a folder of bundles. The service is started on it with the settings of the environment (and
+long timeouts, so that slow callers stay). Then it has, at the same time and for `--seconds`: the max
+number of connections, half of them within headers and half within bodies; more of the largest
+bodies than it may hold, each with the largest images of the formats that take most memory to decode,
+half of them with face detection; and JSON tensors that become the max number of objects. Prints the
+bound by its parts, as the service logs it, and the peak of resident memory, as the kernel counts it.
 """
 
 import argparse
@@ -33,7 +32,7 @@ from PIL import Image
 
 from benchmarks.serving.wire import request_bytes
 from models.bundle.store import current_version, read_manifest
-from service.http.kserve_tensors import MAX_JSON_BYTES
+from service.limits.json_cost import MAX_JSON_BYTES
 from service.settings import Settings
 
 _WAIT_S: Final = 120.0
@@ -42,7 +41,7 @@ _PATIENT: Final = {
 }
 _BODY_POSTERS: Final = 6
 _JSON_POSTERS: Final = 2
-_TOLD: Final = re.compile(r"memory: (at most (\d+) MiB a process \(.+\))")
+_TOLD: Final = re.compile(r"memory: (at most (\d+) MiB per process \(.+\))")
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
-"""The servers that are measured, each with a clock on the CPU time of its event loop's thread.
+"""Servers to measure, each with a clock on the CPU time of its event loop's thread.
 
     python -m benchmarks.http.servers NAME FILE_DESCRIPTOR
 
-`service` is the whole application on lanes that answer at once; `refusing` is the same with no
-room for any picture; `bare` reads the body and answers a constant. GET /spent answers the CPU
-seconds of the thread, in all and by step.
+`service` is the whole application on a batcher that answers at once; `refusing` is the same with no
+capacity for any image; `bare` reads the body and answers a constant. GET /spent returns the CPU
+seconds of the thread, in total and by step.
 """
 
 import functools
@@ -19,11 +19,13 @@ from typing import Any, Final, cast
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models.bundle.manifest import Manifest
 from service.__main__ import server_options
 from service.app import create_app
 from service.http import access_log, fast_path, predict
-from service.inference.batcher import Batcher, Ready
-from service.inference.engine import Answer, Engine
+from service.inference.batcher import Batcher, Prepared
+from service.inference.decision import Prediction, decide
+from service.inference.engine import Engine
 from service.settings import Settings
 from service.telemetry.logging import configure_logging
 from service.telemetry.metrics import Metrics
@@ -81,7 +83,7 @@ class _StubEngine:
     labels = ("mask", "no_mask")
     report = None
     batches = 0
-    crops = False
+    crops_faces = False
 
     def __init__(self) -> None:
         self.manifest = SimpleNamespace(
@@ -93,16 +95,18 @@ class _StubEngine:
             familiarity=None,
             input_px=224,
         )
-        answer = Answer([0.9123456, 0.0876544], None, None, 0.0, 0.0, 0.0)
-        self._batcher: Batcher[object, object, Answer] = Batcher(
-            lambda picture, _: Ready(picture), lambda batch, _: [answer] * len(batch), max_batch=8
+        answer = decide(cast("Manifest", self.manifest), [0.9123456, 0.0876544])
+        self._batcher: Batcher[object, object, Prediction] = Batcher(
+            lambda picture, _: Prepared(picture),
+            lambda batch, _: [answer] * len(batch),
+            max_batch=8,
         )
         self.alive, self.busy_s = self._batcher.alive, self._batcher.busy_s
         self.close = self._batcher.close
 
     async def predict(
         self, pictures: Sequence[object], *, explain: bool, deadline: float
-    ) -> list[Answer]:
+    ) -> list[Prediction]:
         return await self._batcher.submit(pictures, deadline=deadline)
 
 
@@ -113,10 +117,10 @@ def _service(settings: Settings, *, full: bool) -> Clock:
     parts: tuple[tuple[Any, str, str, Callable[..., Any]], ...] = (
         (predict, "read_uploads", "reading and parsing", clock.awaited),
         (engine, "predict", "hand-over", clock.awaited),
-        (predict, "predictions", "answer", clock.step),
-        (predict, "_json", "answer", clock.step),
+        (predict, "picture_entries", "answer", clock.step),
+        (predict, "json_response", "answer", clock.step),
         (fast_path, "answer_error", "answer", clock.awaited),
-        (access_log.AccessLogMiddleware, "_tell", "log and figures", clock.step),
+        (access_log.AccessLogMiddleware, "_record", "log and figures", clock.step),
     )
     for owner, name, step, timed in parts:
         setattr(owner, name, timed(step, getattr(owner, name)))
@@ -124,7 +128,7 @@ def _service(settings: Settings, *, full: bool) -> Clock:
 
         async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                app.state.facemask.admission.waiting = settings.max_waiting
+                app.state.facemask.budgets.pictures.held = settings.max_waiting
             await app(scope, receive, send)
 
         clock.app = refusing

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's tensors, in JSON or behind it (the binary data extension).
+"""Tensors of the Open Inference Protocol, in JSON or behind it (the binary data extension).
 
 BYTES, binary    each element as its length (uint32, little-endian) and its bytes
 UINT8, binary    the values, row by row
@@ -15,18 +15,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from service.limits.json_cost import MAX_JSON_BYTES
 from service.problems import BadInference, BodyTooLarge, TooManyFiles
 
 IMAGE: Final = "image"
 PIXELS: Final = "pixels"
 OUTPUTS: Final = ("probabilities", "label", "decision")
-# Numbers in JSON cost many times their size in memory; larger tensors travel in binary.
-MAX_JSON_BYTES: Final = 4 * 2**20
-_A_JSON_BYTE: Final = 32  # as Python objects: "[]," becomes a list of 56 bytes, and a place
 
 
 class _Part(BaseModel):
-    # The protocol has extensions; and a number is no text that looks like one.
+    # Extensions of the protocol are ignored; text that looks like a number is not taken for one.
     model_config = ConfigDict(extra="ignore", strict=True)
 
     parameters: dict[str, Any] = {}
@@ -42,7 +40,7 @@ class InputTensor(_Part):
 
 
 class WantedOutput(_Part):
-    """One tensor that is asked for."""
+    """One tensor that the request names as an output."""
 
     name: str
 
@@ -65,38 +63,52 @@ class OutputTensor:
     data: Sequence[float] | Sequence[str]
 
     def packed(self) -> bytes:
-        """As the binary data extension has it."""
+        """Return the data in the encoding of the binary data extension."""
         if self.datatype == "FP32":
             return struct.pack(f"<{len(self.data)}f", *self.data)
         words = [str(item).encode() for item in self.data]
         return b"".join(struct.pack("<I", len(word)) + word for word in words)
 
 
-def parsed_bytes(length: int, header_length: str | None) -> int:
-    """Most memory that a body of so many bytes takes beside itself, once it is parsed.
-
-    Raises:
-        BadInference, BodyTooLarge: As `split_body` does.
-    """
-    return length + _A_JSON_BYTE * _json_bytes(length, header_length)
-
-
-def split_body(
-    body: bytes | memoryview, header_length: str | None
-) -> tuple[InferRequest, bytes | memoryview]:
-    """The JSON part and what follows it.
+def json_part_bytes(body_bytes: int, header_length: str | None) -> int:
+    """Return the size of a body's JSON part.
 
     Args:
-        body: Of the request.
+        body_bytes: Size of the whole body.
         header_length: Its Inference-Header-Content-Length; without one all is JSON.
 
     Raises:
-        BadInference: The body is not as the protocol has it.
-        BodyTooLarge: The JSON part is.
+        BadInference: The header is malformed, or exceeds the body.
+        BodyTooLarge: The JSON part is larger than `MAX_JSON_BYTES`.
     """
-    length = _json_bytes(len(body), header_length)
+    size = body_bytes
+    if header_length is not None:
+        if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 20:
+            raise BadInference("Inference-Header-Content-Length is no number.")
+        size = int(header_length)
+    if size > body_bytes:
+        raise BadInference("The body ends before its JSON part does.")
+    if size > MAX_JSON_BYTES:
+        raise BodyTooLarge(
+            f"The JSON part is larger than {MAX_JSON_BYTES:,} bytes: send the tensor in binary."
+        )
+    return size
+
+
+def split_body(
+    body: bytes | memoryview, json_bytes: int
+) -> tuple[InferRequest, bytes | memoryview]:
+    """Split a body into its parsed JSON part and the binary part behind it.
+
+    Args:
+        body: The body of a request.
+        json_bytes: Size of its JSON part.
+
+    Raises:
+        BadInference: The body violates the protocol.
+    """
     try:
-        return InferRequest.model_validate(json.loads(bytes(body[:length]))), body[length:]
+        return InferRequest.model_validate(json.loads(bytes(body[:json_bytes]))), body[json_bytes:]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the request"
@@ -106,23 +118,24 @@ def split_body(
 
 
 def pictures_of(
-    asked: InferRequest, rest: bytes | memoryview, *, size: int, max_files: int
+    inference: InferRequest, rest: bytes | memoryview, *, size: int, max_files: int
 ) -> list[bytes | Tensor]:
-    """The pictures of a request.
+    """Return the pictures of a request.
 
     Args:
-        asked: Its JSON part.
-        rest: What follows it.
+        inference: The JSON part of the request.
+        rest: The binary part behind it.
         size: Edge S of the model's input, in pixels.
-        max_files: Most pictures.
+        max_files: Max number of pictures.
 
     Returns:
         Encoded files from the tensor `image`, or uint8 (3, S, S) each from `pixels`.
 
     Raises:
-        BadInference, TooManyFiles: As they say.
+        BadInference: The input is neither of these tensors, or its data do not fit its shape.
+        TooManyFiles: There are more than `max_files`.
     """
-    (tensor,) = asked.inputs
+    (tensor,) = inference.inputs
     binary = _binary_part(tensor, rest)
     count = tensor.shape[0]
     if count < 1:
@@ -146,16 +159,16 @@ def pictures_of(
     )
 
 
-def answer_body(
-    head: dict[str, Any], outputs: Sequence[OutputTensor], asked: InferRequest
+def encode_answer(
+    head: dict[str, Any], outputs: Sequence[OutputTensor], inference: InferRequest
 ) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON part if something follows that.
+    """Return the answer's body, and the size of its JSON part if a binary part follows.
 
     Raises:
-        BadInference: A tensor is asked for that there is not.
+        BadInference: The request names an output that does not exist.
     """
-    everywhere = asked.parameters.get("binary_data_output") is True
-    wanted = {output.name: output.parameters for output in asked.outputs or []}
+    binary_by_default = inference.parameters.get("binary_data_output") is True
+    wanted = {output.name: output.parameters for output in inference.outputs or []}
     unknown = sorted(set(wanted) - {output.name for output in outputs})
     if unknown:
         raise BadInference(f"There is no output {unknown[0]!r}: {', '.join(OUTPUTS)} are there.")
@@ -168,7 +181,7 @@ def answer_body(
             "shape": output.shape,
             "datatype": output.datatype,
         }
-        if wanted.get(output.name, {}).get("binary_data", everywhere) is True:
+        if wanted.get(output.name, {}).get("binary_data", binary_by_default) is True:
             parts.append(output.packed())
             entry["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
@@ -176,22 +189,6 @@ def answer_body(
         described.append(entry)
     text = json.dumps({**head, "outputs": described}).encode()
     return (b"".join([text, *parts]), len(text)) if parts else (text, None)
-
-
-def _json_bytes(length: int, header_length: str | None) -> int:
-    """How many of a body's bytes are its JSON part."""
-    found = length
-    if header_length is not None:
-        if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 20:
-            raise BadInference("Inference-Header-Content-Length is no number.")
-        found = int(header_length)
-    if found > length:
-        raise BadInference("The body ends before its JSON part does.")
-    if found > MAX_JSON_BYTES:
-        raise BodyTooLarge(
-            f"The JSON part is larger than {MAX_JSON_BYTES:,} bytes: send the tensor in binary."
-        )
-    return found
 
 
 def _binary_part(tensor: InputTensor, rest: bytes | memoryview) -> bytes | memoryview | None:

@@ -1,9 +1,9 @@
-"""What POST /predict says of pictures, from what the engine says of them."""
+"""The JSON of POST /predict, built from predictions."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from fastapi import Response
 from torch import Tensor
@@ -11,95 +11,89 @@ from torch import Tensor
 from models.errors import FacemaskError, PictureError
 from models.imaging.faces import Edges, Face
 from service.http.uploads import Upload
-from service.inference.decision import decide, is_familiar
-from service.inference.engine import Answer, Engine
-from service.problems import all_failed
-
-Outcome = TypeVar("Outcome")
+from service.inference.decision import PictureFaces, Prediction
+from service.problems import none_readable
 
 # Of the activation map's values: finer than any colour that shows them.
-_DIGITS: Final = 4
+_ACTIVATION_DIGITS: Final = 4
 
 
-def predictions(
-    engine: Engine, uploads: Sequence[Upload], outcomes: Sequence[Answer | PictureError]
-) -> list[dict[str, Any]]:
-    """One entry a picture, in upload order.
-
-    Raises:
-        PictureError, NothingReadable: No picture could be read.
-    """
-
-    def said(answer: Answer) -> dict[str, Any]:
-        found = _prediction(engine, answer)
-        if engine.crops:
-            found["face"] = None if answer.face is None else _place(answer.face)
-        return found
-
-    return entries(uploads, outcomes, said)
-
-
-def entries(
+def picture_entries(
     uploads: Sequence[Upload],
-    outcomes: Sequence[Outcome | PictureError],
-    said: Callable[[Outcome], dict[str, Any]],
+    outcomes: Sequence[Prediction | PictureFaces | PictureError],
+    *,
+    show_face: bool,
 ) -> list[dict[str, Any]]:
-    """One entry a picture, in upload order: what is said of it, or its error.
+    """Return one entry per picture, in upload order: its answer, its faces, or its error.
+
+    Args:
+        uploads: The pictures as they were sent.
+        outcomes: What became of each.
+        show_face: Name the face that each answer is about; null for the whole picture.
 
     Raises:
         PictureError, NothingReadable: No picture could be read.
     """
-    _require_readable(uploads, outcomes)
-    found = []
+    _require_one_readable(uploads, outcomes)
+    entries = []
     for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True)):
         entry: dict[str, Any] = {"index": index, "filename": upload.filename}
         if isinstance(outcome, PictureError):
             entry["error"] = {"code": outcome.code, "detail": str(outcome)}
+        elif isinstance(outcome, PictureFaces):
+            entry |= {
+                "width": outcome.width,
+                "height": outcome.height,
+                "faces": [_face(found) for found in outcome.predictions],
+                "faces_left_out": outcome.left_out,
+            }
         else:
-            entry |= said(outcome)
-        found.append(entry)
-    return found
+            entry |= _prediction(outcome)
+            if show_face:
+                entry["face"] = None if outcome.face is None else _location(outcome.face)
+        entries.append(entry)
+    return entries
 
 
-def _require_readable(uploads: Sequence[Upload], outcomes: Sequence[object]) -> None:
-    """Pass if at least one picture could be read.
+def json_response(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """Return a document as UTF-8 JSON."""
+    return Response(
+        json.dumps(document, ensure_ascii=False).encode(),
+        status_code=status,
+        media_type="application/json",
+    )
 
-    Raises:
-        PictureError, NothingReadable: None could.
-    """
+
+def _require_one_readable(uploads: Sequence[Upload], outcomes: Sequence[object]) -> None:
     failures: list[tuple[int, str | None, FacemaskError]] = [
         (index, upload.filename, outcome)
         for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True))
         if isinstance(outcome, PictureError)
     ]
     if len(failures) == len(uploads):
-        raise all_failed(failures)
+        raise none_readable(failures)
 
 
-def face_prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
-    """Where a face is, and what the model says of it."""
-    return (_place(answer.face) if answer.face else {}) | _prediction(engine, answer)
+def _face(prediction: Prediction) -> dict[str, Any]:
+    location = _location(prediction.face) if prediction.face else {}
+    return location | _prediction(prediction)
 
 
-def _prediction(engine: Engine, answer: Answer) -> dict[str, Any]:
-    """What the model says of what it was given."""
-    labels, probabilities = engine.labels, answer.probabilities
-    decided = decide(labels, engine.manifest.decision.threshold, probabilities)
-    found = {
-        "decision": decided.decision,
-        "label": decided.label,
-        "score": decided.score,
-        "scores": dict(zip(labels, probabilities, strict=True)),
-        "familiar": is_familiar(engine.manifest.familiarity, answer.distance),
-        "distance": answer.distance,
+def _prediction(prediction: Prediction) -> dict[str, Any]:
+    fields = {
+        "decision": prediction.decision,
+        "label": prediction.label,
+        "score": prediction.score,
+        "scores": prediction.scores,
+        "familiar": prediction.familiar,
+        "distance": prediction.distance,
     }
-    if answer.activation is not None:
-        found["activation"] = _activation(answer.activation[labels.index(decided.label)])
-    return found
+    if prediction.activation is not None:
+        fields["activation"] = _activation(prediction.activation)
+    return fields
 
 
-def _place(face: Face) -> dict[str, Any]:
-    """Where a face is, and how sure the detector is of it."""
+def _location(face: Face) -> dict[str, Any]:
     return {"box": _box(face.box), "square": _box(face.square), "face_score": face.score}
 
 
@@ -109,7 +103,7 @@ def _box(edges: Edges) -> dict[str, int]:
 
 
 def _activation(cells: Tensor) -> dict[str, Any]:
-    """A label's class-activation map (h, w): what speaks for it, from 0 to 1 at the most."""
+    """Return a class-activation map (h, w): the evidence for the class, scaled to a max of 1."""
     cells = cells.clamp(min=0)
     highest = float(cells.max())
     rows, columns = cells.shape
@@ -117,14 +111,5 @@ def _activation(cells: Tensor) -> dict[str, Any]:
     return {
         "rows": rows,
         "columns": columns,
-        "values": [[round(value, _DIGITS) for value in row] for row in scaled],
+        "values": [[round(value, _ACTIVATION_DIGITS) for value in row] for row in scaled],
     }
-
-
-def json_response(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """Serialise a document as UTF-8 JSON."""
-    return Response(
-        json.dumps(document, ensure_ascii=False).encode(),
-        status_code=status,
-        media_type="application/json",
-    )

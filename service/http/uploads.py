@@ -1,22 +1,30 @@
-"""Request body to encoded pictures, streamed, in memory, and never past the limits."""
+"""Request bodies to encoded pictures: streamed into memory, and never past the limits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from service.limits.budget import Take, in_time
-from service.problems import BadUpload, BodyTooLarge, NoPictures, TooManyFiles, UnsupportedMedia
+from service.limits.budget import Reservation
+from service.problems import (
+    BadUpload,
+    BodyTooLarge,
+    NoPictures,
+    SlowRequest,
+    TooManyFiles,
+    UnsupportedMedia,
+)
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-_FIELDS = (b"files", b"file")
+_FIELDS: Final = (b"files", b"file")
 # Of one part's headers; python-multipart has no bound of its own that fits.
-_MAX_PART_HEADER_BYTES = 8192
+_MAX_PART_HEADER_BYTES: Final = 8192
 
 
 @dataclass
@@ -28,78 +36,90 @@ class Upload:
 
 
 async def read_uploads(
-    request: Request, *, max_bytes: int, max_files: int, seconds: float, take: Take
+    request: Request,
+    reservation: Reservation,
+    *,
+    max_bytes: int,
+    max_files: int,
+    timeout_s: float,
 ) -> list[Upload]:
-    """Read the pictures of a request: a multipart form, or one raw picture.
+    """Return the pictures of a request, a multipart form or one raw picture, in the order sent.
 
     Args:
-        request: Its body has not been read yet.
+        request: A request whose body has not been read yet.
+        reservation: Grows by each part of the body before that is kept.
         max_bytes: Largest body; a larger one is refused when its header announces it, or at
             the byte that exceeds it, and is never held whole.
-        max_files: Most pictures.
-        seconds: Most for the body to come.
-        take: Told of each part of the body before it is kept.
-
-    Returns:
-        At least one upload, in the order sent.
+        max_files: Max number of pictures.
+        timeout_s: Max seconds until all of the body is there.
 
     Raises:
-        BodyTooLarge, TooManyFiles, UnsupportedMedia, BadUpload, NoPictures, SlowRequest,
-            Overloaded: As they say.
+        NoPictures: The body holds none.
+        UnsupportedMedia: The body is neither a form nor a picture.
+        BadUpload: The form is malformed, or the connection ended early.
+        TooManyFiles, BodyTooLarge, SlowRequest, Overloaded: The request exceeds a limit.
     """
     announced = request.headers.get("content-length", "")
-    # Python turns no more than 4,300 digits into a number.
+    # Python converts no more than 4,300 digits to a number.
     if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
         raise _too_large(max_bytes)
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    body = bounded_body(request, max_bytes, seconds, take)
-    if kind == b"multipart/form-data":
+    media_type, options = parse_options_header(request.headers.get("content-type"))
+    body = read_body(request, reservation, max_bytes=max_bytes, timeout_s=timeout_s)
+    if media_type == b"multipart/form-data":
         if not options.get(b"boundary"):
             raise BadUpload("The multipart body's Content-Type names no boundary.")
         uploads = await _read_form(body, options[b"boundary"], max_files)
-    elif kind.startswith(b"image/") or kind == b"application/octet-stream":
+    elif media_type.startswith(b"image/") or media_type == b"application/octet-stream":
         upload = Upload(None)
         async for chunk in body:
             upload.data += chunk
         uploads = [upload] if upload.data else []
     else:
-        shown = kind.decode("latin-1") or "no Content-Type"
+        shown = media_type.decode("latin-1") or "no Content-Type"
         raise UnsupportedMedia(
             f"{shown}: send multipart/form-data with pictures in 'files', or one picture "
             "as an image/* body."
         )
     if not uploads:
-        raise NoPictures("The request holds no picture: send one or many in the field 'files'.")
+        raise NoPictures
     return uploads
 
 
-async def bounded_body(
-    request: Request, max_bytes: int, seconds: float, take: Take
+async def read_body(
+    request: Request, reservation: Reservation, *, max_bytes: int, timeout_s: float
 ) -> AsyncIterator[bytes]:
-    """A request's body as it comes, up to the byte that is too many.
+    """Yield a request's body as it arrives, up to the byte that is too many.
 
     Args:
-        request: Its body has not been read yet.
+        request: A request whose body has not been read yet.
+        reservation: Grows by each part before that is yielded.
         max_bytes: Largest body.
-        seconds: Most for all of it to come.
-        take: Told of each part before it is given.
+        timeout_s: Max seconds until all of it is there.
 
     Raises:
-        BodyTooLarge: It is larger.
-        SlowRequest: It takes longer.
+        BodyTooLarge: The body is larger.
+        SlowRequest: The body takes longer.
         Overloaded: There is no room for it now.
-        BadUpload: The connection ended before it did.
+        BadUpload: The connection ended before the body did.
     """
     received = 0
-    try:
-        async for chunk in in_time(request.stream(), seconds):
-            received += len(chunk)
-            if received > max_bytes:
-                raise _too_large(max_bytes)
-            take(len(chunk))
-            yield chunk
-    except ClientDisconnect as error:  # the answer reaches nobody, and nothing has failed here
-        raise BadUpload("The connection ended before the request's body did.") from error
+    stream = request.stream()
+    end = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        try:
+            async with asyncio.timeout_at(end):
+                chunk = await anext(stream, None)
+        except TimeoutError as error:
+            raise SlowRequest(f"The request's body did not come within {timeout_s:g} s.") from error
+        except ClientDisconnect as error:  # the answer reaches no client, and nothing failed here
+            raise BadUpload("The connection ended before the request's body did.") from error
+        if chunk is None:
+            return
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        reservation.add(len(chunk))
+        yield chunk
 
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
@@ -121,7 +141,7 @@ async def _read_form(body: AsyncIterator[bytes], boundary: bytes, max_files: int
 
 
 class _Form:
-    """Collects the file parts of a form; other fields are ignored."""
+    """Callbacks that collect the file parts of a form and ignore its other fields."""
 
     def __init__(self, max_files: int) -> None:
         self.uploads: list[Upload] = []

@@ -1,47 +1,87 @@
-"""From a model's probabilities to what is said of a picture."""
+"""The answer for a picture, decided from a model's outputs; every protocol and metric reads it."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
-from models.bundle.manifest import FamiliarityFacts
+from torch import Tensor
+
+from models.bundle.manifest import Manifest
+from models.imaging.faces import Face
 
 UNCERTAIN: Final = "uncertain"
+"""Decision where the score is below the model's threshold."""
 
 
-class Decided(NamedTuple):
-    """What is said of one picture.
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one picture, or for one face of it.
 
     Attributes:
-        decision: `label`, or `uncertain` where the score is below the threshold.
         label: The likeliest class.
-        score: Its probability.
+        decision: `label`, or `uncertain` where the score is below the model's threshold.
+        score: Probability of `label`.
+        scores: Probability of every class, in the order of the model's labels.
+        distance: To the training pictures, 0 to 2; None if the model does not measure it.
+        familiar: False if the picture is out of distribution; None if the model cannot tell.
+        activation: Class-activation map of `label`, float32 (h, w), if requested.
+        face: The face that the model was given; None for the whole picture.
     """
 
-    decision: str
     label: str
+    decision: str
     score: float
+    scores: dict[str, float]
+    distance: float | None = None
+    familiar: bool | None = None
+    activation: Tensor | None = None
+    face: Face | None = None
 
 
-def decide(labels: Sequence[str], threshold: float, probabilities: Sequence[float]) -> Decided:
-    """Decide on one picture.
+@dataclass(frozen=True)
+class PictureFaces:
+    """The answers for the faces of one picture.
+
+    Attributes:
+        width: Width of the upright picture, in pixels.
+        height: Height of the upright picture, in pixels.
+        predictions: One per face, the likeliest face first.
+        left_out: Number of faces found beyond the allowed ones.
+    """
+
+    width: int
+    height: int
+    predictions: list[Prediction]
+    left_out: int
+
+
+def decide(
+    manifest: Manifest,
+    probabilities: Sequence[float],
+    *,
+    distance: float | None = None,
+    activation: Tensor | None = None,
+    face: Face | None = None,
+) -> Prediction:
+    """Return the answer for one picture.
 
     Args:
-        labels: In the order of the probabilities.
-        threshold: Of the model; scores below it are uncertain.
-        probabilities: Of each class.
+        manifest: Labels and thresholds of the model.
+        probabilities: K values, in the order of the labels.
+        distance: To the training pictures, if the model measures it.
+        activation: Class-activation maps, float32 (K, h, w), if requested.
+        face: The face that the model was given.
     """
+    labels, detector = manifest.labels, manifest.familiarity
     best = max(range(len(labels)), key=probabilities.__getitem__)
     label, score = labels[best], probabilities[best]
-    return Decided(label if score >= threshold else UNCERTAIN, label, score)
-
-
-def is_familiar(facts: FamiliarityFacts | None, distance: float | None) -> bool | None:
-    """Whether a picture is like those that the model was trained on; None if it cannot tell.
-
-    Args:
-        facts: Of the model, if it measures the distance.
-        distance: Of the picture.
-    """
-    if facts is None or distance is None:
-        return None
-    return distance <= facts.threshold
+    return Prediction(
+        label=label,
+        decision=label if score >= manifest.decision.threshold else UNCERTAIN,
+        score=score,
+        scores=dict(zip(labels, probabilities, strict=True)),
+        distance=distance,
+        familiar=None if detector is None or distance is None else distance <= detector.threshold,
+        activation=None if activation is None else activation[best].clone(),  # not the whole batch
+        face=face,
+    )

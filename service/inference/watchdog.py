@@ -1,4 +1,4 @@
-"""Whether the model still answers: the ground of /livez; and rest, where nobody asks it."""
+"""Watchdog behind /livez: detects a hung or dead model worker, and an idle service."""
 
 import asyncio
 import contextlib
@@ -7,38 +7,48 @@ from typing import Final
 
 import torch
 
-from service.inference.batcher import BatcherClosed, BatchFailed
-from service.inference.model_manager import Live
+from service.inference.errors import BatcherClosed, BatchFailed
+from service.inference.model_manager import ModelManager
 from service.problems import NoModel, Stuck
 from service.process.allocator import release_free_memory
 from service.process.background import run_in_background_thread
 
-_LOOKS: Final = 4  # in the time after which silence counts
+_CHECKS_PER_STUCK_S: Final = 4
 
 
-class Heart:
-    """Notices lanes that hang, and a model of which no lane works.
+class Watchdog:
+    """Detects lanes that hang, and a model of which no lane works.
 
-    Every answered batch is a beat. Where there was none for a while a blank picture is sent the
-    way that all pictures go, so that a quiet service is told from a stuck one. A service that
-    has become quiet gives back the memory that it had needed.
+    Every answered batch is progress. After a while without one, a blank picture is sent the way
+    that all pictures go, which distinguishes an idle service from a stuck one. A service that has
+    become idle releases the memory that it needed while it was busy.
+
+    Attributes:
+        stuck: True while the model hangs.
+        idle_handled: True once the present idle time has been handled.
     """
 
-    def __init__(self, live: Live, *, stuck_s: float, rest: Callable[[], None] = release_free_memory) -> None:
-        """Begin with a model that was busy: it has just been loaded.
+    def __init__(
+        self,
+        model_manager: ModelManager,
+        *,
+        stuck_s: float,
+        on_idle: Callable[[], None] = release_free_memory,
+    ) -> None:
+        """Start with a model that was busy: it has just been loaded.
 
         Args:
-            live: Whose model to watch.
-            stuck_s: Seconds without a beat that are too many.
-            rest: Called on a thread when the model has become quiet.
+            model_manager: Whose model to watch.
+            stuck_s: Seconds without progress after which the model counts as stuck.
+            on_idle: Called on a thread when the model has become idle.
         """
-        self._live = live
-        self._rest = rest
-        self.rested = False
+        self._model_manager = model_manager
+        self._on_idle = on_idle
         self._stuck_s = stuck_s
+        self.idle_handled = False
         self.stuck = False
 
-    def require(self) -> None:
+    def raise_if_stuck(self) -> None:
         """Pass unless the model hangs.
 
         Raises:
@@ -47,42 +57,46 @@ class Heart:
         if self.stuck:
             raise Stuck("The model's worker does not answer: restart the service.")
 
-    async def watch(self) -> None:
-        """Look for ever."""
+    async def run(self) -> None:
+        """Check the model at regular intervals until cancelled."""
         while True:
-            version, seen = self._counted()
-            await asyncio.sleep(self._stuck_s / _LOOKS)  # holding no engine: it may be replaced
-            now, counted = self._counted()
-            beats = version is not None and version == now and counted != seen
-            self.stuck = self._hangs() or not (beats or await self.answers())
-            if not (beats or self.rested):
-                await run_in_background_thread(self._rest)
-            self.rested = not beats
+            version, before = self._progress()
+            # No lease meanwhile: the engine may be replaced.
+            await asyncio.sleep(self._stuck_s / _CHECKS_PER_STUCK_S)
+            current, batches = self._progress()
+            made_progress = version is not None and version == current and batches != before
+            self.stuck = self._hangs() or not (made_progress or await self.probe())
+            if not (made_progress or self.idle_handled):
+                await run_in_background_thread(self._on_idle)
+            self.idle_handled = not made_progress
 
-    def _counted(self) -> tuple[str | None, int]:
-        """The version that serves, if any, and the batches that it has answered."""
-        engine = self._live.engine
-        return (engine.manifest.version, engine.batches) if engine else (None, 0)
+    async def probe(self) -> bool:
+        """Return False if the model in service answers neither a blank picture nor others in time.
 
-    def _hangs(self) -> bool:
-        """Whether one lane is too long at one batch, whatever the others do."""
-        engine = self._live.engine
-        return engine is not None and engine.busy_s() > self._stuck_s
-
-    async def answers(self) -> bool:
-        """Whether the model that serves, if any, answers a blank picture or another in time."""
+        A service without a model is not stuck, nor is a model whose batches fail.
+        """
         try:
-            with self._live.use() as engine:
-                seen = engine.batches
+            with self._model_manager.lease() as engine:
+                before = engine.batches
                 if not engine.alive():
                     return False
                 size = engine.manifest.input_px
                 blank = torch.zeros((3, size, size), dtype=torch.uint8)
-                # A batch that fails is told to its callers; the worker goes on.
+                # A failed batch is its callers' error; the lane goes on.
                 with contextlib.suppress(BatchFailed, BatcherClosed):
                     await asyncio.wait_for(engine.predict([blank]), self._stuck_s)
         except NoModel:
             return True
         except TimeoutError:
-            return engine.batches != seen
+            return engine.batches != before
         return True
+
+    def _progress(self) -> tuple[str | None, int]:
+        """Return the version in service, if any, and the number of batches that it answered."""
+        engine = self._model_manager.engine
+        return (engine.manifest.version, engine.batches) if engine else (None, 0)
+
+    def _hangs(self) -> bool:
+        """Return True if one lane takes too long for one batch, whatever the others do."""
+        engine = self._model_manager.engine
+        return engine is not None and engine.busy_s() > self._stuck_s

@@ -1,63 +1,125 @@
-"""Request bodies: how many bytes of them are in memory, and how long one may take to come."""
+"""Budgets: bounds on what is in hand at one moment, in pictures, pixels or bytes.
 
-import asyncio
+A holder that is alone always gets what it needs, however much that is: otherwise nothing larger
+than a budget would ever be answered.
+"""
+
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from service.problems import Overloaded, SlowRequest
-
-Take = Callable[[int], None]
-"""Counts bytes that are taken into memory, or refuses them."""
+from service.problems import Overloaded
+from service.settings import Settings
 
 
-class Bodies:
-    """Counts the bytes of bodies, those still being read among them, up to a bound."""
+class Budget:
+    """An amount that holders share, up to a limit.
 
-    def __init__(self, limit_bytes: int) -> None:
-        """Begin with none."""
-        self._limit = limit_bytes
-        self.held_bytes = 0
+    Use a budget in one of two ways: `reserve` on the event loop, which refuses what does not fit,
+    or `wait` on worker threads, which blocks until it fits.
+    """
 
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[Take]:
-        """Give a request what to count its bytes with; they are let go at the end of the `with`.
+    def __init__(self, limit: float = math.inf, unit: str = "bytes are in use") -> None:
+        """Start with nothing held.
 
-        A request that finds no other's bytes may always hold its own.
+        Args:
+            limit: Max amount that several holders have together.
+            unit: The amount's noun and verb in refusals, such as "pictures are waiting".
+        """
+        self.held = 0
+        self._limit = limit
+        self._unit = unit
+        self._turn = threading.Lock()  # or small amounts would overtake a large one for ever
+        self._room = threading.Condition()
+
+    def refuse_if_full(self) -> None:
+        """Refuse a request that could reserve nothing now, before any of it is read.
 
         Raises:
-            Overloaded: From the counting, when there is no room for more.
+            Overloaded: The whole budget is held.
         """
-        own = 0
+        if self.held >= self._limit:
+            raise self._overloaded()
 
-        def take(count: int) -> None:
-            nonlocal own
-            if self.held_bytes > own and self.held_bytes + count > self._limit:
-                raise Overloaded(
-                    f"Requests hold {self.held_bytes:,} bytes and {self._limit:,} are allowed: "
-                    "come again."
-                )
-            self.held_bytes += count
-            own += count
+    @contextlib.contextmanager
+    def reserve(self, amount: int = 0) -> Iterator["Reservation"]:
+        """Reserve an amount until the end of the `with`, and whatever is added to it meanwhile.
 
+        Raises:
+            Overloaded: There is no room for the amount beside what others hold.
+        """
+        reservation = Reservation(self)
         try:
-            yield take
+            if amount:
+                reservation.add(amount)
+            yield reservation
         finally:
-            self.held_bytes -= own
+            self.held -= reservation.amount
 
-
-async def in_time(body: AsyncIterator[bytes], seconds: float) -> AsyncIterator[bytes]:
-    """The parts of a body, all of which must have come after so many seconds.
-
-    Raises:
-        SlowRequest: They have not.
-    """
-    end = asyncio.get_running_loop().time() + seconds
-    while True:
+    @contextlib.contextmanager
+    def wait(self, amount: int) -> Iterator[None]:
+        """Block until the amount fits, in the order of the calls, and hold it in the `with`."""
+        with self._turn, self._room:
+            self._room.wait_for(lambda: self._fits(amount))
+            self.held += amount
         try:
-            async with asyncio.timeout_at(end):
-                part = await anext(body, None)
-        except TimeoutError as error:
-            raise SlowRequest(f"The request's body did not come within {seconds:g} s.") from error
-        if part is None:
-            return
-        yield part
+            yield
+        finally:
+            with self._room:
+                self.held -= amount
+                self._room.notify()
+
+    def _fits(self, amount: int, own: int = 0) -> bool:
+        return self.held == own or self.held + amount <= self._limit
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"{self.held:,} {self._unit} and {self._limit:,} are allowed: come again."
+        )
+
+
+class Reservation:
+    """The share of a budget that one request holds."""
+
+    def __init__(self, budget: Budget) -> None:
+        """Start with nothing."""
+        self.amount = 0
+        self._budget = budget
+
+    def add(self, amount: int) -> None:
+        """Reserve more.
+
+        Raises:
+            Overloaded: There is no room for it beside what others hold.
+        """
+        budget = self._budget
+        if not budget._fits(amount, self.amount):
+            raise budget._overloaded()
+        budget.held += amount
+        self.amount += amount
+
+
+@dataclass(frozen=True)
+class RequestBudgets:
+    """The budgets that all requests share, on the event loop.
+
+    Attributes:
+        pictures: Accepted and not yet answered.
+        pixels: Of these pictures together, by their headers.
+        body_bytes: Of request bodies, those still being read included.
+    """
+
+    pictures: Budget
+    pixels: Budget
+    body_bytes: Budget
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "RequestBudgets":
+        """Return empty budgets with the limits of the settings."""
+        return cls(
+            pictures=Budget(settings.max_waiting, "pictures are waiting"),
+            pixels=Budget(settings.max_waiting_pixels, "pixels are waiting"),
+            body_bytes=Budget(settings.max_bodies_bytes, "bytes of requests are in memory"),
+        )

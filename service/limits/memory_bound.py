@@ -1,12 +1,16 @@
-"""How much memory the service can come to need: computed from the settings, told at the start."""
+"""Bounds on memory: what decoding may take at one moment, and what the process may come to need.
+
+The bound of the process is computed from the settings, and logged at the start.
+"""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from service.http.kserve_tensors import MAX_JSON_BYTES, parsed_bytes
-from service.limits.gate import decoding_limit_bytes
+from models.imaging.memory import FILE_COPIES, largest_picture_bytes
+from service.limits.budget import Budget
+from service.limits.json_cost import MAX_JSON_BYTES, parsing_bytes
 from service.settings import Settings
 
 log = logging.getLogger("facemask")
@@ -14,24 +18,61 @@ log = logging.getLogger("facemask")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _STATUS: Final = Path("/proc/self/status")
 
-# What is read from a socket at a time, what the server then lets lie of a body before it stops
+# What is read from a socket at a time, what the server then buffers of a body before it stops
 # reading, and the connection's own objects with its headers.
-_A_CONNECTION_BYTES: Final = 256 * 1024 + 64 * 1024 + 64 * 1024
-# Python lets a growing body have an eighth more than it has asked for.
-_GROWTH: Final = 9 / 8
+_BYTES_PER_CONNECTION: Final = 256 * 1024 + 64 * 1024 + 64 * 1024
+# Python over-allocates a growing body by an eighth.
+_BODY_GROWTH_FACTOR: Final = 9 / 8
+
+
+@dataclass(frozen=True)
+class DecodingBudgets:
+    """Memory that the lanes of all engines share for decoding.
+
+    A lane that holds `pixels` never waits for `files`, so that no two lanes wait for each other.
+
+    Small pictures never wait here: it takes the largest accepted ones, or dozens of photographs
+    of 12 megapixels at one moment, to fill them.
+
+    Attributes:
+        files: Bytes of copies of encoded files, from before a picture is opened.
+        pixels: Bytes of decoded pixels.
+    """
+
+    files: Budget = field(default_factory=Budget)
+    pixels: Budget = field(default_factory=Budget)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "DecodingBudgets":
+        """Return budgets that pass the largest picture that the settings accept."""
+        return cls(Budget(_files_bytes(settings)), Budget(_pixels_bytes(settings)))
+
+
+def decoding_limit_bytes(settings: Settings) -> int:
+    """Return the max memory that decoding takes at one moment, over all lanes."""
+    return _files_bytes(settings) + _pixels_bytes(settings)
+
+
+def _files_bytes(settings: Settings) -> int:
+    return 2 * FILE_COPIES * settings.max_file_bytes  # or 16 photographs of 4 MB
+
+
+def _pixels_bytes(settings: Settings) -> int:
+    # A smaller budget would save nothing: the largest picture, alone, would exceed it.
+    return largest_picture_bytes(settings.max_pixels)
 
 
 @dataclass(frozen=True)
 class MemoryBound:
-    """Most resident memory of a process, by what takes it, in bytes.
+    """Max resident memory of a process, by cause, in bytes.
 
     Attributes:
-        warm: With the model warm and nobody calling: the peak of the start, as measured.
-        decoding: Of pictures, and searching them for faces, by all lanes together.
-        faces: Cut out in each lane.
-        bodies: Of requests, and what is parsed from them.
-        connections: What has come on them and belongs to no body yet.
-        swap: A new model beside the one that serves: what the first one took.
+        warm: A warm model without requests: the peak of the start, as measured.
+        decoding: Pictures, and the search for faces in them, over all lanes.
+        faces: Faces cut out, over all lanes.
+        bodies: Request bodies, and what is parsed from them.
+        connections: Bytes received on connections that belong to no body yet.
+        swap: A new model beside the one that serves: as much as the first one took.
     """
 
     warm: int
@@ -43,77 +84,77 @@ class MemoryBound:
 
     @property
     def total(self) -> int:
-        """All of it together."""
+        """The sum over all causes, in bytes."""
         return sum(vars(self).values())
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {size >> 20}" for name, size in vars(self).items())
-        return f"at most {self.total >> 20} MiB a process ({parts})"
+        return f"at most {self.total >> 20} MiB per process ({parts})"
 
 
 def memory_bound(
     settings: Settings, *, warm_bytes: int, model_bytes: int, lanes: int, input_px: int
 ) -> MemoryBound:
-    """The bound of a service with these settings, once its model is warm.
+    """Return the bound of a service whose model is warm.
 
     Args:
-        settings: As it was started with.
-        warm_bytes: Most memory that it has had until then.
-        model_bytes: What of that opening and warming up the model took.
-        lanes: How many decode.
-        input_px: Edge of what the model is given, in pixels.
+        settings: The settings of the service.
+        warm_bytes: Peak resident memory so far.
+        model_bytes: Part of `warm_bytes` that opening and warming up the model took.
+        lanes: Threads that decode.
+        input_px: Edge S of the model's input, in pixels.
     """
     # One request alone is answered whatever the bound on all of them.
-    alone = settings.max_body_bytes + parsed_bytes(
-        settings.max_body_bytes, str(min(MAX_JSON_BYTES, settings.max_body_bytes))
+    max_body_bytes = settings.max_body_bytes
+    alone_bytes = max_body_bytes + parsing_bytes(
+        max_body_bytes, min(MAX_JSON_BYTES, max_body_bytes)
     )
     return MemoryBound(
         warm=warm_bytes,
         decoding=decoding_limit_bytes(settings),
         faces=lanes * settings.max_faces * 3 * input_px**2,
-        bodies=int(_GROWTH * max(settings.max_bodies_bytes, alone)),
-        connections=settings.max_connections * _A_CONNECTION_BYTES,
+        bodies=int(_BODY_GROWTH_FACTOR * max(settings.max_bodies_bytes, alone_bytes)),
+        connections=settings.max_connections * _BYTES_PER_CONNECTION,
         swap=model_bytes,
     )
 
 
-class MemoryTold:
-    """Measures the start, and logs the bound once; does nothing where there is no /proc."""
+class MemoryReporter:
+    """Measures the start and logs the bound once; does nothing where there is no /proc."""
 
     def __init__(
         self, settings: Settings, *, status: Path = _STATUS, cgroup: Path = _CGROUP
     ) -> None:
-        """Take where this process and its container are described."""
+        """Take the files that describe this process and its container."""
         self._settings, self._status, self._cgroup = settings, status, cgroup
-        self._before: int | None = None
-        self._told = False
+        self._before_bytes: int | None = None
+        self._is_reported = False
 
-    def model_begins(self) -> None:
-        """A model is about to be opened."""
-        if self._before is None:
-            self._before = self._read("VmRSS:")
+    def model_opening(self) -> None:
+        """Measure the memory before the first model is opened."""
+        if self._before_bytes is None:
+            self._before_bytes = self._read("VmRSS:")
 
-    def model_is_warm(self, *, lanes: int, input_px: int) -> None:
-        """A model has gone into service: if it is the first, tell the bound."""
-        warm = self._read("VmHWM:")
-        if self._told or warm is None or self._before is None:
+    def model_warm(self, *, lanes: int, input_px: int) -> None:
+        """Log the bound when the first model has gone into service."""
+        warm_bytes = self._read("VmHWM:")
+        if self._is_reported or warm_bytes is None or self._before_bytes is None:
             return
-        self._told = True
-        settings = self._settings
+        self._is_reported = True
         bound = memory_bound(
-            settings,
-            warm_bytes=warm,
-            model_bytes=max(0, warm - self._before),
+            self._settings,
+            warm_bytes=warm_bytes,
+            model_bytes=max(0, warm_bytes - self._before_bytes),
             lanes=lanes,
             input_px=input_px,
         )
         log.info("memory: %s", bound)
-        allowed = _allowed_bytes(self._cgroup)
-        if allowed is not None and settings.workers * bound.total > allowed:
+        limit_bytes = _container_limit_bytes(self._cgroup)
+        if limit_bytes is not None and self._settings.workers * bound.total > limit_bytes:
             log.warning(
-                "memory: the container is allowed %d MiB: allow it more, or lower "
+                "memory: the container is limited to %d MiB: raise its limit, or lower "
                 "FACEMASK_MAX_PIXELS, FACEMASK_MAX_BODIES_BYTES or FACEMASK_MAX_CONNECTIONS",
-                allowed >> 20,
+                limit_bytes >> 20,
             )
 
     def _read(self, name: str) -> int | None:
@@ -124,8 +165,8 @@ class MemoryTold:
         return next((1024 * int(line.split()[1]) for line in lines if line.startswith(name)), None)
 
 
-def _allowed_bytes(cgroup: Path) -> int | None:
-    """What the container is allowed, by control groups of version 2 or 1."""
+def _container_limit_bytes(cgroup: Path) -> int | None:
+    """Return the container's limit, from control groups of version 2 or 1; None without one."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             return int((cgroup / name).read_text())

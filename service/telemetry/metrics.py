@@ -1,15 +1,14 @@
-"""What Prometheus sees of the service, on a registry of its own.
+"""Metrics for Prometheus, on a registry of their own.
 
 With several processes PROMETHEUS_MULTIPROC_DIR names a folder that was empty before any of them
-started: each writes its figures there, and whichever is asked answers for all.
+started: each writes its metrics there, and the one that is scraped answers for all.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,18 +26,18 @@ from models.bundle.manifest import Manifest
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _MULTIPROCESS: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-# From a small picture on a fast machine to the default deadline, in seconds.
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# From a small picture on a fast machine to the default deadline.
+_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BUCKETS_PICTURES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Load(NamedTuple):
-    """What the service has in hand at a moment.
+    """What the service has in hand at one moment.
 
     Attributes:
-        pictures: Accepted and not yet answered.
-        pixels: Of these together, by their headers.
-        body_bytes: Of requests, those still being read among them.
+        pictures: Pictures accepted and not yet answered.
+        pixels: Pixels of these pictures together, by their headers.
+        body_bytes: Bytes of request bodies, those still being read included.
     """
 
     pictures: int = 0
@@ -47,143 +46,112 @@ class Load(NamedTuple):
 
 
 class Metrics:
-    """Every figure, by what happened."""
+    """Every metric, with one method per event."""
 
     def __init__(self) -> None:
-        """Start from nothing."""
-        own = self._registry = CollectorRegistry()
-        requests = Counter(
-            "facemask_requests", "Requests answered.", ["route", "status"], registry=own
-        )
-        request_s = Histogram(
+        """Register every metric, at zero."""
+        registry = self._registry = CollectorRegistry()
+        counter, summary = partial(Counter, registry=registry), partial(Summary, registry=registry)
+        seconds = partial(Histogram, buckets=_BUCKETS_S, registry=registry)
+        # Of several processes: the sum over those that run, or the value of any of them.
+        total = partial(Gauge, multiprocess_mode="livesum", registry=registry)
+        common = partial(Gauge, multiprocess_mode="livemax", registry=registry)
+
+        requests = counter("facemask_requests", "Requests answered.", ["route", "status"])
+        request_s = seconds(
             "facemask_request_seconds",
             "From the request's head to the end of its answer.",
             ["route"],
-            buckets=_SECONDS,
-            registry=own,
         )
-        shed = Counter(
-            "facemask_shed",
-            "Requests turned away, by the problem's code.",
-            ["reason"],
-            registry=own,
-        )
+        shed = counter("facemask_shed", "Requests refused, by the problem's code.", ["reason"])
         # A metric looks its labels up under a lock; their values are few.
         self._requests, self._request_s = cache(requests.labels), cache(request_s.labels)
         self._shed = cache(shed.labels)
-        self._load = [
-            Gauge(name, what, multiprocess_mode="livesum", registry=own)
-            for name, what in (  # as in `Load`
-                ("facemask_waiting_pictures", "Pictures accepted and not yet answered."),
-                ("facemask_waiting_pixels", "Their pixels, by their headers."),
-                ("facemask_body_bytes", "Bytes of request bodies in memory."),
-            )
+        self._load = [  # in the order of `Load`
+            total("facemask_waiting_pictures", "Pictures accepted and not yet answered."),
+            total("facemask_waiting_pixels", "Their pixels, by their headers."),
+            total("facemask_body_bytes", "Bytes of request bodies in memory."),
         ]
-        self._connections = Gauge(
-            "facemask_connections",
-            "Open connections.",
-            multiprocess_mode="livesum",
-            registry=own,
-        )
-        self._refused_connections = Counter(
+        self._connections = total("facemask_connections", "Open connections.")
+        self._refused_connections = counter(
             "facemask_refused_connections",
             "Connections closed with an error before they held a request, by the problem's code.",
             ["code"],
-            registry=own,
         )
         self._batch_size = Histogram(
-            "facemask_batch_pictures", "Pictures a forward pass.", buckets=_SIZES, registry=own
+            "facemask_batch_pictures",
+            "Pictures per forward pass.",
+            buckets=_BUCKETS_PICTURES,
+            registry=registry,
         )
-        self._wait_s = Histogram(
-            "facemask_wait_seconds", "Longest wait in a batch.", buckets=_SECONDS, registry=own
+        self._wait_s = seconds("facemask_wait_seconds", "Longest wait in a batch.")
+        self._decode_s = seconds("facemask_decode_seconds", "Decoding of a batch.")
+        self._forward_s = seconds("facemask_forward_seconds", "Forward pass of a batch.")
+        self._decisions = counter(
+            "facemask_decisions", "Pictures answered, by decision.", ["decision"]
         )
-        self._decode_s = Histogram(
-            "facemask_decode_seconds", "Decoding of a batch.", buckets=_SECONDS, registry=own
+        self._unreadable = counter(
+            "facemask_unreadable_pictures", "Pictures not answered, by code.", ["code"]
         )
-        self._forward_s = Histogram(
-            "facemask_forward_seconds", "Forward pass of a batch.", buckets=_SECONDS, registry=own
+        self._score = summary("facemask_score", "Probability of the likeliest class.")
+        self._trained_score = common(
+            "facemask_trained_score", "The mean that facemask_score had in cross-validation."
         )
-        self._decisions = Counter(
-            "facemask_decisions", "Pictures answered, by decision.", ["decision"], registry=own
-        )
-        self._unreadable = Counter(
-            "facemask_unreadable_pictures",
-            "Pictures not answered, by code.",
-            ["code"],
-            registry=own,
-        )
-        self._score = Summary("facemask_score", "Probability of the likeliest class.", registry=own)
-        self._trained_score = Gauge(
-            "facemask_trained_score",
-            "The mean that facemask_score had in cross-validation.",
-            multiprocess_mode="livemax",
-            registry=own,
-        )
-        self._unfamiliar = Counter(
-            "facemask_unfamiliar", "Pictures unlike those trained on.", registry=own
-        )
-        self._distance = Summary(
-            "facemask_distance", "Of pictures from the training pictures.", registry=own
-        )
-        self._trained_distance = Gauge(
+        self._unfamiliar = counter("facemask_unfamiliar", "Pictures out of distribution.")
+        self._distance = summary("facemask_distance", "Distance to the training pictures.")
+        self._trained_distance = common(
             "facemask_trained_distance",
             "The mean that facemask_distance has among the training pictures.",
-            multiprocess_mode="livemax",
-            registry=own,
         )
-        self._model = Gauge(
-            "facemask_model_info",
-            "1 for the version that is served.",
-            ["version", "backbone"],
-            multiprocess_mode="livemax",
-            registry=own,
+        self._model = common(
+            "facemask_model_info", "1 for the version in service.", ["version", "backbone"]
         )
-        self._swaps = Counter("facemask_swaps", "Models that went into service.", registry=own)
-        self._refusals = Counter(
-            "facemask_refusals", "Bundles that were refused, by code.", ["code"], registry=own
-        )
+        self._swaps = counter("facemask_swaps", "Models that went into service.")
+        self._refusals = counter("facemask_refusals", "Bundles refused, by code.", ["code"])
         self._served: tuple[str, str] | None = None
-        ProcessCollector(registry=own)
+        ProcessCollector(registry=registry)
 
     def request(self, route: str, status: int, seconds: float, load: Load) -> None:
-        """A request was answered, and so much is in hand now."""
+        """Record an answered request, and what is in hand now."""
         self._requests(route, status).inc()
         self._request_s(route).observe(seconds)
         self._set(load)
 
     def connections(self, count: int) -> None:
-        """So many connections are open now."""
+        """Set the number of open connections."""
         self._connections.set(count)
 
     def refused_connection(self, code: str) -> None:
-        """A connection was closed with an error before it held a request."""
+        """Record a connection that was closed with an error before it held a request."""
         self._refused_connections.labels(code).inc()
 
     def shed(self, reason: str) -> None:
-        """A request was turned away for want of capacity, time or a model."""
+        """Record a request that was refused for lack of capacity, time or a model."""
         self._shed(reason).inc()
 
     def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
-        """A batch was answered; called on any thread."""
+        """Record an answered batch; may be called on any thread."""
         self._batch_size.observe(size)
         self._wait_s.observe(wait_s)
         self._decode_s.observe(decode_s)
         self._forward_s.observe(forward_s)
 
-    def answered(self, predictions: Iterable[Mapping[str, Any]]) -> None:
-        """Pictures were answered, each as in the `predictions` of POST /predict."""
-        for entry in predictions:
-            if "error" in entry:
-                self._unreadable.labels(entry["error"]["code"]).inc()
-            else:
-                self._decisions.labels(entry["decision"]).inc()
-                self._score.observe(entry["score"])
-                if entry["distance"] is not None:
-                    self._distance.observe(entry["distance"])
-                    self._unfamiliar.inc(not entry["familiar"])
+    def prediction(
+        self, decision: str, score: float, *, distance: float | None, familiar: bool | None
+    ) -> None:
+        """Record the answer for a picture, or for a face of it."""
+        self._decisions.labels(decision).inc()
+        self._score.observe(score)
+        if distance is not None:
+            self._distance.observe(distance)
+            self._unfamiliar.inc(not familiar)
+
+    def unreadable(self, code: str) -> None:
+        """Record a picture that could not be read, by its error's code."""
+        self._unreadable.labels(code).inc()
 
     def served(self, manifest: Manifest) -> None:
-        """A model went into service."""
+        """Record a model that went into service."""
         if self._served is not None:
             if _MULTIPROCESS in os.environ:  # where a series cannot be taken back
                 self._model.labels(*self._served).set(0)
@@ -191,23 +159,23 @@ class Metrics:
                 self._model.remove(*self._served)
         self._served = (manifest.version, manifest.backbone.name)
         self._model.labels(*self._served).set(1)
-        figures = manifest.metrics.get("cross_validation", {})
-        # A bundle from before it was measured has none.
-        self._trained_score.set(figures.get("mean_score", float("nan")))
-        known = manifest.familiarity
-        self._trained_distance.set(known.mean_distance if known else float("nan"))
+        # A bundle from before it was measured has no mean score.
+        mean_score = manifest.metrics.get("cross_validation", {}).get("mean_score", float("nan"))
+        self._trained_score.set(mean_score)
+        detector = manifest.familiarity
+        self._trained_distance.set(detector.mean_distance if detector else float("nan"))
         self._swaps.inc()
 
     def refused(self, code: str) -> None:
-        """A bundle was refused."""
+        """Record a bundle that was refused."""
         self._refusals.labels(code).inc()
 
     def render(self, load: Load) -> bytes:
-        """The figures in Prometheus' text format, of all processes where there are several."""
+        """Return all metrics in Prometheus' text format, over all processes."""
         self._set(load)
         registry = self._registry
         if _MULTIPROCESS in os.environ:
-            _forget_the_dead(Path(os.environ[_MULTIPROCESS]))
+            _drop_ended_processes(Path(os.environ[_MULTIPROCESS]))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             ProcessCollector(registry=registry)  # of the process that was asked
@@ -218,12 +186,12 @@ class Metrics:
             gauge.set(value)
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """Drop what processes that have ended said of themselves; what they counted stays."""
+def _drop_ended_processes(folder: Path) -> None:
+    """Drop the gauges of processes that have ended; their counters stay."""
     for path in folder.glob("gauge_live*_*.db"):
         pid = int(path.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            with contextlib.suppress(FileNotFoundError):  # another process is asked, too
+            with contextlib.suppress(FileNotFoundError):  # another process does the same
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -16,12 +16,14 @@ from models.bundle.load import Bundle
 from models.bundle.manifest import CropFacts
 from models.errors import FileTooLarge
 from models.imaging import face_detector
-from models.imaging.decode import open_image
-from models.imaging.faces import CROPPER, open_upright, searching_bytes
-from models.imaging.limits import COPIES
+from models.imaging.faces import CROPPER, open_oriented
+from models.imaging.memory import FILE_COPIES, searching_bytes
+from models.imaging.open import open_image
 from service.http.schemas import PredictAnswer
-from service.inference.engine import Engine, Faces
-from service.limits.gate import Gate, Gates
+from service.inference.decision import PictureFaces
+from service.inference.engine import Engine
+from service.limits.budget import Budget
+from service.limits.memory_bound import DecodingBudgets
 from tests.models.imaging.face_pictures import (
     SIZE,
     needs_detector,
@@ -57,17 +59,17 @@ def _no_detector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     face_detector._load.cache_clear()
 
 
-class Held(Gate):
-    """A gate that remembers what went through."""
+class RecordingBudget(Budget):
+    """Budget that records the amounts that passed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes: list[int] = []
+        self.amounts: list[int] = []
 
     @contextlib.contextmanager
-    def hold(self, size_bytes: int) -> Iterator[None]:
-        self.sizes.append(size_bytes)
-        with super().hold(size_bytes):
+    def wait(self, amount: int) -> Iterator[None]:
+        self.amounts.append(amount)
+        with super().wait(amount):
             yield
 
 
@@ -117,7 +119,7 @@ def test_the_model_is_given_the_square_around_each_face(bundle: Bundle) -> None:
             found: list[dict[str, Any]] = response.json()["predictions"][0]["faces"]
             return found
 
-    picture = open_upright(people_file())
+    picture = open_oriented(people_file())
     squares = [face["square"] for face in wait(scene())]
     edges = [(s["left"], s["top"], s["left"] + s["width"], s["top"] + s["height"]) for s in squares]
     wanted = [picture.cut(square, SIZE_PX) for square in edges]
@@ -148,9 +150,9 @@ def test_faces_are_answered_in_batches_with_nothing_waiting_cut_out(bundle: Bund
 
     engine = make_engine(bundle, model, max_batch=2)
     sizes.clear()  # of the warm-up
-    found = wait(engine.predict_faces([people_file(), people_file()], most=3))
+    found = wait(engine.predict_faces([people_file(), people_file()], max_faces=3))
     assert sizes == [2, 1, 2, 1]
-    assert [len(each.answers) for each in found if isinstance(each, Faces)] == [3, 3]
+    assert [len(each.predictions) for each in found if isinstance(each, PictureFaces)] == [3, 3]
     engine.close()
 
 
@@ -166,12 +168,12 @@ def test_a_picture_waits_as_one_and_is_counted_by_its_faces(bundle: Bundle) -> N
             parts = {"files": people_file()}
             first = asyncio.create_task(client.post("/predict?faces=true", files=parts))
             await happens(model.entered)
-            assert (state.admission.waiting, state.admission.waiting_pixels) == (1, 900 * 500)
+            assert (state.budgets.pictures.held, state.budgets.pixels.held) == (1, 900 * 500)
             refused = await client.post("/predict?faces=true", files=parts)
             assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
             model.gate.set()
             assert (await first).status_code == 200
-            assert state.admission.waiting == 0
+            assert state.budgets.pictures.held == 0
             figures = (await client.get("/metrics")).text
             counted = [
                 float(line.split()[-1])
@@ -186,7 +188,7 @@ def test_a_picture_waits_as_one_and_is_counted_by_its_faces(bundle: Bundle) -> N
 @needs_detector
 @pytest.mark.parametrize("crops", [False, True])
 def test_the_limits_on_files_hold_where_faces_are_wanted(bundle: Bundle, crops: bool) -> None:
-    files, pixels = Held(), Held()
+    files, pixels = RecordingBudget(), RecordingBudget()
     manifest = bundle.manifest
     if crops:
         facts = CropFacts(name="faces", cropper=CROPPER)
@@ -196,17 +198,17 @@ def test_the_limits_on_files_hold_where_faces_are_wanted(bundle: Bundle, crops: 
         threads=1,
         max_batch=1,
         max_file_bytes=len(people_file()),
-        gates=Gates(files, pixels),
+        budgets=DecodingBudgets(files, pixels),
     )
     pictures = [people_file(), people_file() + b"x"]
     answers: list[object] = []
     if crops:
         answers += wait(engine.predict(pictures))
     else:
-        answers += wait(engine.predict_faces(pictures, most=3))
+        answers += wait(engine.predict_faces(pictures, max_faces=3))
     assert isinstance(answers[1], FileTooLarge)
-    assert files.sizes == [COPIES * len(data) for data in pictures]
-    assert pixels.sizes == [searching_bytes(open_image(people_file()))]
+    assert files.amounts == [FILE_COPIES * len(data) for data in pictures]
+    assert pixels.amounts == [searching_bytes(open_image(people_file()))]
     engine.close()
 
 

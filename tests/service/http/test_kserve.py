@@ -313,7 +313,7 @@ def test_full_late_stopping_and_without_a_model(bundle: Bundle, tmp_path: Path) 
             model.armed = True
             late = await client.post(INFER, content=body, headers=headers)
             assert (late.status_code, late.json()["code"]) == (504, "deadline_passed")
-            with state.admission.enter(1):
+            with state.budgets.pictures.reserve(1):
                 full = await client.post(INFER, content=b"never read", headers=headers)
             assert (full.status_code, full.json()["code"]) == (429, "overloaded")
             model.gate.set()

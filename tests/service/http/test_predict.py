@@ -15,13 +15,12 @@ from PIL import Image
 from starlette.types import Message
 
 from models.bundle.load import Bundle
-from models.bundle.store import MANIFEST, MODEL, point
-from service.app import RequestId, create_app
+from models.bundle.store import MANIFEST, MODEL, set_current
+from service.app import create_app
 from service.http import predict
+from service.http.middleware import RequestIdMiddleware
 from service.http.schemas import HealthAnswer, PredictAnswer, Prediction, Problem
-from service.http.state import Admission
 from service.inference.engine import Engine
-from service.problems import Overloaded
 from service.telemetry.logging import configure_logging
 from tests.service.fixtures import (
     SIZE_PX,
@@ -158,13 +157,13 @@ def test_requests_at_the_same_time_have_their_own_answers(
                 for n in range(0, 60, 3)
             ]
             await happens(model.entered)
-            while state.admission.waiting < 60:
+            while state.budgets.pictures.held < 60:
                 await asyncio.sleep(0)
             model.gate.set()
             for n, response in enumerate(await asyncio.gather(*asked)):
                 found = [code_of(item.model_dump()) for item in good(response).predictions]
                 assert found == codes[3 * n : 3 * n + 3]
-            assert state.admission.waiting == 0
+            assert state.budgets.pictures.held == 0
 
     wait(scene())
 
@@ -206,7 +205,7 @@ def test_the_only_picture_that_is_broken_is_the_problem(
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path, max_pixels=1024)) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             bad(await client.post("/predict", files=parts(data)), status, code)
 
@@ -274,7 +273,7 @@ def test_without_a_model_callers_are_told_when_to_come_again(tmp_path: Path) -> 
             response = await client.post("/predict", files=files_of(1))
             bad(response, 503, "no_model")
             assert response.headers["retry-after"] == "5"
-            while state.live.refusal is None:
+            while state.model_manager.refusal is None:
                 await asyncio.sleep(0)
             health = await client.get("/health")
             assert health.status_code == 503
@@ -285,7 +284,7 @@ def test_without_a_model_callers_are_told_when_to_come_again(tmp_path: Path) -> 
             assert "training fit" in found.refused.reason
 
             bundle = await asyncio.to_thread(publish_bundle, tmp_path / "none", THREE)
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             answer = good(await client.post("/predict", files=files_of(77)))
             assert answer.model.version == bundle.manifest.version
@@ -300,7 +299,7 @@ def test_health_names_the_model_and_what_is_refused(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path, poll_s=0.001)) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             response = await client.get("/health")
             assert response.status_code == 200
@@ -321,8 +320,8 @@ def test_health_names_the_model_and_what_is_refused(tmp_path: Path) -> None:
             manifest = second.path / MANIFEST
             manifest.write_text(manifest.read_text().replace(second.path.name, version))
             second.path.rename(tmp_path / version)
-            point(tmp_path, version)
-            while state.live.refusal is None:
+            set_current(tmp_path, version)
+            while state.model_manager.refusal is None:
                 await asyncio.sleep(0)
             found = HealthAnswer.model_validate((await client.get("/health")).json())
             assert found.status == "ok"
@@ -369,24 +368,10 @@ def test_a_full_service_says_so_and_has_room_again(
             assert response.headers["retry-after"] == "1"
             model.gate.set()
             assert len(good(await first).predictions) == 3
-            assert state.admission.waiting == 0
+            assert state.budgets.pictures.held == 0
             good(await client.post("/predict", files=files_of(4)))
 
     wait(scene())
-
-
-def test_places_are_counted_and_given_back() -> None:
-    admission = Admission(3, 1000)
-    with admission.enter(1), admission.enter(2):
-        with pytest.raises(Overloaded, match="3 pictures are waiting"), admission.enter(1):
-            pass
-        assert admission.waiting == 3
-        with pytest.raises(Overloaded, match="3 pictures are waiting"):
-            admission.refuse_if_full()
-    admission.refuse_if_full()
-    with pytest.raises(KeyError), admission.enter(2):
-        raise KeyError
-    assert admission.waiting == 0
 
 
 def test_who_finds_no_place_is_refused_before_the_upload_is_read(
@@ -427,7 +412,7 @@ def test_who_waits_too_long_is_told_and_not_worked_for(
             model.gate.set()
             good(await client.post("/predict", files=files_of(3)))
             assert model.pictures == asked + 1  # the third, and not the second
-            assert state.admission.waiting == 0
+            assert state.budgets.pictures.held == 0
 
     wait(scene())
 
@@ -439,7 +424,7 @@ def test_who_waits_too_long_is_told(engine: Engine, model: GatedModel, tmp_path:
         async with serving(settings_of(tmp_path, deadline_s=0.05), engine) as (client, state):
             document = bad(await client.post("/predict", files=files_of(1)), 504, "deadline_passed")
             assert document["detail"] == "No answer within 0.05 s."
-            assert state.admission.waiting == 0
+            assert state.budgets.pictures.held == 0
 
     wait(scene())
 
@@ -454,7 +439,7 @@ def test_a_request_keeps_its_model_through_a_swap(
         async with serving(settings_of(tmp_path), engine) as (client, state):
             held = asyncio.create_task(client.post("/predict", files=files_of(11, 12)))
             await happens(model.entered)
-            state.live.serve(later)
+            state.model_manager.serve(later)
             new = good(await client.post("/predict", files=files_of(13)))
             assert new.model.labels == list(THREE)
             assert new.model.version == later.manifest.version
@@ -509,7 +494,7 @@ def test_only_http_requests_get_an_id() -> None:
     async def nothing(*_: Any) -> Any:
         raise AssertionError
 
-    wait(RequestId(app)({"type": "websocket", "headers": []}, nothing, nothing))
+    wait(RequestIdMiddleware(app)({"type": "websocket", "headers": []}, nothing, nothing))
     assert seen == [{"type": "websocket", "headers": []}]
 
 
@@ -538,10 +523,10 @@ def test_a_bug_is_a_bare_500_with_its_id_and_is_logged(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ValueError("the inside")
 
-    monkeypatch.setattr(predict, "predictions", broken)
+    monkeypatch.setattr(predict, "picture_entries", broken)
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, state):
@@ -550,7 +535,7 @@ def test_a_bug_is_a_bare_500_with_its_id_and_is_logged(
             assert bad(response, 500, "internal_error")["request_id"] == "mine"
             assert "inside" not in response.text
             assert response.headers.get_list("x-request-id") == ["mine"]
-            assert state.admission.waiting == 0
+            assert state.budgets.pictures.held == 0
 
     wait(scene())
     assert "ValueError: the inside" in caplog.text
@@ -602,11 +587,11 @@ def test_what_was_begun_is_ended_with_the_application(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path, poll_s=0.001)) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
-            engines.append(state.live.engine)
+            engines.append(state.model_manager.engine)
             good(await client.post("/predict", files=files_of(1)))
-        assert state.live.engine is None
+        assert state.model_manager.engine is None
         while engines[0].alive():
             await asyncio.sleep(0)
 

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from service.http.uploads import Upload, read_uploads
+from service.limits.budget import Budget, Reservation
 from service.problems import (
     BadUpload,
     BodyTooLarge,
@@ -56,7 +57,11 @@ def read(
     request = Request(scope, source.receive)
     return wait(
         read_uploads(
-            request, max_bytes=max_bytes, max_files=max_files, seconds=WAIT_S, take=lambda _: None
+            request,
+            Reservation(Budget()),
+            max_bytes=max_bytes,
+            max_files=max_files,
+            timeout_s=WAIT_S,
         )
     )
 

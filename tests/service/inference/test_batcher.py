@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from service.inference.batcher import Batcher, BatcherClosed, BatchFailed, Ready, TooLate
+from service.inference.batcher import Batcher, Prepared
+from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from tests.service.fixtures import WAIT_S, wait
 
 _Batcher = Batcher[int, int, int]
@@ -57,9 +58,9 @@ class Gated:
         self.entered: queue.Queue[Run] = queue.Queue()
         self.is_open = False
 
-    def prepare(self, item: int, _wait_s: float) -> Ready[int] | int:
+    def prepare(self, item: int, _wait_s: float) -> Prepared[int] | int:
         self.prepared.append(item)
-        return Ready(item)
+        return Prepared(item)
 
     def run(self, items: list[int], alone: bool) -> Sequence[int]:
         run = Run(items, alone)
@@ -226,7 +227,7 @@ def test_a_batch_is_full_by_cost_too() -> None:
         run.go()
         await asyncio.gather(held, *asked)
 
-    scene_with(gated, scene, prepare=lambda item, _: Ready(item, item), max_cost=10)
+    scene_with(gated, scene, prepare=lambda item, _: Prepared(item, item), max_cost=10)
 
 
 def test_what_preparing_answers_is_not_run() -> None:
@@ -237,8 +238,8 @@ def test_what_preparing_answers_is_not_run() -> None:
         assert await batcher.submit([1, 13, 2]) == [2, -13, 4]
         assert await batcher.submit([13]) == [-13]
 
-    def prepare(item: int, _: float) -> Ready[int] | int:
-        return -13 if item == 13 else Ready(item)
+    def prepare(item: int, _: float) -> Prepared[int] | int:
+        return -13 if item == 13 else Prepared(item)
 
     scene_with(gated, scene, prepare=prepare)
     assert 13 not in [item for run in gated.entered.queue for item in run.items]
@@ -257,10 +258,10 @@ def test_what_cannot_be_prepared_fails_alone(caplog: pytest.LogCaptureFixture) -
         with pytest.raises(BatchFailed):
             await bad
 
-    def prepare(item: int, _: float) -> Ready[int] | int:
+    def prepare(item: int, _: float) -> Prepared[int] | int:
         if item == 13:
             raise ValueError("thirteen")
-        return Ready(item)
+        return Prepared(item)
 
     scene_with(gated, scene, prepare=prepare)
     assert "ValueError: thirteen" in caplog.text
@@ -278,9 +279,9 @@ def test_waiting_is_measured_until_an_item_is_taken() -> None:
         run.go()
         await asyncio.gather(*asked)
 
-    def prepare(item: int, wait_s: float) -> Ready[int] | int:
+    def prepare(item: int, wait_s: float) -> Prepared[int] | int:
         waits.append(wait_s)
-        return Ready(item)
+        return Prepared(item)
 
     scene_with(gated, scene, prepare=prepare, clock=clock)
     assert waits == [0.0, 3.0]
@@ -361,11 +362,11 @@ def test_who_goes_while_others_are_prepared_is_not_run() -> None:
         assert await held == [0]
         assert await stays == [4]
 
-    def prepare(item: int, _: float) -> Ready[int] | int:
+    def prepare(item: int, _: float) -> Prepared[int] | int:
         if item == 2:
             preparing.set()
             assert prepared.wait(WAIT_S)
-        return Ready(item)
+        return Prepared(item)
 
     scene_with(gated, scene, prepare=prepare)
 
@@ -385,7 +386,7 @@ def test_what_is_late_is_answered_so_and_not_prepared() -> None:
         run.go()
         assert await held == [0]  # its run had begun in time
         assert await patient == [6]
-        with pytest.raises(TooLate):
+        with pytest.raises(DeadlineExceeded):
             await late
 
     scene_with(gated, scene, clock=clock)
@@ -396,12 +397,12 @@ def test_what_is_late_once_it_is_prepared_is_not_run() -> None:
     gated, clock = Gated(), Clock()
 
     async def scene(batcher: _Batcher) -> None:
-        with pytest.raises(TooLate):
+        with pytest.raises(DeadlineExceeded):
             await batcher.submit([1, 2], deadline=5.0)
 
-    def prepare(item: int, _: float) -> Ready[int] | int:
+    def prepare(item: int, _: float) -> Prepared[int] | int:
         clock.now_s += 3.0
-        return Ready(item)
+        return Prepared(item)
 
     scene_with(gated, scene, prepare=prepare, clock=clock)
     assert gated.entered.empty()
@@ -601,14 +602,14 @@ class Unreliable:
         with self._lock:
             return self._random.random() < share
 
-    def prepare(self, item: int, _wait_s: float) -> Ready[int] | int:
+    def prepare(self, item: int, _wait_s: float) -> Prepared[int] | int:
         with self._lock:
             self.prepared[item] += 1
             self._clock.now_s += 0.01
         if self._chance(0.02):
             self.failed.add(item)
             raise ValueError(item)
-        return -item if self._chance(0.1) else Ready(item, 1 + item % 3)
+        return -item if self._chance(0.1) else Prepared(item, 1 + item % 3)
 
     def run(self, items: list[int], _alone: bool) -> Sequence[int]:
         assert 1 <= len(items) <= 4
@@ -652,7 +653,7 @@ def test_nothing_is_lost_doubled_or_given_to_another_whatever_happens(
                 assert all(answer in (2 * item, -item) for item, answer in answers)
             elif isinstance(error, BatchFailed):
                 assert engine.failed & set(items)
-            elif isinstance(error, TooLate):
+            elif isinstance(error, DeadlineExceeded):
                 assert clock.now_s >= deadline
             else:
                 assert isinstance(error, BatcherClosed)

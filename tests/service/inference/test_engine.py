@@ -1,4 +1,4 @@
-"""One loaded bundle and its worker."""
+"""Engine: predictions of one loaded bundle, its lanes, and their end."""
 
 import asyncio
 import collections
@@ -27,8 +27,9 @@ from models.errors import (
     UnsupportedFormat,
 )
 from models.imaging.decode import decode_image
-from service.inference.batcher import BatcherClosed, BatchFailed, TooLate
-from service.inference.engine import Answer, Engine
+from service.inference.decision import Prediction
+from service.inference.engine import Engine
+from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from tests.service.fixtures import (
     CODES,
     SIZE_PX,
@@ -55,14 +56,14 @@ def pixels_of(code: int) -> Tensor:
     return decode_image(code_picture(code), size=SIZE_PX)
 
 
-def answered(outcomes: Sequence[Answer | PictureError]) -> list[Answer]:
-    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+def answered(outcomes: Sequence[Prediction | PictureError]) -> list[Prediction]:
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
     assert len(answers) == len(outcomes)
     return answers
 
 
-class Record:
-    """Remembers what it is told of each batch."""
+class RecordingObserver:
+    """Records the figures of each batch."""
 
     def __init__(self) -> None:
         self.batches: list[tuple[int, float, float, float]] = []
@@ -73,12 +74,14 @@ class Record:
 
 @pytest.mark.parametrize("labels", [TWO, THREE])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_answers_belong_to_their_pictures(
+def test_predict_returns_each_picture_its_own_answer(
     labels: tuple[str, ...], threads: int, tmp_path: Path
 ) -> None:
     codes = shuffled_codes(50)
-    watch = Record()
-    engine = Engine(publish_bundle(tmp_path, labels), threads=threads, max_batch=7, watch=watch)
+    observer = RecordingObserver()
+    engine = Engine(
+        publish_bundle(tmp_path, labels), threads=threads, max_batch=7, observer=observer
+    )
     assert engine.labels == labels
     assert engine.manifest.labels == list(labels)
     try:
@@ -87,20 +90,22 @@ def test_answers_belong_to_their_pictures(
     finally:
         engine.close()
     for answers in (encoded, decoded):
-        rows = [answer.probabilities for answer in answers]
-        assert [code_of({"scores": dict(zip(labels, r, strict=True))}) for r in rows] == codes
-        assert all(math.isclose(sum(row), 1, abs_tol=1e-6) for row in rows)
+        rows = [answer.scores for answer in answers]
+        assert [code_of({"scores": row}) for row in rows] == codes
+        assert all(tuple(row) == labels for row in rows)
+        assert all(math.isclose(sum(row.values()), 1, abs_tol=1e-6) for row in rows)
         assert {answer.activation for answer in answers} == {None}
-    assert all(answer.decode_s > 0 for answer in encoded)
-    assert all(answer.decode_s == 0 for answer in decoded)
-    assert sum(size for size, *_ in watch.batches) == 100
-    told = {(size, forward_s) for size, _, _, forward_s in watch.batches}
-    counted = collections.Counter(answer.forward_s for answer in encoded + decoded)
-    assert told == {(size, forward_s) for forward_s, size in counted.items()}
-    assert max(w for _, w, _, _ in watch.batches) == max(a.wait_s for a in encoded + decoded)
+    assert sum(size for size, *_ in observer.batches) == 100
+    assert all(size <= 7 for size, *_ in observer.batches)
+    assert all(wait_s >= 0 for _, wait_s, _, _ in observer.batches)
+    # Pixels take no decoding, and no batch has both: they were sent one request after the other.
+    assert sum(size for size, _, decode_s, _ in observer.batches if decode_s > 0) == 50
+    assert all(forward_s > 0 for *_, forward_s in observer.batches)
 
 
-def test_a_picture_that_cannot_be_read_gets_its_error_and_spoils_no_other(bundle: Bundle) -> None:
+def test_predict_returns_an_error_for_an_unreadable_picture_only(
+    bundle: Bundle,
+) -> None:
     engine = make_engine(bundle, max_batch=4, max_pixels=SIZE_PX * SIZE_PX)
     large = encoded(Image.new("RGB", (SIZE_PX + 1, SIZE_PX)), "PNG")
     pictures = [code_picture(1), b"", code_picture(2)[:60], large, b"text", code_picture(3)]
@@ -110,16 +115,16 @@ def test_a_picture_that_cannot_be_read_gets_its_error_and_spoils_no_other(bundle
         engine.close()
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds == [
-        Answer,
+        Prediction,
         EmptyPicture,
         UndecodableImage,
         ImageTooLarge,
         UnsupportedFormat,
-        Answer,
+        Prediction,
     ]
 
 
-def test_the_activation_map_is_that_of_the_picture_and_only_if_asked_for(bundle: Bundle) -> None:
+def test_predict_returns_the_label_s_activation_map_only_if_explain(bundle: Bundle) -> None:
     engine = make_engine(bundle)
     pictures = [code_picture(code) for code in (100, 4000)]
     try:
@@ -130,25 +135,27 @@ def test_the_activation_map_is_that_of_the_picture_and_only_if_asked_for(bundle:
     assert [answer.activation for answer in plain] == [None, None]
     for answer, code in zip(explained, (100, 4000), strict=True):
         assert answer.activation is not None
-        assert answer.activation.shape == (2, 4, 4)
+        assert answer.activation.shape == (4, 4)
         assert answer.activation.dtype == torch.float32
-        assert torch.allclose(answer.activation[0], torch.tensor((code - CODES // 2) / 512))
-        assert answer.probabilities == plain[explained.index(answer)].probabilities
+        # The map of "mask" is the logit, and that of "no_mask" is 0 everywhere.
+        logit = (code - CODES // 2) / 512 if answer.label == "mask" else 0.0
+        assert torch.allclose(answer.activation, torch.tensor(logit))
+    assert [answer.scores for answer in explained] == [answer.scores for answer in plain]
 
 
-def test_nothing_is_begun_after_the_deadline(bundle: Bundle) -> None:
-    watch = Record()
-    engine = Engine(bundle, threads=1, max_batch=1, watch=watch)
+def test_predict_raises_after_the_deadline_and_runs_nothing(bundle: Bundle) -> None:
+    observer = RecordingObserver()
+    engine = Engine(bundle, threads=1, max_batch=1, observer=observer)
     try:
-        with pytest.raises(TooLate):
+        with pytest.raises(DeadlineExceeded):
             wait(engine.predict([code_picture(1)], deadline=time.monotonic()))
     finally:
         engine.close()
-    assert not watch.batches
+    assert not observer.batches
 
 
 class Threads:
-    """A bundle's graph that remembers how many pictures it was given on how many threads."""
+    """A bundle's graph that records how many pictures it was given on how many threads."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.model
@@ -163,7 +170,7 @@ class Threads:
         return self._model(pixels)
 
 
-def test_every_lane_is_warm_for_what_it_will_be_asked(bundle: Bundle) -> None:
+def test_every_lane_is_warm_for_every_size_it_will_run(bundle: Bundle) -> None:
     model = Threads(bundle)
     engine = make_engine(bundle, model, threads=2, max_batch=5)
     engine.close()
@@ -175,7 +182,7 @@ def test_every_lane_is_warm_for_what_it_will_be_asked(bundle: Bundle) -> None:
     }
 
 
-def test_a_picture_alone_has_all_threads_and_lanes_at_work_have_one_each(bundle: Bundle) -> None:
+def test_a_lone_picture_uses_all_threads_and_busy_lanes_one_each(bundle: Bundle) -> None:
     model = Threads(bundle)
     gated = GatedModel(bundle)
     gated._model = model  # type: ignore[assignment]
@@ -207,14 +214,14 @@ def test_a_picture_alone_has_all_threads_and_lanes_at_work_have_one_each(bundle:
     assert {threads for lane, _, threads in model.calls if lane == "1"} == {1}
 
 
-def test_a_model_that_cannot_be_warmed_up_makes_no_engine(bundle: Bundle) -> None:
+def test_engine_raises_if_the_model_cannot_be_warmed_up(bundle: Bundle) -> None:
     model = GatedModel(bundle)
     model.failure = RuntimeError("not enough memory")
     with pytest.raises(RuntimeError, match="not enough memory"):
         make_engine(bundle, model)
 
 
-def test_a_failing_batch_is_an_error_and_the_next_is_answered(
+def test_predict_raises_batch_failed_and_answers_the_next_batch(
     bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = GatedModel(bundle)
@@ -226,7 +233,7 @@ def test_a_failing_batch_is_an_error_and_the_next_is_answered(
             await engine.predict([pixels_of(1)])
         model.failure = None
         (found,) = answered(await engine.predict([pixels_of(CODES // 2)]))
-        assert found.probabilities == [0.5, 0.5]
+        assert list(found.scores.values()) == [0.5, 0.5]
 
     try:
         wait(scene())
@@ -236,7 +243,7 @@ def test_a_failing_batch_is_an_error_and_the_next_is_answered(
     assert "broken kernel" in caplog.text
 
 
-def test_a_closed_engine_goes_at_once_without_the_garbage_collector(bundle: Bundle) -> None:
+def test_a_closed_engine_is_freed_without_the_garbage_collector(bundle: Bundle) -> None:
     engine = make_engine(bundle, threads=2)
     answered(wait(engine.predict([code_picture(1), code_picture(2)])))
     gone = weakref.ref(engine)
@@ -249,7 +256,7 @@ def test_a_closed_engine_goes_at_once_without_the_garbage_collector(bundle: Bund
         gc.enable()
 
 
-# A lane is inside PyTorch, for a caller that has left, when the program ends.
+# A lane is inside PyTorch, for a caller that is gone, when the program ends.
 _LEAVES = """
 import asyncio, sys, threading
 from pathlib import Path
@@ -281,7 +288,7 @@ engine.close(wait_s=20)
 """
 
 
-def test_a_program_that_closes_its_engine_can_end_while_a_lane_works(bundle: Bundle) -> None:
+def test_a_program_that_closes_its_engine_exits_cleanly_while_a_lane_works(bundle: Bundle) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _LEAVES, str(bundle.path)],
         capture_output=True,
@@ -292,7 +299,7 @@ def test_a_program_that_closes_its_engine_can_end_while_a_lane_works(bundle: Bun
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_closed_engine_takes_nothing(bundle: Bundle) -> None:
+def test_a_closed_engine_raises_batcher_closed(bundle: Bundle) -> None:
     engine = make_engine(bundle)
     engine.close()
 

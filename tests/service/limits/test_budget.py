@@ -1,14 +1,15 @@
-"""Bytes of bodies in memory, and the time that a body may take."""
+"""Budgets: what is refused, what waits, and that everything is released."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
 from pathlib import Path
 
 import pytest
 
-from service.limits.budget import Bodies, in_time
-from service.problems import Overloaded, SlowRequest
+from service.limits.budget import Budget
+from service.problems import Overloaded
 from tests.service.fixtures import (
+    WAIT_S,
     GatedModel,
     code_picture,
     files_of,
@@ -21,48 +22,109 @@ from tests.service.fixtures import (
 )
 
 
-def test_bytes_are_counted_and_given_back() -> None:
-    bodies = Bodies(10)
-    with bodies.hold() as take, bodies.hold() as other:
-        take(6)
-        other(4)
-        assert bodies.held_bytes == 10
-        with pytest.raises(Overloaded, match="10 bytes and 10 are allowed"):
-            other(1)
-    assert bodies.held_bytes == 0
+def test_reserve_raises_overloaded_beyond_the_limit_and_releases_at_the_end() -> None:
+    budget = Budget(3, "pictures are waiting")
+    with budget.reserve(1), budget.reserve(2):
+        assert budget.held == 3
+        with (
+            pytest.raises(Overloaded, match="3 pictures are waiting and 3 are allowed"),
+            budget.reserve(1),
+        ):
+            pass
+        assert budget.held == 3
+    with pytest.raises(KeyError), budget.reserve(2):
+        raise KeyError
+    assert budget.held == 0
 
 
-def test_who_is_alone_may_hold_its_own() -> None:
-    bodies = Bodies(10)
-    with bodies.hold() as take:
-        take(8)
-        take(8)
-        with bodies.hold() as other, pytest.raises(Overloaded):
-            other(1)
-    with bodies.hold() as other:
-        other(1)
+def test_refuse_if_full_raises_only_while_the_whole_budget_is_held() -> None:
+    budget = Budget(3, "pictures are waiting")
+    with budget.reserve(3), pytest.raises(Overloaded, match="3 pictures are waiting"):
+        budget.refuse_if_full()
+    with budget.reserve(2):
+        budget.refuse_if_full()
 
 
-def test_a_body_in_time_is_whole_and_one_too_late_is_none() -> None:
-    stuck = asyncio.Event()
+def test_reservations_grow_until_the_budget_is_full() -> None:
+    budget = Budget(10)
+    with budget.reserve() as first, budget.reserve() as second:
+        first.add(6)
+        second.add(4)
+        assert budget.held == 10
+        with pytest.raises(Overloaded, match="10 are allowed"):
+            second.add(1)
+    assert budget.held == 0
 
-    async def parts(ends: bool) -> AsyncIterator[bytes]:
-        yield b"a"
-        yield b""
-        if not ends:
-            await stuck.wait()
-        yield b"b"
 
-    async def scene() -> None:
-        assert [part async for part in in_time(parts(ends=True), 20.0)] == [b"a", b"", b"b"]
-        with pytest.raises(SlowRequest, match=r"within 0\.02 s"):
-            assert [part async for part in in_time(parts(ends=False), 0.02)]
+def test_a_reservation_without_others_may_exceed_the_limit() -> None:
+    budget = Budget(10)
+    with budget.reserve(8) as alone:
+        alone.add(8)
+        with budget.reserve() as other, pytest.raises(Overloaded):
+            other.add(1)
+    with budget.reserve(1000):
+        pass
+    assert budget.held == 0
 
-    wait(scene())
+
+class Holder:
+    """A thread that holds an amount until it is released."""
+
+    def __init__(self, budget: Budget, amount: int) -> None:
+        self.holds, self._released = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._hold, args=(budget, amount))
+        self._thread.start()
+
+    def _hold(self, budget: Budget, amount: int) -> None:
+        with budget.wait(amount):
+            self.holds.set()
+            assert self._released.wait(WAIT_S)
+
+    def release(self) -> None:
+        assert self.holds.wait(WAIT_S)
+        self._released.set()
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive()
+
+
+def test_wait_passes_amounts_that_fit_together() -> None:
+    budget = Budget(10)
+    holders = [Holder(budget, 5) for _ in range(2)]
+    for holder in holders:
+        assert holder.holds.wait(WAIT_S)
+    for holder in holders:
+        holder.release()
+
+
+def test_wait_blocks_what_does_not_fit_and_lets_no_smaller_amount_overtake() -> None:
+    budget = Budget(10)
+    first = Holder(budget, 6)
+    assert first.holds.wait(WAIT_S)
+    large = Holder(budget, 8)
+    while not budget._turn.locked():  # it waits at the head of the line
+        pass
+    small = Holder(budget, 1)
+    assert not large.holds.is_set()
+    assert not small.holds.is_set()
+    first.release()
+    assert large.holds.wait(WAIT_S)
+    large.release()
+    small.release()
+
+
+def test_wait_passes_any_amount_alone_and_releases_it_after_an_error() -> None:
+    budget = Budget(10)
+    with pytest.raises(KeyError), budget.wait(1000):
+        raise KeyError
+    with budget.wait(1000):
+        pass
+    assert budget.held == 0
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/facemask/infer"])
-def test_bytes_that_wait_for_an_answer_leave_no_room_for_others(path: str, tmp_path: Path) -> None:
+def test_body_bytes_of_an_unanswered_request_cause_429_for_others(
+    path: str, tmp_path: Path
+) -> None:
     bundle = publish_bundle(tmp_path)
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
@@ -75,21 +137,21 @@ def test_bytes_that_wait_for_an_answer_leave_no_room_for_others(path: str, tmp_p
             model.armed = True
             first = asyncio.create_task(client.post("/predict", content=picture, headers=headers))
             await happens(model.entered)
-            assert state.bodies.held_bytes == len(picture)
+            assert state.budgets.body_bytes.held == len(picture)
             refused = await client.post(path, content=picture, headers=headers)
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
             assert refused.json()["code"] == "overloaded"
             model.gate.set()
             assert (await first).status_code == 200
-            assert state.bodies.held_bytes == 0
+            assert state.budgets.body_bytes.held == 0
             answer = await client.post("/predict", content=picture, headers=headers)
             assert answer.status_code == 200
 
     wait(scene())
 
 
-def test_pixels_that_wait_leave_no_room_for_others(tmp_path: Path) -> None:
+def test_pixels_of_an_unanswered_request_cause_429_for_others(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
@@ -100,13 +162,13 @@ def test_pixels_that_wait_leave_no_room_for_others(tmp_path: Path) -> None:
             model.armed = True
             first = asyncio.create_task(client.post("/predict", files=files_of(1, 2)))
             await happens(model.entered)
-            assert state.admission.waiting_pixels == 2 * 32 * 32
+            assert state.budgets.pixels.held == 2 * 32 * 32
             refused = await client.post("/predict", files=files_of(3, 4))
             assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
             assert "pixels" in refused.json()["detail"]
             last = asyncio.create_task(client.post("/predict", files=files_of(5)))
             model.gate.set()
             assert (await first).status_code == (await last).status_code == 200
-            assert state.admission.waiting_pixels == 0
+            assert state.budgets.pixels.held == 0
 
     wait(scene())

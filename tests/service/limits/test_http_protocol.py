@@ -13,9 +13,9 @@ import pytest
 
 from service.__main__ import server_options
 from service.app import create_app
-from service.http.openapi import PROBLEMS
+from service.http.openapi import example_of
 from service.http.schemas import Problem
-from service.limits.http_protocol import answer_of
+from service.limits.http_protocol import problem_response_bytes
 from service.problems import HeaderTooLarge, TooManyConnections
 from service.settings import Settings
 from tests.process.running import running
@@ -120,7 +120,7 @@ def test_headers_that_trickle_are_no_excuse(tmp_path: Path) -> None:
 def test_a_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
     with Scene(tmp_path, body_s=0.2) as scene, scene.connect(_BODY_HEAD + b"x") as slow:
         found = problem_of(until_closed(slow))
-        assert scene.state().bodies.held_bytes == 0
+        assert scene.state().budgets.body_bytes.held == 0
     assert (found.status, found.code) == (408, "slow_request")
     assert found.request_id
 
@@ -258,11 +258,13 @@ def test_slow_connections_do_not_keep_others_waiting(tmp_path: Path) -> None:
 
 def test_the_examples_of_the_documentation_are_these_answers() -> None:
     settings = Settings()
-    shown = {problem["code"]: problem for problem in PROBLEMS}
+    shown = {kind.code: example_of(kind) for kind in (HeaderTooLarge, TooManyConnections)}
     most, largest = settings.max_connections, settings.max_header_bytes
     for error in (
         TooManyConnections(f"{most:,} connections are open: come again."),
         HeaderTooLarge(f"The request's line and headers may have {largest:,} bytes."),
     ):
         example = shown[error.code]
-        assert problem_of(answer_of(error, example["request_id"])).model_dump() == example
+        assert (
+            problem_of(problem_response_bytes(error, example["request_id"])).model_dump() == example
+        )

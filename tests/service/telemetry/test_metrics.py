@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.bundle.store import MODEL, point
+from models.bundle.store import MODEL, set_current
 from service.telemetry.metrics import Load, Metrics
 from tests import ROOT
 from tests.service.fixtures import (
@@ -75,7 +75,7 @@ def test_batches_are_counted_by_size(tmp_path: Path) -> None:
 
     async def scene() -> dict[tuple[str, ...], float]:
         async with serving(settings_of(tmp_path, poll_s=0.001)) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             await client.post("/predict", files=files_of(1, 2, 3))
             return figures((await client.get("/metrics")).text)
@@ -103,8 +103,12 @@ def test_what_is_turned_away_is_counted_by_its_reason(tmp_path: Path) -> None:
 def test_what_is_in_hand_is_seen(tmp_path: Path) -> None:
     async def scene() -> dict[tuple[str, ...], float]:
         async with serving(settings_of(tmp_path)) as (client, state):
-            with state.admission.enter(5, 600), state.bodies.hold() as take:
-                take(7000)
+            budgets = state.budgets
+            with (
+                budgets.pictures.reserve(5),
+                budgets.pixels.reserve(600),
+                budgets.body_bytes.reserve(7000),
+            ):
                 return figures((await client.get("/metrics")).text)
 
     found = wait(scene())
@@ -118,15 +122,15 @@ def test_swaps_refusals_and_the_version_in_service_are_seen(tmp_path: Path) -> N
 
     async def scene() -> tuple[str, dict[tuple[str, ...], float]]:
         async with serving(settings_of(tmp_path, poll_s=3600)) as (client, state):
-            while state.live.engine is None:
+            while state.model_manager.engine is None:
                 await asyncio.sleep(0)
             bad = publish_bundle(tmp_path)
             (bad.path / MODEL).write_bytes(b"")
-            await state.live.look()
+            await state.model_manager.poll_once()
             second = publish_bundle(tmp_path)
-            await state.live.look()
-            assert state.live.engine.manifest.version == second.manifest.version
-            point(tmp_path, second.manifest.version)
+            await state.model_manager.poll_once()
+            assert state.model_manager.engine.manifest.version == second.manifest.version
+            set_current(tmp_path, second.manifest.version)
             return second.manifest.version, figures((await client.get("/metrics")).text)
 
     version, found = wait(scene())
@@ -150,7 +154,7 @@ from service.telemetry.metrics import Load, Metrics
 metrics = Metrics()
 metrics.request("/predict", 200, 0.1, Load(2, 200, 2000))
 metrics.batch(4, 0.1, 0.1, 0.1)
-metrics.answered([{"decision": "mask", "score": 0.5, "familiar": True, "distance": 0.25}])
+metrics.prediction("mask", 0.5, distance=0.25, familiar=True)
 sys.stdout.write(metrics.render(Load(2, 200, 2000)).decode())
 """
 
@@ -199,8 +203,8 @@ def _busy(tmp_path_factory: pytest.TempPathFactory) -> str:
     metrics.shed("overloaded")
     metrics.refused_connection("too_many_connections")
     metrics.batch(1, 0.1, 0.1, 0.1)
-    answer = {"decision": "mask", "score": 0.5, "familiar": False, "distance": 0.5}
-    metrics.answered([{"error": {"code": "x"}}, answer])
+    metrics.prediction("mask", 0.5, distance=0.5, familiar=False)
+    metrics.unreadable("x")
     metrics.served(bundle.manifest)
     metrics.refused("x")
     return metrics.render(Load()).decode()

@@ -1,0 +1,111 @@
+"""Encoded pictures to model input, within the service's limits and memory budgets."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from models.imaging.decode import OrientedImage, decode_opened
+from models.imaging.face_detector import load_detector
+from models.imaging.faces import Face, cut_face, cut_main_face, find_faces, orient
+from models.imaging.memory import FILE_COPIES, decoding_bytes, searching_bytes
+from models.imaging.open import LazyImage, open_image
+from service.limits.memory_bound import DecodingBudgets
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """The faces found in one picture.
+
+    Attributes:
+        width: Width of the upright picture, in pixels.
+        height: Height of the upright picture, in pixels.
+        faces: The likeliest faces, the likeliest first.
+        pixels: Each of these faces cut out, uint8 (3, S, S).
+        left_out: Number of faces beyond these.
+    """
+
+    width: int
+    height: int
+    faces: list[Face]
+    pixels: list[Tensor]
+    left_out: int
+
+
+class Decoder:
+    """Decodes pictures for one model; its methods may run on several threads at a time.
+
+    All of them raise `PictureError` for a picture that cannot be read or exceeds a limit.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_px: int,
+        crops_faces: bool,
+        max_pixels: int,
+        max_file_bytes: int,
+        decode_s: float,
+        budgets: DecodingBudgets,
+    ) -> None:
+        """Take the model's input and the limits of a picture.
+
+        Args:
+            input_px: Edge S of the model's input, in pixels.
+            crops_faces: The model judges the largest face instead of the whole picture.
+            max_pixels: Refuse pictures of more, judged from the header.
+            max_file_bytes: Refuse larger files.
+            decode_s: Max processor seconds per picture.
+            budgets: Memory shared with other lanes and decoders.
+        """
+        self.crops_faces = crops_faces
+        self._input_px = input_px
+        self._max_pixels = max_pixels
+        self._max_file_bytes = max_file_bytes
+        self._decode_s = decode_s
+        self._budgets = budgets
+
+    def decode(self, picture: bytes | bytearray) -> tuple[Tensor, int, Face | None]:
+        """Decode one picture to the model's input.
+
+        Returns:
+            uint8 (3, S, S); the pixels of the picture as sent; and the face that was cut out, if
+            the model judges faces and one was found.
+        """
+        size = self._input_px
+        if self.crops_faces:
+            with self._oriented(picture) as oriented:
+                pixels, face = cut_main_face(oriented, load_detector(), size)
+                return pixels, oriented.width * oriented.height, face
+        with self._opened(picture) as image:
+            with self._budgets.pixels.wait(decoding_bytes(image, size)):
+                pixels = decode_opened(image, size=size)
+            return pixels, image.width * image.height, None
+
+    def cut_faces(self, picture: bytes | bytearray, *, max_faces: int) -> FaceCrops:
+        """Find the faces of one picture and cut out the likeliest ones."""
+        with self._oriented(picture) as oriented:
+            found = find_faces(oriented, load_detector())
+            faces = found[:max_faces]
+            pixels = [cut_face(oriented, face, self._input_px) for face in faces]
+        return FaceCrops(
+            oriented.width, oriented.height, faces, pixels, left_out=len(found) - len(faces)
+        )
+
+    @contextlib.contextmanager
+    def _opened(self, picture: bytes | bytearray) -> Iterator[LazyImage]:
+        """Open a picture whose header is within the limits, with memory for its file."""
+        with self._budgets.files.wait(FILE_COPIES * len(picture)):
+            yield open_image(
+                picture,
+                max_pixels=self._max_pixels,
+                max_bytes=self._max_file_bytes,
+                decode_s=self._decode_s,
+            )
+
+    @contextlib.contextmanager
+    def _oriented(self, picture: bytes | bytearray) -> Iterator[OrientedImage]:
+        """Decode a picture upright, with memory for the search for faces in it."""
+        with self._opened(picture) as image, self._budgets.pixels.wait(searching_bytes(image)):
+            yield orient(image)

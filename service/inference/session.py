@@ -1,0 +1,136 @@
+"""One admitted call of any protocol: its leased model, deadline, budgets and errors."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+
+from torch import Tensor
+
+from models.errors import DetectorUnavailable, PictureError
+from models.imaging.header import header_pixels
+from service.inference.decision import PictureFaces, Prediction
+from service.inference.engine import Engine
+from service.inference.errors import BatcherClosed, DeadlineExceeded
+from service.inference.model_manager import ModelManager
+from service.limits.budget import RequestBudgets, Reservation
+from service.problems import DeadlinePassed, FacesUnavailable, Stopping
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+
+class Session:
+    """A call that has been admitted.
+
+    Attributes:
+        engine: The model that answers, whatever is swapped meanwhile.
+        body_bytes: The call's share of the budget for request bodies, empty at first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        budgets: RequestBudgets,
+        engine: Engine,
+        body_bytes: Reservation,
+        deadline: float,
+    ) -> None:
+        """Take what the call holds; `open_session` releases it."""
+        self.engine = engine
+        self.body_bytes = body_bytes
+        self._settings = settings
+        self._budgets = budgets
+        self._deadline = deadline
+
+    async def predict(
+        self, pictures: Sequence[bytes | bytearray | Tensor], *, explain: bool = False
+    ) -> list[Prediction | PictureError]:
+        """Return the answer for each picture, in order, or its error if it cannot be read.
+
+        Args:
+            pictures: As for `Engine.predict`.
+            explain: As for `Engine.predict`.
+
+        Raises:
+            Overloaded: Too many pictures or pixels are waiting.
+            BatchFailed: The model raised.
+        """
+        with self._reserve(pictures):
+            return await self.engine.predict(pictures, explain=explain, deadline=self._deadline)
+
+    async def predict_faces(
+        self, pictures: Sequence[bytes | bytearray], *, explain: bool = False
+    ) -> list[PictureFaces | PictureError]:
+        """Return the answers for the faces of each picture, in order, or the picture's error.
+
+        Raises:
+            FacesUnavailable: No face detector is installed.
+            Overloaded, BatchFailed: As for `predict`.
+        """
+        with self._reserve(pictures):
+            try:
+                return await self.engine.predict_faces(
+                    pictures,
+                    max_faces=self._settings.max_faces,
+                    explain=explain,
+                    deadline=self._deadline,
+                )
+            except DetectorUnavailable as error:
+                raise FacesUnavailable(str(error)) from error
+
+    @contextlib.contextmanager
+    def _reserve(self, pictures: Sequence[object]) -> Iterator[None]:
+        pixels = _count_pixels(pictures, self._settings.max_pixels)
+        with self._budgets.pictures.reserve(len(pictures)), self._budgets.pixels.reserve(pixels):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def open_session(
+    settings: Settings, model_manager: ModelManager, budgets: RequestBudgets
+) -> AsyncIterator[Session]:
+    """Admit a call before its body is read, and release all that it holds at the end.
+
+    Raises:
+        Overloaded: The max number of pictures is waiting.
+        NoModel: No model is being served.
+        DeadlinePassed: The `async with` took longer than the settings allow.
+        Stopping: The engine was closed meanwhile.
+    """
+    budgets.pictures.refuse_if_full()
+    deadline = time.monotonic() + settings.deadline_s
+    try:
+        async with asyncio.timeout(settings.deadline_s):
+            with model_manager.lease() as engine, budgets.body_bytes.reserve() as body_bytes:
+                yield Session(settings, budgets, engine, body_bytes, deadline)
+    except (TimeoutError, DeadlineExceeded) as error:
+        raise DeadlinePassed(f"No answer within {settings.deadline_s:g} s.") from error
+    except BatcherClosed as error:
+        raise Stopping from error
+
+
+def count_outcomes(
+    metrics: Metrics, outcomes: Iterable[Prediction | PictureFaces | PictureError]
+) -> None:
+    """Count what became of pictures: every answer by its decision, every failure by its code."""
+    for outcome in outcomes:
+        if isinstance(outcome, PictureError):
+            metrics.unreadable(outcome.code)
+            continue
+        for found in outcome.predictions if isinstance(outcome, PictureFaces) else (outcome,):
+            metrics.prediction(
+                found.decision, found.score, distance=found.distance, familiar=found.familiar
+            )
+
+
+def _count_pixels(pictures: Iterable[object], max_pixels: int) -> int:
+    """Return the pixels of encoded pictures together, by their headers.
+
+    A picture without a plain header counts `max_pixels`, so that hiding the size saves nothing;
+    tensors count nothing: they are as small as the model's input.
+    """
+    return sum(
+        min(max_pixels if (pixels := header_pixels(data)) is None else pixels, max_pixels)
+        for data in pictures
+        if isinstance(data, bytes | bytearray)
+    )
