@@ -1,12 +1,12 @@
-"""Which backbone, in which precision? Accuracy against speed, on your machine and pictures.
+"""Accuracy against speed of each backbone and precision, on this machine and your images.
 
     python -m benchmarks.frontier TRAIN --test DIR [--test LABEL=DIR] [--backbone NAME ...]
                                   [--plot FILE.svg]
 
-Each backbone is trained in fp32 and in int8 (with `--precision`, so whether or not the job's
-gate would publish it) and judged as `benchmarks.accuracy` does. Then the published graphs run in
-turns, in one process: forward passes in one-thread lanes of 4 pictures, and single pictures on
-all threads. Prints Markdown; rates are medians of rounds with the least and the largest.
+Each backbone is trained in fp32 and in int8 (with `--precision`, so regardless of the job's own
+choice) and tested as by `benchmarks.accuracy`. Then the published graphs run in turns, in one
+process: forward passes of 4 images in one-thread workers, and single images on all threads. Prints
+Markdown; rates are medians of rounds with the lowest and the highest.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from models.cpu import usable_cores
 from models.errors import FacemaskError
 from training.config import DEFAULT_BACKBONE, FitConfig, default_cache
 from training.job import SUMMARY, FitOptions, fit
-from training.quantization.choose import measure_rates
+from training.quantization.throughput import measure_rates
 
 _ROUNDS: Final = 9
 _SINGLES: Final = 10  # forward passes of one picture a round

@@ -1,11 +1,11 @@
-"""Forward passes in fp32 and int8, in turns and in one process: pictures a second.
+"""Images per second of forward passes in fp32 and int8, in turns and in one process.
 
     python -m benchmarks.precision FOLDER [--backbone NAME ...] [--rounds 9]
 
-The folder's pictures calibrate the scales of int8. Both networks are measured as they are
-published, traced and frozen: in as many one-thread lanes as there are cores, each with batches
-of 4, and with all threads on one batch of 1 and of 8. Prints Markdown; the ratio is the median
-of the rounds' ratios, with the least and the largest.
+The folder's images calibrate the scales of int8. Both networks are measured as they are published,
+traced and frozen: in one-thread workers, as many as there are cores, each with batches of 4, and
+with all threads on one batch of 1 and of 8. Prints Markdown; the ratio is the median of the
+rounds' ratios, with the lowest and the highest.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from training.data.source import Source, open_source
 from training.evaluation.head import Head
 from training.features.extract import Extractor
 from training.publish.export import Classifier, export
-from training.quantization.choose import measure_rates
 from training.quantization.int8 import quantise
+from training.quantization.throughput import measure_rates
 
 _ONE_LANE = {1: 8, 8: 2}  # batch -> forward passes a round
 

@@ -1,1 +1,1 @@
-"""Training the last stages of a backbone."""
+"""Fine-tuning of a backbone's last stages, and its comparison with the head alone."""

@@ -1,4 +1,4 @@
-"""What a killed fine-tuning run needs to go on: one file, replaced in one step after each epoch."""
+"""Checkpoint of a fine-tuning run: one file, replaced atomically after each epoch."""
 
 import hashlib
 import json
@@ -18,31 +18,33 @@ from training.errors import OutputError, TrainingError
 
 CHECKPOINT: Final = "checkpoint.pt"
 _FORMAT: Final = 1
-_HASHED_AT_ONCE: Final = 64  # pictures: about 10 MB, whatever the data set's size
+_PICTURES_PER_HASH_UPDATE: Final = 64  # about 10 MB, whatever the data set's size
 
 
 class CheckpointMismatch(TrainingError):
-    """The checkpoint is of another run, or cannot be read."""
+    """The checkpoint belongs to another run, or cannot be read."""
 
 
 @dataclass
-class Progress:
-    """A run after an epoch. Random draws are functions of seed and epoch, and need no state.
+class RunState:
+    """State of a run after an epoch.
+
+    Random draws are functions of seed, epoch and picture, and need no state.
 
     Attributes:
-        key: What the run is of: `fingerprint`.
+        key: `fingerprint` of the run.
         epoch: Epochs done.
         step: Optimiser steps done.
-        centre: What is taken from features before the head (D).
-        scale: What they are divided by.
-        weights: The unfrozen parameters and the head, by name.
+        centre: Subtracted from features before the head (F,).
+        scale: Divides them then.
+        weights: Trainable parameters of backbone and head, by name.
         best: The same at the best epoch.
         best_epoch: That epoch; 0 is the start.
         best_loss: Its calibrated validation loss.
-        optimiser: Its state dict.
-        scaler: The gradient scaler's state dict; empty where there is none.
-        history: One row an epoch.
-        finished: Whether the run has come to its end.
+        optimiser: State dict of the optimiser.
+        scaler: State dict of the gradient scaler; empty without one.
+        history: One row per epoch.
+        finished: True if the run has ended.
     """
 
     key: str
@@ -61,68 +63,67 @@ class Progress:
 
 
 def fingerprint(
-    facts: Mapping[str, Any], pixels: Tensor, places: NDArray[np.int64], *arrays: NDArray[np.int64]
+    settings: Mapping[str, Any],
+    pixels: Tensor,
+    indices: NDArray[np.int64],
+    *arrays: NDArray[np.int64],
 ) -> str:
-    """Name a run by all that its result depends on: settings, backbone, pictures, classes, groups.
+    """Hash all that a run's result depends on: settings, backbone, pictures, classes, groups.
 
     Args:
-        facts: What can be written as JSON.
+        settings: Values that JSON can hold.
         pixels: uint8 (n, 3, S, S).
-        places: Which of the pictures take part.
-        arrays: One value for each that takes part.
+        indices: Pictures of the run (m,).
+        arrays: One value for each of these pictures (m,).
     """
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for array in (places, *arrays):
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in (indices, *arrays):
         digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
-    for at in range(0, len(places), _HASHED_AT_ONCE):
-        some = torch.from_numpy(places[at : at + _HASHED_AT_ONCE])
-        digest.update(pixels[some].numpy().tobytes())
+    for chunk in torch.split(torch.from_numpy(indices), _PICTURES_PER_HASH_UPDATE):
+        digest.update(pixels[chunk].numpy().tobytes())
     return digest.hexdigest()
 
 
-def save(folder: Path, progress: Progress) -> None:
-    """Write the checkpoint beside its place, make it durable, and move it there.
+def save(folder: Path, state: RunState) -> None:
+    """Write the checkpoint to a temporary file, sync it, and rename it.
 
     Raises:
-        OutputError: It cannot be written; the one before is still there.
+        OutputError: It cannot be written; the previous checkpoint still exists.
     """
     partial = folder / f"{CHECKPOINT}.partial"
-    content = {field.name: getattr(progress, field.name) for field in fields(progress)}
+    content = {field.name: getattr(state, field.name) for field in fields(state)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as handle:
-            torch.save({"format": _FORMAT, **content}, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
+        with open(partial, "wb") as file:
+            torch.save({"format": _FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(folder / CHECKPOINT)
         fsync.sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise OutputError(f"{partial} cannot be written ({_reason(error)}).") from error
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        raise OutputError(f"{partial} cannot be written ({reason}).") from error
 
 
-def load(folder: Path, key: str) -> Progress | None:
-    """Read the checkpoint of a run; None if there is none yet.
+def load(folder: Path, key: str) -> RunState | None:
+    """Read the checkpoint of a run; return None if there is none.
 
     Raises:
-        CheckpointMismatch: It is of another run, or cannot be read.
+        CheckpointMismatch: It belongs to another run, or cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    again = "run without --resume to start over, or give another --checkpoint folder."
+    advice = "run without --resume to start over, or give another --checkpoint folder."
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != _FORMAT:
             raise ValueError("of another version of this program")
-        progress = Progress(**content)
-    except Exception as error:  # unpickling fails in as many ways as there are broken files
-        raise CheckpointMismatch(f"{path} is no checkpoint that can be read: {again}") from error
-    if progress.key != key:
+        state = RunState(**content)
+    except Exception as error:  # unpickling a broken file can raise any exception
+        raise CheckpointMismatch(f"{path} is no checkpoint that can be read: {advice}") from error
+    if state.key != key:
         raise CheckpointMismatch(
-            f"{path} is of a run on other pictures, labels, groups, weights or settings: {again}"
+            f"{path} is of a run on other pictures, labels, groups, weights or settings: {advice}"
         )
-    return progress
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+    return state

@@ -1,4 +1,4 @@
-"""Every choice of fine-tuning that is a number or a name, each with its reason."""
+"""Hyper-parameters of fine-tuning, each with its reason."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -18,28 +18,29 @@ class FinetuneConfig:
     """Hyper-parameters of fine-tuning; recorded in the manifest.
 
     Attributes:
-        unfreeze: "last" stage, "all", or how many of the last stages. Each stage more multiplies
-            what a few hundred pictures have to determine.
-        epochs: Most passes over the pictures; the cosine ends there.
-        batch: Pictures an optimiser step.
+        unfreeze: "last" stage, "all", or the number of last stages. Each further stage multiplies
+            the parameters that a few hundred pictures have to determine.
+        epochs: Max passes over the pictures; the cosine schedule ends there.
+        batch: Pictures per optimiser step.
         backbone_rate: Peak learning rate of the backbone, per step of AdamW. Cross-validated on
             360 photographs of faces, none of 1e-5, 3e-5 and 1e-4 beat the head alone, and the
-            gentlest did no harm.
-        head_rate: Peak learning rate of the head, for features around zero of unit variance;
-            ten times the backbone's, for nothing is lost where it moves.
-        warmup_share: Share of the steps over which the rates rise from nothing: AdamW's first
-            steps, on few gradients, are its wildest.
+            lowest did no harm.
+        head_rate: Peak learning rate of the head, for features around zero of unit variance; ten
+            times the backbone's, because no pretrained knowledge is lost in the head.
+        warmup_share: Share of the steps over which the rates rise from zero: AdamW's first steps
+            rest on few gradients and vary most.
         weight_decay: Of AdamW, per unit of learning rate; none on biases and normalisation.
-        label_smoothing: Share of a label that is spread over all classes (Szegedy et al. 2016):
-            without, logits kept growing and single pictures threw the run about (losses of
-            0.2 to 0.4 on held-out parts that the head alone judged at 0.08).
-        gradient_norm: Gradients longer than this are cut to it: one odd batch is no disaster.
+        label_smoothing: Share of a label that is spread over all classes (Szegedy et al. 2016).
+            Without it, logits kept growing and single pictures disturbed the run (losses of 0.2
+            to 0.4 on held-out parts where the head alone had 0.08).
+        gradient_norm: Longer gradients are clipped to this norm, so that one odd batch does no
+            harm.
         patience: Epochs without a lower validation loss (calibrated) before the run stops.
-        validation_share: Share of pictures held out, whole groups, to judge each epoch.
+        validation_share: Share of pictures held out, in whole groups, to validate each epoch.
         folds: Folds of the comparison with the head alone; each costs one run.
-        draws: Bootstrap draws behind its interval.
-        seed: Of the held-out part, the order of pictures, and their changes.
-        augmentation: How training pictures are changed.
+        draws: Bootstrap draws of its interval.
+        seed: Of the validation part, the order of pictures, and their augmentation.
+        augmentation: Random changes to training pictures.
     """
 
     unfreeze: Unfreeze = "last"
@@ -59,7 +60,7 @@ class FinetuneConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        """Stop the start, not the run.
+        """Check the values, so that the start fails and not the run.
 
         Raises:
             BadFinetuneConfig: A value is out of its range.
@@ -74,5 +75,5 @@ class FinetuneConfig:
                 raise BadFinetuneConfig(f"{name} must be over 0 and at most {most}, not {value}.")
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest and the checkpoint's key."""
+        """Return the block of the manifest, which is also part of the checkpoint's key."""
         return asdict(self) | {"augmentation": self.augmentation.as_dict()}

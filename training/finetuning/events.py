@@ -1,4 +1,4 @@
-"""Curves as TensorBoard event files: `tensorboard --logdir FOLDER` draws them."""
+"""TensorBoard event files of a fine-tuning run; `tensorboard --logdir FOLDER` shows them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from training.errors import OutputError
 
-EVENTS: Final = "events"
+EVENTS_FOLDER: Final = "events"
 _TAGS: Final = {
     "train_loss": "loss/train",
     "val_loss": "loss/validation",
@@ -17,22 +17,22 @@ _TAGS: Final = {
 }
 
 
-class Events:
-    """Writes one point an epoch and curve.
+class EventWriter:
+    """Writer of one point per epoch and metric.
 
-    What an earlier run left in the folder is replaced, history included, so that a resumed
-    run's curves have each epoch once.
+    Files of an earlier run in the folder are replaced, history included, so that the curves of a
+    resumed run have each epoch once.
     """
 
     def __init__(self, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-        """Start the file, with the epochs that a resumed run has behind it.
+        """Create the file, and write the epochs before a resume.
 
         Raises:
             OutputError: The folder cannot be written.
         """
-        from tensorboardX import SummaryWriter  # over a second to load, and only needed here
+        from tensorboardX import SummaryWriter  # takes over a second to load
 
-        self._folder = folder / EVENTS
+        self._folder = folder / EVENTS_FOLDER
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for old in self._folder.glob("events.out.tfevents.*"):
@@ -44,11 +44,11 @@ class Events:
             self.add(row)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Write one epoch."""
+        """Write the metrics of one epoch."""
         for name, tag in _TAGS.items():
             self._writer.add_scalar(tag, row[name], row["epoch"])
         self._writer.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file."""
         self._writer.close()

@@ -1,9 +1,11 @@
-"""Pictures decoded once for all epochs: in memory, or in a file that is mapped into it."""
+"""Decoded pictures of a fine-tuning run, in memory or in a mapped file, and batches of them."""
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +17,33 @@ from torch import Tensor
 from models.cpu import usable_cores
 from models.errors import PictureError
 from models.imaging.decode import DECODER, decode_image
+from training.data.progress import SILENT, Progress
 from training.data.source import Source
 from training.errors import OutputError, UnreadableData
+from training.evaluation.head import Classes
 
-# 7,000 pictures of 224 x 224. More of them go to a file, of which the system keeps in memory
-# what fits.
-IN_MEMORY_BYTES: Final = 1_000_000_000
-_CHUNK: Final = 64  # pictures in flight
+# 7,000 pictures of 224 x 224. More are written to a file, of which the system keeps in memory as
+# much as fits.
+MAX_BYTES_IN_MEMORY: Final = 1_000_000_000
+_PICTURES_PER_CHUNK: Final = 64
+_BATCHES_AHEAD: Final = 2
+
+
+@dataclass(frozen=True)
+class LabelledPixels:
+    """The decoded pictures of a data set, with what is known of them.
+
+    Attributes:
+        pixels: uint8 (n, 3, S, S), as the service decodes pictures.
+        classes: int64 (n,).
+        groups: int64 (n,) group numbers.
+        num_classes: Classes K.
+    """
+
+    pixels: Tensor
+    classes: Classes
+    groups: NDArray[np.int64]
+    num_classes: int
 
 
 def read_pixels(
@@ -31,71 +53,68 @@ def read_pixels(
     *,
     size: int,
     folder: Path,
-    in_memory_bytes: int = IN_MEMORY_BYTES,
-    progress: Callable[[int], object] = lambda done: None,
+    max_bytes_in_memory: int = MAX_BYTES_IN_MEMORY,
+    progress: Progress = SILENT,
 ) -> Tensor:
     """Decode pictures as the service does.
 
     Args:
         source: Where to read them.
-        names: Which.
-        digests: sha256 of each file as it was when its features were extracted.
+        names: Their file names.
+        digests: sha256 of each file when its features were extracted.
         size: Edge S, in pixels.
-        folder: Where the file goes if they are too many for memory. One that a killed run left
-            whole is used again.
-        in_memory_bytes: Most to hold in memory.
-        progress: Called with the number of pictures just done.
+        folder: For the file, if they need more than `max_bytes_in_memory`. A complete file from an
+            earlier run is used again.
+        max_bytes_in_memory: Limit for holding them in memory.
+        progress: Advanced per chunk.
 
     Returns:
         uint8 (n, 3, S, S).
 
     Raises:
-        UnreadableData: A file is gone or is not the one it was.
-        OutputError: The file cannot be written.
+        UnreadableData: A file is missing or has changed.
+        OutputError: The file of pixels cannot be written.
     """
     shape = (len(names), 3, size, size)
-    total = int(np.prod(shape))
-    if total <= in_memory_bytes:
+    num_bytes = int(np.prod(shape))
+    chunks = _decode_chunks(source, names, digests, size, progress)
+    if num_bytes <= max_bytes_in_memory:
         pixels = np.empty(shape, dtype=np.uint8)
-        at = 0
-        for chunk in _decoded(source, names, digests, size, progress):
-            pixels[at : at + len(chunk)] = chunk
-            at += len(chunk)
+        done = 0
+        for chunk in chunks:
+            pixels[done : done + len(chunk)] = chunk
+            done += len(chunk)
         return torch.from_numpy(pixels)
     identity = repr((DECODER, size, list(digests)))
     path = folder / f"pixels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.u8"
     try:
-        if path.is_file() and path.stat().st_size == total:
-            progress(len(names))
+        if path.is_file() and path.stat().st_size == num_bytes:
+            progress.advance(len(names), len(names))
         else:
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            with open(partial, "wb") as handle:
-                for chunk in _decoded(source, names, digests, size, progress):
-                    handle.write(chunk.tobytes())
-                handle.flush()
-                os.fsync(handle.fileno())
+            with open(partial, "wb") as file:
+                for chunk in chunks:
+                    file.write(chunk.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(path)
-        # Writable, for PyTorch has no read-only tensors; nobody writes.
+        # Opened for writing because PyTorch has no read-only tensors; it is never written.
         return torch.from_numpy(np.memmap(path, np.uint8, "r+", shape=shape))
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def _decoded(
-    source: Source,
-    names: Sequence[str],
-    digests: Sequence[str],
-    size: int,
-    progress: Callable[[int], object],
+def _decode_chunks(
+    source: Source, names: Sequence[str], digests: Sequence[str], size: int, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
-    """Decode in parallel; yields (c, 3, S, S) arrays in order."""
+    """Decode in parallel; yield arrays (c, 3, S, S) in order."""
 
-    def decode(place: int) -> NDArray[np.uint8]:
-        name = names[place]
+    def decode(index: int) -> NDArray[np.uint8]:
+        name = names[index]
         try:
             data = source.read(name)
-            if hashlib.sha256(data).hexdigest() != digests[place]:
+            if hashlib.sha256(data).hexdigest() != digests[index]:
                 raise UnreadableData(f"{name} has changed since this run began: run it again.")
             return np.asarray(decode_image(data, size=size).numpy(), dtype=np.uint8)
         except (PictureError, OSError) as error:
@@ -104,7 +123,32 @@ def _decoded(
             ) from error
 
     with ThreadPoolExecutor(usable_cores(), "decoder") as pool:
-        for at in range(0, len(names), _CHUNK):
-            end = min(at + _CHUNK, len(names))
-            yield np.stack(list(pool.map(decode, range(at, end))))
-            progress(end - at)
+        for start in range(0, len(names), _PICTURES_PER_CHUNK):
+            end = min(start + _PICTURES_PER_CHUNK, len(names))
+            yield np.stack(list(pool.map(decode, range(start, end))))
+            progress.advance(end - start, len(names))
+
+
+def iterate_batches(
+    order: NDArray[np.int64], batch_size: int, augment: Callable[[int], Tensor]
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Yield indices (b,) and augmented pictures (b, 3, S, S); prepare the next batch meanwhile.
+
+    Args:
+        order: Indices of the pictures of an epoch.
+        batch_size: Pictures per batch; the last may be smaller.
+        augment: Index -> uint8 (3, S, S); called by several threads.
+    """
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    pending: deque[list[Future[Tensor]]] = deque()
+    pool = ThreadPoolExecutor(
+        usable_cores(), "augment", initializer=lambda: torch.set_num_threads(1)
+    )
+    try:
+        for number, batch in enumerate(batches):
+            while len(pending) < _BATCHES_AHEAD and number + len(pending) < len(batches):
+                ahead = batches[number + len(pending)]
+                pending.append([pool.submit(augment, int(index)) for index in ahead])
+            yield batch, torch.stack([future.result() for future in pending.popleft()])
+    finally:  # also after an interrupt
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,33 +1,33 @@
-"""Fine-tuning as a step of the job: compared with the head alone, then run on all pictures."""
+"""Fine-tuning as a step of the job: compare with the head alone, tune on all pictures, choose."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.backbones.registry import LoadedBackbone
 from training.config import FitConfig
+from training.data.progress import SILENT, Progress
 from training.evaluation.calibration import calibrate, choose_threshold
-from training.evaluation.cross_validation import summarise
 from training.evaluation.head import softmax
+from training.evaluation.metrics import classification_metrics
 from training.evaluation.study import Study
-from training.features.feature_set import Pictures
+from training.features.feature_set import FeatureSet
 from training.finetuning.compare import compare
 from training.finetuning.config import FinetuneConfig
 from training.finetuning.loop import finetune
-from training.finetuning.pixels import read_pixels
+from training.finetuning.pixels import LabelledPixels, read_pixels
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What came of fine-tuning.
+    """Result of the step.
 
     Attributes:
-        backbone: To publish: the tuned one, or the one given if the head alone was as good.
+        backbone: To publish: the tuned one, or the given one if fine-tuning was not better.
         study: Of the model to publish.
-        tuned: Whether that is the tuned one.
-        summary: For the report and the manifest.
+        tuned: True if that is the tuned one.
+        summary: Block `finetuning` of summary.json.
     """
 
     backbone: LoadedBackbone
@@ -37,7 +37,7 @@ class Tuning:
 
 
 def tune(
-    pictures: Pictures,
+    feature_set: FeatureSet,
     studied: Study,
     backbone: LoadedBackbone,
     config: FitConfig,
@@ -45,86 +45,80 @@ def tune(
     *,
     checkpoint: Path,
     resume: bool,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], object],
+    progress: Progress = SILENT,
 ) -> Tuning:
-    """Compare on the same folds, fine-tune on all pictures, and choose which to publish.
+    """Compare on the same folds, fine-tune on all pictures, and choose the model to publish.
 
     The tuned network is published if it is clearly better on those folds; the head alone is
-    simpler. A tuned network's figures, temperature and threshold come from the comparison, in
-    which each picture was judged by a network that had not seen it; its learning curve and the
-    doubted labels stay those of the head alone.
+    simpler. The metrics, temperature and threshold of a tuned network come from the comparison,
+    in which each picture was predicted by a network that had not seen it. Its learning curve and
+    the label issues remain those of the head alone.
 
     Args:
-        pictures: The data.
+        feature_set: The data.
         studied: The head alone.
         backbone: Pretrained.
-        config: Of the head and the figures.
+        config: Of the head and the metrics.
         tuning: Of fine-tuning.
         checkpoint: Folder of checkpoints and event files.
-        resume: Go on from the checkpoints.
-        say: Takes lines for the person who waits.
-        progress: Takes (pictures just done, most pictures in all).
+        resume: Continue from the checkpoints.
+        progress: Logs a line per fold and epoch; advanced per batch.
 
     Raises:
         TrainingError: As `training.finetuning.loop.finetune`.
     """
-    features, classes, groups = pictures.extracted.features, pictures.classes, pictures.groups
-    count = len(pictures.labels)
+    features, classes, groups = feature_set.features, feature_set.classes, feature_set.groups
     pixels = read_pixels(
-        pictures.listing.source,
-        pictures.names,
-        [facts.sha256 for facts in pictures.extracted.facts],
+        feature_set.listing.source,
+        feature_set.names,
+        [stats.sha256 for stats in feature_set.stats],
         size=backbone.spec.input_px,
         folder=checkpoint,
-        progress=lambda done: progress(done, len(pictures.names)),
+        progress=progress,
     )
+    data = LabelledPixels(pixels, classes, groups, len(feature_set.labels))
     compared = compare(
         backbone,
         features,
-        pixels,
-        classes,
-        groups,
-        count=count,
+        data,
         config=tuning,
         fit=config,
         checkpoint=checkpoint,
         resume=resume,
-        say=say,
         progress=progress,
     )
-    say(compared.verdict)
+    progress.log(compared.verdict)
     tuned = finetune(
         backbone,
         studied.head,
-        pixels,
-        classes,
-        groups,
-        count=count,
+        data,
         config=tuning,
         checkpoint=checkpoint / "all",
         resume=resume,
         features=features,
-        say=say,
         progress=progress,
     )
-    summary = compared.summary(tuned, classes, groups, pictures.labels, config=config)
+    summary = compared.summary(tuned, data, feature_set.labels, config=config)
     wins = compared.better == "finetuned" and tuned.best_epoch > 0
     summary["published"] = "finetuned" if wins else "head_only"
     if not wins:
-        say("The head alone is published: fine-tuning was not clearly better on the same folds.")
+        progress.log(
+            "The head alone is published: fine-tuning was not clearly better on the same folds."
+        )
         return Tuning(backbone, studied, False, summary)
     calibration = calibrate(compared.finetuned, classes)
     probabilities = softmax(compared.finetuned / calibration.temperature)
     study = dataclasses.replace(
         studied,
         head=tuned.head,
-        # The folds' networks are gone: errors are explained by the one that is published.
+        # The networks of the folds are not kept: errors are explained by the published one.
         fold_heads=[tuned.head] * (int(compared.folds.max()) + 1),
         folds=compared.folds,
         probabilities=probabilities,
         calibration=calibration,
         decision=choose_threshold(probabilities, classes, target_error=config.target_error),
-        metrics=summarise(probabilities, classes, groups, pictures.labels, config=config),
+        metrics=classification_metrics(
+            probabilities, classes, groups, feature_set.labels, config=config
+        ),
     )
     return Tuning(tuned.backbone, study, True, summary)

@@ -1,1 +1,1 @@
-"""int8 backbones."""
+"""Quantisation of backbones to int8, and the choice between int8 and fp32."""

@@ -1,136 +1,153 @@
-"""fp32 or int8? Both are measured on the same folds and the same machine, and one is published."""
+"""Choice between fp32 and int8: both are measured on the same folds and the same machine."""
 
 import dataclasses
 import hashlib
 import json
 import statistics
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 
-from models.bundle.load import answer, load_graph
+from models.bundle.load import load_graph
 from models.bundle.manifest import PrecisionFacts
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
 from training.backbones.registry import LoadedBackbone
 from training.config import FitConfig
 from training.data.cache import Cache
+from training.data.progress import SILENT, Progress
 from training.errors import UnreadableData
 from training.evaluation.cross_validation import OutOfFold
 from training.evaluation.head import Features, Head
-from training.evaluation.study import judge_folds
+from training.evaluation.metrics import balanced_accuracy
+from training.evaluation.study import cross_validate_originals
 from training.features.extract import Extractor, extract
-from training.features.feature_set import Pictures
+from training.features.feature_set import FeatureSet
 from training.publish.export import Classifier, export
 from training.quantization import int8
+from training.quantization.throughput import measure_rates
 
-_LANE_BATCH: Final = 4  # as the service's lanes run it
-_ROUNDS: Final = 5  # of both precisions in turns; the median ratio counts
-_BATCHES: Final = 2  # a lane and round
+_TESTS: Final = ("accurate", "faithful", "faster")
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What to publish.
+class PrecisionChoice:
+    """The backbone to publish, in its precision.
 
     Attributes:
         backbone: In the precision chosen.
         extractor: Of it.
-        pictures: With its features.
-        facts: For the manifest.
-        summary: For the report: what was measured and why this one; no speeds, which would
-            differ from run to run.
+        feature_set: With its features.
+        facts: Block `precision` of the manifest.
+        summary: Block `precision` of summary.json: the measurements and the reason; no rates,
+            which would differ from run to run.
     """
 
     backbone: LoadedBackbone
     extractor: Extractor
-    pictures: Pictures
+    feature_set: FeatureSet
     facts: PrecisionFacts
     summary: dict[str, Any]
 
 
 def choose_precision(
-    pictures: Pictures,
+    feature_set: FeatureSet,
     backbone: LoadedBackbone,
     extractor: Extractor,
     cache: Cache,
     config: FitConfig,
     *,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], object],
-) -> Chosen:
+    progress: Progress = SILENT,
+) -> PrecisionChoice:
     """Quantise, compare on the same folds, and choose as `config.precision` says.
 
     Args:
-        pictures: With fp32 features.
+        feature_set: With fp32 features.
         backbone: In fp32.
         extractor: Of it.
         cache: Of the features of both precisions, and of measured rates.
         config: Its `precision` block.
-        say: Takes lines for the person who waits.
-        progress: Takes (pictures just done, pictures in all).
+        progress: Logs the verdict; advanced while int8 features are extracted.
 
     Raises:
-        UnreadableData: A picture that could be read before cannot any more.
-        TooFewPictures: As `judge_folds`.
+        UnreadableData: A picture that could be read before cannot be read any more.
+        TooFewPictures: As `cross_validate_originals`.
     """
-    untried = {"published": "fp32", "verdict": "Published in fp32; int8 was not measured."}
-    plain = Chosen(backbone, extractor, pictures, PrecisionFacts(), untried)
+    not_measured = {"published": "fp32", "verdict": "Published in fp32; int8 was not measured."}
+    fp32 = PrecisionChoice(backbone, extractor, feature_set, PrecisionFacts(), not_measured)
     if config.precision == "fp32":
-        return plain
-    chosen = _calibration_places(pictures, config.calibration_pictures)
-    content = "".join(pictures.extracted.facts[place].sha256 for place in chosen)
-    quick = dataclasses.replace(
-        backbone, network=int8.quantise(backbone.network, _scaled(pictures, chosen, extractor))
-    )
-    variant = f"int8:{int8.VERSION}:{hashlib.sha256(content.encode()).hexdigest()}"
-    quick_extractor = Extractor(quick, variant=variant)
-    rounded = _extract_again(pictures, quick_extractor, cache, progress)
-    rates = _rates(backbone, quick, extractor, cache)
-    engine = PrecisionFacts(name="int8", engine=int8.ENGINE, images_per_s=rates)
-    judged = {"fp32": judge_folds(pictures, config), "int8": judge_folds(rounded, config)}
-    compared = _compare(pictures, rounded, judged, config)
+        return fp32
+    int8_backbone, variant = _quantise(feature_set, backbone, extractor, config)
+    int8_extractor = Extractor(int8_backbone, variant=variant)
+    int8_features = _extract_again(feature_set, int8_extractor, cache, progress)
+    rates = _cached_rates(backbone, int8_backbone, extractor, cache)
     speedup = rates["int8"] / rates["fp32"]
-    compared["faster"] = speedup >= config.precision_speedup
-    passes = all(compared[test] for test in ("accurate", "faithful", "faster"))
-    wins = passes or config.precision == "int8"
-    compared["published"] = "int8" if wins else "fp32"
-    compared["verdict"] = _verdict(compared, config)
-    say(f"{compared['verdict']} Here int8 runs {speedup:.2f} times as many pictures a second.")
-    if wins:
-        return Chosen(quick, quick_extractor, rounded, engine, compared)
-    facts = PrecisionFacts(images_per_s=rates)
-    return dataclasses.replace(plain, facts=facts, summary=compared)
+    summary = _compare(feature_set, int8_features, config)
+    summary["faster"] = speedup >= config.precision_speedup
+    wins = config.precision == "int8" or all(summary[test] for test in _TESTS)
+    summary["published"] = "int8" if wins else "fp32"
+    summary["verdict"] = _verdict(summary, config)
+    progress.log(
+        f"{summary['verdict']} Here int8 runs {speedup:.2f} times as many pictures per second."
+    )
+    if not wins:
+        facts = PrecisionFacts(images_per_s=rates)
+        return dataclasses.replace(fp32, facts=facts, summary=summary)
+    facts = PrecisionFacts(name="int8", engine=int8.ENGINE, images_per_s=rates)
+    return PrecisionChoice(int8_backbone, int8_extractor, int8_features, facts, summary)
 
 
-def noise_share(features: Features, rounded: Features) -> float:
-    """Variance that rounding adds between pictures, as a share of the features' own.
+def noise_share(fp32: Features, quantised: Features) -> float:
+    """Return the variance that rounding adds between pictures, as a share of the features' own.
 
-    A shift that all pictures have in common counts for nothing: the head's bias absorbs it.
+    A shift common to all pictures does not count: the head's bias absorbs it.
+
+    Args:
+        fp32: (n, F).
+        quantised: (n, F) of the same pictures.
     """
-    added = (rounded - features).var(axis=0, dtype=np.float64).sum()
-    return float(added / max(features.var(axis=0, dtype=np.float64).sum(), 1e-12))
+    added = (quantised - fp32).var(axis=0, dtype=np.float64).sum()
+    return float(added / max(fp32.var(axis=0, dtype=np.float64).sum(), 1e-12))
+
+
+def _quantise(
+    feature_set: FeatureSet, backbone: LoadedBackbone, extractor: Extractor, config: FitConfig
+) -> tuple[LoadedBackbone, str]:
+    """Return the int8 backbone, and the variant that names it in the cache.
+
+    The calibration pictures are spread evenly over the data set, and so over its classes.
+    """
+    total = len(feature_set.names)
+    size = min(total, config.calibration_pictures)
+    chosen = sorted(set(np.linspace(0, total - 1, size).round().astype(int).tolist()))
+    content = "".join(feature_set.stats[index].sha256 for index in chosen)
+    pixels = torch.stack(
+        [decode_image(feature_set.read(index), size=extractor.input_px) for index in chosen]
+    )
+    network = int8.quantise(backbone.network, extractor.scale(pixels))
+    variant = f"int8:{int8.VERSION}:{hashlib.sha256(content.encode()).hexdigest()}"
+    return dataclasses.replace(backbone, network=network), variant
 
 
 def _compare(
-    pictures: Pictures, rounded: Pictures, judged: dict[str, OutOfFold], config: FitConfig
+    feature_set: FeatureSet, int8_features: FeatureSet, config: FitConfig
 ) -> dict[str, Any]:
-    """Both precisions judged on the same folds, picture by picture."""
-    classes = pictures.classes
-    right = {name: it.logits.argmax(axis=1) == classes for name, it in judged.items()}
-    gained = right["int8"].astype(np.int64) - right["fp32"]  # -1, 0 or 1 a picture
+    """Compare the out-of-fold predictions of both precisions, picture by picture."""
+    classes = feature_set.classes
+    predictions: dict[str, OutOfFold] = {
+        "fp32": cross_validate_originals(feature_set, config),
+        "int8": cross_validate_originals(int8_features, config),
+    }
+    correct = {name: it.logits.argmax(axis=1) == classes for name, it in predictions.items()}
+    gained = correct["int8"].astype(np.int64) - correct["fp32"]  # -1, 0 or 1 per picture
     sizes = np.bincount(classes)
     loss = -float(np.mean([gained[classes == k].mean() for k in range(len(sizes))]))
     one_picture = 1 / (len(sizes) * int(sizes.min()))
-    noise = noise_share(pictures.extracted.features, rounded.extracted.features)
+    noise = noise_share(feature_set.features, int8_features.features)
     return {
-        name: {"balanced_accuracy": float(np.mean([it[classes == k].mean() for k in set(classes)]))}
-        for name, it in right.items()
+        name: {"balanced_accuracy": balanced_accuracy(correct[name], classes)} for name in correct
     } | {
         "gained": int((gained > 0).sum()),
         "lost": int((gained < 0).sum()),
@@ -140,107 +157,62 @@ def _compare(
     }
 
 
-def _verdict(compared: dict[str, Any], config: FitConfig) -> str:
-    shares = {name: f"{compared[name]['balanced_accuracy']:.1%}" for name in ("fp32", "int8")}
+def _verdict(summary: dict[str, Any], config: FitConfig) -> str:
+    accuracy = {name: f"{summary[name]['balanced_accuracy']:.1%}" for name in ("fp32", "int8")}
     reasons = {
         "accurate": "it loses more than is allowed",
         "faithful": "its rounding changes the features too much",
         "faster": f"it is not {config.precision_speedup:g} times as fast here",
     }
-    failed = [reason for test, reason in reasons.items() if not compared[test]]
-    why = f"although {' and '.join(failed)}" if failed else "as accurate, and faster"
-    if compared["published"] == "fp32":
-        why = f"int8 was not taken: {' and '.join(failed)}"
+    failed = [reasons[test] for test in _TESTS if not summary[test]]
+    reason = f"although {' and '.join(failed)}" if failed else "as accurate, and faster"
+    if summary["published"] == "fp32":
+        reason = f"int8 was not taken: {' and '.join(failed)}"
     elif config.precision == "int8":
-        why = f"asked for, {why}" if failed else "asked for"
+        reason = f"asked for, {reason}" if failed else "asked for"
     return (
-        f"Published in {compared['published']} ({why}): on the same folds fp32 has "
-        f"{shares['fp32']} balanced accuracy and int8 {shares['int8']}, {compared['gained']} "
-        f"pictures gained and {compared['lost']} lost; rounding adds "
-        f"{compared['noise_share']:.1%} to the features' variance."
-    )
-
-
-def _calibration_places(pictures: Pictures, most: int) -> list[int]:
-    """Pictures spread evenly over the data set, and so over its classes; all of a small one."""
-    count = len(pictures.names)
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
-
-
-def _scaled(pictures: Pictures, places: list[int], extractor: Extractor) -> torch.Tensor:
-    """float32 (n, 3, S, S) of some pictures, as the network takes them."""
-    size = extractor.input_px
-    return extractor.scale(
-        torch.stack([decode_image(pictures.data(place), size=size) for place in places])
+        f"Published in {summary['published']} ({reason}): on the same folds fp32 has "
+        f"{accuracy['fp32']} balanced accuracy and int8 {accuracy['int8']}, {summary['gained']} "
+        f"pictures gained and {summary['lost']} lost; rounding adds "
+        f"{summary['noise_share']:.1%} to the features' variance."
     )
 
 
 def _extract_again(
-    pictures: Pictures,
-    extractor: Extractor,
-    cache: Cache,
-    progress: Callable[[int, int], object],
-) -> Pictures:
-    """The same pictures with another extractor's features."""
-    total = len(pictures.names)
+    feature_set: FeatureSet, extractor: Extractor, cache: Cache, progress: Progress
+) -> FeatureSet:
+    """Return the same pictures with another extractor's features."""
     extracted = extract(
-        pictures.listing.source,
-        pictures.names,
-        extractor,
-        cache,
-        progress=lambda done: progress(done, total),
+        feature_set.listing.source, feature_set.names, extractor, cache, progress=progress
     )
     if extracted.unreadable:
         first = extracted.unreadable[0]
-        raise UnreadableData(f"{first.name} could be read a moment ago: {first.why}")
-    return dataclasses.replace(
-        pictures,
-        extracted=dataclasses.replace(pictures.extracted, features=extracted.features),
-    )
+        raise UnreadableData(f"{first.name} could be read a moment ago: {first.reason}")
+    return dataclasses.replace(feature_set, features=extracted.features)
 
 
-def _rates(
-    backbone: LoadedBackbone, quick: LoadedBackbone, extractor: Extractor, cache: Cache
+def _cached_rates(
+    backbone: LoadedBackbone, int8_backbone: LoadedBackbone, extractor: Extractor, cache: Cache
 ) -> dict[str, float]:
-    """Pictures a second of both, measured once a machine and backbone and kept in the cache.
+    """Return the pictures per second of both, measured once per machine and backbone.
 
-    A decision that rests on a clock could otherwise fall differently in the next run.
+    They are kept in the cache: a choice that depends on a clock could otherwise differ in the
+    next run.
     """
     key = f"rates:{int8.VERSION}:{extractor.key}:{usable_cores()}"
-    if (known := cache.get(key)) is not None:
-        return dict(json.loads(known))
+    if (cached := cache.get(key)) is not None:
+        return dict(json.loads(cached))
     blank = Head(
         np.zeros((2, backbone.spec.pooled_width), np.float32), np.zeros(2, np.float32), 1.0
     )
     size = backbone.spec.input_px
     graphs = {
         "fp32": load_graph(export(Classifier(backbone, blank), input_px=size)),
-        "int8": load_graph(export(Classifier(quick, blank), input_px=size, precision="int8")),
+        "int8": load_graph(
+            export(Classifier(int8_backbone, blank), input_px=size, precision="int8")
+        ),
     }
-    rates = measure_rates(graphs, input_px=size)
-    found = {name: round(statistics.median(several), 1) for name, several in rates.items()}
-    cache.put([(key, json.dumps(found).encode())])
-    return found
-
-
-def measure_rates(
-    graphs: dict[str, torch.jit.ScriptModule], *, input_px: int, rounds: int = _ROUNDS
-) -> dict[str, list[float]]:
-    """Pictures a second of graphs that take turns, in as many one-thread lanes as cores."""
-    lanes = usable_cores()
-    pixels = torch.full((_LANE_BATCH, 3, input_px, input_px), 128, dtype=torch.uint8)
-
-    def run(graph: torch.jit.ScriptModule) -> None:
-        for _ in range(_BATCHES):
-            answer(graph, pixels)
-
-    rates: dict[str, list[float]] = {name: [] for name in graphs}
-    with ThreadPoolExecutor(lanes, initializer=lambda: torch.set_num_threads(1)) as pool:
-        for turn in range(rounds + 1):  # the first warms up: TorchScript compiles
-            for name, graph in graphs.items():
-                began = time.perf_counter()
-                list(pool.map(run, [graph] * lanes))
-                if turn:
-                    took = time.perf_counter() - began
-                    rates[name].append(lanes * _BATCHES * _LANE_BATCH / took)
+    measured = measure_rates(graphs, input_px=size)
+    rates = {name: round(statistics.median(each), 1) for name, each in measured.items()}
+    cache.put([(key, json.dumps(rates).encode())])
     return rates

@@ -1,8 +1,8 @@
-"""Weights rounded so that layers answer as before, not so that each weight is nearest (GPTQ).
+"""GPTQ: round weights so that the outputs of a layer change least, not each weight by itself.
 
-A rounding error in one weight is made good by those weights of the same filter that are not yet
-rounded, as far as their inputs go together (Frantar et al. 2023, from Hassibi and Stork 1993).
-Against rounding to the nearest it leaves a third of the noise: 7 bits become better than 8.
+The rounding error of one weight is compensated by the weights of the same filter that are not yet
+rounded, as far as their inputs correlate (Frantar et al. 2023, after Hassibi and Stork 1993).
+Compared with rounding to the nearest it leaves a third of the noise: 7 bits become better than 8.
 """
 
 from types import TracebackType
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-_PLACES: Final = 25  # taken of a feature map: neighbours say much the same
-_DAMPING: Final = 0.01  # of the mean diagonal, so that inputs that never vary do no harm
-_BLOCK: Final = 64  # columns whose errors reach the rest at once: faster, not another result
+_POSITIONS_PER_MAP: Final = 25  # sampled from a feature map: neighbours are nearly equal
+_DAMPING: Final = 0.01  # share of the mean diagonal; keeps constant inputs harmless
+_COLUMNS_PER_BLOCK: Final = 64  # errors reach later columns per block: faster, equal result
 
 
-class Rounding:
-    """Watches what a network's convolutions are given, then rounds their weights by it."""
+class Gptq:
+    """Recorder of the inputs of a network's convolutions, which then rounds their weights."""
 
     def __init__(self, prepared: fx.GraphModule) -> None:
-        """Note the convolutions; depthwise ones have too few weights a filter to gain."""
+        """Keep the network that will run; `with` records its inputs while it does."""
         self._prepared = prepared
         self._convolutions: dict[str, nn.Conv2d] = {}
-        self._products: dict[str, Tensor] = {}  # (d, d) a layer: of its inputs with each other
+        self._products: dict[str, Tensor] = {}  # (d, d) per layer: sum of inputs times inputs
         self._hooks: list[Any] = []
 
     def __enter__(self) -> Self:
@@ -32,8 +32,9 @@ class Rounding:
         for node in self._prepared.graph.nodes:
             layer = modules.get(str(node.target)) if node.op == "call_module" else None
             inner = next(layer.children(), layer) if isinstance(layer, nn.Sequential) else layer
+            # Depthwise convolutions have too few weights per filter to gain.
             if layer is not None and isinstance(inner, nn.Conv2d) and inner.groups == 1:
-                self._watch(str(node.target), layer, inner)
+                self._record(str(node.target), layer, inner)
         return self
 
     def __exit__(
@@ -45,83 +46,84 @@ class Rounding:
         for hook in self._hooks:
             hook.remove()
 
-    def apply(self, converted: fx.GraphModule, *, least: int, most: int) -> None:
-        """Round the weights of the quantised network anew, with the scales that it has.
+    def apply(self, converted: fx.GraphModule, *, low: int, high: int) -> None:
+        """Round the weights of the quantised network again, at its own scales.
 
         Args:
-            converted: Made from the network that was watched.
-            least: Lowest weight, as an integer.
-            most: Highest.
+            converted: Made from the network whose inputs were recorded.
+            low: Lowest weight, as an integer.
+            high: Highest weight.
         """
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # columns are too short to share, and waiting costs more
+        torch.set_num_threads(1)  # columns are too short for several threads
         try:
-            self._round(converted, least, most)
+            self._round(converted, low, high)
         finally:
             torch.set_num_threads(threads)
 
-    def _round(self, converted: fx.GraphModule, least: int, most: int) -> None:
+    def _round(self, converted: fx.GraphModule, low: int, high: int) -> None:
         for name, convolution in self._convolutions.items():
             layer: Any = converted.get_submodule(name)
             if not hasattr(layer, "set_weight_bias"):  # left in fp32
                 continue
-            rounded = layer.weight()
-            scales, zeros = rounded.q_per_channel_scales(), rounded.q_per_channel_zero_points()
+            nearest = layer.weight()
+            scales, zeros = nearest.q_per_channel_scales(), nearest.q_per_channel_zero_points()
             weight = convolution.weight.detach()
-            whole = round_weights(
-                weight.flatten(1), scales.float(), self._products[name], least=least, most=most
+            integers = round_weights(
+                weight.flatten(1), scales.float(), self._products[name], low=low, high=high
             )
-            whole = whole.reshape(weight.shape).to(torch.int8)
-            again = torch._make_per_channel_quantized_tensor(whole, scales, zeros, 0)
-            layer.set_weight_bias(again, layer.bias())
+            integers = integers.reshape(weight.shape).to(torch.int8)
+            quantised = torch._make_per_channel_quantized_tensor(integers, scales, zeros, 0)
+            layer.set_weight_bias(quantised, layer.bias())
 
-    def _watch(self, name: str, layer: nn.Module, convolution: nn.Conv2d) -> None:
-        def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def _record(self, name: str, layer: nn.Module, convolution: nn.Conv2d) -> None:
+        def add_products(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             down, across = convolution.stride
-            places = given[0].shape[2] * given[0].shape[3] / (down * across)
-            step = max(1, int((places / _PLACES) ** 0.5))
+            positions = inputs[0].shape[2] * inputs[0].shape[3] / (down * across)
+            step = max(1, int((positions / _POSITIONS_PER_MAP) ** 0.5))
             patches = functional.unfold(
-                given[0],
+                inputs[0],
                 convolution.kernel_size,
                 convolution.dilation,
                 convolution.padding,  # type: ignore[arg-type]
                 (down * step, across * step),
-            )  # (N, d, about _PLACES)
-            columns = patches.transpose(0, 1).flatten(1)  # (d, N * places)
+            )  # (N, d, about _POSITIONS_PER_MAP)
+            columns = patches.transpose(0, 1).flatten(1)  # (d, N * positions)
             self._products[name] = self._products.get(name, 0) + columns @ columns.T
 
         self._convolutions[name] = convolution
-        self._hooks.append(layer.register_forward_pre_hook(note))
+        self._hooks.append(layer.register_forward_pre_hook(add_products))
 
 
 def round_weights(
-    weight: Tensor, scales: Tensor, products: Tensor, *, least: int, most: int
+    weight: Tensor, scales: Tensor, products: Tensor, *, low: int, high: int
 ) -> Tensor:
     """Round a layer's filters, column by column.
 
     Args:
         weight: float (filters, d).
-        scales: float (filters,): what an integer step is worth.
-        products: float (d, d): sum over inputs of each with each.
-        least: Lowest integer.
-        most: Highest.
+        scales: float (filters,): weight per integer step.
+        products: float (d, d): sum over inputs x of x x^T.
+        low: Lowest integer.
+        high: Highest integer.
 
     Returns:
         float (filters, d) of integers.
     """
-    count = weight.shape[1]
-    damped = products + torch.eye(count) * (_DAMPING * products.diagonal().mean() + 1e-8)
+    width = weight.shape[1]
+    damped = products + torch.eye(width) * (_DAMPING * products.diagonal().mean() + 1e-8)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    reach = torch.linalg.cholesky(inverse, upper=True)
-    left = weight.clone()
-    whole = torch.zeros_like(weight)
-    for at in range(0, count, _BLOCK):
-        end = min(at + _BLOCK, count)
-        errors = torch.zeros((len(weight), end - at))
-        for column in range(at, end):
-            whole[:, column] = (left[:, column] / scales).round().clamp(least, most)
-            error = (left[:, column] - whole[:, column] * scales) / reach[column, column]
-            left[:, column:end] -= error[:, None] * reach[column, column:end]
-            errors[:, column - at] = error
-        left[:, end:] -= errors @ reach[at:end, end:]
-    return whole
+    factor = torch.linalg.cholesky(inverse, upper=True)
+    remaining = weight.clone()
+    integers = torch.zeros_like(weight)
+    for start in range(0, width, _COLUMNS_PER_BLOCK):
+        end = min(start + _COLUMNS_PER_BLOCK, width)
+        errors = torch.zeros((len(weight), end - start))
+        for column in range(start, end):
+            integers[:, column] = (remaining[:, column] / scales).round().clamp(low, high)
+            error = remaining[:, column] - integers[:, column] * scales
+            error = error / factor[column, column]
+            remaining[:, column:end] -= error[:, None] * factor[column, column:end]
+            errors[:, column - start] = error
+        remaining[:, end:] -= errors @ factor[start:end, end:]
+    return integers

@@ -1,15 +1,14 @@
-"""A frozen network in int8: post-training static quantisation by PyTorch's FX graph mode.
+"""Post-training static quantisation of a frozen network to int8, by PyTorch's FX graph mode.
 
-The head is fitted on what the quantised network gives, and so learns to live with its rounding.
-Activations are unsigned bytes with one scale a layer, from the least and the largest value that
-the calibration pictures reach: cutting off tails, as histograms and percentiles do, cost a
-decibel here. Weights are signed with one scale a channel, and use 7 of their 8 bits: a CPU
-without VNNI adds pairs of u8 x s8 products in 16 bits, 2 x 255 x 127 overflows, and the features
-are then lost (8 dB of signal over noise where 31 are left of 7 bits). The bundle has to give the
-same answers there.
+The head is fitted on the features of the quantised network, and so adapts to their rounding.
+Activations are unsigned bytes with one scale per layer, from the minimum and the maximum over the
+calibration pictures: cutting off tails, as histograms and percentiles do, cost a decibel here.
+Weights are signed with one scale per channel, and use 7 of their 8 bits: a CPU without VNNI adds
+pairs of u8 x s8 products in 16 bits, where 2 x 255 x 127 overflows and destroys the features (8 dB
+of signal over noise, against 31 with 7 bits). The bundle must give the same answers there.
 
-The engine is oneDNN: it alone fuses convolution, addition and ReLU, so that the sum of a
-residual block is rounded once, and as an unsigned number.
+The engine is oneDNN: only it fuses convolution, addition and ReLU, so that the sum of a residual
+block is rounded once, and as an unsigned number.
 """
 
 import copy
@@ -22,7 +21,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from training.backbones.concat import Concat
-from training.quantization.gptq import Rounding
+from training.quantization.gptq import Gptq
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # torch.ao.quantization is deprecated, with no successor here
@@ -32,18 +31,21 @@ with warnings.catch_warnings():
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 ENGINE: Final = "onednn"
-VERSION: Final = "2"  # of what this file does: change it when features become others
-_BATCH: Final = 8  # pictures at once in calibration
+VERSION: Final = "2"  # of this algorithm, in cache keys: change it when features change
+_CALIBRATION_BATCH_SIZE: Final = 8  # pictures
 
-_LEAST, _MOST = -64, 63  # weights: 7 bits
+_MIN_WEIGHT, _MAX_WEIGHT = -64, 63  # 7 bits
 
 _WEIGHTS: Final = PerChannelMinMaxObserver.with_args(
-    dtype=torch.qint8, qscheme=torch.per_channel_symmetric, quant_min=_LEAST, quant_max=_MOST
+    dtype=torch.qint8,
+    qscheme=torch.per_channel_symmetric,
+    quant_min=_MIN_WEIGHT,
+    quant_max=_MAX_WEIGHT,
 )
 
 
-class _UpToSix(MinMaxObserver):
-    """Sees what a ReLU6 would let through: rounding to 0..6 then is the ReLU6."""
+class _Relu6Observer(MinMaxObserver):
+    """Observer of values cut at 6: quantising to 0..6 then replaces the ReLU6."""
 
     def forward(self, x: Tensor) -> Tensor:
         super().forward(x.clamp(max=6.0))  # type: ignore[no-untyped-call]
@@ -51,33 +53,33 @@ class _UpToSix(MinMaxObserver):
 
 
 def quantise(network: nn.Module, scaled: Tensor) -> nn.Module:
-    """Quantise a frozen network; of a pair the first, for the second loses too much by rounding.
+    """Quantise a frozen network; of a `Concat` only the first, as the second loses too much.
 
     Args:
         network: float (N, 3, S, S) -> float (N, D, h, w), in `eval()`; stays as it is.
-        scaled: float (n, 3, S, S): calibration pictures, as the network takes them.
+        scaled: float (n, 3, S, S): calibration pictures, scaled for the network.
 
     Returns:
-        A network of the same meaning; its arithmetic inside is int8.
+        A network that approximates the given one, with int8 arithmetic inside.
     """
     if isinstance(network, Concat):
         return Concat(quantise(network.first, scaled), network.second)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.backends.quantized.engine = ENGINE
-        graph, capped = _normalised(network)
+        graph, capped = _trace(network)
         mapping = QConfigMapping().set_global(_qconfig(MinMaxObserver))
         for name in capped:
-            mapping.set_module_name(name, _qconfig(_UpToSix))
+            mapping.set_module_name(name, _qconfig(_Relu6Observer))
         if (first := _first_convolution(graph)) is not None:
             mapping.set_module_name(first, None)
         backend = get_onednn_backend_config()
         prepared = prepare_fx(graph, mapping, (scaled[:1],), backend_config=backend)
-        with Rounding(prepared) as rounding:
-            for batch in torch.split(scaled, _BATCH):
+        with Gptq(prepared) as gptq:
+            for batch in torch.split(scaled, _CALIBRATION_BATCH_SIZE):
                 prepared(batch.contiguous(memory_format=torch.channels_last))
         converted: fx.GraphModule = convert_fx(prepared, backend_config=backend)
-        rounding.apply(converted, least=_LEAST, most=_MOST)
+        gptq.apply(converted, low=_MIN_WEIGHT, high=_MAX_WEIGHT)
     return converted.requires_grad_(False)
 
 
@@ -85,10 +87,10 @@ def _qconfig(activations: type[MinMaxObserver]) -> QConfig:
     return QConfig(activation=activations, weight=_WEIGHTS)  # type: ignore[no-untyped-call]
 
 
-def _normalised(network: nn.Module) -> tuple[fx.GraphModule, list[str]]:
-    """The network as a graph of the modules that PyTorch knows how to fuse.
+def _trace(network: nn.Module) -> tuple[fx.GraphModule, list[str]]:
+    """Trace the network into a graph of modules that PyTorch can fuse.
 
-    Its patterns know `nn.ReLU` but not the function, `+` but not `+=`, and no ReLU6 at all.
+    Its patterns include `nn.ReLU` but not the function, `+` but not `+=`, and no ReLU6 at all.
 
     Returns:
         The graph, and the names of the convolutions whose ReLU was a ReLU6.
@@ -111,7 +113,7 @@ def _normalised(network: nn.Module) -> tuple[fx.GraphModule, list[str]]:
 
 
 def _first_convolution(graph: fx.GraphModule) -> str | None:
-    """The layer whose rounding all others pass on: it stays in fp32."""
+    """Return the name of the first convolution: it stays in fp32, as its error reaches all."""
     modules = dict(graph.named_modules())
     for node in graph.graph.nodes:
         if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d):
@@ -129,7 +131,7 @@ def _call_relu(node: fx.Node) -> None:
 
 
 def _convolution(value: Any, modules: dict[str, nn.Module]) -> str | None:
-    """The convolution that a value comes from, with or without batch normalisation."""
+    """Return the name of the convolution behind a value, with or without batch normalisation."""
     while isinstance(value, fx.Node) and value.op == "call_module":
         if isinstance(modules[str(value.target)], nn.Conv2d):
             return str(value.target)
