@@ -1,4 +1,4 @@
-"""How many cores a process may use: affinity and the container's quota, whichever is less."""
+"""Usable cores: affinity or the container's quota, whichever is less."""
 
 import os
 from pathlib import Path

@@ -35,13 +35,10 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 
 
 def replace_model(path: Path, model: bytes) -> None:
-    """Swap the model and its checksum: only the golden pictures can tell."""
+    """Replace the model and its checksum, so that only the golden check can notice."""
     (path / MODEL).write_bytes(model)
     facts = {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}
     change(path, lambda document: document["files"].update({MODEL: facts}))
-
-
-# --- what is refused -----------------------------------------------------------------------
 
 
 def test_missing_bundle_is_incomplete(tmp_path: Path) -> None:
@@ -55,10 +52,10 @@ def test_missing_model_file_is_refused(path: Path) -> None:
         open_bundle(path)
 
 
-@pytest.mark.parametrize("place", [0, 100, -1])
-def test_flipped_bit_is_refused(path: Path, place: int) -> None:
+@pytest.mark.parametrize("index", [0, 100, -1])
+def test_flipped_bit_is_refused(path: Path, index: int) -> None:
     data = bytearray((path / MODEL).read_bytes())
-    data[place] ^= 1
+    data[index] ^= 1
     (path / MODEL).write_bytes(data)
     with pytest.raises(BundleIncomplete, match="checksum differs"):
         open_bundle(path)
@@ -170,10 +167,10 @@ def test_other_model_fails_the_golden_check(path: Path, other_model: bytes) -> N
 
 
 @pytest.mark.parametrize("field", ["probabilities", "activation_means"])
-@pytest.mark.parametrize("place", [0, 1])
-def test_changed_golden_answer_is_refused(path: Path, field: str, place: int) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+def test_changed_golden_answer_is_refused(path: Path, field: str, index: int) -> None:
     def edit(document: dict[str, Any]) -> None:
-        document["golden"]["pictures"][place][field][1] += 0.02
+        document["golden"]["pictures"][index][field][1] += 0.02
 
     change(path, edit)
     with pytest.raises(GoldenMismatch, match=r"off by .* 0\.001 is allowed"):

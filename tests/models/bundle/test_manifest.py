@@ -1,4 +1,4 @@
-"""The manifest: written, read back equal, frozen, and strict about what it holds."""
+"""Manifest: round trip, immutability, schema violations."""
 
 from datetime import UTC, datetime
 from typing import Any
