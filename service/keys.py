@@ -1,13 +1,17 @@
-"""`python -m service.keys`: print a new API key, and its hash for the service's settings."""
+"""API keys: `python -m service.keys` prints a new one, and its hash for the service's settings."""
 
+import hashlib
 import secrets
 import sys
 
-from service.http.api_keys import hash_of
+
+def hash_of(key: str) -> str:
+    """Return the SHA-256 hash of a key; keys are long and random, so no salt is needed."""
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def main() -> int:
-    """Print a new key and its SHA-256 hash."""
+    """Print a new key and its hash."""
     key = secrets.token_urlsafe(32)
     print(f"key, for the caller: {key}")
     print(f"hash, for FACEMASK_API_KEYS: {hash_of(key)}")

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.process import service
 from benchmarks.serving.processes import Server
 from checks.contract.run import ContractResult, check
-from service.http.api_keys import hash_of
+from service.keys import hash_of
 from tests.service.fixtures import code_picture, publish_bundle
 
 _KEY = "a key of this run"

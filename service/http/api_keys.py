@@ -1,6 +1,5 @@
 """API keys of callers, of which the service knows the SHA-256 hashes only."""
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -8,15 +7,11 @@ from typing import Annotated, Final
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from service.keys import hash_of
 from service.problems import KeyRefused, KeyRequired
 
 _BEARER: Final = HTTPBearer(scheme_name="bearer", auto_error=False)
 _HEADER: Final = APIKeyHeader(name="X-API-Key", scheme_name="key", auto_error=False)
-
-
-def hash_of(key: str) -> str:
-    """Return the SHA-256 hash of a key; keys are long and random, so no salt is needed."""
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 class ApiKeyCheck:

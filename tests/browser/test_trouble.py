@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from service.app import create_app
-from service.http.api_keys import hash_of
+from service.keys import hash_of
 from tests.browser.browsing import Watch, card, chromium, hand_over, needs_chromium, watched
 from tests.browser.page_stand_in import StandIn
 from tests.process.running import running

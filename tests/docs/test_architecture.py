@@ -19,7 +19,7 @@ from tests import ROOT
 ROOMS = {
     "models": [["errors"], ["cpu"], ["imaging"], ["bundle"], ["__main__"]],
     "service": [
-        ["settings", "problems"],
+        ["settings", "problems", "keys"],
         ["process", "telemetry"],
         ["limits"],
         ["inference"],

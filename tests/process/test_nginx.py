@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from service.http.api_keys import hash_of
+from service.keys import hash_of
 from tests import ROOT
 from tests.process.test_serving_process import Service, becomes
 from tests.service.fixtures import WAIT_S, files_of, publish_bundle

@@ -6,8 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.http.api_keys import hash_of
-from service.keys import main
+from service.keys import hash_of, main
 from tests.service.fixtures import files_of, make_engine, publish_bundle, serving, settings_of, wait
 
 KEYS = ("key-one", "key-two")

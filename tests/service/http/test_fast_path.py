@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.app import create_app
-from service.http.api_keys import hash_of
+from service.keys import hash_of
 from service.settings import Settings
 from tests.service.fixtures import (
     code_picture,

@@ -20,8 +20,8 @@ from tritonclient.utils import InferenceServerException
 from models.bundle.load import Bundle
 from models.imaging.decode import decode_image
 from service.app import create_app
-from service.http.api_keys import hash_of
 from service.http.kserve import NAME
+from service.keys import hash_of
 from tests import ROOT
 from tests.service.fixtures import (
     CODES,

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.http.api_keys import hash_of
 from service.http.openapi import example_of
 from service.http.schemas import PREDICT_EXAMPLES
+from service.keys import hash_of
 from service.problems import HeaderTooLarge, TooManyConnections, caller_errors
 from service.settings import Settings
 from tests.models.imaging.costly_pictures import many_scans
