@@ -1,4 +1,4 @@
-"""`python -m service` on a port of its own, and requests to it, for what drives a real one."""
+"""The service as a process on a port of its own, and requests to it."""
 
 import contextlib
 import json
@@ -9,24 +9,24 @@ from pathlib import Path
 
 from benchmarks.serving.processes import Server, free_port, running
 from benchmarks.serving.wire import request_bytes
-from service.http.kserve_tensors import IMAGE
+from service.http.kserve.tensors import IMAGE
 
 
 @contextlib.contextmanager
 def service(
     store: Path, picture: bytes, *, log: Path, key: str | None = None, **environment: str
 ) -> Iterator[Server]:
-    """Start the service, wait for its first answer, and stop it after.
+    """Start the service, wait for its first answer, and stop it afterwards.
 
     Args:
-        store: To serve from.
-        picture: One that the model answers.
-        log: Where its output goes.
-        key: To ask with, if the environment has the service ask for one.
-        environment: Settings, by their variables' names.
+        store: Folder of bundles.
+        picture: Image for the first request.
+        log: File for its output.
+        key: API key to send, if the environment sets keys.
+        environment: Settings by the names of their variables.
 
     Raises:
-        ServerFailed: It did not start, or it died.
+        ServerFailed: The service did not start, or it died.
     """
     port = free_port()
     headers = {} if key is None else {"X-API-Key": key}

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from benchmarks.process import binary_request, service
 from models.bundle.publish import publish
-from service.http.kserve_schema import HEADER_LENGTH
+from service.http.kserve.schema import HEADER_LENGTH
 from tests.models.tiny_bundle import TINY_PX, bundle_facts, torchscript
 from tests.service.fixtures import form
 

@@ -16,10 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from models import __version__
 from models.errors import FacemaskError
-from service.http import health, kserve, predict
+from service.http import health, predict
 from service.http.access_log import AccessLogMiddleware
 from service.http.api_keys import ApiKeyCheck
 from service.http.fast_path import FastPathMiddleware
+from service.http.kserve import routes as kserve
 from service.http.middleware import (
     AllowedHostsMiddleware,
     PageHeadersMiddleware,

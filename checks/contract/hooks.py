@@ -13,8 +13,8 @@ from schemathesis import Case, GenerationMode, HookContext
 from schemathesis.transport.serialization import Binary
 
 from benchmarks.process import binary_request
-from service.http.kserve_schema import HEADER_LENGTH, TINY_BMP
-from service.http.kserve_tensors import IMAGE
+from service.http.kserve.schema import HEADER_LENGTH, TINY_BMP
+from service.http.kserve.tensors import IMAGE
 from tests.service.fixtures import SIZE_PX, encoded
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")

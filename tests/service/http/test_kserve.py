@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 from models.bundle.load import Bundle
 from models.imaging.decode import decode_image
 from service.app import create_app
-from service.http.kserve import NAME
+from service.http.kserve.routes import NAME
 from service.keys import hash_of
 from tests import ROOT
 from tests.service.fixtures import (

@@ -1,13 +1,13 @@
-"""What the Open Inference Protocol's routes take, for the OpenAPI page; tested on the wire."""
+"""Header and body of an inference request, for the OpenAPI document; tested on the wire."""
 
 from typing import Any, Final
 
-from service.http.kserve_tensors import IMAGE, OUTPUTS, PIXELS
+from service.http.kserve.tensors import IMAGE, OUTPUTS, PIXELS
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """Header that gives the length of a body's JSON part, in bytes."""
 
-# A Windows bitmap of one pixel: it has no byte over 127, so that JSON can carry it.
+# A Windows bitmap of one pixel, without a byte over 127, so that JSON can carry it.
 TINY_BMP: Final = (
     b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".ljust(54, b"\0")
     + b"\x1e\x14\x0a\0"
@@ -41,7 +41,7 @@ _REQUEST: Final[dict[str, Any]] = {
             "items": {
                 "oneOf": [
                     _input(IMAGE, "BYTES", 1, {"items": {"type": "string"}}),
-                    # Numbers in rows of rows, or in one row: as the caller likes.
+                    # Numbers in nested rows, or in one flat row.
                     _input(PIXELS, "UINT8", 4, {"items": {"type": ["integer", "array"]}}),
                 ]
             },
@@ -93,4 +93,4 @@ INFER_HEADER: Final[dict[str, Any]] = {
     "description": "Length of the body's JSON part, in bytes; without it all of it is JSON.",
     "schema": {"type": "integer", "minimum": 0},
 }
-"""Its header, where a tensor travels in binary."""
+"""The header of an inference request whose tensor travels in binary."""

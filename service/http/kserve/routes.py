@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over REST, for the clients of Triton and KServe."""
+"""Routes of the Open Inference Protocol: health, metadata and inference."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from models.errors import PictureError
 from service.http.health import require_ready
-from service.http.kserve_schema import HEADER_LENGTH, INFER_BODY, INFER_HEADER
-from service.http.kserve_tensors import (
+from service.http.kserve.schema import HEADER_LENGTH, INFER_BODY, INFER_HEADER
+from service.http.kserve.tensors import (
     IMAGE,
     PIXELS,
     InferRequest,
@@ -54,20 +54,22 @@ _MODEL: Final = {
     "required": True,
     "schema": {"type": "string", "enum": [NAME]},
 }
-_OF_MODEL: Final = {"parameters": [_MODEL]}
-_OF_VERSION: Final = {"parameters": [_MODEL, _VERSION]}
-_JSON: Final[dict[str, Any]] = {"content": {"application/json": {"schema": {"type": "object"}}}}
+_MODEL_PATH: Final = {"parameters": [_MODEL]}
+_VERSION_PATH: Final = {"parameters": [_MODEL, _VERSION]}
+_JSON_RESPONSE: Final[dict[str, Any]] = {
+    "content": {"application/json": {"schema": {"type": "object"}}}
+}
 _INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "The requested tensors, in binary if requested so.",
-        "content": {**_JSON["content"], "application/octet-stream": {}},
+        "content": {**_JSON_RESPONSE["content"], "application/octet-stream": {}},
     },
     **problem_responses(*INFERENCE_ERRORS, BadInference, UnknownModel, examples=False),
 }
 
 
 _PROBE_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: _JSON,
+    200: _JSON_RESPONSE,
     **problem_responses(NoModel, Stopping, Stuck, examples=False),
 }
 
@@ -87,7 +89,7 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
-@router.get("", responses={200: _JSON})
+@router.get("", responses={200: _JSON_RESPONSE})
 async def server(request: Request) -> Response:
     """Return the server's name, version and extensions of the protocol."""
     return JSONResponse(
@@ -95,14 +97,16 @@ async def server(request: Request) -> Response:
     )
 
 
-_DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
-    200: _JSON,
+_MODEL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: _JSON_RESPONSE,
     **problem_responses(UnknownModel, NoModel, Stopping, Stuck, examples=False),
 }
 
 
-@router.get("/models/{model}", responses=_DESCRIBED, openapi_extra=_OF_MODEL)
-@router.get("/models/{model}/versions/{version}", responses=_DESCRIBED, openapi_extra=_OF_VERSION)
+@router.get("/models/{model}", responses=_MODEL_RESPONSES, openapi_extra=_MODEL_PATH)
+@router.get(
+    "/models/{model}/versions/{version}", responses=_MODEL_RESPONSES, openapi_extra=_VERSION_PATH
+)
 async def model(request: Request) -> Response:
     """Return the model's inputs, of which a request has one, and its outputs."""
     state: State = request.app.state.facemask
@@ -128,9 +132,11 @@ async def model(request: Request) -> Response:
         )
 
 
-@router.get("/models/{model}/ready", responses=_DESCRIBED, openapi_extra=_OF_MODEL)
+@router.get("/models/{model}/ready", responses=_MODEL_RESPONSES, openapi_extra=_MODEL_PATH)
 @router.get(
-    "/models/{model}/versions/{version}/ready", responses=_DESCRIBED, openapi_extra=_OF_VERSION
+    "/models/{model}/versions/{version}/ready",
+    responses=_MODEL_RESPONSES,
+    openapi_extra=_VERSION_PATH,
 )
 async def model_ready(request: Request) -> Response:
     """Return 200 while this model can be sent pictures."""
