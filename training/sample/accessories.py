@@ -1,4 +1,4 @@
-"""What people of both classes wear and hold: hats, hoods, glasses, things in the picture."""
+"""Accessories of all classes: hats, hoods, glasses, objects in the picture."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ Rng = np.random.Generator
 
 
 def draw_accessories(rng: Rng, scene: Scene) -> None:
-    """Add some of the things that both classes wear, at the same rates in both."""
+    """Add accessories, at the same rates in all classes."""
     if abs(scene.frame.lean) > 0.15:
         _draw_side_of_head(rng, scene)
     if rng.random() < 0.14:
@@ -38,7 +38,7 @@ def draw_accessories(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_side_of_head(rng: Rng, scene: Scene) -> None:
-    """Hair on the side that a turned head shows, over the cheek that it hides."""
+    """Draw hair on the visible side of a turned head, over the hidden cheek."""
     side = -np.sign(scene.frame.lean)
     temple = rng.uniform(0.6, 0.95)
     outline = [(temple - 0.3, -0.9), (temple, -0.3), (temple + 0.05, rng.uniform(-0.1, 0.9))]
@@ -49,7 +49,7 @@ def _draw_side_of_head(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_glasses(rng: Rng, scene: Scene, *, dark: bool) -> None:
-    """Spectacles or sunglasses on the eyes."""
+    """Draw spectacles or sunglasses on the eyes."""
     frame, wide, high = scene.frame, rng.uniform(0.34, 0.44), rng.uniform(0.13, 0.21)
     level, squareness = rng.uniform(-0.02, 0.06), rng.uniform(2, 4)
     angles = np.linspace(0, 2 * np.pi, 33)
@@ -70,7 +70,7 @@ def _draw_glasses(rng: Rng, scene: Scene, *, dark: bool) -> None:
 
 
 def _draw_hat(rng: Rng, scene: Scene) -> None:
-    """A cap, a woollen hat or a surgeon's cap: cloth above the brows."""
+    """Draw a cap, a woollen hat or a surgeon's cap: cloth above the brows."""
     brow, crown = rng.uniform(-0.5, -0.28), rng.uniform(-1.5, -1.1)
     half = [(0, crown), (0.75, crown + 0.1), (1.2, -0.7), (1.22, brow + 0.1), (0.6, brow - 0.05)]
     half.append((0.0, brow - 0.08))
@@ -86,7 +86,7 @@ def _draw_hat(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_hood(rng: Rng, scene: Scene) -> None:
-    """A hood or a veil: a ring of cloth around the face that leaves the face free."""
+    """Draw a hood or a veil: a ring of cloth around the face that leaves the face free."""
     ring = [(0, -1.6), (1.1, -1.4), (1.75, -0.4), (1.8, 0.9), (2.2, 1.9), (0, 1.9)]
     opening = [(0, rng.uniform(-0.75, -0.4)), (0.7, -0.5), (1.02, 0.0), (0.98, 0.6), (0.6, 1.05)]
     opening.append((0, rng.uniform(1.08, 1.2)))
@@ -97,7 +97,7 @@ def _draw_hood(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_fringe(rng: Rng, scene: Scene) -> None:
-    """Hair over the forehead, which the tightly cropped photographs lack."""
+    """Draw hair over the forehead, which the tightly cropped photographs lack."""
     parting, brow = rng.uniform(-0.4, 0.4), rng.uniform(-0.55, -0.2)
     outline = [(-1.15, 0.2), (-1.2, -0.6), (-0.8, -1.15), (0, -1.3), (0.8, -1.15), (1.2, -0.6)]
     outline += [(1.15, 0.2), (0.95, -0.3), (0.5, brow), (parting, brow - 0.2), (-0.5, brow)]
@@ -107,7 +107,7 @@ def _draw_fringe(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_patch(rng: Rng, scene: Scene) -> None:
-    """Cloth or a flat thing somewhere away from nose and mouth: a sign, a sleeve, a bag."""
+    """Draw cloth or a flat object away from nose and mouth: a sign, a sleeve, a bag."""
     angle = rng.uniform(0, 2 * np.pi)
     away = np.array((np.cos(angle) * rng.uniform(1.6, 2.8), 0.5 + np.sin(angle) * 1.9))
     sides = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * rng.uniform(0.25, 0.75, 2)
@@ -121,7 +121,7 @@ def _draw_patch(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_watermark(rng: Rng, scene: Scene) -> None:
-    """Faint strokes across the picture, as on an agency's preview."""
+    """Draw faint strokes across the picture, as on an agency's preview."""
     y_px = rng.uniform(0.2, 0.9) * EDGE_PX
     colour: Array = hue(0, 0, rng.uniform(0.6, 1))
     x_px = rng.uniform(0, 0.3) * EDGE_PX

@@ -1,7 +1,7 @@
-"""What a camera and a web site do to a picture: the last step, and the same for both classes.
+"""Camera and web site: blur, noise and compression, the last step and the same for all classes.
 
-Blur, noise and compression come after the drawing, so that no drawn edge is sharper or
-cleaner than the photograph beside it.
+They come after the drawing, so that no drawn edge is sharper or cleaner than the photograph
+beside it.
 """
 
 import io
@@ -32,7 +32,7 @@ def develop(rng: Rng, canvas: Array) -> bytes:
     exposed = grey + colourfulness * (exposed - grey)
 
     picture = Image.fromarray(np.clip(exposed * 255, 0, 255).astype(np.uint8))
-    # Most pictures are in focus; people in the back of one are far from it.
+    # Most pictures are in focus; people in the background are far out of focus.
     blur_px = abs(rng.normal(0.3, 0.6)) if rng.random() < 0.85 else rng.uniform(1.5, 4.0)
     picture = picture.filter(ImageFilter.GaussianBlur(float(blur_px)))
     long_px = int(np.exp(rng.uniform(np.log(112), np.log(320))))

@@ -1,8 +1,7 @@
-"""The canvas, the face's own coordinates on it, and antialiased shapes.
+"""Canvas, face coordinates on it, and antialiased shapes.
 
 A canvas is float32 (EDGE_PX, EDGE_PX, 3), RGB, 0..1; a plane is the same without channels.
-Shapes are given in face coordinates, so that whatever is drawn turns, shrinks and leans
-with the face:
+Shapes are given in face coordinates, so that they turn, shrink and lean with the face:
 
     u = -1..1   from one side of the face to the other
     v = 0..1    from the line of the eyes to the tip of the chin (nose about 0.4, mouth 0.6)
@@ -17,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 EDGE_PX = 224
 
-# Shapes are filled at twice the size and halved, which is all the antialiasing there is.
+# Antialiasing: shapes are filled at twice the size and halved.
 _SUPERSAMPLING = 2
 _COARSE = 4
 
@@ -26,13 +25,13 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a face lies on the canvas.
+    """Position, size and pose of a face on the canvas.
 
     Attributes:
         eyes_px: (2,): x, y of the point between the eyes.
         right_px: (2,): the step on the canvas for u + 1.
         down_px: (2,): the step on the canvas for v + 1.
-        lean: How far the middle of the face is pushed sideways by a turned head, in u.
+        lean: Sideways shift of the middle of the face by a turned head, in u.
     """
 
     eyes_px: Array
@@ -46,7 +45,7 @@ class Frame:
         return float(np.hypot(*self.right_px))
 
     def place(self, points: ArrayLike) -> Array:
-        """Carry (K, 2) points u, v to (K, 2) points x, y in pixels."""
+        """Convert (K, 2) points u, v to (K, 2) points x, y in pixels."""
         uv = np.asarray(points, dtype=np.float32)
         # The edge of the face stays and its middle moves, as on a turned cylinder.
         u = uv[:, :1] + self.lean * np.clip(1 - uv[:, :1] ** 2, 0, 1)
@@ -55,7 +54,7 @@ class Frame:
 
     @cached_property
     def coordinates(self) -> tuple[Array, Array]:
-        """The planes of u and of v: `place` the other way round, for every pixel."""
+        """Planes of u and v: the inverse of `place`, for every pixel."""
         inverse = np.linalg.inv(np.stack([self.right_px, self.down_px], axis=1))
         y, x = np.mgrid[:EDGE_PX, :EDGE_PX].astype(np.float32)
         x, y = x - self.eyes_px[0], y - self.eyes_px[1]
@@ -73,7 +72,7 @@ class Frame:
         return upright
 
     def turned(self, plane: Array) -> Array:
-        """Push a plane's face sideways by the lean, as `place` pushes what is drawn on it."""
+        """Shift a plane's face sideways by the lean, as `place` shifts shapes."""
         y, x = np.mgrid[:EDGE_PX, :EDGE_PX].astype(np.float32)
         across = (x - self.eyes_px[0]) * self.right_px[0] + (y - self.eyes_px[1]) * self.right_px[1]
         across /= self.unit_px**2
@@ -82,16 +81,16 @@ class Frame:
         y = np.clip(y + step * self.right_px[1], 0, EDGE_PX - 1.01)
         column, row = x.astype(np.intp), y.astype(np.intp)
         fx, fy = x - column, y - row
-        place = row * EDGE_PX + column
+        index = row * EDGE_PX + column
         flat = plane.ravel()
-        upper = flat[place] * (1 - fx) + flat[place + 1] * fx
-        lower = flat[place + EDGE_PX] * (1 - fx) + flat[place + EDGE_PX + 1] * fx
+        upper = flat[index] * (1 - fx) + flat[index + 1] * fx
+        lower = flat[index + EDGE_PX] * (1 - fx) + flat[index + EDGE_PX + 1] * fx
         moved: Array = (upper * (1 - fy) + lower * fy).astype(np.float32)
         return moved
 
 
 def rounded(points: ArrayLike, *, closed: bool = True, rounds: int = 3) -> Array:
-    """Cut the corners of a (K, 2) outline (Chaikin 1974), which leaves a smooth curve."""
+    """Smooth a (K, 2) outline by cutting its corners (Chaikin 1974)."""
     curve = np.asarray(points, dtype=np.float32)
     for _ in range(rounds):
         after = np.roll(curve, -1, axis=0) if closed else curve[1:]
@@ -109,14 +108,14 @@ def mirrored(points: ArrayLike) -> Array:
 
 
 def fill(points_px: Array, *, soft_px: float = 0.0) -> Array:
-    """The plane that is 1 inside an outline of (K, 2) points in pixels and 0 outside."""
+    """Return a plane that is 1 inside an outline of (K, 2) points in pixels and 0 outside."""
     big = Image.new("L", (EDGE_PX * _SUPERSAMPLING,) * 2)
     ImageDraw.Draw(big).polygon((points_px * _SUPERSAMPLING).ravel().tolist(), fill=255)
     return _plane(big, soft_px)
 
 
 def stroke(points_px: Array, width_px: float, *, soft_px: float = 0.0) -> Array:
-    """The plane that is 1 on a line through (K, 2) points in pixels and 0 beside it."""
+    """Return a plane that is 1 on a line through (K, 2) points in pixels and 0 beside it."""
     big = Image.new("L", (EDGE_PX * _SUPERSAMPLING,) * 2)
     draw = ImageDraw.Draw(big)
     wide = max(1, round(width_px * _SUPERSAMPLING))
@@ -131,17 +130,17 @@ def soften(plane: Array, radius_px: float) -> Array:
     grey = Image.fromarray(np.clip(plane * 255, 0, 255).astype(np.uint8))
     if radius_px < 2 * _COARSE:
         return _plane(grey, radius_px)
-    # A wide blur has no detail to lose, and costs a sixteenth on a quarter of the edge.
+    # A wide blur keeps no detail, and costs a sixteenth at a quarter of the edge.
     small = grey.reduce(_COARSE).filter(ImageFilter.GaussianBlur(float(radius_px) / _COARSE))
     return _plane(small.resize((EDGE_PX, EDGE_PX), Image.Resampling.BILINEAR), 0)
 
 
 def blend(canvas: Array, alpha: Array, paint: Array) -> None:
-    """Lay paint over a canvas, in place.
+    """Paint on a canvas, in place.
 
     Args:
-        canvas: What is painted on.
-        alpha: Plane of 0..1: how much of the paint shows.
+        canvas: Changed in place.
+        alpha: Plane of 0..1: opacity of the paint.
         paint: One colour (3,) or a texture like the canvas.
     """
     rows = np.flatnonzero(alpha.any(axis=1))
@@ -154,14 +153,14 @@ def blend(canvas: Array, alpha: Array, paint: Array) -> None:
 
 
 def clouds(rng: np.random.Generator, cells: int) -> Array:
-    """A plane of smooth noise, about -1..1, with `cells` hills along an edge."""
+    """Return a plane of smooth noise, about -1..1, with `cells` hills along an edge."""
     seeds = rng.uniform(-1, 1, (cells + 1, cells + 1)).astype(np.float32)
     hills = Image.fromarray(seeds).resize((EDGE_PX, EDGE_PX), Image.Resampling.BICUBIC)
     return np.asarray(hills)
 
 
 def _plane(grey: Image.Image, radius_px: float) -> Array:
-    """An 8-bit picture as a plane of the canvas' size, blurred if asked."""
+    """Convert an 8-bit picture to a plane of the canvas' size, blurred by a radius."""
     if grey.width != EDGE_PX:
         grey = grey.reduce(grey.width // EDGE_PX)
     if radius_px > 0:

@@ -1,6 +1,6 @@
 """Colours and woven textures, the same for masks as for clothes, hats and scarves.
 
-That both classes wear the same cloth is what keeps colour and pattern from telling them apart.
+All classes wear the same cloth, so that neither colour nor pattern tells them apart.
 """
 
 import colorsys
@@ -13,17 +13,17 @@ Rng = np.random.Generator
 
 
 def rgb(red: float, green: float, blue: float) -> Array:
-    """One colour of 0..1 as a float32 (3,)."""
+    """Return a colour of 0..1 as float32 (3,)."""
     return np.array((red, green, blue), dtype=np.float32)
 
 
 def hue(hue: float, saturation: float, value: float) -> Array:
-    """One colour, given by hue, saturation and value of 0..1, as a float32 (3,)."""
+    """Return the colour of a hue, saturation and value of 0..1, as float32 (3,)."""
     return rgb(*colorsys.hsv_to_rgb(hue % 1.0, min(1.0, saturation), min(1.0, value)))
 
 
 def any_colour(rng: Rng) -> Array:
-    """A colour that cloth is dyed: white, black and grey often, else any hue."""
+    """Draw a colour of cloth: white, black and grey often, else any hue."""
     kind = rng.random()
     if kind < 0.22:
         return hue(rng.random(), rng.uniform(0, 0.06), rng.uniform(0.8, 1.0))
@@ -31,13 +31,13 @@ def any_colour(rng: Rng) -> Array:
         return hue(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.04, 0.22))
     if kind < 0.58:
         return hue(rng.random(), rng.uniform(0, 0.12), rng.uniform(0.25, 0.75))
-    if kind < 0.72:  # the pale blues and greens of hospitals are worn by both classes
+    if kind < 0.72:  # all classes wear the pale blues and greens of hospitals
         return surgical_colour(rng)
     return hue(rng.random(), rng.uniform(0.2, 0.95), rng.uniform(0.25, 0.95))
 
 
 def surgical_colour(rng: Rng) -> Array:
-    """The colour of a disposable mask: pale blue, teal, white, now and then pink or black."""
+    """Draw the colour of a disposable mask: pale blue, teal, white, rarely pink or black."""
     kind = rng.random()
     if kind < 0.42:
         return hue(rng.uniform(0.52, 0.6), rng.uniform(0.14, 0.5), rng.uniform(0.72, 0.98))
@@ -51,14 +51,14 @@ def surgical_colour(rng: Rng) -> Array:
 
 
 def plain(rng: Rng, colour: Array) -> Array:
-    """Cloth of one colour, (EDGE_PX, EDGE_PX, 3), with the faint mottle of a weave."""
+    """Draw cloth of one colour, (EDGE_PX, EDGE_PX, 3), with the faint mottle of a weave."""
     weave = 1 + 0.03 * clouds(rng, 60) + 0.05 * clouds(rng, 7)
     cloth: Array = np.clip(colour * weave[..., None], 0, 1).astype(np.float32)
     return cloth
 
 
 def patterned(rng: Rng) -> Array:
-    """Cloth, (EDGE_PX, EDGE_PX, 3): plain, striped, checked, dotted, flowered or mottled."""
+    """Draw cloth, (EDGE_PX, EDGE_PX, 3): plain, striped, checked, dotted, flowered or mottled."""
     cloth = plain(rng, any_colour(rng))
     kind = rng.choice(
         ["plain", "stripes", "checks", "dots", "flowers", "mottle"],
@@ -87,6 +87,6 @@ def patterned(rng: Rng) -> Array:
 
 
 def _edge(field: Array) -> Array:
-    """1 where a field is positive and 0 where it is negative, with a narrow slope between."""
+    """Return 1 for positive and 0 for negative values of a field, with a narrow slope between."""
     plane: Array = np.clip(field * 4 + 0.5, 0, 1).astype(np.float32)
     return plane

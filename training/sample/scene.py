@@ -1,7 +1,7 @@
-"""A grey photograph re-rendered as a person in colour before a drawn background.
+"""Scene: a grey photograph re-rendered as a person in colour before a drawn background.
 
-Nothing here knows the class. Framing, tint, light, clothes and background come from one
-distribution for both, so none of them tells a mask.
+The scene does not depend on the class. Framing, tint, light, clothes and background come from
+one distribution, so none of them tells a mask.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Scene:
     """A canvas with one person on it.
 
     Attributes:
-        canvas: The picture so far; drawers paint on it in place.
-        frame: Where the face is.
-        light: Plane, about 1: how brightly the face is lit at each place.
+        canvas: The picture so far; painted on in place.
+        frame: Position of the face.
+        light: Plane, about 1: brightness of the light on the face at each pixel.
         skin: (3,): the colour of the cheeks.
         hair: (3,): the colour of drawn hair.
     """
@@ -50,8 +50,8 @@ def render_person(rng: Rng, photograph: Photograph) -> Scene:
     """Place a photograph's head on a drawn body before a drawn background.
 
     Args:
-        rng: Every choice is drawn from it.
-        photograph: Whose face.
+        rng: Source of all random choices.
+        photograph: Shows the person.
     """
     frame, grey, inside = _frame_photograph(rng, photograph)
     grey, inside = frame.turned(grey), frame.turned(inside)
@@ -71,14 +71,14 @@ def render_person(rng: Rng, photograph: Photograph) -> Scene:
 
 
 def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, Array]:
-    """Scale, turn and shift a photograph; its grey 0..1 and the plane of where it is."""
+    """Scale, turn and shift a photograph; return its frame, grey 0..1 and coverage plane."""
     # Eye to chin in pixels: from a head and shoulders to a face that fills the picture.
     height_px = EDGE_PX * np.exp(rng.uniform(np.log(0.22), np.log(0.46)))
     zoom = height_px / ((CHIN_OFFSET_PX[1] - EYES_OFFSET_PX[1]) * photograph.scale)
     turn = np.radians(rng.normal(0, 7))
     tight = height_px / EDGE_PX
     x_px = EDGE_PX * (0.5 + rng.normal(0, 0.05))
-    # The middle of the face is a little above the middle; a tight crop leaves no choice.
+    # The middle of the face is a little above that of the picture, unless cropped tightly.
     y_px = EDGE_PX * (0.5 - 0.3 * tight + rng.normal(0, 0.04))
 
     cos, sin = float(np.cos(turn) / zoom), float(np.sin(turn) / zoom)
@@ -92,7 +92,7 @@ def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, A
     size, method = (EDGE_PX, EDGE_PX), Image.Transform.AFFINE
     picture = Image.fromarray(photograph.grey)
     moved = picture.transform(size, method, affine, Image.Resampling.BICUBIC)
-    # Its borders fade out, or the photograph's rectangle would show on the background.
+    # The borders fade out, or the photograph's rectangle would show on the background.
     border = np.zeros(photograph.grey.shape, np.uint8)
     border[1:-3, 2:-2] = 255
     rim = Image.fromarray(border).transform(size, method, affine, Image.Resampling.BILINEAR)
@@ -114,27 +114,27 @@ def _frame_photograph(rng: Rng, photograph: Photograph) -> tuple[Frame, Array, A
 
 
 def _draw_lean(rng: Rng) -> float:
-    """How far the head is turned: the photographs are frontal, the street is not."""
+    """Draw the turn of the head: the photographs are frontal, people in the street are not."""
     if rng.random() < 0.5:
         return float(rng.normal(0, 0.06))
     return float(rng.choice([-1, 1]) * rng.uniform(0.15, 0.45))
 
 
 def _sharpened(grey: Array, radius_px: float) -> Array:
-    """Undo a part of the softness of enlarging a photograph of 92 pixels."""
+    """Reverse part of the softness of enlarging a photograph of 92 pixels."""
     sharp: Array = np.clip(grey + 0.9 * (grey - soften(grey, radius_px)), 0, 1)
     return sharp
 
 
 def _flipped(frame: Frame) -> Frame:
-    """The frame of a picture that is mirrored left to right."""
+    """Mirror a frame left to right."""
     mirror = np.array([-1, 1], np.float32)
     eyes = np.array([EDGE_PX - 1, 0], np.float32) + mirror * frame.eyes_px
     return Frame(eyes, -mirror * frame.right_px, mirror * frame.down_px, -frame.lean)
 
 
 def _levelled(rng: Rng, grey: Array, face: Array) -> Array:
-    """Bring the face to a drawn mean brightness; the photographs differ more than skins do."""
+    """Scale the face to a drawn mean brightness; the photographs differ more than skins do."""
     mean = float(np.average(grey, weights=face + 1e-6))
     target = float(np.clip(rng.normal(0.6, 0.1), 0.3, 0.8))
     levelled: Array = np.clip(grey * (target / max(mean, 0.05)), 0, 1) ** 0.95
@@ -157,7 +157,7 @@ def _tint(rng: Rng, grey: Array, u: Array, v: Array) -> tuple[Array, Array, Arra
     cloth = grey[..., None] * (0.4 + 0.9 * any_colour(rng))
     not_skin = np.clip(6 * (np.hypot(u / 1.02, (v - 0.25) / 0.98) - 0.9), 0, 1)
     below = np.clip(5 * (v - 1.12 - 0.1 * np.abs(u)), 0, 1)
-    # Beards and brows are dark and of the hair's colour, wherever they grow.
+    # Beards and brows are dark and of the hair's colour.
     dark = np.clip(1.4 - 4.5 * grey, 0, 0.7)
     tinted = skin + np.maximum(not_skin * (grey < 0.45), dark)[..., None] * (hair - skin)
     tinted += below[..., None] * (cloth - tinted)
@@ -173,7 +173,7 @@ def _tint(rng: Rng, grey: Array, u: Array, v: Array) -> tuple[Array, Array, Arra
 
 
 def _matte(grey: Array, u: Array, v: Array) -> Array:
-    """Where the head is: sure within the face, judged by the grey level around it."""
+    """Return the matte of the head: certain within the face, by grey level around it."""
     core = np.clip(5 * (1.12 - np.hypot(u / 1.05, (v - 0.25) / 0.98)), 0, 1)
     shell = np.clip(5 * (1.25 - np.hypot(u / 1.3, (v - 0.1) / 1.2)), 0, 1)
     neck = np.clip(4 * (v - 0.9), 0, 1) * np.clip(4 * (1.5 - np.abs(u)), 0, 1)
@@ -185,7 +185,7 @@ def _matte(grey: Array, u: Array, v: Array) -> Array:
 
 
 def _background(rng: Rng) -> Array:
-    """A studio wall, a gradient, or something out of focus."""
+    """Draw a studio wall, a gradient, or objects out of focus."""
     base = any_colour(rng)
     canvas = np.empty((EDGE_PX, EDGE_PX, 3), np.float32)
     canvas[:] = base
@@ -215,9 +215,9 @@ def _background(rng: Rng) -> Array:
 
 
 def _draw_bystander(rng: Rng, canvas: Array) -> None:
-    """Somebody out of focus: hair, skin, clothes, and with half of them a mask.
+    """Draw a person out of focus: hair, skin, clothes, and a mask on half of them.
 
-    What bystanders wear says nothing about the person whom the picture shows.
+    Bystanders' masks do not depend on the class.
     """
     half_px = EDGE_PX * rng.uniform(0.06, 0.17)
     x_px = EDGE_PX * (0.5 + rng.choice([-1, 1]) * rng.uniform(0.2, 0.55))
@@ -241,7 +241,7 @@ def _draw_bystander(rng: Rng, canvas: Array) -> None:
 
 
 def _draw_body(rng: Rng, canvas: Array, frame: Frame, skin: Array, hair: Array) -> None:
-    """Shoulders, neck and, for many, long hair behind the head."""
+    """Draw shoulders, neck and often long hair behind the head."""
     long_hair = rng.random() < 0.45
     if long_hair:
         length = rng.uniform(0.9, 2.6)
