@@ -1,1 +1,1 @@
-"""Measurements that print how they were made; run them alone on the machine."""
+"""Measurements of speed, memory and accuracy; run them alone on the machine."""

@@ -5,13 +5,13 @@
                                   [--vary precision=fp32,int8] [--plot FILE.svg] [--json FILE]
 
 Takes as long as the training runs. Each `--vary NAME=A,B` is an option of `python -m training fit`
-with its values, `--vary NAME` a flag that is set or not; every combination is trained. A test folder
-has folders named like the classes; LABEL=DIR is a folder whose images are all of class LABEL. Hard
-slices are the folders below a class's folder, and those of a `slices.csv` (file,slice) in the test
-folder. `--other` is a folder of images of no class, for out-of-distribution detection.
+with its values, `--vary NAME` a flag that is set or not; every combination is trained. A test
+folder has folders named like the classes; LABEL=DIR is a folder whose images are all of class
+LABEL. Hard slices are the folders below a class's folder, and those of a `slices.csv` (file,slice)
+in the test folder. `--other` is a folder of images of no class, for out-of-distribution detection.
 
-The published TorchScript file is tested on images decoded as the service decodes them; nothing of a
-test folder is used in training. Prints Markdown.
+The published TorchScript file is tested on images decoded as the service decodes them; nothing of
+a test folder is used in training. Prints Markdown.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from service.inference.decision import decide
 from training.__main__ import main as train
 from training.data.holdout import find_holdout_set
 from training.evaluation.holdout import evaluate_holdout, unfamiliar_share
-from training.job import SUMMARY
+from training.publish.bundle import SUMMARY
 
 Setting = dict[str, str | None]  # option of `training fit` -> its value; None: given without one
 
@@ -53,7 +53,7 @@ def main() -> int:
         for setting in settings(arguments.vary):
             found = _measure(arguments, setting)
             if found is None:
-                return 1  # `train` has said why
+                return 1  # `train` has printed the reason
             results[_title(setting)] = found
     except FacemaskError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -118,10 +118,10 @@ def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
     # Taken for pictures of any class: their true class is not looked at.
     listed = find_holdout_set(folder, labels, label=labels[0])
     judged = evaluate_holdout(bundle.model, listed, input_px=manifest.input_px)
-    said = [decide(manifest, row.tolist()).decision for row in judged.probabilities]
-    shares = {word: said.count(word) / len(said) for word in sorted(set(said))}
+    decisions = [decide(manifest, row.tolist()).decision for row in judged.probabilities]
+    shares = {word: decisions.count(word) / len(decisions) for word in sorted(set(decisions))}
     unfamiliar = unfamiliar_share(judged, manifest.familiarity)
-    return {"pictures": len(said), "decisions": shares, "unfamiliar": unfamiliar}
+    return {"pictures": len(decisions), "decisions": shares, "unfamiliar": unfamiliar}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables and the plot of `benchmarks.accuracy`."""
+"""Tables and plot of `benchmarks.accuracy`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ _COLUMNS: Final = (
     ("log_loss", "log loss", "{:.3f}"),
     ("brier", "Brier score", "{:.3f}"),
     ("answered", "answered", "{:.1%}"),
-    ("answered_accuracy", "right of those", "{:.1%}"),
+    ("answered_accuracy", "accuracy of those", "{:.1%}"),
     ("risk_coverage_area", "area under risk and coverage", "{:.4f}"),
     ("unfamiliar", "unfamiliar", "{:.1%}"),
 )
@@ -83,9 +83,7 @@ def _others(results: Results) -> Iterator[str]:
         for name, found in result["others"].items()
     ]
     if rows:
-        yield from _table(
-            ["setting", "other pictures", "pictures", "what is said", "unfamiliar"], rows
-        )
+        yield from _table(["setting", "other pictures", "pictures", "decision", "unfamiliar"], rows)
         yield ""
 
 

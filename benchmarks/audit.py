@@ -1,13 +1,12 @@
-"""Plant faults in a copy of a data set and count how many of them the audit finds.
+"""Recall and precision of the audit on faults that are planted in a copy of a data set.
 
     python -m benchmarks.audit DIR [--seed N] [--json FILE]
 
-Each kind of fault is planted in a fresh copy of the folder, for itself, so that faults cannot
-hide or reveal each other; picture faults in 30 pictures, swapped labels in 5 %. A fault counts
-as found if a finding of the right kind names the very picture (for copies: with its original in
-one group). "Others" are pictures named by a warning or an error of the kinds in the first
-column, or by other kinds that the untouched folder did not have, without a fault in them.
-Prints Markdown.
+Each kind of fault is planted in a fresh copy of the folder, on its own, so that faults neither
+hide nor reveal each other: image faults in 30 images, swapped labels in 5 %. A fault counts as
+found if a finding of the right kind names that image (for copies: in one group with its original).
+"Others" are images without a planted fault that are named by a warning or an error of the kinds in
+the first column, or by other kinds that the untouched folder did not have. Prints Markdown.
 """
 
 import argparse
@@ -108,13 +107,13 @@ def _run(data: Path, planter: Planter, clean: list[Finding], config: FitConfig, 
         shutil.copytree(data, copy)
         plant = planter(copy, np.random.default_rng(config.seed))
         findings = audit_folder(copy, config, cache=cache)
-    right = [finding for finding in findings if finding.kind in plant.kinds]
-    named = {name for finding in right for name in finding.names}
-    groups = [set(group) for finding in right for group in finding.groups]
+    matching = [finding for finding in findings if finding.kind in plant.kinds]
+    named = {name for finding in matching for name in finding.names}
+    groups = [set(group) for finding in matching for group in finding.groups]
 
     def found(case: tuple[str, ...]) -> bool:
         if not case:  # of the whole set
-            return bool(right)
+            return bool(matching)
         if len(case) == 1:
             return case[0] in named
         return any(set(case) <= group for group in groups)
@@ -251,7 +250,7 @@ def _at_edge(edge: int) -> Change:
 
 
 def _softened(picture: Image.Image) -> bytes:
-    """As if out of focus, and large enough for that to be told from being small."""
+    """Blur an image that is large enough for blur to differ from a small size."""
     from PIL import ImageFilter
 
     large = _shrunk(picture, 256 / min(picture.size))

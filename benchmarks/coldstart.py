@@ -1,11 +1,12 @@
-"""From the start of the process to the first right answer, by step.
+"""Seconds from the start of the process to the first correct answer, by step.
 
     python -m benchmarks.coldstart STORE [--repeats 7]
 
 STORE is a folder of bundles; the service is started on the current one with the settings of the
-environment, and asked its first golden picture until it answers as the manifest says. Each
-repeat starts the steps that are no service (the interpreter, PyTorch alone, the application's
-imports) in turns with it, so that all meet the same machine. Seconds: median, lowest, highest.
+environment, and gets its first golden image until it answers as the manifest says. Each repeat
+alternates with the steps that come before the service (the interpreter, PyTorch alone, the
+application's imports), so that all meet the same state of the machine. Prints median, lowest,
+highest.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def _start(store: Path, golden: GoldenPicture, tolerance: float) -> dict[str, fl
         while (answer := _ask(found[1], int(found[2]), golden.picture)) is None:
             assert time.perf_counter() < end, "the service did not answer"
             time.sleep(_POLL_S)
-        steps["service: first right answer"] = time.perf_counter() - began
+        steps["service: first correct answer"] = time.perf_counter() - began
         off = max(abs(a - b) for a, b in zip(answer, golden.probabilities, strict=True))
         assert off <= tolerance, f"the first answer is off by {off:.2g}"
         return steps

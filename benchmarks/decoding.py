@@ -1,12 +1,12 @@
-"""What a JPEG costs from bytes to 224 x 224 pixels, by several libraries in turns.
+"""Milliseconds from JPEG bytes to 224 x 224 pixels, for several libraries in turns.
 
     python -m benchmarks.decoding [--rounds 30] [--turbojpeg libturbojpeg.so.0] [FILE ...]
 
-Without files, photographs of 640 x 480, 1 and 12 megapixels are drawn. `decode` is the
-product's decoder. simplejpeg and PyTurboJPEG (with its system library libturbojpeg) are no
-dependencies of it and are left out where they are not installed; both decode at the same
-fraction as Pillow's `draft`, and what they give is shrunk by Pillow in the same way, so that the
-difference is the decoder's. Milliseconds of one thread: median, and lowest and highest round.
+Without files, photographs of 640 x 480, 1 and 12 megapixels are drawn. `decode` is the product's
+decoder. simplejpeg and PyTurboJPEG (with its system library libturbojpeg) are no dependencies of
+the product and are left out if not installed; both decode at the same fraction as Pillow's `draft`,
+and Pillow resizes their output in the same way, so that the difference is the decoder's. One
+thread; median, lowest and highest round.
 """
 
 import argparse

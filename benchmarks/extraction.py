@@ -1,14 +1,14 @@
-"""What reading a data set costs: features against bare decode + forward, and at growing sizes.
+"""Speed and memory of feature extraction: against bare decode and forward, and at growing sizes.
 
     python -m benchmarks.extraction FOLDER [--sizes 1000 5000 20000] [--edge 640 480]
 
-Part 1 runs, in turns and in one process, the job's extraction with an empty cache and a loop
-that only decodes and runs the backbone on the same pictures in the same number of lanes, and
-prints the ratio of their rates with its spread.
+Part 1 alternates, in one process, the job's extraction with an empty cache and a loop that only
+decodes and runs the backbone on the same images in as many worker threads, and prints the ratio of
+their rates with its spread.
 
-Part 2 makes data sets of growing size out of the folder's pictures, enlarged to the edge given,
-each with a few bytes appended so that every file is another one; it reports seconds a picture
-and peak memory of a process of its own for extraction, and for finding copies.
+Part 2 makes data sets of growing size out of the folder's images, enlarged to the given edges, each
+with a few bytes appended so that no two files are equal. It reports seconds per image and peak
+memory, in a process of its own, for extraction and for the search of near-duplicates.
 """
 
 import argparse

@@ -1,11 +1,12 @@
-"""What finding faces costs, and how often it does.
+"""Cost of face detection, and the share of faces that it finds.
 
     python -m benchmarks.faces [FOLDER ...] [--rounds 20]
 
-Each FOLDER is searched for pictures, and the share of them with a face is told; so is the share
-of its faces that are found again when they are pasted small, twelve at a time, on a picture of
-1280 x 960. Costs are of one thread: bytes to the model's input, whole (`decode_image`) and by way
-of the main face, in turns. Without folders, pictures drawn on the spot are timed and nothing else.
+Each FOLDER is searched for images. Reported are the share of them with a face, and the share of
+those faces that are found again after they were pasted small, twelve at a time, on an image of
+1280 x 960. Costs are of one thread: bytes to the model's input, from the whole image
+(`decode_image`) and from the main face, in turns. Without folders, drawn images are timed and
+nothing else.
 """
 
 import argparse

@@ -26,7 +26,8 @@ from models.bundle.load import Bundle, answer
 from models.cpu import usable_cores
 from models.errors import FacemaskError
 from training.config import DEFAULT_BACKBONE, FitConfig, default_cache
-from training.job import SUMMARY, FitOptions, fit
+from training.job import FitOptions, fit
+from training.publish.bundle import SUMMARY
 from training.quantization.throughput import measure_rates
 
 _ROUNDS: Final = 9

@@ -2,12 +2,13 @@
 
     python -m benchmarks.memory STORE [--seconds 30]
 
-STORE is a folder of bundles. The service is started on it with the settings of the environment (and
-long timeouts, so that slow callers stay). Then it has, at the same time and for `--seconds`: the max
-number of connections, half of them within headers and half within bodies; more of the largest
-bodies than it may hold, each with the largest images of the formats that take most memory to decode,
-half of them with face detection; and JSON tensors that become the max number of objects. Prints the
-bound by its parts, as the service logs it, and the peak of resident memory, as the kernel counts it.
+STORE is a folder of bundles. The service is started on it with the settings of the environment
+(and long timeouts, so that slow callers stay). Then it has, at the same time and for `--seconds`:
+the max number of connections, half of them within headers and half within bodies; more of the
+largest bodies than it may hold, each with the largest images of the formats that take most memory
+to decode, half of them with face detection; and JSON tensors that become the max number of
+objects. Prints the bound by its parts, as the service logs it, and the peak of resident memory, as
+the kernel counts it.
 """
 
 import argparse
@@ -41,7 +42,7 @@ _PATIENT: Final = {
 }
 _BODY_POSTERS: Final = 6
 _JSON_POSTERS: Final = 2
-_TOLD: Final = re.compile(r"memory: (at most (\d+) MiB per process \(.+\))")
+_LOGGED_BOUND: Final = re.compile(r"memory: (at most (\d+) MiB per process \(.+\))")
 
 
 def main() -> int:
@@ -50,20 +51,20 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     arguments = parser.parse_args()
     settings = Settings()
-    with _service(arguments.store) as (process, port, told):
+    with _service(arguments.store) as (process, port, bound):
         warm = _peak_mib(process.pid)
         answers = _drive(port, settings, arguments.store, arguments.seconds)
         peak = _peak_mib(process.pid)
         assert process.poll() is None, "the service died"
-    print(f"computed: {told[1]}")
+    print(f"computed: {bound[1]}")
     print(f"answers: {dict(sorted(answers.items()))}")
-    print(f"resident, warm: {warm} MiB; peak: {peak} MiB of {told[2]} MiB computed")
-    return 0 if peak <= int(told[2]) else 1
+    print(f"resident, warm: {warm} MiB; peak: {peak} MiB of {bound[2]} MiB computed")
+    return 0 if peak <= int(bound[2]) else 1
 
 
 @contextlib.contextmanager
 def _service(store: Path) -> Iterator[tuple[subprocess.Popen[str], int, re.Match[str]]]:
-    """Start it, and wait until it has told its bound."""
+    """Start the service and wait until it has logged its bound."""
     process = subprocess.Popen(
         [sys.executable, "-m", "service"],
         env={**os.environ, **_PATIENT, "FACEMASK_STORE": str(store), "FACEMASK_PORT": "0"},
@@ -76,11 +77,13 @@ def _service(store: Path) -> Iterator[tuple[subprocess.Popen[str], int, re.Match
         assert process.stderr is not None
         port = re.search(r"http://[0-9.]+:(\d+)", process.stdout.readline())
         assert port, "the service did not start"
-        told = next((found for line in process.stderr if (found := _TOLD.search(line))), None)
-        assert told, "the service told no bound"
+        bound = next(
+            (found for line in process.stderr if (found := _LOGGED_BOUND.search(line))), None
+        )
+        assert bound, "the service logged no bound"
         # Its log must not fill the pipe.
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield process, int(port[1]), told
+        yield process, int(port[1]), bound
     finally:
         process.kill()
         process.communicate(timeout=_WAIT_S)
@@ -123,7 +126,7 @@ def _drive(port: int, settings: Settings, store: Path, seconds: float) -> Counte
 
 
 def _largest_body(settings: Settings, kind: str) -> bytes:
-    """As many as fit of the largest file of the most pixels."""
+    """Return a body with as many copies as fit of the largest file with the max pixels."""
     edge = math.isqrt(settings.max_pixels)
     file = io.BytesIO()
     if kind == "WEBP":
@@ -141,7 +144,7 @@ def _largest_body(settings: Settings, kind: str) -> bytes:
 
 
 def _many_objects(size: int) -> bytes:
-    """A right request whose JSON holds as many empty lists as it may."""
+    """Return a valid request whose JSON holds the max number of empty lists."""
     zeros = "0," * (3 * size * size - 1) + "0"
     request = {"inputs": [{"name": "pixels", "shape": [1, 3, size, size], "datatype": "UINT8"}]}
     head = json.dumps(request)[:-3] + f', "data": [{zeros}]}}], "parameters": {{"a": ['

@@ -1,21 +1,21 @@
-"""More than the service can answer, and slow callers by the thousand.
+"""Goodput and recovery under overload, and latency beside a thousand slow connections.
 
     python -m benchmarks.overload STORE [--seconds 60] [--connections 512] [--slow 1000] [--patient]
 
-STORE is a folder of bundles; the service is started on it with the settings of the environment,
-and asked about pictures of 640 x 480.
+Takes two minutes. STORE is a folder of bundles; the service is started on it with the settings of
+the environment, and gets images of 640 x 480.
 
-First its capacity is measured (closed loop, 16 connections), before and after as many seconds of
-twice as many callers as may wait, who come again at once when they are refused, or with --patient
-rest as Retry-After says. How many times the capacity that offers is measured, too. Goodput is what
-was answered meanwhile, against the mean capacity of before and after. Another caller sends one
-picture at a time, all the time: recovery is how long after the end of the overload its answer
-takes no longer than three times what it took before.
+Capacity is measured first (closed loop, 16 connections), before and after `--seconds` of twice as
+many callers as may wait. They send again at once after a refusal, or with --patient after
+Retry-After. The offered load is reported as a multiple of the capacity. Goodput is the rate of
+correct answers meanwhile, against the mean capacity of before and after. Another caller sends one
+image at a time throughout: recovery is the time from the end of the overload until its latency is
+at most three times that before.
 
 Then one ordinary caller (closed loop, 1 connection) is measured in turns without and with slow
-connections, half of which are within their headers and half within their bodies.
+connections, half of them within their headers and half within their bodies.
 
-The generator runs on the same cores as the service, and takes part of them.
+The load generator shares the cores with the service, and takes part of them.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def _slow(bench: Bench, server: Server, arguments: argparse.Namespace) -> None:
         without += _closed(bench, server, 1)["latencies_ms"]
         with slow_connections(server.port, arguments.slow) as slow:
             beside += _closed(bench, server, 1)["latencies_ms"]
-        print(f"{arguments.slow} slow connections; ended by the service: {dict(slow.ended)}")
+        print(f"{arguments.slow} slow connections; closed by the service: {dict(slow.closed)}")
     for name, times in (("without", without), ("beside them", beside)):
         print(
             f"an ordinary caller {name}: {len(times)} answers, "

@@ -1,9 +1,10 @@
-"""The web page in Chromium, on loopback: weight, first paint, and 200 pictures dropped at once.
+"""Weight, first paint and responsiveness of the web page in Chromium, on loopback.
 
     python -m benchmarks.page PICTURES [--url http://127.0.0.1:8000]
 
-needs a running service with a model, Chromium, and a folder of pictures. Pages are opened fresh,
-without a cache. A long task is time that the page could not react in; browsers count from 50 ms.
+Needs a running service with a model, Chromium, and a folder of images; 200 of them are dropped at
+once. Pages are opened fresh, without a cache. A long task is time in which the page could not
+react; browsers count from 50 ms.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Callers that take for ever: half send their headers a byte at a time, half their bodies."""
+"""Slow clients: half send their headers a byte at a time, half their bodies."""
 
 import contextlib
 import socket
@@ -7,25 +7,25 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-_ROUND_S: Final = 2.0  # within which each sends a byte
+_ROUND_S: Final = 2.0  # in which each connection sends a byte
 _HEAD: Final = b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "
 _BODY: Final = (
     b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
     b"Content-Length: 1000000\r\n\r\n"
 )
-_ENDED: Final = "closed without a word"
+_SILENT: Final = "closed without an answer"
 
 
-class Slow:
-    """So many slow connections, opened again whenever the service ends one.
+class SlowClients:
+    """A number of slow connections, each reopened whenever the service closes it.
 
     Attributes:
-        ended: How often the service did, by what it said.
+        closed: Number of connections that the service closed, per answer.
     """
 
     def __init__(self, port: int, count: int) -> None:
         """Open them all."""
-        self.ended: Counter[str] = Counter()
+        self.closed: Counter[str] = Counter()
         self._port = port
         self._stopped = threading.Event()
         self._connections = [self._open(place) for place in range(count)]
@@ -51,30 +51,30 @@ class Slow:
                 # As many waits as connections, so that the bytes are spread over the round.
                 if self._stopped.wait(_ROUND_S / len(self._connections)):
                     return
-                if (said := _said(connection)) is not None:
-                    self.ended[said] += 1
+                if (answer := _closing_answer(connection)) is not None:
+                    self.closed[answer] += 1
                     connection.close()
                     self._connections[place] = self._open(place)
 
 
-def _said(connection: socket.socket) -> str | None:
-    """Send one more byte; what the service said if it has ended the connection."""
+def _closing_answer(connection: socket.socket) -> str | None:
+    """Send one more byte; return the last answer if the service has closed the connection."""
     try:
         connection.send(b"x")
     except OSError:
-        return _ENDED
+        return _SILENT
     try:
-        return connection.recv(4096).decode("latin-1").partition("\r\n")[0] or _ENDED
+        return connection.recv(4096).decode("latin-1").partition("\r\n")[0] or _SILENT
     except BlockingIOError:
         return None
     except OSError:
-        return _ENDED
+        return _SILENT
 
 
 @contextlib.contextmanager
-def slow_connections(port: int, count: int) -> Iterator[Slow]:
-    """Have them for the time of the `with`."""
-    slow = Slow(port, count)
+def slow_connections(port: int, count: int) -> Iterator[SlowClients]:
+    """Keep slow connections open within a `with` block."""
+    slow = SlowClients(port, count)
     try:
         yield slow
     finally:

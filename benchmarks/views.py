@@ -1,9 +1,9 @@
-"""Which changed copies help the head: each kind alone, all that are used, and things drawn over.
+"""Gain of each kind of augmented copy: each alone, all that are used, and drawn occluders.
 
     python -m benchmarks.views TRAIN --test DIR --test LABEL=DIR
 
-The backbone is quantised as the job does, the penalty chosen on plain pictures as the job does;
-every row is a head fitted on the plain pictures and on so many copies of each.
+Takes 4 minutes. The backbone is quantised and the penalty chosen on the original images as in the
+job; every row is a head fitted on the original images and on a number of copies of each.
 """
 
 import argparse
@@ -46,7 +46,9 @@ _NOTHING: Final = dataclasses.replace(
 
 KINDS: Final[dict[str, Augmentation]] = {
     "mirrored": dataclasses.replace(_NOTHING, mirror=0.5),
-    "cropped": dataclasses.replace(_NOTHING, crop_area=COPY_AUGMENTATION.crop_area, crop_aspect=4 / 3),
+    "cropped": dataclasses.replace(
+        _NOTHING, crop_area=COPY_AUGMENTATION.crop_area, crop_aspect=4 / 3
+    ),
     "turned": dataclasses.replace(_NOTHING, turn=1.0),
     "coarse": dataclasses.replace(_NOTHING, coarse=1.0, coarsest=COPY_AUGMENTATION.coarsest),
     "another light": dataclasses.replace(_NOTHING, relight=1.0),
@@ -168,12 +170,14 @@ def main() -> None:
             views = (
                 None if change is None else copies_of(pictures, extractor, change, arguments.views)
             )
-            head = fit_with_copies(own, views, pictures.classes, num_classes=len(labels), penalty=penalty)
+            head = fit_with_copies(
+                own, views, pictures.classes, num_classes=len(labels), penalty=penalty
+            )
             cells = []
             for features, classes in tests.values():
                 chances = softmax(head.logits(features))
-                right = chances.argmax(axis=1) == classes
-                shares = [right[classes == k].mean() for k in np.unique(classes)]
+                correct = chances.argmax(axis=1) == classes
+                shares = [correct[classes == k].mean() for k in np.unique(classes)]
                 loss = -np.log(np.maximum(chances[np.arange(len(classes)), classes], 1e-12))
                 cells.append(f"{np.mean(shares):.1%}, {loss.mean():.3f}")
             print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -1,1 +1,1 @@
-"""Makes the pictures that the product and its documentation carry."""
+"""Commands that generate files of the repository: documentation tables and images."""

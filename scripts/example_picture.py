@@ -1,4 +1,4 @@
-"""Draws service/page/example.jpg: a face with a mask, of plain shapes, so that nobody is on it.
+"""Draw service/web/example.jpg: a face with a mask, of plain shapes, so that it shows nobody.
 
 python -m scripts.example_picture
 """

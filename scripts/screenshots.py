@@ -1,8 +1,8 @@
-"""Takes the README's screenshots from a running service that was trained on the drawn sample.
+"""Take the README's screenshots from a running service that was trained on the drawn sample.
 
     python -m scripts.screenshots SAMPLE [--url http://127.0.0.1:8000]
 
-needs Chromium. Shows only pictures of the folder that is named, so name the sample's.
+Needs Chromium. Shows images of the named folder only, so name the sample's.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""What HTTP costs the event loop's thread."""
+"""CPU time of the event loop's thread per request."""

@@ -1,11 +1,12 @@
-"""Milliseconds of the event loop's thread a request, by step, beside a server that does nothing.
+"""CPU milliseconds of the event loop's thread per request, by step, beside a minimal server.
 
     python -m benchmarks.http [--requests 200] [--repeats 9] [--json FILE]
 
-The whole application answers one picture a request on one connection, on lanes that decode and
-run nothing; beside it, in turns, uvicorn with the same settings and an application that reads
-the body and answers a constant. CPU time, not time that passes: what else runs on the machine
-costs it warm caches only. Median of the repeats, lowest and highest in brackets.
+Takes half a minute. The whole application answers requests of one image on one connection, with a
+batcher that neither decodes nor runs a model; beside it, in turns, uvicorn with the same settings
+and an application that reads the body and answers a constant. CPU time, not wall time: other
+processes on the machine cost it warm caches only. Median of the repeats, lowest and highest in
+brackets.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from benchmarks.serving.pictures import SIZES, photographs
 from benchmarks.serving.wire import read_answer, request_bytes
 
 _WAIT_S: Final = 120.0
-# Of a 12 MP upload there need not be so many.
+# A 12 MP upload needs fewer of them.
 _HEAVY: Final = 5
 _SPENT: Final = b"GET /spent HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _ALL: Final = "in all"

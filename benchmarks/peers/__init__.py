@@ -1,1 +1,1 @@
-"""Other servers, each as its own documentation shows it; run in virtual environments of theirs."""
+"""Other servers, each as its documentation shows it; run in virtual environments of their own."""

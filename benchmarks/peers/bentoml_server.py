@@ -1,7 +1,7 @@
 """BentoML as its documentation shows a service with adaptive batching.
 
-Pillow pictures as the input type, `batchable=True`, batches of 8, several processes by
-`workers`; the rest as BentoML sets it.
+Pillow images as the input type, `batchable=True`, batches of 8, several processes by `workers`; the
+rest are BentoML's defaults.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""What every peer does alike: the TorchScript file, and pictures as tutorials prepare them.
+"""Shared parts of all peers: the TorchScript file, and the preprocessing of tutorials.
 
 Resize to the input, scale to 0..1, subtract ImageNet's mean and divide by its deviation: what
-torchvision's `Resize`, `ToTensor` and `Normalize` do to a Pillow picture, without torchvision,
+torchvision's `Resize`, `ToTensor` and `Normalize` do to a Pillow image, without torchvision,
 whose PyPI wheel does not load beside a CPU build of torch.
 """
 

@@ -1,1 +1,1 @@
-"""The service against the in-process limit and against other servers, side by side in one run."""
+"""Throughput and latency of the service, its in-process limit and other servers, in one run."""

@@ -1,9 +1,10 @@
-"""The service against the in-process limit and against other servers, in one run.
+"""Throughput and latency of the service, its in-process limit and other servers, in one run.
 
     python -m benchmarks.serving [--arch resnet18] [--precision fp32] [--peer litserve ...]
 
-docs/benchmarks.md says what is measured and how. Prints Markdown; writes results.json,
-serving.svg and the servers' logs to `--out`. Linux only: CPU time and memory are read in /proc.
+`--quick` takes 3 minutes. docs/benchmarks.md describes what is measured and how. Prints Markdown;
+writes results.json, serving.svg and the servers' logs to `--out`. Linux only: CPU time and memory
+are read in /proc.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a round works with: pictures as files and requests, processes to ask, load to drive."""
+"""Resources of a round: images as files and requests, server processes, the load generator."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The models that are served: a bundle for the service, plain TorchScript for the peers.
+"""Served models: a bundle for the service, plain TorchScript for the peers.
 
 Accuracy plays no part here: weights that no installed package carries are random, and so is
 the head.
@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.bundle.load import Bundle, answer, load_graph, publish
+from models.bundle.load import Bundle, answer, load_graph
 from models.bundle.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
+from models.bundle.publish import publish
 from models.bundle.store import MODEL
 from models.imaging.decode import DECODER, decode_image
 from training.backbones.pooling import pyramid_pool
@@ -111,7 +112,7 @@ def publish_bundle(
     golden = choose_golden(
         pool,
         answer(load_graph(model), pixels),
-        count=config.golden_pictures,
+        num_pictures=config.golden_pictures,
         tolerance=config.golden_tolerance_int8 if quick else config.golden_tolerance,
     )
     facts: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Statistics of repeats: percentiles, spread, ratios of what was measured side by side."""
+"""Statistics of repeats: percentiles, spread, ratios of values measured side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of several repeats, and their lowest and highest."""
+    """Median of several repeats, with the lowest and the highest."""
 
     median: float
     low: float

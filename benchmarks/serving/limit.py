@@ -1,9 +1,9 @@
-"""The in-process limit: the bundle's decode and forward with no HTTP, in its best arrangement.
+"""In-process limit: the bundle's decode and forward without HTTP, in the fastest arrangement.
 
     python -m benchmarks.serving.limit BUNDLE
 
-A process of its own. Reads one JSON request a line from standard input, writes one JSON answer
-a line: pictures a second and more, of one arrangement and one set of picture files.
+A process of its own. Reads one JSON request per line from standard input, and writes one JSON
+answer per line: images per second and more, of one arrangement and one set of image files.
 """
 
 import itertools

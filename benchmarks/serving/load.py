@@ -1,10 +1,10 @@
-"""The load generator: raw sockets, prebuilt requests, one thread, a process of its own.
+"""Load generator: raw sockets, prebuilt requests, one thread, a process of its own.
 
-    python -m benchmarks.serving.load PLAN.json        prints what happened, as JSON
+    python -m benchmarks.serving.load PLAN.json        prints the result as JSON
 
-Closed loop: each connection sends its next request when it has been answered. Open loop:
-requests are due at moments drawn beforehand, whether or not earlier ones were answered, and
-their time counts from the moment that they were due, not from when they could be sent.
+Closed loop: each connection sends its next request after its answer. Open loop: requests are due
+at times drawn beforehand, regardless of earlier answers, and their latency counts from the time
+that they were due, not from when they could be sent.
 """
 
 import heapq
@@ -21,7 +21,7 @@ from benchmarks.serving.plan import Outcome, Plan, arrivals
 from benchmarks.serving.wire import Answer, BrokenAnswer, read_answer
 
 _REFUSALS: Final = (429, 503)
-# A window may last so many times the seconds asked for, where answers are slow in coming.
+# Max length of a window, as a multiple of the requested seconds, if answers are slow.
 _LONGEST: Final = 6
 _CHUNK: Final = 262_144
 

@@ -1,4 +1,4 @@
-"""How to install and start each peer: the newest release, in a virtual environment of its own."""
+"""Installation and start of each peer: the newest release, in a virtual environment of its own."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Pictures like photographs, made on the spot: JPEG files of a camera's size and weight."""
+"""Images like photographs, made on the spot: JPEG files of a camera's size and weight."""
 
 import io
 from typing import Final
@@ -26,7 +26,7 @@ def photographs(size: tuple[int, int], *, count: int, seed: int) -> list[bytes]:
 
 
 def mixed_sizes(*, count: int, seed: int) -> list[bytes]:
-    """Photographs of sizes from a thumbnail to 12 MP, most of them small."""
+    """Return photographs of sizes from a thumbnail to 12 MP, most of them small."""
     random = np.random.default_rng(seed)
     pictures = []
     for width in np.geomspace(100, 4000, count).astype(int):

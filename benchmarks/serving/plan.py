@@ -1,4 +1,4 @@
-"""What the load generator is asked to do, and what it tells afterwards."""
+"""Input of the load generator, and its result."""
 
 import random
 from collections import Counter
@@ -9,20 +9,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send and for how long.
+    """Requests to send, and for how long.
 
     Attributes:
-        port: On 127.0.0.1.
-        requests: Files that hold a whole HTTP request each; sent in turn.
-        expected: Predictions that a right answer holds.
-        connections: Most at a time.
-        warm_s: Seconds of load before anything counts.
+        port: Port on 127.0.0.1.
+        requests: Files with one HTTP request each; sent in turn.
+        expected: Number of predictions in a correct answer.
+        connections: Max number of connections.
+        warm_s: Seconds of warm-up, which do not count.
         seconds: Seconds that count; longer, until each connection was answered twice.
-        rate: Requests a second, Poisson arrivals; 0 for a closed loop.
-        count: Send so many requests, all of which count; 0 for as many as the time allows.
+        rate: Requests per second, Poisson arrivals; 0 for a closed loop.
+        count: Number of requests to send, all of which count; 0 for as many as the time allows.
         drain_s: Seconds to wait for answers after the last request.
-        obey_retry_after: Whether a refused connection rests for as long as it was asked to.
-        seed: Of the arrivals.
+        obey_retry_after: Pause a refused connection for the seconds of Retry-After.
+        seed: Seed of the arrivals.
     """
 
     port: int

@@ -1,4 +1,4 @@
-"""Throughput and latency over connections, as one figure."""
+"""Figure of throughput and latency over connections."""
 
 from pathlib import Path
 from typing import Any

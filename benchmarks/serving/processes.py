@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, waited for, looked at in /proc, ended."""
+"""Server processes: start, wait until ready, read /proc, stop."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ class Server:
     Attributes:
         pid: Of the process that was started; it may have others below it.
         port: On 127.0.0.1.
-        first_answer_s: From the start of the process to its first right answer.
+        first_answer_s: Seconds from the start of the process to its first correct answer.
     """
 
     pid: int
@@ -63,7 +63,7 @@ def running(
     environment: Mapping[str, str],
     log: Path,
 ) -> Iterator[Server]:
-    """Start a server, wait for its first right answer, and end all of its processes after.
+    """Start a server, wait for its first correct answer, and stop all of its processes afterwards.
 
     Args:
         command: Its command line, to be run in the repository's root.
@@ -73,7 +73,7 @@ def running(
         log: Where its output goes.
 
     Raises:
-        ServerFailed: It died or gave no right answer in time.
+        ServerFailed: It died or gave no correct answer in time.
     """
     began = time.perf_counter()
     with log.open("ab") as output:
@@ -130,7 +130,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, request: bytes, log: Path
                 return
             reason = f"status {answer.status}, {answer.predictions} predictions"
         time.sleep(0.01)
-    raise ServerFailed(f"no right answer in {_START_S:g} s ({reason}): see {log}")
+    raise ServerFailed(f"no correct answer in {_START_S:g} s ({reason}): see {log}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

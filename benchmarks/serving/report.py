@@ -1,4 +1,4 @@
-"""What was measured, as Markdown tables."""
+"""Results as Markdown tables."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -123,7 +123,7 @@ def _targets(rows: Rows) -> list[str]:
     def add(name: str, values: Sequence[float], digits: int) -> None:
         lines.append(f"| {name} | {Spread.of(values).text(digits)} |")
 
-    add("start of the process to first right answer, s", [row.first_answer_s for row in one], 2)
+    add("start of the process to first correct answer, s", [row.first_answer_s for row in one], 2)
     above = [row.p50_ms - limit.p50_ms for row, limit in zip(one, alone, strict=True)]
     add("p50 at one connection above decode + forward, ms", above, 2)
     busy = chosen(served, load="open 90%")

@@ -1,4 +1,4 @@
-"""One round: limit, service and peers one after the other, on the same pictures."""
+"""One round: limit, service and peers one after the other, on the same images."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ def _blank(number: int, server: str, setting: str, case: Case) -> Row:
 
 
 def measure_limit(bench: Bench, limit: LimitProcess, number: int, case: Case) -> list[Row]:
-    """The limit's arrangements on a case's pictures."""
+    """Measure the arrangements of the limit on a case's images."""
     rows = []
     for arrangement in ("lanes", "pool", "alone"):
         if arrangement == "alone" and case.pictures > 1:
@@ -79,7 +79,7 @@ def _open(bench: Bench, server: Server, case: Case, blank: Row, capacity: float)
 
 
 def _overload(bench: Bench, server: Server, blank: Row, case: Case) -> Iterator[Row]:
-    """More connections than may wait: callers that come again when told to, and that at once."""
+    """Measure more connections than may wait: callers that obey Retry-After, and that do not."""
     for load, patient in (("overload", True), ("overload, no pause", False)):
         plan = bench.plan(
             server,

@@ -1,4 +1,4 @@
-"""What one window of load gave, and which windows there are."""
+"""Cases, and the result of one window of load."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,7 @@ LIMIT: Final = "limit"
 
 @dataclass(frozen=True)
 class Case:
-    """Pictures of one size, so many a request, at these numbers of connections."""
+    """Images of one size, a number per request, and the numbers of connections."""
 
     size: str
     pictures: int
@@ -50,7 +50,7 @@ class Row:
         server_ms: CPU milliseconds of the server a picture.
         generator_ms: CPU milliseconds of the load generator a picture.
         resident_mb: Of the server, after the window.
-        first_answer_s: From the start of the server's process to its first right answer.
+        first_answer_s: Seconds from the start of the server's process to its first correct answer.
     """
 
     round: int

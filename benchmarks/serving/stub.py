@@ -1,4 +1,4 @@
-"""A server that does nothing: what the load generator reaches against it is its own limit.
+"""Server that does nothing: the load generator's rate against it is the generator's own limit.
 
 python -m benchmarks.serving.stub PORT
 """

@@ -1,4 +1,4 @@
-"""HTTP as bytes: requests made once, answers read with as little work as possible."""
+"""HTTP as bytes: prebuilt requests, answers parsed with as little work as possible."""
 
 import re
 import socket
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _BOUNDARY: Final = "9f1c0e5b7a7d4c3e-facemask"
-# Each server of this benchmark answers one object with a "label" a picture.
+# Each server of this benchmark answers one object with a "label" per image.
 _MARK: Final = b'"label":'
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
@@ -16,7 +16,7 @@ _CLOSE: Final = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 
 
 class BrokenAnswer(Exception):
-    """What came back is no HTTP answer with a length."""
+    """The answer is not HTTP with a length."""
 
 
 @dataclass(frozen=True)
