@@ -1,4 +1,4 @@
-"""File systems of a test's own: one that is soon full, and that can be made read-only."""
+"""Small file systems that a test can fill or make read-only."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ class Disk:
         self.path = path
 
     def fill(self) -> None:
-        """Write until nothing goes in."""
+        """Write until it is full."""
         with open(self.path / "filler", "wb", buffering=0) as filler:
             for size in (2**20, 4096, 1):
                 with contextlib.suppress(OSError):
@@ -29,7 +29,7 @@ class Disk:
 
 @contextlib.contextmanager
 def small_disk(path: Path, *, size: str = "1m") -> Iterator[Disk]:
-    """Mount one; skips the test where that is not allowed."""
+    """Mount one; skip the test if that is not allowed."""
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:

@@ -15,7 +15,7 @@ from tests.service.fixtures import WAIT_S
 
 @contextlib.contextmanager
 def running(app: ASGIApp, *, port: int = 0, **config: Any) -> Iterator[str]:
-    """Serve an application, and give its address."""
+    """Serve an application, and yield its address."""
     server = uvicorn.Server(uvicorn.Config(app, **{"log_config": None, **config}))
     with socket.create_server(("127.0.0.1", port)) as listening:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))

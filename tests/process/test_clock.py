@@ -1,4 +1,4 @@
-"""A wall clock that goes back: nothing but names of versions and log lines is read from it."""
+"""A wall clock that runs backwards: only version names and log lines depend on it."""
 
 import asyncio
 import re
@@ -12,14 +12,13 @@ from models.bundle.store import current_version, prune, rollback, versions
 from tests import ROOT
 from tests.service.fixtures import code_of, files_of, publish_bundle, serving, settings_of, wait
 
-# Who reads the wall clock, and why that is right.
+# Files that read the wall clock, the number of reads, and the reason.
 READERS = {
-    "models/bundle/publish.py": 1,  # a version's moment; never before the newest version's
-    "service/client/answers.py": 1,  # `Retry-After` may be a date
+    "models/bundle/publish.py": 1,  # time of a version; never before the newest version's
 }
 
 
-def test_nobody_else_reads_the_wall_clock() -> None:
+def test_wall_clock_is_read_only_where_listed() -> None:
     found = {
         str(path.relative_to(ROOT)): len(calls)
         for folder in ("models", "service", "training")
@@ -35,7 +34,7 @@ def test_nobody_else_reads_the_wall_clock() -> None:
 
 
 class BackwardsClock:
-    """A day earlier at each look."""
+    """Clock that shows a day earlier at each read."""
 
     def __init__(self) -> None:
         self.looks = 0
@@ -57,7 +56,7 @@ def turn_clocks_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.bundle.publish.datetime", Backwards)
 
 
-def test_a_service_answers_follows_the_store_and_keeps_deadlines_while_the_clock_goes_back(
+def test_service_survives_a_backwards_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_bundle(tmp_path)
@@ -86,7 +85,7 @@ def test_a_service_answers_follows_the_store_and_keeps_deadlines_while_the_clock
     wait(scene())
 
 
-def test_a_store_keeps_its_order_while_the_clock_goes_back(
+def test_store_keeps_version_order_with_a_backwards_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turn_clocks_back(monkeypatch)

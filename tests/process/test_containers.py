@@ -1,4 +1,4 @@
-"""The Compose project, really built and run: job to its end, then an answered POST."""
+"""The Compose project, built and run: the job to its end, then an answered POST."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import yaml
 
 from tests import ROOT
 
-# Run inside a container of the project: whoever broke into it, what could they do?
+# Run inside a container of the project: what could an intruder do?
 CONFINED = r"""
 import ctypes, os, pathlib, socket, subprocess
 assert (os.getuid(), os.getgid()) == (10001, 10001), "the wrong user"
@@ -39,7 +39,7 @@ script.chmod(0o755)
 refused("a program from /tmp", lambda: subprocess.run([script]))
 """
 
-# Posts the same picture twice from inside the service's container, and tries what must fail.
+# Posts the same picture twice from inside the service's container, and tries forbidden actions.
 PROBE = (
     r"""
 set -eu
@@ -106,7 +106,7 @@ def test_compose_trains_then_serves() -> None:
     assert "probe passed" in done.stdout + done.stderr
 
 
-def test_every_container_is_confined() -> None:
+def test_containers_are_confined() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert set(services) == {"sample", "train", "serve"}
     for name, service in services.items():

@@ -1,4 +1,4 @@
-"""A full disk and a read-only volume: a sentence that names them, and a store as it was."""
+"""A full disk and a read-only volume: an error that names them, and an unchanged store."""
 
 import errno
 import hashlib
@@ -10,8 +10,9 @@ import pytest
 
 import models.__main__
 import training.__main__
-from models.bundle.load import open_bundle, publish
-from models.bundle.store import MODEL, current_version, promote, served_before, versions
+from models.bundle.load import open_bundle
+from models.bundle.publish import publish
+from models.bundle.store import MODEL, current_version, promote, rollback_version, versions
 from tests.models.tiny_bundle import bundle_facts
 from tests.process.disks import Disk, small_disk
 from tests.process.test_serving_process import Service, becomes
@@ -27,7 +28,7 @@ def _disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Each file's name and checksum."""
+    """Return each file's name and checksum."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -43,7 +44,7 @@ def spoil(disk: Disk, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", [FULL, READ_ONLY])
-def test_a_store_that_cannot_be_written_to_stays_as_it_was_and_serves(
+def test_unwritable_store_stays_unchanged_and_serves(
     how: str, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = disk.path / "store"
@@ -63,7 +64,7 @@ def test_a_store_that_cannot_be_written_to_stays_as_it_was_and_serves(
             assert contents(store) == before
             for command in (["list"], ["show"], ["verify"]):
                 assert models.__main__.main([*command, "--store", str(store)]) == 0
-            assert served_before(store) == first
+            assert rollback_version(store) == first
             answer = client.post("/predict", files=files_of(7)).json()
             assert answer["model"]["version"] == current_version(store) == second
             assert code_of(answer["predictions"][0]) == 7
@@ -80,7 +81,7 @@ def test_a_store_that_cannot_be_written_to_stays_as_it_was_and_serves(
         service.stop()
 
 
-def test_a_disk_with_room_again_takes_the_next_bundle(disk: Disk, tiny_model: bytes) -> None:
+def test_publish_works_again_once_the_disk_has_room(disk: Disk, tiny_model: bytes) -> None:
     store = disk.path / "store"
     facts = bundle_facts(tiny_model)
     old = publish(store, {MODEL: tiny_model}, facts).manifest.version
@@ -96,7 +97,7 @@ def test_a_disk_with_room_again_takes_the_next_bundle(disk: Disk, tiny_model: by
 
 
 @pytest.mark.parametrize("how", [FULL, READ_ONLY])
-def test_a_sample_that_finds_no_room_is_one_sentence(
+def test_sample_on_an_unwritable_disk_prints_one_error(
     how: str, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(disk, how)

@@ -1,4 +1,4 @@
-"""The service killed, stopped and robbed of its workers while callers ask."""
+"""The service killed, stopped and without its workers under load."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from benchmarks.serving.processes import free_port
-from checks.swaps import Load, model_of, expected_answers
+from checks.swaps import Load, expected_answers, model_of
 from models.bundle.load import Bundle
 from tests.process.test_disks import contents
 from tests.process.test_serving_process import Service, becomes, children, refuses
@@ -35,7 +35,7 @@ CLIENTS = 4
 
 
 def load_of(service: Service, bundle: Bundle) -> Load:
-    """Callers who ask without a pause, each of whom has been answered."""
+    """Return clients that send requests without a pause, each answered at least once."""
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         becomes(client, 200)
     pictures = [code_picture(code) for code in shuffled_codes(8)]
@@ -49,7 +49,7 @@ def load_of(service: Service, bundle: Bundle) -> Load:
     return load
 
 
-def test_after_a_kill_under_load_it_starts_again_on_its_port_and_store(tmp_path: Path) -> None:
+def test_service_restarts_on_its_port_after_sigkill_under_load(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
     before = contents(tmp_path)
     port = str(free_port())
@@ -58,7 +58,7 @@ def test_after_a_kill_under_load_it_starts_again_on_its_port_and_store(tmp_path:
     service.process.kill()
     assert service.stop()[0] == -signal.SIGKILL
     load.stop()
-    # Who was cut off knows it: no answer was wrong, or half an answer.
+    # A client that was cut off gets an error, never a wrong or a partial answer.
     assert load.failures
     assert not [failure for failure in load.failures if failure.startswith("ValueError")]
     assert contents(tmp_path) == before
@@ -73,7 +73,7 @@ def test_after_a_kill_under_load_it_starts_again_on_its_port_and_store(tmp_path:
     assert "Traceback" not in errors
 
 
-def test_workers_end_with_a_supervisor_that_is_killed_and_leave_its_port(tmp_path: Path) -> None:
+def test_workers_end_with_their_killed_supervisor(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
     port = free_port()
     many = {"FACEMASK_PORT": str(port), "FACEMASK_WORKERS": "2", "FACEMASK_THREADS": "2"}
@@ -94,7 +94,7 @@ def test_workers_end_with_a_supervisor_that_is_killed_and_leave_its_port(tmp_pat
         service.stop()
 
 
-def test_several_workers_lose_nothing_they_have_accepted_when_they_are_told_to_stop(
+def test_workers_answer_all_accepted_requests_after_sigterm(
     tmp_path: Path,
 ) -> None:
     bundle = publish_bundle(tmp_path)
@@ -120,7 +120,7 @@ def test_several_workers_lose_nothing_they_have_accepted_when_they_are_told_to_s
             end, seen = time.monotonic() + WAIT_S, list(load.answered)
             while any(now < then + 5 for now, then in zip(load.answered, seen, strict=True)):
                 assert time.monotonic() < end, "callers are not answered in the grace period"
-            load.stop()  # as who heard that it is not ready
+            load.stop()  # as clients do once it is not ready
             assert load.failures == []
             for worker in children(service.process.pid):
                 os.kill(worker, signal.SIGINT)  # ends the grace period
@@ -140,7 +140,7 @@ def test_several_workers_lose_nothing_they_have_accepted_when_they_are_told_to_s
     assert not children(service.process.pid)
 
 
-def test_a_lane_that_dies_is_told_to_its_callers_and_to_probes_and_comes_back(
+def test_dead_lane_fails_its_callers_and_readyz_and_recovers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundle = publish_bundle(tmp_path)

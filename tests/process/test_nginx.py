@@ -1,4 +1,4 @@
-"""ops/nginx.conf as it is, but for names and ports, in front of a running service."""
+"""ops/nginx.conf, with other names and ports, in front of a running service."""
 
 import datetime
 import shutil
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 
 def certify(folder: Path) -> Path:
-    """A certificate of its own making for localhost."""
+    """Write a self-signed certificate for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -61,7 +61,7 @@ def free_port() -> int:
         return port
 
 
-def test_the_example_answers_over_tls_and_keeps_the_inside_inside(tmp_path: Path) -> None:
+def test_nginx_example_serves_tls_and_hides_probes(tmp_path: Path) -> None:
     publish_bundle(tmp_path / "store")
     service = Service(tmp_path / "store", FACEMASK_API_KEYS=hash_of("key-one"))
     certificate, port = certify(tmp_path), free_port()

@@ -1,4 +1,4 @@
-"""The service as a process of its own: `python -m service`, over the network."""
+"""`python -m service` in a process of its own, over the network."""
 
 import asyncio
 import contextlib
@@ -33,13 +33,13 @@ _POLL_S = 0.02
 
 
 class Service:
-    """A running service: its address, and what it wrote."""
+    """A running service: its address and its log."""
 
     def __init__(self, store: Path, **environment: str) -> None:
         kept = {
             k: v for k, v in os.environ.items() if not k.startswith("FACEMASK_") and k != "PORT"
         }
-        # Not a pipe: a service whose log nobody reads would stop at a full one.
+        # A pipe that is not read would block the service once it is full.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed as it stops
         self._errors = ""
         self.process = subprocess.Popen(
@@ -65,7 +65,7 @@ class Service:
         self.address, self.port = found[1], int(found[2])
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, float]:
-        """Exit status, standard error, and the seconds that stopping took."""
+        """Stop it; return exit status, standard error and seconds to stop."""
         begun = time.monotonic()
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -91,7 +91,7 @@ def _service(tmp_path: Path) -> Iterator[Service]:
 
 
 def becomes(client: httpx.Client, status: int) -> httpx.Response:
-    """Ask /health until it answers with a status."""
+    """Poll /health until it answers with a status."""
     end = time.monotonic() + WAIT_S
     tick = threading.Event()
     while True:
@@ -102,7 +102,7 @@ def becomes(client: httpx.Client, status: int) -> httpx.Response:
         tick.wait(_POLL_S)
 
 
-def test_it_starts_empty_picks_a_model_up_serves_many_and_stops(
+def test_service_starts_empty_loads_a_model_serves_and_stops(
     service: Service, tmp_path: Path
 ) -> None:
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
@@ -144,7 +144,7 @@ def test_it_starts_empty_picks_a_model_up_serves_many_and_stops(
     assert bundle.manifest.version in errors  # the log says which model serves
 
 
-def test_a_signal_lets_requests_in_hand_end(service: Service, tmp_path: Path) -> None:
+def test_sigterm_lets_requests_in_progress_finish(service: Service, tmp_path: Path) -> None:
     publish_bundle(tmp_path / "store")
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         becomes(client, 200)
@@ -170,7 +170,7 @@ def test_a_signal_lets_requests_in_hand_end(service: Service, tmp_path: Path) ->
     assert "Traceback" not in errors
 
 
-def test_ctrl_c_stops_it_without_a_traceback(tmp_path: Path) -> None:
+def test_sigint_stops_without_a_traceback(tmp_path: Path) -> None:
     service = Service(tmp_path)
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         assert client.get("/health").status_code == 503
@@ -179,9 +179,7 @@ def test_ctrl_c_stops_it_without_a_traceback(tmp_path: Path) -> None:
     assert stopping_s < 5
 
 
-def test_a_client_that_leaves_is_not_an_error_of_the_service(
-    service: Service, tmp_path: Path
-) -> None:
+def test_disconnected_client_logs_no_error(service: Service, tmp_path: Path) -> None:
     publish_bundle(tmp_path / "store")
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         becomes(client, 200)
@@ -202,7 +200,7 @@ def test_a_client_that_leaves_is_not_an_error_of_the_service(
 
 
 def refuses(port: int) -> None:
-    """Wait until nobody listens any more: the service has begun to stop."""
+    """Wait until the port refuses connections: the service is stopping."""
     end = time.monotonic() + WAIT_S
     while True:
         try:
@@ -212,7 +210,7 @@ def refuses(port: int) -> None:
         assert time.monotonic() < end, "the service still listens"
 
 
-def test_several_workers_serve_one_port_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+def test_workers_share_a_port_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     service = Service(tmp_path, FACEMASK_WORKERS="2", FACEMASK_THREADS="2")
     killed: set[int] = set()
@@ -225,7 +223,7 @@ def test_several_workers_serve_one_port_and_a_dead_one_is_replaced(tmp_path: Pat
                 becomes(client, 200)
                 response = client.post("/predict", files=files_of(7))
                 assert code_of(response.json()["predictions"][0]) == 7
-                # Whichever is asked answers for all, and for those that have died.
+                # Any worker returns the metrics of all, dead ones included.
                 counted = 'facemask_requests_total{route="/predict",status="200"} '
                 assert f"{counted}{answered}.0\n" in client.get("/metrics").text
             killed.add(min(workers))
@@ -238,7 +236,7 @@ def test_several_workers_serve_one_port_and_a_dead_one_is_replaced(tmp_path: Pat
 
 
 def children(pid: int) -> set[int]:
-    """The processes that serve for a supervisor; what Python starts beside them is not counted."""
+    """Return the worker processes of a supervisor, without Python's own helper processes."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile

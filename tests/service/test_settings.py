@@ -1,17 +1,9 @@
-"""The settings, where they come from, and what a bad one is answered with."""
+"""Settings from the environment, and errors for bad ones."""
 
-import errno
 import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from pydantic import ValidationError
 
 from service import __main__ as command
@@ -62,7 +54,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def test_the_defaults_listen_on_this_machine_only() -> None:
+def test_defaults_listen_on_localhost() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.store == Path("models/artifacts")
@@ -70,28 +62,28 @@ def test_the_defaults_listen_on_this_machine_only() -> None:
     assert settings.deadline_s == 30.0
 
 
-def test_each_setting_says_what_it_is() -> None:
+def test_each_setting_has_a_description() -> None:
     undocumented = [n for n, field in Settings.model_fields.items() if not field.description]
     assert not undocumented
     assert {name for _, name, _ in ENVIRONMENT.values()} == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
-def test_a_variable_sets_its_setting(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_sets_its_setting(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, name, wanted = ENVIRONMENT[variable]
     assert getattr(Settings(), name) != wanted
     monkeypatch.setenv(variable, text)
     assert getattr(Settings(), name) == wanted
 
 
-def test_port_is_read_and_the_own_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facemask_port_precedes_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "9001")
     assert Settings().port == 9001
     monkeypatch.setenv("FACEMASK_PORT", "9002")
     assert Settings().port == 9002
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().host = "0.0.0.0"
 
@@ -127,7 +119,7 @@ def test_settings_do_not_change() -> None:
         ("FACEMASK_LOG_FORMAT", "xml"),
     ],
 )
-def test_a_bad_value_stops_the_start_with_a_sentence(
+def test_bad_value_stops_the_start_with_one_line(
     variable: str,
     text: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +133,7 @@ def test_a_bad_value_stops_the_start_with_a_sentence(
 
 
 @pytest.mark.parametrize("text", [",", "absent.pem", f"{_KEY},"])
-def test_trusted_keys_that_are_none_stop_the_start(
+def test_bad_trusted_keys_stop_the_start(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FACEMASK_TRUSTED_KEYS", text)
@@ -161,91 +153,9 @@ def test_trusted_keys_that_are_none_stop_the_start(
         ("FACEMASK_CORS_ORIGINS", " "),
     ],
 )
-def test_a_list_with_a_hole_stops_the_start_and_never_opens_the_door(
+def test_list_with_an_empty_element_stops_the_start(
     variable: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(variable, text)
     assert command.main() == 2
     assert capsys.readouterr().err.startswith(f"error: {variable}='{text}': ")
-
-
-def test_the_process_ends_with_the_status_and_the_sentence() -> None:
-    ended = _service(FACEMASK_PORT="seven", FACEMASK_MAX_FILES="0")
-    assert ended.returncode == 2
-    assert "FACEMASK_PORT='seven'" in ended.stderr
-    assert "FACEMASK_MAX_FILES='0'" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not ended.stdout
-
-
-def test_a_taken_port_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        ended = _service(FACEMASK_PORT=str(port))
-    assert ended.returncode == 3
-    assert re.fullmatch(rf"error: port {port} is taken on 127\.0\.0\.1: .+\n", ended.stderr)
-
-
-def test_a_port_is_taken_from_the_moment_it_is_announced() -> None:
-    with command._listen("127.0.0.1", 0) as first:
-        with pytest.raises(OSError, match="in use") as caught:
-            command._listen("127.0.0.1", first.getsockname()[1])
-        assert caught.value.errno == errno.EADDRINUSE
-        with socket.create_connection(first.getsockname(), timeout=5) as client:
-            assert client.getpeername() == first.getsockname()
-
-
-@pytest.mark.parametrize("host", ["host.invalid", "x" * 70])
-def test_an_address_that_cannot_be_listened_on_is_named(
-    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def unknown(*_: Any, **__: Any) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    if host.endswith(".invalid"):
-        monkeypatch.setattr(socket, "getaddrinfo", unknown)  # asks no name server
-    monkeypatch.setenv("FACEMASK_HOST", host)
-    assert command.main() == 3
-    assert capsys.readouterr().err.startswith(f"error: cannot listen on {host}, port 8000 (")
-
-
-@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
-def test_it_says_where_it_listens(
-    host: str,
-    shown: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    given: list[socket.socket] = []
-
-    def run(_: uvicorn.Server, sockets: list[socket.socket]) -> None:
-        given.extend(sockets)
-
-    monkeypatch.setattr(uvicorn.Server, "run", run)
-    before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setenv("FACEMASK_HOST", host)
-    monkeypatch.setenv("FACEMASK_PORT", "0")
-    if ":" in host:
-        try:
-            socket.create_server((host, 0), family=socket.AF_INET6).close()
-        except OSError:
-            pytest.skip("this machine has no IPv6")
-    try:
-        assert command.main() == 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    (listening,) = given
-    with listening:
-        port = listening.getsockname()[1]
-    assert capsys.readouterr().out == f"listening on http://{shown}:{port} (documentation: /docs)\n"
-
-
-def _service(**environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )

@@ -1,4 +1,4 @@
-"""The short way to POST /predict answers as FastAPI's own way does."""
+"""The fast path of POST /predict answers as FastAPI's router does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -67,7 +67,7 @@ def _settings(store: Path) -> Settings:
         ({"method": "GET", "files": None}, 405),
     ],
 )
-def test_both_ways_give_the_same_answer(
+def test_fast_path_answers_as_the_router_does(
     tmp_path: Path, change: dict[str, Any], status: int
 ) -> None:
     request = {**_REQUEST, **change}
@@ -90,9 +90,7 @@ def test_both_ways_give_the_same_answer(
     assert direct.content == routed.content
 
 
-def test_a_post_to_predict_does_not_reach_the_framework_s_routers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fast_path_bypasses_the_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine(publish_bundle(tmp_path))
     asked = []
 

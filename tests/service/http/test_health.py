@@ -1,13 +1,12 @@
-"""/livez and /readyz: no answer is sent where none will come, and no process kept that hangs."""
+"""Health, liveness and readiness, and the model's report."""
 
 import asyncio
 from pathlib import Path
 
-import pytest
-
-from service.inference.model_manager import ModelManager
-from service.inference.watchdog import Watchdog
+from models.bundle.store import MANIFEST, MODEL, set_current
+from service.http.schemas import HealthAnswer
 from tests.service.fixtures import (
+    TWO,
     GatedModel,
     files_of,
     happens,
@@ -17,9 +16,10 @@ from tests.service.fixtures import (
     settings_of,
     wait,
 )
+from tests.service.http.checks import bad, good
 
 
-def test_without_a_model_it_lives_and_is_not_ready(tmp_path: Path) -> None:
+def test_without_a_model_livez_passes_and_readyz_fails(tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path / "none")) as (client, _):
             assert (await client.get("/livez")).json() == {"status": "ok"}
@@ -30,7 +30,7 @@ def test_without_a_model_it_lives_and_is_not_ready(tmp_path: Path) -> None:
     wait(scene())
 
 
-def test_with_a_model_it_is_ready_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_readyz_passes_until_shutdown_is_requested(tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path))
 
     async def scene() -> None:
@@ -46,7 +46,7 @@ def test_with_a_model_it_is_ready_until_it_is_told_to_stop(tmp_path: Path) -> No
     wait(scene())
 
 
-def test_a_worker_that_has_died_is_neither_ready_nor_alive(tmp_path: Path) -> None:
+def test_dead_worker_fails_livez_and_readyz(tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path))
 
     async def scene() -> None:
@@ -65,7 +65,7 @@ def test_a_worker_that_has_died_is_neither_ready_nor_alive(tmp_path: Path) -> No
     wait(scene())
 
 
-def test_a_worker_that_hangs_is_told_from_one_that_is_idle(tmp_path: Path) -> None:
+def test_hung_worker_fails_livez_and_idle_worker_passes(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
@@ -89,7 +89,7 @@ def test_a_worker_that_hangs_is_told_from_one_that_is_idle(tmp_path: Path) -> No
     wait(scene())
 
 
-def test_a_lane_that_hangs_is_noticed_while_another_answers(tmp_path: Path) -> None:
+def test_one_hung_lane_fails_livez(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
     model = GatedModel(bundle)
     engine = make_engine(bundle, model, threads=2)
@@ -112,58 +112,87 @@ def test_a_lane_that_hangs_is_noticed_while_another_answers(tmp_path: Path) -> N
     wait(scene())
 
 
-def test_a_busy_worker_is_not_taken_for_a_stuck_one(tmp_path: Path) -> None:
+def test_health_returns_the_model_and_the_refused_version(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
-    model = GatedModel(bundle)
-    engine = make_engine(bundle, model)
-    model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
-    model_manager.serve(engine)
-    watchdog = Watchdog(model_manager, stuck_s=0.5)
 
     async def scene() -> None:
-        model.armed = True
-        answering = asyncio.create_task(watchdog.probe())
-        await happens(model.entered)
-        engine.batches += 1  # another one was answered meanwhile
-        assert await answering
-        model.gate.set()
+        async with serving(settings_of(tmp_path, poll_s=0.001)) as (client, state):
+            while state.model_manager.engine is None:
+                await asyncio.sleep(0)
+            response = await client.get("/health")
+            assert response.status_code == 200
+            found = HealthAnswer.model_validate(response.json())
+            assert found.status == "ok"
+            assert found.model is not None
+            assert found.model.version == bundle.manifest.version
+            assert found.model.labels == list(TWO)
+            assert found.model.created_at == bundle.manifest.created_at
+            assert found.model.backbone == "none"
+            assert found.model.balanced_accuracy == 0.75
+            assert found.refused is None
+            assert found.uptime_s >= 0
+
+            second = publish_bundle(tmp_path / ".aside")
+            (second.path / MODEL).write_bytes(b"?")
+            version = f"{int(second.path.name[:4]) + 1}{second.path.name[4:]}"
+            manifest = second.path / MANIFEST
+            manifest.write_text(manifest.read_text().replace(second.path.name, version))
+            second.path.rename(tmp_path / version)
+            set_current(tmp_path, version)
+            while state.model_manager.refusal is None:
+                await asyncio.sleep(0)
+            found = HealthAnswer.model_validate((await client.get("/health")).json())
+            assert found.status == "ok"
+            assert found.model is not None
+            assert found.model.version == bundle.manifest.version
+            assert found.refused is not None
+            assert found.refused.version == version
+            assert "checksum" in found.refused.reason
+            good(await client.post("/predict", files=files_of(1)))
 
     wait(scene())
-    model_manager.close()
 
 
-@pytest.mark.parametrize("failure", [ValueError("a bug"), MemoryError()])
-def test_a_model_that_fails_is_not_stuck(failure: Exception, tmp_path: Path) -> None:
-    bundle = publish_bundle(tmp_path)
-    model = GatedModel(bundle)
-    engine = make_engine(bundle, model)
-    model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
-    model_manager.serve(engine)
-    model.failure = failure
-    assert wait(Watchdog(model_manager, stuck_s=5).probe())
-    model_manager.close()
-
-
-def test_a_service_that_has_become_quiet_rests_once(tmp_path: Path) -> None:
+def test_health_returns_503_after_the_engine_has_ended(tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path))
-    model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
-    model_manager.serve(engine)
-    rests: list[int] = []
-    watchdog = Watchdog(model_manager, stuck_s=0.4, on_idle=lambda: rests.append(engine.batches))
 
     async def scene() -> None:
-        watching = asyncio.create_task(watchdog.run())
-        while not rests:
-            await asyncio.sleep(0)
-        while engine.batches < rests[0] + 3:  # asked blank pictures, and by nobody else
-            await asyncio.sleep(0)
-        assert len(rests) == 1
-        while watchdog.idle_handled:
-            engine.batches += 1  # busy, until it is seen that it is
-            await asyncio.sleep(0)
-        while len(rests) == 1:
-            await asyncio.sleep(0)
-        watching.cancel()
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            engine.close()
+            while engine.alive():
+                await asyncio.sleep(0)
+            response = await client.get("/health")
+            assert response.status_code == 503
+            found = HealthAnswer.model_validate(response.json())
+            assert found.status == "no_model"
+            assert found.model is not None
+            response = await client.post("/predict", files=files_of(1))
+            bad(response, 503, "stopping")
+            assert response.headers["retry-after"] == "1"
 
     wait(scene())
-    model_manager.close()
+
+
+def test_report_returns_the_bundle_s_report(tmp_path: Path) -> None:
+    page = b"<!doctype html><title>how good it is</title>"
+    with_report = publish_bundle(tmp_path / "with", documents={"report.html": page})
+    without = publish_bundle(tmp_path / "without")
+
+    async def scene() -> None:
+        for bundle, status in ((with_report, 200), (without, 404)):
+            engine = make_engine(bundle)
+            async with serving(settings_of(tmp_path), engine) as (client, _):
+                response = await client.get("/report")
+                linked = (await client.get("/health")).json()["model"]["report"]
+            engine.close()
+            assert response.status_code == status
+            assert (linked == "/report") == (status == 200)
+            if status == 200:
+                assert response.content == page
+                assert "default-src 'self'" in response.headers["content-security-policy"]
+            else:
+                bad(response, 404, "not_found")
+        async with serving(settings_of(tmp_path / "none")) as (client, _):
+            bad(await client.get("/report"), 503, "no_model")
+
+    wait(scene())

@@ -1,4 +1,4 @@
-"""The documentation: a valid schema, true to the wire, on pages that need no network."""
+"""The OpenAPI document: valid, true to the answers, on pages that load from the service only."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def _document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return wait(scene())
 
 
-def test_the_schema_is_valid(document: dict[str, Any]) -> None:
+def test_document_is_valid_openapi_with_all_paths(document: dict[str, Any]) -> None:
     validate(document)
     assert set(document["paths"]) == {
         "/predict",
@@ -56,7 +56,7 @@ def test_the_schema_is_valid(document: dict[str, Any]) -> None:
     }
 
 
-def test_the_body_is_files_for_a_browser_to_pick(document: dict[str, Any]) -> None:
+def test_predict_body_is_documented_as_files(document: dict[str, Any]) -> None:
     body = document["paths"]["/predict"]["post"]["requestBody"]
     assert body["required"] is True
     files = body["content"]["multipart/form-data"]["schema"]["properties"]["files"]
@@ -67,7 +67,9 @@ def test_the_body_is_files_for_a_browser_to_pick(document: dict[str, Any]) -> No
     assert {media["schema"]["format"] for media in raw.values()} == {"binary"}
 
 
-def test_each_documented_body_is_taken(document: dict[str, Any], tmp_path: Path) -> None:
+def test_predict_accepts_each_documented_content_type(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
     kinds = document["paths"]["/predict"]["post"]["requestBody"]["content"]
     engine = make_engine(publish_bundle(tmp_path))
 
@@ -87,7 +89,7 @@ def test_each_documented_body_is_taken(document: dict[str, Any], tmp_path: Path)
     assert len(kinds) > 5
 
 
-def test_the_examples_are_answers_and_are_shown(document: dict[str, Any]) -> None:
+def test_predict_examples_match_the_schema_and_are_shown(document: dict[str, Any]) -> None:
     answer = document["paths"]["/predict"]["post"]["responses"]["200"]
     assert answer["content"]["application/json"]["examples"] == PREDICT_EXAMPLES
     for example in PREDICT_EXAMPLES.values():
@@ -95,7 +97,7 @@ def test_the_examples_are_answers_and_are_shown(document: dict[str, Any]) -> Non
         assert PredictAnswer.model_validate(value).model_dump(exclude_unset=True) == value
 
 
-def test_the_query_is_documented(document: dict[str, Any]) -> None:
+def test_predict_query_parameters_are_documented(document: dict[str, Any]) -> None:
     parameters = document["paths"]["/predict"]["post"]["parameters"]
     assert [one["name"] for one in parameters] == ["explain", "faces"]
     for one in parameters:
@@ -103,7 +105,7 @@ def test_the_query_is_documented(document: dict[str, Any]) -> None:
         assert one["schema"] == {"type": "boolean", "default": False}
 
 
-def test_every_problem_is_documented_as_one(document: dict[str, Any]) -> None:
+def test_predict_errors_are_documented_as_problem_documents(document: dict[str, Any]) -> None:
     answers = document["paths"]["/predict"]["post"]["responses"]
     assert set(answers) == {
         "200", "400", "408", "413", "415", "422", "429", "431", "500", "501", "503", "504"
@@ -123,7 +125,7 @@ def test_every_problem_is_documented_as_one(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("status", "media_type"), [(418, "application/problem+json"), (400, "application/json")]
 )
-def test_an_answer_that_is_not_documented_is_found(
+def test_documented_fails_for_an_undocumented_answer(
     status: int, media_type: str, tmp_path: Path
 ) -> None:
     request = httpx.Request("POST", "http://service/predict")
@@ -132,7 +134,7 @@ def test_an_answer_that_is_not_documented_is_found(
         documented(create_app(settings_of(tmp_path)), response)
 
 
-def test_statuses_of_every_kind_are_documented(tmp_path: Path) -> None:
+def test_predict_statuses_are_documented(tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path)
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
@@ -156,7 +158,7 @@ def test_statuses_of_every_kind_are_documented(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
-def test_the_pages_come_whole_from_the_service(page: str, tmp_path: Path) -> None:
+def test_documentation_pages_load_from_the_service_only(page: str, tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path)) as (client, _):
             response = await client.get(page)

@@ -1,4 +1,4 @@
-"""The files of the web page, over HTTP: policy, caching, weight, and nothing from elsewhere."""
+"""Files of the web page over HTTP: policy, caching, weight, and no other hosts."""
 
 import re
 from collections.abc import Callable, Coroutine
@@ -48,9 +48,7 @@ def address_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_file_is_served_under_the_strict_policy(
-    name: str, play: Callable[[Scene], None]
-) -> None:
+def test_page_file_is_served_with_a_strict_policy(name: str, play: Callable[[Scene], None]) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
         response = await client.get(address_of(name))
         assert response.status_code == 200
@@ -64,7 +62,7 @@ def test_each_file_is_served_under_the_strict_policy(
     play(scene)
 
 
-def test_scripts_are_served_as_scripts(play: Callable[[Scene], None]) -> None:
+def test_page_files_have_media_types(play: Callable[[Scene], None]) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
         kinds = {
             name: (await client.get(address_of(name))).headers["content-type"] for name in FILES
@@ -78,7 +76,7 @@ def test_scripts_are_served_as_scripts(play: Callable[[Scene], None]) -> None:
     play(scene)
 
 
-def test_a_browser_asks_each_time_and_is_sent_only_what_has_changed(
+def test_etag_gives_304_until_the_file_changes(
     play: Callable[[Scene], None],
 ) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
@@ -95,7 +93,7 @@ def test_a_browser_asks_each_time_and_is_sent_only_what_has_changed(
     play(scene)
 
 
-def test_what_is_not_there_is_not_found(play: Callable[[Scene], None]) -> None:
+def test_unknown_file_gets_404(play: Callable[[Scene], None]) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
         for path in ("/page/none.js", "/page/../app.py", "/page/%2e%2e/app.py", "/page"):
             assert (await client.get(path)).status_code == 404
@@ -103,17 +101,17 @@ def test_what_is_not_there_is_not_found(play: Callable[[Scene], None]) -> None:
     play(scene)
 
 
-def test_the_page_weighs_less_than_66_kilobytes() -> None:
+def test_page_weighs_less_than_66_kilobytes() -> None:
     assert sum((FOLDER / name).stat().st_size for name in FILES) < 66_000
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith(".jpg")])
-def test_no_file_names_another_host(name: str) -> None:
+def test_page_file_names_no_other_host(name: str) -> None:
     text = (FOLDER / name).read_text(encoding="utf-8")
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text)
 
 
-def test_everything_that_the_page_names_is_there() -> None:
+def test_files_and_ids_that_the_page_names_exist() -> None:
     html = (FOLDER / "index.html").read_text(encoding="utf-8")
     scripts = [(FOLDER / name).read_text(encoding="utf-8") for name in FILES if name.endswith("js")]
     named = set(re.findall(r'"page/([\w.-]+)"', "".join([html, *scripts])))
@@ -125,7 +123,7 @@ def test_everything_that_the_page_names_is_there() -> None:
     assert wanted <= ids
 
 
-def test_the_report_and_the_documentation_keep_their_own_policy(tmp_path: Path) -> None:
+def test_report_and_documentation_have_their_own_policy(tmp_path: Path) -> None:
     page = {"report.html": b"<!doctype html><style>p{color:red}</style><p>report"}
     engine = make_engine(publish_bundle(tmp_path, documents=page))
 
@@ -138,7 +136,7 @@ def test_the_report_and_the_documentation_keep_their_own_policy(tmp_path: Path) 
     wait(scene())
 
 
-def test_the_reference_asks_nobody_for_a_logo(play: Callable[[Scene], None]) -> None:
+def test_redoc_fetches_no_logo(play: Callable[[Scene], None]) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
         (script,) = re.findall(r'src="(/page/[^"]+)"', (await client.get("/redoc")).text)
         bundle = (await client.get(script)).text
@@ -148,7 +146,7 @@ def test_the_reference_asks_nobody_for_a_logo(play: Callable[[Scene], None]) -> 
     play(scene)
 
 
-def test_the_example_is_what_the_script_draws_and_is_answered(tmp_path: Path) -> None:
+def test_example_picture_equals_its_script_and_is_answered(tmp_path: Path) -> None:
     assert TARGET.stat().st_size < 10_000
     engine = make_engine(publish_bundle(tmp_path))
 

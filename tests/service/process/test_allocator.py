@@ -1,4 +1,4 @@
-"""The allocator's settings, by what a process of its own keeps of what it has freed."""
+"""Memory that a process keeps after it has freed it."""
 
 import os
 import platform
@@ -9,9 +9,9 @@ import pytest
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's only")
 
-# Like a decoder: a large block is freed, which teaches the allocator to keep such blocks; then
-# blocks as Pillow's are, and something small that stays beyond each of them.
-_FREED = """
+# Like a decoder: a large block is freed, after which glibc keeps such blocks; then blocks as large
+# as Pillow's, each followed by a small one that stays.
+_SCRIPT = """
 import ctypes, pathlib, sys
 from service.process import allocator
 
@@ -44,7 +44,7 @@ print(resident_mib() - before)
 def _kept_mib(*what: str, **environment: str) -> int:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", _FREED, *what],
+        [sys.executable, "-c", _SCRIPT, *what],
         env={**plain, **environment},
         capture_output=True,
         text=True,
@@ -54,14 +54,14 @@ def _kept_mib(*what: str, **environment: str) -> int:
     return int(done.stdout)
 
 
-def test_large_blocks_are_given_back_as_they_are_freed() -> None:
+def test_limit_retained_memory_returns_large_blocks_when_freed() -> None:
     assert _kept_mib() > 100
     assert _kept_mib("bound") < 20
 
 
-def test_who_has_set_the_allocator_is_left_alone() -> None:
+def test_limit_retained_memory_respects_malloc_variables() -> None:
     assert _kept_mib("bound", MALLOC_ARENA_MAX="2") > 100
 
 
-def test_at_rest_all_that_is_free_is_given_back() -> None:
+def test_release_free_memory_returns_all_free_memory() -> None:
     assert _kept_mib("rest") < 20

@@ -1,15 +1,15 @@
-"""Threads that nobody waits for."""
+"""Background threads that do not delay the end of the process."""
 
 import asyncio
 import threading
 
 import pytest
 
-from service.process.background import run_in_background_thread, has_running_threads
+from service.process.background import has_running_threads, run_in_background_thread
 from tests.service.fixtures import WAIT_S, happens, wait
 
 
-def test_results_and_errors_come_back() -> None:
+def test_run_in_background_thread_returns_result_or_raises() -> None:
     assert wait(run_in_background_thread(lambda: 7)) == 7
 
     def fail() -> None:
@@ -19,7 +19,7 @@ def test_results_and_errors_come_back() -> None:
         wait(run_in_background_thread(fail))
 
 
-def test_who_waits_no_longer_gets_nothing_and_the_result_is_discarded() -> None:
+def test_result_is_discarded_if_the_caller_is_cancelled() -> None:
     entered, gate, discarded = threading.Event(), threading.Event(), asyncio.Event()
     results: list[str] = []
 
@@ -46,7 +46,7 @@ def test_who_waits_no_longer_gets_nothing_and_the_result_is_discarded() -> None:
     assert results == ["late"]
 
 
-def test_a_loop_that_ends_waits_for_nobody() -> None:
+def test_closing_the_loop_does_not_wait_for_threads() -> None:
     entered, gate = threading.Event(), threading.Event()
 
     def run() -> bool:

@@ -1,4 +1,4 @@
-"""SIGTERM to a running service: not ready at once, still answering, drained, and gone with 0."""
+"""SIGTERM to a running service: unready at once, still answering, drained, status 0."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def becomes_unready(client: httpx.Client) -> httpx.Response:
     return response
 
 
-def test_it_is_unready_at_once_and_answers_through_the_grace_period(tmp_path: Path) -> None:
+def test_sigterm_turns_readiness_off_and_answers_in_the_grace_period(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     service = Service(tmp_path, FACEMASK_GRACE_S="600")
     try:
@@ -45,7 +45,7 @@ def test_it_is_unready_at_once_and_answers_through_the_grace_period(tmp_path: Pa
     assert "Traceback" not in errors
 
 
-def test_several_workers_are_unready_too_and_go_with_0(tmp_path: Path) -> None:
+def test_sigterm_turns_readiness_of_all_workers_off(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     service = Service(tmp_path, FACEMASK_WORKERS="2", FACEMASK_THREADS="2", FACEMASK_GRACE_S="600")
     try:
@@ -63,7 +63,7 @@ def test_several_workers_are_unready_too_and_go_with_0(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_what_is_not_answered_within_the_bound_gets_a_problem(tmp_path: Path) -> None:
+def test_unanswered_request_gets_503_at_the_end_of_the_drain(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     service = Service(tmp_path, FACEMASK_DRAIN_S="1")
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
@@ -87,9 +87,7 @@ def test_what_is_not_answered_within_the_bound_gets_a_problem(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_model_that_is_still_loading_is_not_waited_for(
-    number: signal.Signals, tmp_path: Path
-) -> None:
+def test_shutdown_does_not_wait_for_a_loading_model(number: signal.Signals, tmp_path: Path) -> None:
     # A store whose disk does not answer, at the first read: opening a pipe waits for a writer.
     os.mkfifo(tmp_path / CURRENT)
     service = Service(tmp_path)

@@ -1,4 +1,4 @@
-"""Who minds several processes: patience with those that keep dying."""
+"""Supervision of worker processes: backoff and termination."""
 
 import signal
 import socket
@@ -49,7 +49,7 @@ def supervisor_of(workers: int, **options: Any) -> Supervisor:
     return supervisor
 
 
-def test_processes_that_keep_dying_are_started_ever_less_often() -> None:
+def test_restarts_back_off_exponentially_until_stable() -> None:
     now = 0.0
     supervisor = supervisor_of(2, clock=lambda: now)
     starts = []
@@ -74,7 +74,7 @@ def test_processes_that_keep_dying_are_started_ever_less_often() -> None:
     assert _Process.started == before + 4
 
 
-def test_nobody_waits_at_the_door_once_the_processes_are_told_to_end() -> None:
+def test_terminate_all_closes_the_sockets() -> None:
     supervisor = supervisor_of(1)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         supervisor.sockets = [listening]
