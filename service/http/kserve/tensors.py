@@ -62,7 +62,7 @@ class OutputTensor:
     datatype: str
     data: Sequence[float] | Sequence[str]
 
-    def packed(self) -> bytes:
+    def encode(self) -> bytes:
         """Return the data in the encoding of the binary data extension."""
         if self.datatype == "FP32":
             return struct.pack(f"<{len(self.data)}f", *self.data)
@@ -84,7 +84,7 @@ def json_part_bytes(body_bytes: int, header_length: str | None) -> int:
     size = body_bytes
     if header_length is not None:
         if not header_length.isascii() or not header_length.isdecimal() or len(header_length) > 20:
-            raise BadInference("Inference-Header-Content-Length is no number.")
+            raise BadInference("Inference-Header-Content-Length is not a number.")
         size = int(header_length)
     if size > body_bytes:
         raise BadInference("The body ends before its JSON part does.")
@@ -114,7 +114,7 @@ def split_body(
         where = ".".join(str(step) for step in first["loc"]) or "the request"
         raise BadInference(f"{ascii(where)[1:-1]}: {first['msg']}.") from error
     except (ValueError, RecursionError) as error:
-        raise BadInference("The JSON part of the request is no JSON.") from error
+        raise BadInference("The JSON part of the request is not valid JSON.") from error
 
 
 def pictures_of(
@@ -139,19 +139,19 @@ def pictures_of(
     binary = _binary_part(tensor, rest)
     count = tensor.shape[0]
     if count < 1:
-        raise BadInference("A request needs a picture at least.")
+        raise BadInference("A request must hold at least one picture.")
     if count > max_files:
         raise TooManyFiles(f"A request may hold {max_files} pictures.")
     kind = (tensor.name, tensor.datatype)
     if kind == (IMAGE, "BYTES") and tensor.shape[1:] in ([], [1]):
-        found = _strings(tensor.data) if binary is None else _unpack(binary, count)
-        if len(found) != count:
-            raise BadInference(f"The shape announces {count} pictures, and {len(found)} are there.")
-        return list(found)
+        files = _strings(tensor.data) if binary is None else _split_elements(binary, count)
+        if len(files) != count:
+            raise BadInference(f"The shape announces {count} pictures; the data hold {len(files)}.")
+        return list(files)
     if kind == (PIXELS, "UINT8") and tensor.shape[1:] == [3, size, size]:
-        values = _numbers(tensor.data) if binary is None else _raw(binary)
+        values = _numbers_tensor(tensor.data) if binary is None else _bytes_tensor(binary)
         if values.numel() != count * 3 * size * size:
-            raise BadInference(f"{tensor.shape} values are announced; {values.numel()} are there.")
+            raise BadInference(f"The shape {tensor.shape} does not fit {values.numel()} values.")
         return list(values.view(tensor.shape))
     raise BadInference(
         f"Send '{IMAGE}', BYTES [N], with one encoded picture each, or '{PIXELS}', "
@@ -171,8 +171,8 @@ def encode_answer(
     wanted = {output.name: output.parameters for output in inference.outputs or []}
     unknown = sorted(set(wanted) - {output.name for output in outputs})
     if unknown:
-        raise BadInference(f"There is no output {unknown[0]!r}: {', '.join(OUTPUTS)} are there.")
-    parts, described = [], []
+        raise BadInference(f"Unknown output {unknown[0]!r}: there are {', '.join(OUTPUTS)}.")
+    binary_parts, described = [], []
     for output in outputs:
         if wanted and output.name not in wanted:
             continue
@@ -182,20 +182,22 @@ def encode_answer(
             "datatype": output.datatype,
         }
         if wanted.get(output.name, {}).get("binary_data", binary_by_default) is True:
-            parts.append(output.packed())
-            entry["parameters"] = {"binary_data_size": len(parts[-1])}
+            binary_parts.append(output.encode())
+            entry["parameters"] = {"binary_data_size": len(binary_parts[-1])}
         else:
             entry["data"] = list(output.data)
         described.append(entry)
     text = json.dumps({**head, "outputs": described}).encode()
-    return (b"".join([text, *parts]), len(text)) if parts else (text, None)
+    return (b"".join([text, *binary_parts]), len(text)) if binary_parts else (text, None)
 
 
 def _binary_part(tensor: InputTensor, rest: bytes | memoryview) -> bytes | memoryview | None:
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         if tensor.data is None or rest:
-            raise BadInference("An input has either 'data' or 'binary_data_size', and its bytes.")
+            raise BadInference(
+                "An input has either 'data', or 'binary_data_size' and that many bytes behind the JSON."
+            )
         return None
     if tensor.data is not None or type(size) is not int or size != len(rest):
         raise BadInference(f"binary_data_size is {size!r}; {len(rest)} bytes follow the JSON part.")
@@ -205,39 +207,39 @@ def _binary_part(tensor: InputTensor, rest: bytes | memoryview) -> bytes | memor
 def _strings(data: list[Any] | None) -> list[bytes]:
     words = data or []
     if not all(isinstance(word, str) for word in words):
-        raise BadInference("The data of a BYTES tensor in JSON are strings.")
+        raise BadInference("The data of a BYTES tensor in JSON must be strings.")
     return [word.encode("utf-8", "surrogatepass") for word in words]
 
 
-def _unpack(data: bytes | memoryview, count: int) -> list[bytes]:
-    found: list[bytes] = []
-    at = 0
-    while at < len(data):
-        if len(found) == count:
-            raise BadInference(f"The shape announces {count} pictures, and more are there.")
-        if at + 4 > len(data):
+def _split_elements(data: bytes | memoryview, count: int) -> list[bytes]:
+    elements: list[bytes] = []
+    start = 0
+    while start < len(data):
+        if len(elements) == count:
+            raise BadInference(f"The shape announces {count} pictures; the data hold more.")
+        if start + 4 > len(data):
             raise BadInference("The BYTES tensor ends within an element.")
-        (length,) = struct.unpack_from("<I", data, at)
-        at += 4
-        if at + length > len(data):
+        (length,) = struct.unpack_from("<I", data, start)
+        start += 4
+        if start + length > len(data):
             raise BadInference("The BYTES tensor ends within an element.")
-        found.append(bytes(data[at : at + length]))
-        at += length
-    return found
+        elements.append(bytes(data[start : start + length]))
+        start += length
+    return elements
 
 
-def _numbers(data: list[Any] | None) -> Tensor:
+def _numbers_tensor(data: list[Any] | None) -> Tensor:
     try:
         values = torch.tensor(data)
     except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
-        raise BadInference("The data of a UINT8 tensor are numbers, row by row.") from error
-    whole = values.dtype == torch.int64 and values.numel() > 0
-    if not whole or int(values.min()) < 0 or int(values.max()) > 255:
-        raise BadInference("The data of a UINT8 tensor are whole numbers from 0 to 255.")
+        raise BadInference("The data of a UINT8 tensor must be numbers, row by row.") from error
+    are_integers = values.dtype == torch.int64 and values.numel() > 0
+    if not are_integers or int(values.min()) < 0 or int(values.max()) > 255:
+        raise BadInference("The data of a UINT8 tensor must be whole numbers from 0 to 255.")
     return values.to(torch.uint8).flatten()
 
 
-def _raw(data: bytes | memoryview) -> Tensor:
+def _bytes_tensor(data: bytes | memoryview) -> Tensor:
     if not data:
         return torch.empty(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)

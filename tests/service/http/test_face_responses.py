@@ -83,7 +83,7 @@ def ask(bundle: Bundle, query: str, *files: bytes, **values: Any) -> httpx.Respo
 
 
 @needs_detector
-def test_each_face_is_answered_with_its_box(bundle: Bundle) -> None:
+def test_faces_true_returns_each_face_with_its_box(bundle: Bundle) -> None:
     files = people_file(), TORN, nobody_file()
     response = ask(bundle, "?faces=true&explain=true", *files)
     assert response.status_code == 200
@@ -104,7 +104,7 @@ def test_each_face_is_answered_with_its_box(bundle: Bundle) -> None:
 
 
 @needs_detector
-def test_the_model_is_given_the_square_around_each_face(bundle: Bundle) -> None:
+def test_model_receives_the_square_around_each_face(bundle: Bundle) -> None:
     given: list[Tensor] = []
 
     def model(pixels: Tensor) -> Any:
@@ -127,7 +127,7 @@ def test_the_model_is_given_the_square_around_each_face(bundle: Bundle) -> None:
 
 
 @needs_detector
-def test_more_faces_than_allowed_are_counted(bundle: Bundle) -> None:
+def test_faces_beyond_max_faces_are_counted(bundle: Bundle) -> None:
     (entry,) = ask(bundle, "?faces=true", people_file(), max_faces=2).json()["predictions"]
     assert (len(entry["faces"]), entry["faces_left_out"]) == (2, 1)
     scores = [face["face_score"] for face in entry["faces"]]
@@ -135,13 +135,13 @@ def test_more_faces_than_allowed_are_counted(bundle: Bundle) -> None:
 
 
 @needs_detector
-def test_a_request_without_a_readable_picture_is_a_problem(bundle: Bundle) -> None:
+def test_faces_true_returns_a_problem_if_nothing_is_readable(bundle: Bundle) -> None:
     assert ask(bundle, "?faces=true", TORN).json()["code"] == "undecodable_image"
     assert ask(bundle, "?faces=true", TORN, b"").json()["code"] == "nothing_readable"
 
 
 @needs_detector
-def test_faces_are_answered_in_batches_with_nothing_waiting_cut_out(bundle: Bundle) -> None:
+def test_faces_of_one_picture_are_run_in_batches_at_once(bundle: Bundle) -> None:
     sizes: list[int] = []
 
     def model(pixels: Tensor) -> Any:
@@ -157,7 +157,7 @@ def test_faces_are_answered_in_batches_with_nothing_waiting_cut_out(bundle: Bund
 
 
 @needs_detector
-def test_a_picture_waits_as_one_and_is_counted_by_its_faces(bundle: Bundle) -> None:
+def test_picture_reserves_one_place_and_metrics_count_its_faces(bundle: Bundle) -> None:
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
 
@@ -187,7 +187,7 @@ def test_a_picture_waits_as_one_and_is_counted_by_its_faces(bundle: Bundle) -> N
 
 @needs_detector
 @pytest.mark.parametrize("crops", [False, True])
-def test_the_limits_on_files_hold_where_faces_are_wanted(bundle: Bundle, crops: bool) -> None:
+def test_file_limits_and_budgets_apply_to_faces(bundle: Bundle, crops: bool) -> None:
     files, pixels = RecordingBudget(), RecordingBudget()
     manifest = bundle.manifest
     if crops:
@@ -214,20 +214,18 @@ def test_the_limits_on_files_hold_where_faces_are_wanted(bundle: Bundle, crops: 
 
 @needs_detector
 @pytest.mark.parametrize("query", ["?faces=1", "?faces=", "?faces=yes"])
-def test_faces_is_true_or_false(query: str, bundle: Bundle) -> None:
+def test_invalid_faces_query_returns_bad_query(query: str, bundle: Bundle) -> None:
     assert ask(bundle, query, people_file()).json()["code"] == "bad_query"
 
 
-def test_without_a_detector_faces_are_refused_and_pictures_answered(
-    no_detector: None, bundle: Bundle
-) -> None:
+def test_faces_true_returns_501_without_a_detector(no_detector: None, bundle: Bundle) -> None:
     response = ask(bundle, "?faces=true", code_picture(1))
     assert (response.status_code, response.json()["code"]) == (501, "faces_unavailable")
     assert "pip install" in response.json()["detail"]
     assert ask(bundle, "?faces=false", code_picture(1)).status_code == 200
 
 
-def test_health_says_whether_faces_can_be_found(
+def test_health_returns_whether_a_detector_is_installed(
     no_detector: None, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def scene() -> bool:

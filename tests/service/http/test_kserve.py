@@ -87,7 +87,7 @@ def codes_of(answer: Any) -> list[int]:
 # --- with the client -----------------------------------------------------------------------
 
 
-def test_the_client_sees_a_server_and_its_model(client: Any, bundle: Bundle) -> None:
+def test_client_reads_server_and_model_metadata(client: Any, bundle: Bundle) -> None:
     version = bundle.manifest.version
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -103,7 +103,7 @@ def test_the_client_sees_a_server_and_its_model(client: Any, bundle: Bundle) -> 
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("make", [images, pixels])
-def test_pictures_are_answered_each_with_its_own(
+def test_infer_returns_each_picture_its_own_answer(
     client: Any, bundle: Bundle, make: Any, binary: bool
 ) -> None:
     codes = [100, 2048, 4000]
@@ -125,7 +125,7 @@ def test_pictures_are_answered_each_with_its_own(
     assert response["id"] == "id-1"
 
 
-def test_without_a_wish_all_outputs_come_in_binary(client: Any) -> None:
+def test_infer_returns_all_outputs_in_binary_by_default(client: Any) -> None:
     answer = client.infer(NAME, [images(7)])
     outputs = {output["name"]: output for output in answer.get_response()["outputs"]}
     assert set(outputs) == {"probabilities", "label", "decision"}
@@ -133,12 +133,12 @@ def test_without_a_wish_all_outputs_come_in_binary(client: Any) -> None:
     assert codes_of(answer) == [7]
 
 
-def test_pixels_as_json_numbers_are_answered_too(client: Any) -> None:
+def test_infer_accepts_pixels_as_json_numbers(client: Any) -> None:
     answer = client.infer(NAME, [pixels(CODES - 1, 3, binary=False)])
     assert codes_of(answer) == [CODES - 1, 3]
 
 
-def test_only_what_is_asked_for_comes(client: Any, bundle: Bundle) -> None:
+def test_infer_returns_requested_outputs_only(client: Any, bundle: Bundle) -> None:
     outputs = [triton.InferRequestedOutput("label", binary_data=False)]
     answer = client.infer(
         NAME, [images(4000)], model_version=bundle.manifest.version, outputs=outputs
@@ -147,7 +147,7 @@ def test_only_what_is_asked_for_comes(client: Any, bundle: Bundle) -> None:
     assert output == {"name": "label", "shape": [1], "datatype": "BYTES", "data": ["mask"]}
 
 
-def test_the_client_is_told_what_is_wrong(client: Any) -> None:
+def test_client_receives_the_error_s_detail(client: Any) -> None:
     for data, reason in ((b"?", "Picture 1: Not a picture"), (b"", "Picture 1: The file is empty")):
         tensor = triton.InferInput("image", [2], "BYTES")
         tensor.set_data_from_numpy(np.array([code_picture(1), data], dtype=object))
@@ -159,7 +159,7 @@ def test_the_client_is_told_what_is_wrong(client: Any) -> None:
         client.infer(NAME, [images(1)], request_compression_algorithm="gzip")
 
 
-def test_the_documented_snippet_works_as_printed(
+def test_documented_snippet_prints_what_is_documented(
     address: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -245,7 +245,7 @@ def sized(size: int) -> dict[str, Any]:
         (one("image", [1] * 9, "BYTES", data=["x"]), b""),
     ],
 )
-def test_what_breaks_the_protocol_is_refused_and_says_why(
+def test_infer_returns_400_with_the_reason_for_invalid_tensors(
     document: dict[str, Any], data: bytes, bundle: Bundle
 ) -> None:
     response = post(bundle, *binary(document, data))
@@ -271,7 +271,7 @@ def test_what_breaks_the_protocol_is_refused_and_says_why(
         (b'{"inputs": [{"parameters": {"\\ud800": 1}}]}', None),
     ],
 )
-def test_a_body_that_is_no_request_is_refused(
+def test_infer_returns_400_for_an_invalid_body(
     body: bytes, length: str | None, bundle: Bundle
 ) -> None:
     headers = {} if length is None else {"Inference-Header-Content-Length": length}
@@ -280,13 +280,13 @@ def test_a_body_that_is_no_request_is_refused(
     assert (response.status_code, response.json()["code"]) == (400, "bad_inference")
 
 
-def test_an_output_that_there_is_not_is_refused(bundle: Bundle) -> None:
+def test_infer_returns_400_for_an_unknown_output(bundle: Bundle) -> None:
     document = one("image", [1], "BYTES", **sized(len(ELEMENT))) | {"outputs": [{"name": "logits"}]}
     response = post(bundle, *binary(document, ELEMENT))
     assert (response.status_code, response.json()["code"]) == (400, "bad_inference")
 
 
-def test_the_limits_are_those_of_predict(bundle: Bundle) -> None:
+def test_infer_has_the_limits_of_predict(bundle: Bundle) -> None:
     def asked(count: int) -> tuple[bytes, dict[str, str]]:
         data = ELEMENT * count
         return binary(one("image", [count], "BYTES", **sized(len(data))), data)
@@ -302,7 +302,7 @@ def test_the_limits_are_those_of_predict(bundle: Bundle) -> None:
     assert post(bundle, body, headers | {"x-api-key": "key-one"}, **keyed).status_code == 200
 
 
-def test_full_late_stopping_and_without_a_model(bundle: Bundle, tmp_path: Path) -> None:
+def test_infer_returns_429_503_and_504_as_predict_does(bundle: Bundle, tmp_path: Path) -> None:
     model = GatedModel(bundle)
     engine = make_engine(bundle, model)
     body, headers = binary(one("image", [1], "BYTES", **sized(len(ELEMENT))), ELEMENT)

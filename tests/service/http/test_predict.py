@@ -1,11 +1,8 @@
-"""The endpoints, through the whole application but for the network."""
+"""POST /predict, through the whole application but for the network."""
 
 import asyncio
-import io
 import logging
-import math
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +12,13 @@ from PIL import Image
 from starlette.types import Message
 
 from models.bundle.load import Bundle
-from models.bundle.store import MANIFEST, MODEL, set_current
 from service.app import create_app
 from service.http import predict
-from service.http.middleware import RequestIdMiddleware
-from service.http.schemas import HealthAnswer, PredictAnswer, Prediction, Problem
+from service.http.schemas import HealthAnswer, Prediction
 from service.inference.engine import Engine
-from service.telemetry.logging import configure_logging
 from tests.service.fixtures import (
     SIZE_PX,
     THREE,
-    THRESHOLD,
     TWO,
     GatedModel,
     code_of,
@@ -41,6 +34,7 @@ from tests.service.fixtures import (
     shuffled_codes,
     wait,
 )
+from tests.service.http.checks import bad, good
 
 TORN = code_picture(7)[:60]
 NOT_A_PICTURE = b"hello, world"
@@ -65,38 +59,11 @@ def _engine(bundle: Bundle, model: GatedModel) -> Iterator[Engine]:
     engine.close()
 
 
-def good(response: httpx.Response) -> PredictAnswer:
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == "application/json"
-    answer = PredictAnswer.model_validate(response.json())
-    assert [item.index for item in answer.predictions] == list(range(len(answer.predictions)))
-    assert answer.request_id == response.headers["x-request-id"]
-    for item in answer.predictions:
-        if isinstance(item, Prediction):
-            assert list(item.scores) == answer.model.labels
-            assert math.isclose(sum(item.scores.values()), 1, abs_tol=1e-6)
-            assert item.label == max(item.scores, key=item.scores.__getitem__)
-            assert item.score == item.scores[item.label]
-            assert item.decision == (item.label if item.score >= THRESHOLD else "uncertain")
-    return answer
-
-
-def bad(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    document: dict[str, Any] = response.json()
-    found = Problem.model_validate(document)
-    assert (found.status, found.code) == (status, code)
-    assert found.detail
-    assert found.request_id == response.headers["x-request-id"]
-    return document
-
-
 def parts(*data: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
     return [("files", (f"{index}.png", item, "image/png")) for index, item in enumerate(data)]
 
 
-def test_one_picture_as_form_or_as_body(engine: Engine, tmp_path: Path) -> None:
+def test_predict_answers_one_picture_as_form_or_raw_body(engine: Engine, tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
             by_files = good(await client.post("/predict", files=files_of(3000)))
@@ -122,7 +89,7 @@ def test_one_picture_as_form_or_as_body(engine: Engine, tmp_path: Path) -> None:
     wait(scene())
 
 
-def test_many_pictures_are_answered_in_upload_order(engine: Engine, tmp_path: Path) -> None:
+def test_predict_answers_many_pictures_in_upload_order(engine: Engine, tmp_path: Path) -> None:
     codes = shuffled_codes(40)
 
     async def scene() -> None:
@@ -144,7 +111,7 @@ def test_many_pictures_are_answered_in_upload_order(engine: Engine, tmp_path: Pa
     wait(scene())
 
 
-def test_requests_at_the_same_time_have_their_own_answers(
+def test_concurrent_requests_receive_their_own_answers(
     engine: Engine, model: GatedModel, tmp_path: Path
 ) -> None:
     model.armed = True
@@ -168,7 +135,9 @@ def test_requests_at_the_same_time_have_their_own_answers(
     wait(scene())
 
 
-def test_a_broken_picture_spoils_nothing_else(engine: Engine, tmp_path: Path) -> None:
+def test_predict_returns_an_error_entry_for_a_broken_picture_among_others(
+    engine: Engine, tmp_path: Path
+) -> None:
     mixed = parts(code_picture(1), TORN, code_picture(2), b"", NOT_A_PICTURE, code_picture(3))
 
     async def scene() -> None:
@@ -198,7 +167,7 @@ def test_a_broken_picture_spoils_nothing_else(engine: Engine, tmp_path: Path) ->
     ],
     ids=["torn", "empty", "text", "large"],
 )
-def test_the_only_picture_that_is_broken_is_the_problem(
+def test_predict_returns_the_error_of_a_single_broken_picture(
     data: bytes, status: int, code: str, tmp_path: Path
 ) -> None:
     publish_bundle(tmp_path)
@@ -212,7 +181,9 @@ def test_the_only_picture_that_is_broken_is_the_problem(
     wait(scene())
 
 
-def test_many_pictures_that_are_all_broken_are_listed(engine: Engine, tmp_path: Path) -> None:
+def test_predict_returns_422_with_all_errors_if_nothing_is_readable(
+    engine: Engine, tmp_path: Path
+) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
             response = await client.post("/predict", files=parts(TORN, NOT_A_PICTURE))
@@ -225,7 +196,7 @@ def test_many_pictures_that_are_all_broken_are_listed(engine: Engine, tmp_path: 
     wait(scene())
 
 
-def test_what_the_upload_refuses_is_a_problem(engine: Engine, tmp_path: Path) -> None:
+def test_predict_returns_a_problem_for_every_refused_upload(engine: Engine, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, max_body_bytes=2000, max_files=2)
     empty, kind = form()
 
@@ -254,7 +225,7 @@ def test_what_the_upload_refuses_is_a_problem(engine: Engine, tmp_path: Path) ->
     wait(scene())
 
 
-def test_unknown_places_and_methods_are_problems(engine: Engine, tmp_path: Path) -> None:
+def test_unknown_paths_and_methods_return_problems(engine: Engine, tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
             bad(await client.get("/nowhere"), 404, "not_found")
@@ -267,7 +238,7 @@ def test_unknown_places_and_methods_are_problems(engine: Engine, tmp_path: Path)
     wait(scene())
 
 
-def test_without_a_model_callers_are_told_when_to_come_again(tmp_path: Path) -> None:
+def test_predict_returns_503_with_retry_after_until_there_is_a_model(tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path / "none", poll_s=0.001)) as (client, state):
             response = await client.post("/predict", files=files_of(1))
@@ -294,66 +265,7 @@ def test_without_a_model_callers_are_told_when_to_come_again(tmp_path: Path) -> 
     wait(scene())
 
 
-def test_health_names_the_model_and_what_is_refused(tmp_path: Path) -> None:
-    bundle = publish_bundle(tmp_path)
-
-    async def scene() -> None:
-        async with serving(settings_of(tmp_path, poll_s=0.001)) as (client, state):
-            while state.model_manager.engine is None:
-                await asyncio.sleep(0)
-            response = await client.get("/health")
-            assert response.status_code == 200
-            found = HealthAnswer.model_validate(response.json())
-            assert found.status == "ok"
-            assert found.model is not None
-            assert found.model.version == bundle.manifest.version
-            assert found.model.labels == list(TWO)
-            assert found.model.created_at == bundle.manifest.created_at
-            assert found.model.backbone == "none"
-            assert found.model.balanced_accuracy == 0.75
-            assert found.refused is None
-            assert found.uptime_s >= 0
-
-            second = publish_bundle(tmp_path / ".aside")
-            (second.path / MODEL).write_bytes(b"?")
-            version = f"{int(second.path.name[:4]) + 1}{second.path.name[4:]}"
-            manifest = second.path / MANIFEST
-            manifest.write_text(manifest.read_text().replace(second.path.name, version))
-            second.path.rename(tmp_path / version)
-            set_current(tmp_path, version)
-            while state.model_manager.refusal is None:
-                await asyncio.sleep(0)
-            found = HealthAnswer.model_validate((await client.get("/health")).json())
-            assert found.status == "ok"
-            assert found.model is not None
-            assert found.model.version == bundle.manifest.version
-            assert found.refused is not None
-            assert found.refused.version == version
-            assert "checksum" in found.refused.reason
-            good(await client.post("/predict", files=files_of(1)))
-
-    wait(scene())
-
-
-def test_a_worker_that_has_ended_is_not_healthy(engine: Engine, tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with serving(settings_of(tmp_path), engine) as (client, _):
-            engine.close()
-            while engine.alive():
-                await asyncio.sleep(0)
-            response = await client.get("/health")
-            assert response.status_code == 503
-            found = HealthAnswer.model_validate(response.json())
-            assert found.status == "no_model"
-            assert found.model is not None
-            response = await client.post("/predict", files=files_of(1))
-            bad(response, 503, "stopping")
-            assert response.headers["retry-after"] == "1"
-
-    wait(scene())
-
-
-def test_a_full_service_says_so_and_has_room_again(
+def test_predict_returns_429_while_full_and_recovers(
     engine: Engine, model: GatedModel, tmp_path: Path
 ) -> None:
     model.armed = True
@@ -374,7 +286,7 @@ def test_a_full_service_says_so_and_has_room_again(
     wait(scene())
 
 
-def test_who_finds_no_place_is_refused_before_the_upload_is_read(
+def test_predict_returns_429_before_the_body_is_read(
     engine: Engine, model: GatedModel, tmp_path: Path
 ) -> None:
     model.armed = True
@@ -396,7 +308,7 @@ def test_who_finds_no_place_is_refused_before_the_upload_is_read(
     wait(scene())
 
 
-def test_who_waits_too_long_is_told_and_not_worked_for(
+def test_predict_drops_queued_pictures_after_the_deadline(
     engine: Engine, model: GatedModel, tmp_path: Path
 ) -> None:
     model.armed = True
@@ -417,7 +329,9 @@ def test_who_waits_too_long_is_told_and_not_worked_for(
     wait(scene())
 
 
-def test_who_waits_too_long_is_told(engine: Engine, model: GatedModel, tmp_path: Path) -> None:
+def test_predict_returns_504_after_deadline(
+    engine: Engine, model: GatedModel, tmp_path: Path
+) -> None:
     model.armed = True
 
     async def scene() -> None:
@@ -429,7 +343,7 @@ def test_who_waits_too_long_is_told(engine: Engine, model: GatedModel, tmp_path:
     wait(scene())
 
 
-def test_a_request_keeps_its_model_through_a_swap(
+def test_request_keeps_its_model_through_a_swap(
     engine: Engine, model: GatedModel, tmp_path: Path
 ) -> None:
     model.armed = True
@@ -457,48 +371,7 @@ def test_a_request_keeps_its_model_through_a_swap(
     wait(scene())
 
 
-@pytest.mark.parametrize("given", ["abc", "A-1_b.c", "x" * 128])
-def test_a_plain_request_id_is_echoed(given: str, engine: Engine, tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with serving(settings_of(tmp_path), engine) as (client, _):
-            headers = {"X-Request-ID": given}
-            answer = good(await client.post("/predict", files=files_of(1), headers=headers))
-            assert answer.request_id == given
-            document = bad(await client.get("/nowhere", headers=headers), 404, "not_found")
-            assert document["request_id"] == given
-
-    wait(scene())
-
-
-@pytest.mark.parametrize("given", ["", "a b", "x" * 129, "<script>", "a\tb", "\xe4", "a,b"])
-def test_any_other_request_id_is_replaced(given: str, engine: Engine, tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with serving(settings_of(tmp_path), engine) as (client, _):
-            headers = {b"X-Request-ID": given.encode("latin-1")}
-            ids = {
-                (await client.get("/health", headers=headers)).headers["x-request-id"]
-                for _ in range(3)
-            }
-            assert len(ids) == 3
-            assert all(re.fullmatch("[0-9a-f]{32}", found) for found in ids)
-
-    wait(scene())
-
-
-def test_only_http_requests_get_an_id() -> None:
-    seen: list[dict[str, Any]] = []
-
-    async def app(scope: Any, _receive: Any, _send: Any) -> None:
-        seen.append(scope)
-
-    async def nothing(*_: Any) -> Any:
-        raise AssertionError
-
-    wait(RequestIdMiddleware(app)({"type": "websocket", "headers": []}, nothing, nothing))
-    assert seen == [{"type": "websocket", "headers": []}]
-
-
-def test_a_failing_engine_is_a_500_for_that_request_only(
+def test_failed_batch_returns_500_for_its_request_only(
     engine: Engine, model: GatedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scene() -> None:
@@ -517,7 +390,7 @@ def test_a_failing_engine_is_a_500_for_that_request_only(
     assert "kernel at /secret/path" in caplog.text
 
 
-def test_a_bug_is_a_bare_500_with_its_id_and_is_logged(
+def test_unexpected_error_returns_a_bare_500_and_is_logged(
     engine: Engine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -541,7 +414,7 @@ def test_a_bug_is_a_bare_500_with_its_id_and_is_logged(
     assert "ValueError: the inside" in caplog.text
 
 
-def test_a_client_that_leaves_while_it_uploads_is_no_failure(
+def test_client_that_disconnects_during_the_upload_logs_no_warning(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     body, kind = form(("files", "a.png", code_picture(1)))
@@ -581,7 +454,7 @@ def test_a_client_that_leaves_while_it_uploads_is_no_failure(
     assert sent[0]["status"] == 400
 
 
-def test_what_was_begun_is_ended_with_the_application(tmp_path: Path) -> None:
+def test_engine_ends_with_the_application(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     engines: list[Engine] = []
 
@@ -599,20 +472,7 @@ def test_what_was_begun_is_ended_with_the_application(tmp_path: Path) -> None:
     assert not engines[0].alive()
 
 
-def test_logging_goes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    root = logging.Logger("root")
-    make: Callable[..., logging.StreamHandler[io.StringIO]] = logging.StreamHandler
-    monkeypatch.setattr(logging, "root", root)
-    for name in ("logThreads", "logProcesses", "logMultiprocessing"):
-        monkeypatch.setattr(logging, name, True)
-    monkeypatch.setattr(logging, "StreamHandler", lambda *_: make(stream))
-    configure_logging()
-    root.info("hello")
-    assert re.fullmatch(r"[\d: ,-]+ INFO root: hello\n", stream.getvalue())
-
-
-def test_an_unsure_answer_is_uncertain(engine: Engine, tmp_path: Path) -> None:
+def test_decision_is_uncertain_below_the_threshold(engine: Engine, tmp_path: Path) -> None:
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
             answer = good(await client.post("/predict", files=files_of(2048, 4000, 100)))
@@ -622,9 +482,7 @@ def test_an_unsure_answer_is_uncertain(engine: Engine, tmp_path: Path) -> None:
     wait(scene())
 
 
-def test_the_activation_map_is_of_the_label_and_comes_if_asked_for(
-    engine: Engine, tmp_path: Path
-) -> None:
+def test_explain_adds_the_activation_map_of_the_label(engine: Engine, tmp_path: Path) -> None:
     # Left half: the highest code; right half: one that speaks for the other class.
     halves = Image.new("RGB", (SIZE_PX, SIZE_PX), (15, 255, 0))
     halves.paste((7, 0, 0), (SIZE_PX // 2, 0, SIZE_PX, SIZE_PX))
@@ -651,30 +509,5 @@ def test_the_activation_map_is_of_the_label_and_comes_if_asked_for(
         # The other class of the tests' model speaks for itself nowhere.
         assert explained[2]["label"] == "no_mask"
         assert explained[2]["activation"]["values"] == [[0.0] * 4] * 4
-
-    wait(scene())
-
-
-def test_the_report_is_the_bundle_s(tmp_path: Path) -> None:
-    page = b"<!doctype html><title>how good it is</title>"
-    with_report = publish_bundle(tmp_path / "with", documents={"report.html": page})
-    without = publish_bundle(tmp_path / "without")
-
-    async def scene() -> None:
-        for bundle, status in ((with_report, 200), (without, 404)):
-            engine = make_engine(bundle)
-            async with serving(settings_of(tmp_path), engine) as (client, _):
-                response = await client.get("/report")
-                linked = (await client.get("/health")).json()["model"]["report"]
-            engine.close()
-            assert response.status_code == status
-            assert (linked == "/report") == (status == 200)
-            if status == 200:
-                assert response.content == page
-                assert "default-src 'self'" in response.headers["content-security-policy"]
-            else:
-                bad(response, 404, "not_found")
-        async with serving(settings_of(tmp_path / "none")) as (client, _):
-            bad(await client.get("/report"), 503, "no_model")
 
     wait(scene())

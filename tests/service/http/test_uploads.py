@@ -70,7 +70,7 @@ def pairs(uploads: Sequence[Upload]) -> list[tuple[str | None, bytes]]:
     return [(upload.filename, bytes(upload.data)) for upload in uploads]
 
 
-def test_both_fields_count_others_do_not_and_the_order_stays() -> None:
+def test_form_fields_file_and_files_are_read_in_order() -> None:
     body, kind = form(
         ("files", "a.png", A),
         ("note", None, b"hello"),
@@ -83,22 +83,22 @@ def test_both_fields_count_others_do_not_and_the_order_stays() -> None:
 
 
 @pytest.mark.parametrize("filename", ["", "mäske 口罩 😷.png", "a;b=c.png", "../../etc/passwd"])
-def test_a_file_name_is_given_back_as_it_came(filename: str) -> None:
+def test_file_name_is_returned_unchanged(filename: str) -> None:
     body, kind = form(("files", filename, A))
     assert pairs(read(body, kind)) == [(filename, A)]
 
 
-def test_a_part_without_file_name_is_a_picture_all_the_same() -> None:
+def test_part_without_file_name_is_a_picture() -> None:
     body, kind = form(("files", None, A))
     assert pairs(read(body, kind)) == [(None, A)]
 
 
-def test_a_file_name_that_is_not_utf8_is_shown_as_far_as_it_is_text() -> None:
+def test_file_name_that_is_not_utf8_has_replacement_characters() -> None:
     body, kind = form(("files", "m?ske.png", A))
     assert pairs(read(body.replace(b"m?ske", b"m\xe4ske"), kind)) == [("m\ufffdske.png", A)]
 
 
-def test_header_names_may_be_written_in_any_case_and_others_stand_beside() -> None:
+def test_part_headers_are_case_insensitive_and_others_ignored() -> None:
     body, kind = form(("files", "a.png", A))
     body = body.replace(b"Content-Disposition", b"Content-Type: image/png\r\nCONTENT-disposition")
     assert pairs(read(body, kind.replace("multipart/form-data", "Multipart/Form-Data"))) == [
@@ -107,17 +107,17 @@ def test_header_names_may_be_written_in_any_case_and_others_stand_beside() -> No
 
 
 @pytest.mark.parametrize("boundary", ["a b", "'()+_,-./:=?", "0", "-" * 60, "x" * 70])
-def test_any_boundary_of_the_standard_is_understood(boundary: str) -> None:
+def test_every_valid_boundary_is_accepted(boundary: str) -> None:
     body, kind = form(("files", "a.png", A), ("files", "b.png", B), boundary=boundary)
     assert pairs(read(body, kind)) == [("a.png", A), ("b.png", B)]
 
 
-def test_a_boundary_needs_no_quotes() -> None:
+def test_unquoted_boundary_is_accepted() -> None:
     body, kind = form(("files", "a.png", A))
     assert pairs(read(body, kind.replace('"', "") + "; charset=utf-8")) == [("a.png", A)]
 
 
-def test_it_does_not_matter_how_the_body_is_cut() -> None:
+def test_form_is_read_whatever_its_chunks() -> None:
     body, kind = form(("files", "ä.png", A), ("file", None, B), ("files", "c", C))
     whole = pairs(read(body, kind))
     assert whole == [("ä.png", A), (None, B), ("c", C)]
@@ -131,13 +131,13 @@ def test_it_does_not_matter_how_the_body_is_cut() -> None:
         assert pairs(read(Body(chunks), kind)) == whole
 
 
-def test_what_follows_the_closing_boundary_is_left_out() -> None:
+def test_bytes_after_the_closing_boundary_are_ignored() -> None:
     body, kind = form(("files", "a.png", A))
     assert pairs(read(body + b"an epilogue", kind)) == [("a.png", A)]
     assert pairs(read(body[:-2], kind)) == [("a.png", A)]
 
 
-def test_a_body_cut_short_anywhere_is_refused() -> None:
+def test_form_cut_short_anywhere_raises_bad_upload() -> None:
     body, kind = form(("files", "a.png", A), ("files", "b.png", B))
     for end in range(len(body) - len(b"--\r\n") + 1):
         with pytest.raises(BadUpload):
@@ -154,7 +154,7 @@ def test_a_body_cut_short_anywhere_is_refused() -> None:
         "multipart/form-data; boundary=another",
     ],
 )
-def test_without_its_boundary_a_form_cannot_be_read(content_type: str) -> None:
+def test_form_without_boundary_raises_bad_upload(content_type: str) -> None:
     body, _ = form(("files", "a.png", A))
     with pytest.raises(BadUpload, match="multipart body"):
         read(body, content_type)
@@ -171,14 +171,14 @@ def test_without_its_boundary_a_form_cannot_be_read(content_type: str) -> None:
         ("text/ümlaut", "text/ümlaut"),
     ],
 )
-def test_other_media_types_are_named_and_refused(content_type: str | None, shown: str) -> None:
+def test_other_media_types_raise_unsupported_media(content_type: str | None, shown: str) -> None:
     with pytest.raises(UnsupportedMedia) as caught:
         read(A, content_type)
     assert str(caught.value).startswith(f"{shown}: send multipart/form-data")
 
 
 @pytest.mark.parametrize("parts", [(), (("note", None, b"hello"), ("picture", "a.png", A))])
-def test_a_form_without_picture_is_refused(
+def test_form_without_picture_raises_no_pictures(
     parts: tuple[tuple[str, str | None, bytes], ...],
 ) -> None:
     body, kind = form(*parts)
@@ -186,7 +186,7 @@ def test_a_form_without_picture_is_refused(
         read(body, kind)
 
 
-def test_an_empty_file_keeps_its_place() -> None:
+def test_empty_file_keeps_its_index() -> None:
     body, kind = form(("files", "a", A), ("files", "empty", b""), ("files", "c", C))
     assert pairs(read(body, kind)) == [("a", A), ("empty", b""), ("c", C)]
 
@@ -194,14 +194,14 @@ def test_an_empty_file_keeps_its_place() -> None:
 @pytest.mark.parametrize(
     "content_type", ["image/jpeg", "IMAGE/PNG", "image/x-anything; q=1", "application/octet-stream"]
 )
-def test_a_raw_body_is_one_picture(content_type: str) -> None:
+def test_raw_body_is_one_picture(content_type: str) -> None:
     assert pairs(read(Body([A, b"", B]), content_type)) == [(None, A + B)]
     with pytest.raises(NoPictures):
         read(b"", content_type)
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_an_announced_size_is_refused_before_a_byte_is_read(raw: bool) -> None:
+def test_content_length_beyond_the_limit_is_refused_before_reading(raw: bool) -> None:
     body, kind = (A, "image/png") if raw else form(("files", "a", A))
     source = Body([body])
     with pytest.raises(BodyTooLarge, match="5 bytes"):
@@ -211,7 +211,7 @@ def test_an_announced_size_is_refused_before_a_byte_is_read(raw: bool) -> None:
 
 
 @pytest.mark.parametrize("length", [None, "3", "-1", "many", "\xb2", "9" * 5000])
-def test_a_streamed_body_is_refused_at_the_byte_that_is_too_many(length: str | None) -> None:
+def test_streamed_body_is_refused_at_the_first_byte_beyond_the_limit(length: str | None) -> None:
     source = Body([b"x" * 10] * 100)
     with pytest.raises(BodyTooLarge, match="35 bytes"):
         read(source, "image/png", length=length, max_bytes=35)
@@ -221,7 +221,7 @@ def test_a_streamed_body_is_refused_at_the_byte_that_is_too_many(length: str | N
     )
 
 
-def test_one_file_too_many_is_refused_before_the_rest_is_read() -> None:
+def test_too_many_files_are_refused_before_the_rest_is_read() -> None:
     body, kind = form(*(("files", f"{n}", A) for n in range(4)))
     assert len(read(body, kind, max_files=4)) == 4
     chunks = [body[start : start + 20] for start in range(0, len(body), 20)]
@@ -241,27 +241,27 @@ def test_one_file_too_many_is_refused_before_the_rest_is_read() -> None:
         b"\r\n".join(b"X-%d: y" % n for n in range(8)) + b"\r\nno colon",
     ],
 )
-def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
+def test_oversized_part_headers_raise_bad_upload(headers: bytes) -> None:
     body, kind = form(("files", "a.png", A))
     body = body.replace(b"Content-Disposition", headers + b"\r\nContent-Disposition")
     with pytest.raises(BadUpload):
         read(body, kind)
 
 
-def test_a_part_without_disposition_is_left_out() -> None:
+def test_part_without_disposition_is_ignored() -> None:
     body, kind = form(("files", "a.png", A), ("files", "b.png", B))
     body = body.replace(b"Content-Disposition", b"X-Disposition", 1)
     assert pairs(read(body, kind)) == [("b.png", B)]
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_a_client_that_leaves_in_the_middle_is_a_bad_upload(raw: bool) -> None:
+def test_disconnect_during_the_body_raises_bad_upload(raw: bool) -> None:
     body, kind = (A, "image/png") if raw else form(("files", "a", A))
     with pytest.raises(BadUpload, match="ended before"):
         read(Body([body[:8]], disconnects=True), kind)
 
 
-def test_noise_is_refused_with_a_sentence_and_nothing_else() -> None:
+def test_random_bytes_raise_service_errors_only() -> None:
     dice = random.Random(11)
     body, kind = form(("files", "a.png", A), ("note", None, B), ("file", "c.png", A))
     refused = 0

@@ -115,7 +115,7 @@ def scene_with(
     assert not batcher.alive()
 
 
-def test_a_free_lane_starts_with_one_and_a_busy_one_collects() -> None:
+def test_free_lane_starts_with_one_item_and_busy_lane_collects_a_batch() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -131,7 +131,7 @@ def test_a_free_lane_starts_with_one_and_a_busy_one_collects() -> None:
     scene_with(gated, scene)
 
 
-def test_one_caller_with_many_items_has_them_in_order_over_several_batches() -> None:
+def test_submit_returns_many_items_in_order_over_several_batches() -> None:
     gated = Gated()
     gated.is_open = True
 
@@ -142,7 +142,7 @@ def test_one_caller_with_many_items_has_them_in_order_over_several_batches() -> 
     scene_with(gated, scene, lanes=3)
 
 
-def test_requests_take_turns() -> None:
+def test_requests_take_turns_one_item_each() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -160,7 +160,7 @@ def test_requests_take_turns() -> None:
     scene_with(gated, scene)
 
 
-def test_lanes_share_what_is_there() -> None:
+def test_lanes_share_the_queued_items_evenly() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -186,7 +186,7 @@ def test_lanes_share_what_is_there() -> None:
     scene_with(gated, scene, lanes=2)
 
 
-def test_the_first_lane_starts_first_and_is_told_whether_it_is_alone() -> None:
+def test_first_lane_starts_first_and_run_receives_whether_it_is_alone() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -213,7 +213,7 @@ def test_the_first_lane_starts_first_and_is_told_whether_it_is_alone() -> None:
     scene_with(gated, scene, lanes=3)
 
 
-def test_a_batch_is_full_by_cost_too() -> None:
+def test_batch_is_full_at_max_cost() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -230,7 +230,7 @@ def test_a_batch_is_full_by_cost_too() -> None:
     scene_with(gated, scene, prepare=lambda item, _: Prepared(item, item), max_cost=10)
 
 
-def test_what_preparing_answers_is_not_run() -> None:
+def test_item_answered_by_prepare_is_not_run() -> None:
     gated = Gated()
     gated.is_open = True
 
@@ -245,7 +245,7 @@ def test_what_preparing_answers_is_not_run() -> None:
     assert 13 not in [item for run in gated.entered.queue for item in run.items]
 
 
-def test_what_cannot_be_prepared_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_item_whose_prepare_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -267,7 +267,7 @@ def test_what_cannot_be_prepared_fails_alone(caplog: pytest.LogCaptureFixture) -
     assert "ValueError: thirteen" in caplog.text
 
 
-def test_waiting_is_measured_until_an_item_is_taken() -> None:
+def test_prepare_receives_the_seconds_until_the_item_was_taken() -> None:
     gated, clock, waits = Gated(), Clock(), []
 
     async def scene(batcher: _Batcher) -> None:
@@ -287,7 +287,7 @@ def test_waiting_is_measured_until_an_item_is_taken() -> None:
     assert waits == [0.0, 3.0]
 
 
-def test_an_error_reaches_the_callers_of_its_batch_and_no_other(
+def test_failed_batch_raises_for_its_own_callers_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gated = Gated()
@@ -311,7 +311,7 @@ def test_an_error_reaches_the_callers_of_its_batch_and_no_other(
 
 
 @pytest.mark.parametrize("results", [[], [1], [1, 2, 3]])
-def test_a_wrong_number_of_results_is_an_error(
+def test_wrong_number_of_results_raises_batch_failed(
     results: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scene(batcher: _Batcher) -> None:
@@ -322,7 +322,7 @@ def test_a_wrong_number_of_results_is_an_error(
     assert f"{len(results)} results for 2 items" in caplog.text
 
 
-def test_who_has_gone_is_not_prepared() -> None:
+def test_items_of_a_cancelled_caller_are_not_prepared() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -344,7 +344,7 @@ def test_who_has_gone_is_not_prepared() -> None:
     assert gated.prepared == [0, 2]
 
 
-def test_who_goes_while_others_are_prepared_is_not_run() -> None:
+def test_item_cancelled_while_the_batch_is_prepared_is_not_run() -> None:
     gated = Gated()
     preparing, prepared = Event(), Event()
 
@@ -371,7 +371,7 @@ def test_who_goes_while_others_are_prepared_is_not_run() -> None:
     scene_with(gated, scene, prepare=prepare)
 
 
-def test_what_is_late_is_answered_so_and_not_prepared() -> None:
+def test_item_past_its_deadline_raises_and_is_not_prepared() -> None:
     gated, clock = Gated(), Clock()
 
     async def scene(batcher: _Batcher) -> None:
@@ -393,7 +393,7 @@ def test_what_is_late_is_answered_so_and_not_prepared() -> None:
     assert gated.prepared == [0, 3]
 
 
-def test_what_is_late_once_it_is_prepared_is_not_run() -> None:
+def test_item_past_its_deadline_after_prepare_is_not_run() -> None:
     gated, clock = Gated(), Clock()
 
     async def scene(batcher: _Batcher) -> None:
@@ -408,7 +408,7 @@ def test_what_is_late_once_it_is_prepared_is_not_run() -> None:
     assert gated.entered.empty()
 
 
-def test_closing_answers_who_waits_and_lets_the_batch_in_hand_end() -> None:
+def test_close_raises_for_queued_items_and_completes_the_batch_in_hand() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -428,7 +428,7 @@ def test_closing_answers_who_waits_and_lets_the_batch_in_hand_end() -> None:
     assert gated.prepared == [1]
 
 
-def test_closing_waits_for_the_batch_in_hand_if_it_is_told_to() -> None:
+def test_close_with_wait_s_waits_for_the_batch_in_hand() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -445,7 +445,7 @@ def test_closing_waits_for_the_batch_in_hand_if_it_is_told_to() -> None:
     scene_with(gated, scene, lanes=2)
 
 
-def test_a_lane_that_dies_is_told_to_its_callers_and_works_again(
+def test_dead_lane_raises_for_its_callers_and_restarts_after_a_back_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gated = Gated()
@@ -468,7 +468,7 @@ def test_a_lane_that_dies_is_told_to_its_callers_and_works_again(
     assert begun == [0] * 7
 
 
-def test_a_lane_that_rests_is_not_alive_and_ends_when_it_is_told() -> None:
+def test_pausing_lane_is_not_alive_and_ends_on_close() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -486,7 +486,7 @@ def test_a_lane_that_rests_is_not_alive_and_ends_when_it_is_told() -> None:
     scene_with(gated, scene, back_off_s=(1e6,))
 
 
-def test_the_longest_that_a_lane_is_at_one_batch_is_told() -> None:
+def test_busy_s_returns_the_age_of_the_oldest_batch() -> None:
     gated, clock = Gated(), Clock()
 
     async def scene(batcher: _Batcher) -> None:
@@ -505,7 +505,7 @@ def test_the_longest_that_a_lane_is_at_one_batch_is_told() -> None:
     scene_with(gated, scene, lanes=2, clock=clock)
 
 
-def test_the_other_lanes_work_while_one_rests() -> None:
+def test_other_lanes_work_while_one_pauses() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -521,7 +521,7 @@ def test_the_other_lanes_work_while_one_rests() -> None:
     scene_with(gated, scene, lanes=2, back_off_s=(1e6,))
 
 
-def test_callers_on_several_event_loops_have_their_own_answers() -> None:
+def test_callers_on_several_event_loops_receive_their_own_answers() -> None:
     gated = Gated()
     answers: dict[int, list[int]] = {}
     ready = threading.Barrier(5)
@@ -546,7 +546,7 @@ def test_callers_on_several_event_loops_have_their_own_answers() -> None:
     assert answers == {number: [2 * (100 * number + n) for n in range(20)] for number in range(4)}
 
 
-def test_a_loop_that_has_ended_does_not_end_the_lane() -> None:
+def test_closed_event_loop_of_a_caller_does_not_end_the_lane() -> None:
     gated = Gated()
     runs: list[Run] = []
 
@@ -564,7 +564,7 @@ def test_a_loop_that_has_ended_does_not_end_the_lane() -> None:
     scene_with(gated, scene)
 
 
-def test_a_failed_beginning_is_raised_where_the_batcher_is_made() -> None:
+def test_batcher_raises_what_begin_raises() -> None:
     gated = Gated()
 
     def begin(lane: int) -> None:
@@ -575,7 +575,7 @@ def test_a_failed_beginning_is_raised_where_the_batcher_is_made() -> None:
         Batcher(gated.prepare, gated.run, lanes=3, max_batch=1, begin=begin, name="stillborn")
 
 
-def test_each_lane_begins_on_its_own_thread_before_the_batcher_is_ready() -> None:
+def test_begin_runs_on_each_lane_before_the_batcher_is_ready() -> None:
     begun: set[tuple[int, str]] = set()
 
     def begin(lane: int) -> None:
@@ -622,7 +622,7 @@ class Unreliable:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_nothing_is_lost_doubled_or_given_to_another_whatever_happens(
+def test_random_faults_lose_duplicate_or_misdeliver_no_answer(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)

@@ -67,7 +67,7 @@ def create_model_manager(store: Path, starts: Starts) -> ModelManager:
     return ModelManager(store, start=starts, poll_s=0.001)
 
 
-def test_without_a_store_nothing_serves_and_the_reason_is_told(store: Path, starts: Starts) -> None:
+def test_missing_store_serves_nothing_and_sets_the_refusal(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     wait(model_manager.poll_once())
     assert model_manager.engine is None
@@ -81,7 +81,7 @@ def test_without_a_store_nothing_serves_and_the_reason_is_told(store: Path, star
 
 
 @pytest.mark.parametrize("text", ["", "../elsewhere", ".hidden", "a/b", "\xff", "a\0b"])
-def test_a_pointer_to_no_version_serves_nothing(text: str, store: Path, starts: Starts) -> None:
+def test_invalid_current_pointer_serves_nothing(text: str, store: Path, starts: Starts) -> None:
     store.mkdir()
     (store / CURRENT).write_text(text, encoding="latin-1")
     model_manager = create_model_manager(store, starts)
@@ -92,7 +92,7 @@ def test_a_pointer_to_no_version_serves_nothing(text: str, store: Path, starts: 
     assert not starts.engines
 
 
-def test_the_first_bundle_is_picked_up_and_asked_for_once(store: Path, starts: Starts) -> None:
+def test_first_bundle_is_started_once(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     wait(model_manager.poll_once())
     bundle = publish_bundle(store)
@@ -104,7 +104,7 @@ def test_the_first_bundle_is_picked_up_and_asked_for_once(store: Path, starts: S
     assert starts.paths == [bundle.path]
 
 
-def test_the_old_engine_goes_after_its_last_user(store: Path, starts: Starts) -> None:
+def test_old_engine_closes_after_its_last_lease(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     publish_bundle(store)
     wait(model_manager.poll_once())
@@ -128,7 +128,7 @@ def test_the_old_engine_goes_after_its_last_user(store: Path, starts: Starts) ->
     assert len(starts.closed) == 2
 
 
-def test_an_idle_engine_goes_at_once(store: Path, starts: Starts) -> None:
+def test_old_engine_without_leases_closes_at_once(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     for count in (1, 2, 3):
         publish_bundle(store)
@@ -136,7 +136,7 @@ def test_an_idle_engine_goes_at_once(store: Path, starts: Starts) -> None:
         assert starts.closed == starts.engines[: count - 1]
 
 
-def test_a_user_who_ends_after_the_close_closes_nothing_twice(store: Path, starts: Starts) -> None:
+def test_lease_that_ends_after_close_closes_nothing_twice(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     publish_bundle(store)
     wait(model_manager.poll_once())
@@ -145,7 +145,7 @@ def test_a_user_who_ends_after_the_close_closes_nothing_twice(store: Path, start
     assert len(starts.closed) == 1
 
 
-def test_a_refused_bundle_changes_nothing_until_its_files_do(
+def test_refused_bundle_is_retried_only_when_its_files_change(
     store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
 ) -> None:
     model_manager = create_model_manager(store, starts)
@@ -172,7 +172,7 @@ def test_a_refused_bundle_changes_nothing_until_its_files_do(
     assert starts.closed == starts.engines[:1]
 
 
-def test_a_refusal_is_forgotten_when_the_store_goes_back(store: Path, starts: Starts) -> None:
+def test_refusal_is_cleared_when_the_store_points_back(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     good = publish_bundle(store)
     wait(model_manager.poll_once())
@@ -186,7 +186,7 @@ def test_a_refusal_is_forgotten_when_the_store_goes_back(store: Path, starts: St
     assert len(starts.paths) == 2
 
 
-def test_a_version_whose_folder_comes_later_is_taken_then(store: Path, starts: Starts) -> None:
+def test_version_is_started_once_its_folder_exists(store: Path, starts: Starts) -> None:
     bundle = publish_bundle(store)
     aside = store / ".aside"
     bundle.path.rename(aside)
@@ -202,7 +202,7 @@ def test_a_version_whose_folder_comes_later_is_taken_then(store: Path, starts: S
     assert model_manager.engine is not None
 
 
-def test_a_store_that_goes_leaves_the_model_serving(store: Path, starts: Starts) -> None:
+def test_removed_store_leaves_the_model_serving(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     publish_bundle(store)
     wait(model_manager.poll_once())
@@ -216,7 +216,7 @@ def test_a_store_that_goes_leaves_the_model_serving(store: Path, starts: Starts)
 @pytest.mark.parametrize(
     "failure", [MemoryError(), OSError("disk"), ValueError("a bug"), KeyError()]
 )
-def test_an_unexpected_failure_is_told_and_tried_again_later_and_later(
+def test_unexpected_failure_is_retried_at_growing_intervals(
     failure: Exception, store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 0.0
@@ -240,7 +240,7 @@ def test_an_unexpected_failure_is_told_and_tried_again_later_and_later(
     assert caplog.text.count("could not be started") == 9
 
 
-def test_a_bundle_that_changes_is_tried_at_once(store: Path, starts: Starts) -> None:
+def test_changed_bundle_is_retried_at_once(store: Path, starts: Starts) -> None:
     model_manager = ModelManager(store, start=starts, poll_s=1.0, clock=lambda: 0.0)
     bundle = publish_bundle(store)
     starts.failures = [MemoryError()]
@@ -252,7 +252,7 @@ def test_a_bundle_that_changes_is_tried_at_once(store: Path, starts: Starts) -> 
     assert model_manager.engine is not None
 
 
-def test_an_engine_that_nobody_waits_for_is_closed(store: Path) -> None:
+def test_engine_of_a_cancelled_poll_is_closed(store: Path) -> None:
     entered, gate, closed = Event(), Event(), Event()
     bundle = publish_bundle(store)
 
@@ -281,7 +281,7 @@ def test_an_engine_that_nobody_waits_for_is_closed(store: Path) -> None:
     assert bundle.path.is_dir()
 
 
-def test_what_was_looked_at_ahead_is_not_started_again(store: Path, starts: Starts) -> None:
+def test_bundle_of_the_background_poll_is_not_started_again(store: Path, starts: Starts) -> None:
     model_manager = create_model_manager(store, starts)
     publish_bundle(store)
 
@@ -306,7 +306,7 @@ def test_what_was_looked_at_ahead_is_not_started_again(store: Path, starts: Star
     ("threads", "workers", "cores", "lanes"),
     [(0, 1, 1, 1), (0, 1, 3, 3), (2, 1, 8, 2), (0, 2, 4, 2), (0, 4, 2, 1), (6, 2, 1, 3)],
 )
-def test_there_is_a_lane_a_usable_core_of_the_process(
+def test_lanes_are_the_usable_cores_shared_among_workers(
     threads: int,
     workers: int,
     cores: int,
@@ -325,7 +325,7 @@ def test_there_is_a_lane_a_usable_core_of_the_process(
     assert len(names) == lanes
 
 
-def test_following_goes_on_whatever_the_store_holds(store: Path, starts: Starts) -> None:
+def test_run_continues_after_a_failed_start(store: Path, starts: Starts) -> None:
     starts.failures = [ValueError("a bug")]
     model_manager = create_model_manager(store, starts)
 

@@ -96,13 +96,13 @@ def problem_of(answer: bytes) -> Problem:
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /livez HTTP/1.1\r\nHost", b"\r\n"])
-def test_headers_that_do_not_come_are_answered_408(begun: bytes, tmp_path: Path) -> None:
+def test_missing_headers_are_answered_408_after_header_s(begun: bytes, tmp_path: Path) -> None:
     with Scene(tmp_path, header_s=0.2) as scene, scene.connect(begun) as slow:
         found = problem_of(until_closed(slow))
     assert (found.status, found.code) == (408, "slow_request")
 
 
-def test_headers_that_trickle_are_no_excuse(tmp_path: Path) -> None:
+def test_trickling_headers_are_answered_408_after_header_s(tmp_path: Path) -> None:
     with Scene(tmp_path, header_s=0.2) as scene, scene.connect(b"GET / HTTP/1.1\r\n") as slow:
         slow.settimeout(0.01)
         received = b""
@@ -117,7 +117,7 @@ def test_headers_that_trickle_are_no_excuse(tmp_path: Path) -> None:
     assert problem_of(received).code == "slow_request"
 
 
-def test_a_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
+def test_missing_body_is_answered_408_after_body_s(tmp_path: Path) -> None:
     with Scene(tmp_path, body_s=0.2) as scene, scene.connect(_BODY_HEAD + b"x") as slow:
         found = problem_of(until_closed(slow))
         assert scene.state().budgets.body_bytes.held == 0
@@ -125,7 +125,7 @@ def test_a_body_that_does_not_come_is_answered_408(tmp_path: Path) -> None:
     assert found.request_id
 
 
-def test_a_body_that_nobody_reads_has_a_bound(tmp_path: Path) -> None:
+def test_unread_body_is_bounded_by_header_s(tmp_path: Path) -> None:
     head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
     with Scene(tmp_path, header_s=0.2, idle_s=60) as scene, scene.connect(head) as slow:
         assert b"404" in slow.recv(65536)
@@ -133,7 +133,7 @@ def test_a_body_that_nobody_reads_has_a_bound(tmp_path: Path) -> None:
         assert b"HTTP/1.1" not in until_closed(slow)  # it had its answer
 
 
-def test_an_answered_connection_that_asks_nothing_is_closed_without_a_word(tmp_path: Path) -> None:
+def test_idle_connection_is_closed_without_an_answer(tmp_path: Path) -> None:
     with Scene(tmp_path, header_s=0.2, idle_s=1) as scene:
         for begun in (b"", b"\r\n"):
             with scene.connect() as idle:
@@ -142,7 +142,7 @@ def test_an_answered_connection_that_asks_nothing_is_closed_without_a_word(tmp_p
                 assert until_closed(idle) == b""
 
 
-def test_between_requests_only_the_idle_time_counts(tmp_path: Path) -> None:
+def test_header_s_does_not_apply_between_requests(tmp_path: Path) -> None:
     with Scene(tmp_path, header_s=0.2, idle_s=60) as scene, scene.connect() as calm:
         alive(calm)
         with scene.connect() as slow:
@@ -158,7 +158,7 @@ def test_between_requests_only_the_idle_time_counts(tmp_path: Path) -> None:
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000 + b"\r\n",
     ],
 )
-def test_headers_beyond_the_bound_are_answered_431(sent: bytes, tmp_path: Path) -> None:
+def test_headers_beyond_max_header_bytes_are_answered_431(sent: bytes, tmp_path: Path) -> None:
     with Scene(tmp_path, max_header_bytes=4096) as scene, scene.connect(sent) as large:
         found = problem_of(until_closed(large))
     assert (found.status, found.code) == (431, "header_too_large")
@@ -173,7 +173,7 @@ def test_headers_beyond_the_bound_are_answered_431(sent: bytes, tmp_path: Path) 
         _PNG + b"Transfer-Encoding: chunked\r\n\r\n1;",
     ],
 )
-def test_a_header_without_end_is_not_collected(head: bytes, tmp_path: Path) -> None:
+def test_endless_header_is_answered_431(head: bytes, tmp_path: Path) -> None:
     with Scene(tmp_path, max_header_bytes=4096) as scene, scene.connect(head) as endless:
         sent = 0
         try:
@@ -185,7 +185,7 @@ def test_a_header_without_end_is_not_collected(head: bytes, tmp_path: Path) -> N
         assert httpx.get(scene.address + "/livez").status_code == 200
 
 
-def test_a_body_in_small_chunks_is_read(tmp_path: Path) -> None:
+def test_body_in_small_chunks_is_accepted(tmp_path: Path) -> None:
     picture = code_picture(77)
 
     def parts(size: int) -> Iterator[bytes]:
@@ -198,7 +198,7 @@ def test_a_body_in_small_chunks_is_read(tmp_path: Path) -> None:
         assert code_of(answer.json()["predictions"][0]) == 77
 
 
-def test_requests_without_end_on_one_connection_are_not_collected(tmp_path: Path) -> None:
+def test_pipelined_requests_are_bounded(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene, scene.connect(_GET * 3) as patient:
         received = b""
         while received.count(b"HTTP/1.1 200") < 3:
@@ -207,13 +207,13 @@ def test_requests_without_end_on_one_connection_are_not_collected(tmp_path: Path
             assert until_closed(flood).count(b"HTTP/1.1") < 100
 
 
-def test_what_is_no_http_is_a_problem(tmp_path: Path) -> None:
+def test_invalid_http_is_answered_400(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene, scene.connect(b"HELO there\r\n\r\n") as other:
         found = problem_of(until_closed(other))
     assert (found.status, found.code) == (400, "bad_request")
 
 
-def test_one_connection_too_many_is_answered_503(tmp_path: Path) -> None:
+def test_connection_beyond_max_connections_is_answered_503(tmp_path: Path) -> None:
     with Scene(tmp_path, max_connections=2) as scene, scene.connect() as first:
         alive(first)
         with scene.connect() as second, scene.connect() as third:
@@ -227,7 +227,7 @@ def test_one_connection_too_many_is_answered_503(tmp_path: Path) -> None:
     assert "facemask_connections 2.0" in lines
 
 
-def test_who_takes_no_answer_is_cut_off(tmp_path: Path) -> None:
+def test_client_that_takes_no_answer_is_aborted_after_body_s(tmp_path: Path) -> None:
     ask = b"GET /page/redoc.js HTTP/1.1\r\nHost: x\r\n\r\n"
     with Scene(tmp_path, body_s=0.2, header_s=600, idle_s=600) as scene, scene.connect() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -243,7 +243,7 @@ def test_who_takes_no_answer_is_cut_off(tmp_path: Path) -> None:
             ended.wait(0.02)
 
 
-def test_slow_connections_do_not_keep_others_waiting(tmp_path: Path) -> None:
+def test_slow_connections_do_not_delay_other_clients(tmp_path: Path) -> None:
     with Scene(tmp_path, header_s=2, body_s=2, max_connections=150) as scene:
         slow = [scene.connect(b"GET / HTTP/1.1\r\nX") for _ in range(50)]
         slow += [scene.connect(_BODY_HEAD + b"\x89PNG") for _ in range(50)]
@@ -256,7 +256,7 @@ def test_slow_connections_do_not_keep_others_waiting(tmp_path: Path) -> None:
             connection.close()
 
 
-def test_the_examples_of_the_documentation_are_these_answers() -> None:
+def test_documented_examples_equal_the_protocol_s_answers() -> None:
     settings = Settings()
     shown = {kind.code: example_of(kind) for kind in (HeaderTooLarge, TooManyConnections)}
     most, largest = settings.max_connections, settings.max_header_bytes

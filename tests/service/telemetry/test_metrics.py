@@ -38,7 +38,7 @@ def figures(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_a_scene_is_counted(tmp_path: Path) -> None:
+def test_metrics_count_requests_decisions_and_unreadable_pictures(tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path))
 
     async def scene() -> dict[tuple[str, ...], float]:
@@ -70,7 +70,7 @@ def test_a_scene_is_counted(tmp_path: Path) -> None:
     assert found["process_cpu_seconds_total",] > 0
 
 
-def test_batches_are_counted_by_size(tmp_path: Path) -> None:
+def test_metrics_observe_batches_by_size(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
 
     async def scene() -> dict[tuple[str, ...], float]:
@@ -88,7 +88,7 @@ def test_batches_are_counted_by_size(tmp_path: Path) -> None:
     assert found["facemask_forward_seconds_sum",] > 0
 
 
-def test_what_is_turned_away_is_counted_by_its_reason(tmp_path: Path) -> None:
+def test_metrics_count_shed_requests_by_reason(tmp_path: Path) -> None:
     async def scene() -> dict[tuple[str, ...], float]:
         async with serving(settings_of(tmp_path / "none")) as (client, _):
             await client.post("/predict", files=files_of(1))
@@ -100,7 +100,7 @@ def test_what_is_turned_away_is_counted_by_its_reason(tmp_path: Path) -> None:
     assert not [key for key in found if key[0] == "facemask_model_info"]
 
 
-def test_what_is_in_hand_is_seen(tmp_path: Path) -> None:
+def test_metrics_show_what_is_in_hand(tmp_path: Path) -> None:
     async def scene() -> dict[tuple[str, ...], float]:
         async with serving(settings_of(tmp_path)) as (client, state):
             budgets = state.budgets
@@ -117,7 +117,7 @@ def test_what_is_in_hand_is_seen(tmp_path: Path) -> None:
     assert found["facemask_body_bytes",] == 7000
 
 
-def test_swaps_refusals_and_the_version_in_service_are_seen(tmp_path: Path) -> None:
+def test_metrics_show_swaps_refusals_and_the_version_in_service(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
 
     async def scene() -> tuple[str, dict[tuple[str, ...], float]]:
@@ -141,7 +141,7 @@ def test_swaps_refusals_and_the_version_in_service_are_seen(tmp_path: Path) -> N
     assert found["facemask_trained_score",] == 0.9
 
 
-def test_each_application_counts_for_itself(tmp_path: Path) -> None:
+def test_each_metrics_object_counts_for_itself(tmp_path: Path) -> None:
     one, other = Metrics(), Metrics()
     one.shed("overloaded")
     assert b'reason="overloaded"' in one.render(Load())
@@ -159,7 +159,7 @@ sys.stdout.write(metrics.render(Load(2, 200, 2000)).decode())
 """
 
 
-def test_several_processes_are_summed(tmp_path: Path) -> None:
+def test_metrics_of_several_processes_are_summed(tmp_path: Path) -> None:
     environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     texts = [
         subprocess.run(
@@ -210,7 +210,7 @@ def _busy(tmp_path_factory: pytest.TempPathFactory) -> str:
     return metrics.render(Load()).decode()
 
 
-def test_every_name_that_is_asked_for_exists(busy: str) -> None:
+def test_dashboard_and_alerts_query_existing_metrics(busy: str) -> None:
     exported = {key[0] for key in figures(busy)}
     asked = {
         name for text in expressions() for name in re.findall(r"(?:facemask|process)_\w+", text)
@@ -219,7 +219,7 @@ def test_every_name_that_is_asked_for_exists(busy: str) -> None:
     assert len(asked) > 15
 
 
-def test_every_figure_is_on_the_dashboard(busy: str) -> None:
+def test_dashboard_shows_every_metric(busy: str) -> None:
     families = {
         family.name
         for family in text_string_to_metric_families(busy)
@@ -229,7 +229,7 @@ def test_every_figure_is_on_the_dashboard(busy: str) -> None:
     assert not [name for name in families if name not in shown]
 
 
-def test_the_labels_that_are_asked_for_exist(busy: str) -> None:
+def test_dashboard_and_alerts_query_existing_labels(busy: str) -> None:
     labels = {"instance", "job", "le"} | {
         name
         for family in text_string_to_metric_families(busy)
@@ -243,7 +243,7 @@ def test_the_labels_that_are_asked_for_exist(busy: str) -> None:
             assert name in labels, text
 
 
-def test_alerts_say_what_is_wrong() -> None:
+def test_alerts_have_unique_names_and_a_summary() -> None:
     rules = yaml.safe_load((OPS / "alerts.yml").read_text())["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 5
     assert all(rule["annotations"]["summary"].endswith(".") for rule in rules)
