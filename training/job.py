@@ -1,70 +1,55 @@
-"""The whole job: pictures in, a published bundle out."""
+"""The training job: pictures in, a published bundle out."""
 
 import dataclasses
-import importlib.metadata
-import json
-import platform
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from models.bundle.load import REPORT, Bundle, answer, load_graph, publish
-from models.bundle.manifest import CropFacts, DecisionFacts, PrecisionFacts
-from models.bundle.signing import PrivateKey, load_private_key
-from models.bundle.store import MODEL
-from models.imaging.decode import DECODER
-from models.imaging.faces import CROPPER
-from training.audit.label_issues import find_suspects
+from models.bundle.load import Bundle, load_graph
+from models.bundle.signing import load_private_key
+from training.audit.faces import face_findings
+from training.audit.findings import Finding
+from training.audit.label_issues import LabelIssue, find_label_issues
 from training.audit.run import audit
 from training.backbones.registry import LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.data.cache import Cache
-from training.data.dataset import scan
-from training.data.face_crops import crop_faces, faceless
+from training.data.dataset import Listing, scan
+from training.data.face_crops import FaceCropSource, crop_faces
 from training.data.holdout import HoldoutSet, find_holdout_set
 from training.data.progress import SILENT, Progress
 from training.data.source import open_source
-from training.errors import OutputError
-from training.evaluation.confidence import confidence_figures
-from training.evaluation.head import Features
-from training.evaluation.holdout import figures, judge
-from training.evaluation.ood import Familiarity, know
-from training.evaluation.robustness import holds_all, measure_robustness, of_test_set, out_of_fold
-from training.evaluation.study import Study, explain_errors, slices_of, study
-from training.features.augmented import view_features
-from training.features.extract import Extractor
-from training.features.feature_set import Pictures, read_pictures
-from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
-from training.finetuning.study import tune
-from training.publish.export import Classifier, export
-from training.publish.golden import choose_golden, decode_pool, draw_pool
-from training.quantization.choose import Chosen, choose_precision
-from training.report import render_card, render_report
-from training.report.data import Material, SuspectCase, TestCase
-
-# Packages whose version can change a result.
-_RECORDED = (
-    "torch",
-    "torchvision",
-    "pillow",
-    "numpy",
-    "scikit-learn",
-    "imagehash",
-    "jinja2",
-    "matplotlib",
+from training.evaluation.errors import explain_errors
+from training.evaluation.holdout import HoldoutResult, evaluate_holdout, holdout_metrics
+from training.evaluation.metrics import confidence_metrics
+from training.evaluation.ood import OodDetector, fit_ood_detector
+from training.evaluation.robustness import (
+    has_every_class,
+    held_out_folds,
+    held_out_set,
+    measure_robustness,
 )
-
-SUMMARY = "summary.json"
-CARD = "model_card.md"
+from training.evaluation.study import Study, out_of_fold_slices, study
+from training.features.augmented import extract_augmented
+from training.features.extract import Extractor
+from training.features.feature_set import FeatureSet, read_feature_set
+from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
+from training.finetuning.study import Tuning, tune
+from training.publish.bundle import BundleContent, publish_bundle
+from training.publish.export import Classifier, export
+from training.publish.provenance import command_line, package_versions
+from training.quantization.choose import PrecisionChoice, choose_precision
+from training.report import ReportData, render_card, render_report
+from training.report.log_lines import holdout_line, study_lines
+from training.summary import Summary
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What a run is asked to do, apart from its hyper-parameters.
+    """Inputs and outputs of a run, apart from its hyper-parameters.
 
     Attributes:
         data: Folder or zip file with one folder of pictures per class.
@@ -74,8 +59,8 @@ class FitOptions:
         groups: Table of groups, instead of `groups.csv` beside the data.
         group_pattern: Regular expression that finds a picture's group in its name.
         strict: Refuse to train if any picture is unreadable.
-        tests: Separate test sets: a folder of class folders, or LABEL=FOLDER.
-        robustness: Damage held-out pictures and report how far accuracy falls.
+        tests: Holdout sets: a folder of class folders, or LABEL=FOLDER.
+        robustness: Corrupt held-out pictures and report how far accuracy falls.
         finetune: Fine-tune, too, and publish what was better on the same folds.
         resume: Go on from the checkpoints of a fine-tuning that was cut short.
         checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
@@ -97,16 +82,39 @@ class FitOptions:
     sign_key: Path | None = None
 
 
-def fit(
-    request: FitOptions,
-    config: FitConfig,
-    *,
-    progress: Progress = SILENT,
-) -> Bundle:
+@dataclass(frozen=True)
+class _Trained:
+    """The model to publish and the pictures it was trained on, before its export.
+
+    Attributes:
+        choice: Feature set, backbone and extractor in the number format chosen.
+        study: Head, calibration, threshold and cross-validation.
+        tuning: Result of fine-tuning, if it was asked for.
+        ood_detector: None for a fine-tuned backbone: it has seen all pictures, so their distances
+            do not show those of new ones.
+    """
+
+    choice: PrecisionChoice
+    study: Study
+    tuning: Tuning | None
+    ood_detector: OodDetector | None
+
+    @property
+    def backbone(self) -> LoadedBackbone:
+        """The backbone to publish."""
+        return self.tuning.backbone if self.tuning else self.choice.backbone
+
+    @property
+    def extractor(self) -> Extractor:
+        """Feature extractor of the backbone to publish."""
+        return Extractor(self.backbone) if self.tuning else self.choice.extractor
+
+
+def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) -> Bundle:
     """Train on a folder-per-class data set and publish the result.
 
     Args:
-        request: What to train on and where to publish.
+        options: What to train on and where to publish.
         config: Hyper-parameters.
         progress: Takes log lines and counts of pictures.
 
@@ -116,318 +124,269 @@ def fit(
     Raises:
         TrainingError, BundleError, KeyUnusable: See `training.errors` and `models.errors`.
     """
-    say, progress = progress.log, progress.advance
-    if request.finetune is not None and config.precision == "int8":
+    if options.finetune is not None and config.precision == "int8":
         raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
-    key = load_private_key(request.sign_key) if request.sign_key else None
-    backbone = load_backbone(config.backbone, weights=request.weights)
-    listing = scan(open_source(request.data), groups=request.groups, pattern=request.group_pattern)
-    # Found before the work begins: a mistyped test folder should not cost a training run.
-    tests = {given: _find_test(given, list(listing.labels)) for given in request.tests}
-    whole = any(holds_all(test.classes, listing.labels) for test in tests.values())
-    if request.robustness and request.finetune is not None and not whole:
+    key = load_private_key(options.sign_key) if options.sign_key else None
+    backbone = load_backbone(config.backbone, weights=options.weights)
+    listing = scan(open_source(options.data), groups=options.groups, pattern=options.group_pattern)
+    holdouts = _find_holdouts(options, listing.labels)
+    with Cache(options.cache) as cache:
+        if config.crop == "faces":
+            listing, holdouts = _crop_to_faces(listing, holdouts, backbone, cache)
+        feature_set = read_feature_set(
+            listing, Extractor(backbone), cache, config, strict=options.strict, progress=progress
+        )
+        findings, label_issues = _audit(feature_set, config, progress)
+        trained = _train(feature_set, backbone, cache, options, config, progress)
+        model = _export(trained)
+        graph = load_graph(model)
+        results = _evaluate_holdouts(graph, holdouts, trained)
+        tests = _measure_holdouts(results, trained, config, progress)
+        robustness = None
+        if options.robustness:
+            robustness = _measure_robustness(graph, results, trained, config, progress)
+        summary = _summarise(trained, findings, tests, robustness, options, config)
+        report = ReportData(
+            summary=summary,
+            names=feature_set.names,
+            classes=feature_set.classes,
+            probabilities=trained.study.probabilities,
+            read=feature_set.read,
+            errors=explain_errors(trained.choice.feature_set, trained.study, trained.extractor),
+            label_issues=label_issues,
+            tests=results,
+        )
+        content = BundleContent(
+            model=model,
+            graph=graph,
+            input_px=trained.backbone.spec.input_px,
+            precision=trained.choice.facts,
+            summary=summary,
+            report=render_report(report),
+            card=render_card(report),
+        )
+    return publish_bundle(options.store, content, config, key=key)
+
+
+def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, HoldoutSet]:
+    """List the holdout sets; before any work, so that a mistyped folder costs no training run."""
+    holdouts = {}
+    for given in options.tests:
+        label, separator, path = given.partition("=")
+        if separator and label in labels:
+            holdouts[given] = find_holdout_set(Path(path), labels, label=label)
+        else:
+            holdouts[given] = find_holdout_set(Path(given), labels)
+    complete = any(has_every_class(holdout.classes, labels) for holdout in holdouts.values())
+    if options.robustness and options.finetune is not None and not complete:
         raise BadFinetuneConfig(
             "--robustness beside --finetune needs a --test folder with pictures of every class: "
             "the networks of the folds are not kept."
         )
-    faces = None
-    if config.crop == "faces":
-        faces = crop_faces(listing, tests, size=backbone.spec.input_px, cache=request.cache)
-        listing = dataclasses.replace(listing, source=faces)
-    extractor = Extractor(backbone)
-    with Cache(request.cache) as cache:
-        pictures = read_pictures(
-            listing, extractor, cache, config, strict=request.strict, say=say, progress=progress
-        )
-    doubted = find_suspects(
-        pictures.extracted.features,
-        pictures.classes,
-        pictures.groups,
-        count=len(pictures.labels),
+    return holdouts
+
+
+def _crop_to_faces(
+    listing: Listing, holdouts: Mapping[str, HoldoutSet], backbone: LoadedBackbone, cache: Cache
+) -> tuple[Listing, dict[str, HoldoutSet]]:
+    size = backbone.spec.input_px
+    return (
+        dataclasses.replace(listing, source=crop_faces(listing.source, size=size, cache=cache)),
+        {
+            name: dataclasses.replace(
+                holdout, source=crop_faces(holdout.source, size=size, cache=cache)
+            )
+            for name, holdout in holdouts.items()
+        },
+    )
+
+
+def _audit(
+    feature_set: FeatureSet, config: FitConfig, progress: Progress
+) -> tuple[list[Finding], list[LabelIssue]]:
+    """Look for faults of the data set, and log those that are worse than a note."""
+    label_issues = find_label_issues(
+        feature_set.features,
+        feature_set.classes,
+        feature_set.groups,
+        num_classes=len(feature_set.labels),
         folds=config.folds,
         seed=config.seed,
     )
-    findings = audit(pictures, suspects=doubted, fewest=config.min_pictures, seed=config.seed)
-    if faces is not None:
-        findings = [*faceless(faces, len(pictures.names)), *findings]
+    findings = audit(
+        feature_set, label_issues=label_issues, min_pictures=config.min_pictures, seed=config.seed
+    )
+    source = feature_set.listing.source
+    if isinstance(source, FaceCropSource):
+        findings = [*face_findings(source.faceless, len(feature_set.names)), *findings]
     for finding in findings:
         if finding.level != "info":
-            say(f"{finding.level}: {finding.message}")
-    chosen = _choose(pictures, backbone, extractor, request, config, say=say, progress=progress)
-    backbone, extractor, pictures = chosen.backbone, chosen.extractor, chosen.pictures
-    familiarity: Familiarity | None = know(
-        pictures.extracted.features, pictures.classes, pictures.groups, config
+            progress.log(f"{finding.level}: {finding.message}")
+    return findings, label_issues
+
+
+def _train(
+    feature_set: FeatureSet,
+    backbone: LoadedBackbone,
+    cache: Cache,
+    options: FitOptions,
+    config: FitConfig,
+    progress: Progress,
+) -> _Trained:
+    """Choose the number format, fit the head, and fine-tune if asked for."""
+    # The networks of the folds of fine-tuning are fp32 and are not quantised.
+    precision = "fp32" if options.finetune else config.precision
+    choice = choose_precision(
+        feature_set,
+        backbone,
+        Extractor(backbone),
+        cache,
+        dataclasses.replace(config, precision=precision),
+        progress=progress,
     )
-    views = _views(pictures, extractor, request.cache, config, say=say, progress=progress)
-    studied = study(pictures, config, views)
+    feature_set = choice.feature_set
+    copies = None
+    if config.views and len(feature_set.names) <= config.views_up_to:
+        progress.log(f"Training on {config.views} augmented copies of each picture, too.")
+        copies = extract_augmented(
+            feature_set, choice.extractor, cache, config.views, progress=progress
+        )
+    studied = study(feature_set, config, copies)
     tuning = None
-    if request.finetune is not None:
+    if options.finetune is not None:
         tuning = tune(
-            pictures,
+            feature_set,
             studied,
-            backbone,
+            choice.backbone,
             config,
-            request.finetune,
-            checkpoint=request.checkpoint or request.cache / "finetune",
-            resume=request.resume,
-            say=say,
+            options.finetune,
+            checkpoint=options.checkpoint or options.cache / "finetune",
+            resume=options.resume,
             progress=progress,
         )
-        backbone, studied = tuning.backbone, tuning.study
-        if tuning.tuned:  # it has seen all pictures: no distance tells what a new one's would be
-            familiarity = None
-        extractor = Extractor(backbone)
-    _say_figures(studied, say)
-    model = export(
-        Classifier(
-            backbone,
-            studied.head,
-            temperature=studied.calibration.temperature,
-            familiarity=familiarity,
-        ),
-        input_px=backbone.spec.input_px,
-        precision=chosen.facts.name,
+        studied = tuning.study
+    ood_detector = None
+    if tuning is None or not tuning.tuned:
+        ood_detector = fit_ood_detector(
+            feature_set.features, feature_set.classes, feature_set.groups, config
+        )
+    for line in study_lines(studied):
+        progress.log(line)
+    return _Trained(choice, studied, tuning, ood_detector)
+
+
+def _export(trained: _Trained) -> bytes:
+    classifier = Classifier(
+        trained.backbone,
+        trained.study.head,
+        temperature=trained.study.calibration.temperature,
+        ood_detector=trained.ood_detector,
     )
-    graph = load_graph(model)
-    cases = [
-        TestCase(given, judged, _reader(test, judged.names))
-        for given, test in tests.items()
-        for judged in [judge(graph, test, input_px=backbone.spec.input_px)]
-    ]
-    test_figures = {
-        case.name: figures(
-            case.judged,
-            list(pictures.labels),
-            threshold=studied.decision.threshold,
-            config=config,
-            familiarity=familiarity.facts if familiarity else None,
+    return export(
+        classifier,
+        input_px=trained.backbone.spec.input_px,
+        precision=trained.choice.facts.name,
+    )
+
+
+def _evaluate_holdouts(
+    graph: torch.jit.ScriptModule, holdouts: Mapping[str, HoldoutSet], trained: _Trained
+) -> list[HoldoutResult]:
+    def evaluate(name: str, holdout: HoldoutSet) -> HoldoutResult:
+        evaluated = evaluate_holdout(graph, holdout, input_px=trained.backbone.spec.input_px)
+        return HoldoutResult(
+            name, evaluated, read=lambda index: holdout.source.read(evaluated.names[index])
         )
-        for case in cases
-    }
-    for name, row in test_figures.items():
-        say(f"Test set {name}: {_share(row)} on {row['pictures']} pictures.")
-    robustness = None
-    if request.robustness:
-        say("Damaging pictures, to see what the model bears ...")
-        held_out = of_test_set(cases, graph, pictures.labels, input_px=backbone.spec.input_px)
-        robustness = measure_robustness(
-            held_out or out_of_fold(pictures, studied, extractor),
-            pictures.labels,
+
+    return [evaluate(name, holdout) for name, holdout in holdouts.items()]
+
+
+def _measure_holdouts(
+    results: Sequence[HoldoutResult], trained: _Trained, config: FitConfig, progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Return the metrics of each holdout set, and log its accuracy."""
+    detector = trained.ood_detector
+    metrics = {}
+    for result in results:
+        metrics[result.name] = holdout_metrics(
+            result.evaluated,
+            list(trained.choice.feature_set.labels),
+            threshold=trained.study.decision.threshold,
             config=config,
-            progress=progress,
+            familiarity=detector.facts if detector else None,
         )
+        progress.log(holdout_line(result.name, metrics[result.name]))
+    return metrics
+
+
+def _measure_robustness(
+    graph: torch.jit.ScriptModule,
+    results: Sequence[HoldoutResult],
+    trained: _Trained,
+    config: FitConfig,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Corrupt the first holdout set with every class, or else the training pictures."""
+    progress.log("Corrupting pictures, to measure the robustness ...")
+    feature_set = trained.choice.feature_set
+    held_out = held_out_set(
+        results, graph, feature_set.labels, input_px=trained.backbone.spec.input_px
+    ) or held_out_folds(feature_set, trained.study, trained.extractor)
+    return measure_robustness(held_out, feature_set.labels, config=config, progress=progress)
+
+
+def _summarise(
+    trained: _Trained,
+    findings: Sequence[Finding],
+    tests: dict[str, dict[str, Any]],
+    robustness: dict[str, Any] | None,
+    options: FitOptions,
+    config: FitConfig,
+) -> Summary:
+    feature_set, studied = trained.choice.feature_set, trained.study
+    detector, tuning = trained.ood_detector, trained.tuning
     summary = {
-        "labels": list(pictures.labels),
-        "dataset": pictures.facts().model_dump(),
+        "labels": list(feature_set.labels),
+        "dataset": feature_set.dataset_facts().model_dump(),
         "audit": [finding.as_dict() for finding in findings],
         **studied.as_dict(),
-        "confidence": confidence_figures(
-            studied.probabilities, pictures.classes, threshold=studied.decision.threshold
+        "confidence": confidence_metrics(
+            studied.probabilities, feature_set.classes, threshold=studied.decision.threshold
         ),
-        "slices": slices_of(pictures, studied, config),
-        "tests": test_figures,
+        "slices": out_of_fold_slices(feature_set, studied, config),
+        "tests": tests,
         "robustness": robustness,
         "finetuning": tuning.summary if tuning else None,
-        "precision": chosen.summary,
-        "familiarity": familiarity.facts.model_dump() if familiarity else None,
-        "backbone": backbone.facts.model_dump(),
+        "precision": trained.choice.summary,
+        "familiarity": detector.facts.model_dump() if detector else None,
+        "backbone": trained.backbone.facts.model_dump(),
         "config": config.as_dict()
         | {"penalty": studied.head.penalty}
-        | {"finetune": request.finetune.as_dict() if request.finetune else None},
-        "packages": _packages(),
-        "command": _command(request, config),
+        | {"finetune": options.finetune.as_dict() if options.finetune else None},
+        "packages": package_versions(),
+        "command": _command(options, config),
     }
-    material = Material(
-        summary=summary,
-        labels=pictures.labels,
-        names=pictures.names,
-        classes=pictures.classes,
-        probabilities=studied.probabilities,
-        picture=pictures.data,
-        errors=explain_errors(pictures, studied, extractor),
-        suspects=[SuspectCase(suspect.place, suspect.suggested) for suspect in doubted],
-        tests=cases,
-    )
-    files = {
-        MODEL: model,
-        REPORT: render_report(material).encode(),
-        SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False).encode() + b"\n",
-        CARD: render_card(material).encode(),
-    }
-    return _publish(
-        request.store,
-        files,
-        graph,
-        backbone,
-        chosen.facts,
-        pictures,
-        studied,
-        familiarity,
-        summary,
-        config,
-        key,
-    )
+    return cast(Summary, summary)
 
 
-def _choose(
-    pictures: Pictures,
-    backbone: LoadedBackbone,
-    extractor: Extractor,
-    request: FitOptions,
-    config: FitConfig,
-    *,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], object],
-) -> Chosen:
-    """fp32 or int8; always fp32 beside fine-tuning, whose folds' networks nobody quantises."""
-    if request.finetune is not None:
-        config = dataclasses.replace(config, precision="fp32")
-    with Cache(request.cache) as cache:
-        return choose_precision(
-            pictures, backbone, extractor, cache, config, say=say, progress=progress
-        )
-
-
-def _views(
-    pictures: Pictures,
-    extractor: Extractor,
-    cache: Path,
-    config: FitConfig,
-    *,
-    say: Callable[[str], None],
-    progress: Callable[[int, int], object],
-) -> Features | None:
-    """Features of changed copies, or none where there are enough pictures without."""
-    total = len(pictures.names)
-    if not config.views or total > config.views_up_to:
-        return None
-    say(f"Learning from {config.views} changed copies of each picture, too.")
-    with Cache(cache) as opened:
-        return view_features(
-            pictures,
-            extractor,
-            opened,
-            config.views,
-            progress=lambda done: progress(done, total),
-        )
-
-
-def _publish(
-    store: Path,
-    files: dict[str, bytes],
-    graph: torch.jit.ScriptModule,
-    backbone: LoadedBackbone,
-    precision: PrecisionFacts,
-    pictures: Pictures,
-    studied: Study,
-    familiarity: Familiarity | None,
-    summary: dict[str, Any],
-    config: FitConfig,
-    key: PrivateKey | None,
-) -> Bundle:
-    pool = draw_pool(config.seed)
-    pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
-    golden = choose_golden(
-        pool,
-        answer(graph, pixels),
-        count=config.golden_pictures,
-        tolerance=(
-            config.golden_tolerance if precision.name == "fp32" else config.golden_tolerance_int8
-        ),
-    )
-    decision = studied.decision
-    facts = {
-        "labels": list(pictures.labels),
-        "input_px": backbone.spec.input_px,
-        "decoder": DECODER,
-        "crop": CropFacts(name=config.crop, cropper=CROPPER if config.crop == "faces" else None),
-        "backbone": backbone.facts,
-        "precision": precision,
-        "dataset": pictures.facts(),
-        "config": summary["config"],
-        "metrics": {
-            part: summary[part]
-            for part in ("cross_validation", "naive_split", "calibration", "tests")
+def _command(options: FitOptions, config: FitConfig) -> str:
+    finetune = options.finetune
+    return command_line(
+        options.data,
+        {
+            "--backbone": config.backbone,
+            "--weights": options.weights,
+            "--groups": options.groups,
+            "--group-pattern": options.group_pattern,
+            "--strict": options.strict,
+            "--test": tuple(options.tests),
+            "--robustness": options.robustness,
+            "--finetune": finetune.unfreeze if finetune else None,
+            "--epochs": finetune.epochs if finetune else None,
+            "--crop": config.crop if config.crop == "faces" else None,
+            "--precision": config.precision,
+            "--views": config.views,
+            "--seed": config.seed,
+            "--target-error": f"{config.target_error:g}",
         },
-        "packages": summary["packages"],
-        "decision": DecisionFacts(
-            threshold=decision.threshold,
-            target_error=decision.target_error,
-            coverage=decision.coverage,
-        ),
-        "familiarity": familiarity.facts if familiarity else None,
-        "golden": golden,
-    }
-    try:
-        return publish(store, files, facts, key=key)
-    except OSError as error:
-        raise OutputError(
-            f"The bundle cannot be written to {store} ({error.strerror}); "
-            "what was current still is."
-        ) from error
-
-
-def _find_test(given: str, labels: list[str]) -> HoldoutSet:
-    """DIR with class folders, or LABEL=DIR."""
-    label, separator, path = given.partition("=")
-    if separator and label in labels:
-        return find_holdout_set(Path(path), labels, label=label)
-    return find_holdout_set(Path(given), labels)
-
-
-def _reader(test: HoldoutSet, names: list[str]) -> Callable[[int], bytes]:
-    return lambda place: test.source.read(names[place])
-
-
-def _say_figures(studied: Study, say: Callable[[str], None]) -> None:
-    metrics, naive, decision = studied.metrics, studied.naive, studied.decision
-    say(
-        f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
-        f"balanced accuracy {_share(metrics)}."
     )
-    say(
-        f"A random split that ignores copies and groups would claim "
-        f"{naive['balanced_accuracy']:.1%}."
-    )
-    kept = "keeps" if decision.reached else "cannot be shown to keep"
-    say(
-        f"Answering only above {decision.threshold:.0%} {kept} the error of given answers under "
-        f"{decision.target_error:.1%}; it answers {decision.coverage:.1%} of the pictures."
-    )
-    say(studied.curve.sentence)
-
-
-def _share(metrics: dict[str, Any]) -> str:
-    low, high = metrics["balanced_accuracy_interval_95"]
-    return f"{metrics['balanced_accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%})"
-
-
-def _packages() -> dict[str, str]:
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in _RECORDED
-    }
-
-
-def _command(request: FitOptions, config: FitConfig) -> str:
-    """The command line that repeats the run."""
-    words = ["python", "-m", "training", "fit", str(request.data), "--backbone", config.backbone]
-    if request.weights:
-        words += ["--weights", str(request.weights)]
-    if request.groups:
-        words += ["--groups", str(request.groups)]
-    if request.group_pattern:
-        words += ["--group-pattern", request.group_pattern]
-    if request.strict:
-        words += ["--strict"]
-    for given in request.tests:
-        words += ["--test", given]
-    if request.robustness:
-        words += ["--robustness"]
-    if request.finetune:
-        words += ["--finetune", str(request.finetune.unfreeze)]
-        words += ["--epochs", str(request.finetune.epochs)]
-    if config.crop == "faces":
-        words += ["--crop", "faces"]
-    words += ["--precision", config.precision, "--views", str(config.views)]
-    words += ["--seed", str(config.seed), "--target-error", f"{config.target_error:g}"]
-    return shlex.join(words)

@@ -13,15 +13,14 @@ import pytest
 import torch
 
 from models.bundle import fsync
-from models.bundle.load import REPORT, Bundle, answer, open_bundle
+from models.bundle.load import Bundle, answer, open_bundle
 from models.bundle.manifest import PrecisionFacts
-from models.bundle.signing import generate
-from models.bundle.store import MODEL, current_version, versions
+from models.bundle.signing import generate_keys
+from models.bundle.store import MODEL, REPORT, current_version, versions
 from models.errors import BundleUntrusted, GoldenMismatch, KeyUnusable
 from models.imaging.decode import DECODER, decode_image
 from tests.images import DrawData, encode, photograph
 from tests.process.disks import small_disk
-from training import job
 from training.__main__ import build_parser
 from training.config import FitConfig
 from training.data.cache import Cache
@@ -38,10 +37,12 @@ from training.errors import (
     UnknownBackbone,
     UnreadableData,
 )
-from training.features.extract import FactsOnly
-from training.features.feature_set import read_pictures
+from training.features.extract import StatsOnly
+from training.features.feature_set import read_feature_set
 from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
-from training.job import CARD, SUMMARY, FitOptions, fit
+from training.job import FitOptions, fit
+from training.publish import bundle
+from training.publish.bundle import CARD, SUMMARY
 from training.publish.golden import choose_golden
 
 CONFIG = dataclasses.replace(
@@ -98,7 +99,7 @@ def test_the_bundle_is_current_and_opens(done: Run) -> None:
 
 
 def test_a_bundle_is_signed_if_a_key_is_given(done: Run, tmp_path: Path) -> None:
-    public = generate(tmp_path / "job.pem")
+    public = generate_keys(tmp_path / "job.pem")
     run = Run(done.data, tmp_path / "store", done.cache, sign_key=tmp_path / "job.pem")
     assert open_bundle(run.bundle.path, trusted=[public]).manifest == run.bundle.manifest
     with pytest.raises(BundleUntrusted):
@@ -351,7 +352,7 @@ def test_named_groups_and_copies_are_kept_together(
     (data / "groups.csv").write_text("file,group\nbar/000-p1.jpg,anna\nbar/001-p1.jpg,anna\n")
     listing = scan(open_source(data), pattern=r"-(p\d)" if how == "pattern" else None)
     with Cache(cache) as opened:
-        pictures = read_pictures(listing, FactsOnly(224), opened, CONFIG)
+        pictures = read_feature_set(listing, StatsOnly(224), opened, CONFIG)
     group = dict(zip(pictures.names, pictures.groups.tolist(), strict=True))
     # 000.jpg is a copy of 000-p1.jpg, and that shares a group with 001-p1.jpg.
     assert group["bar/000.jpg"] == group["bar/000-p1.jpg"] == group["bar/001-p1.jpg"]
@@ -497,7 +498,7 @@ def test_a_model_that_does_not_verify_is_not_published(
         golden.pictures[0].probabilities.reverse()
         return golden
 
-    monkeypatch.setattr(job, "choose_golden", wrong)
+    monkeypatch.setattr(bundle, "choose_golden", wrong)
     # The least certain answers hardly change when reversed: ask for less tolerance.
     config = dataclasses.replace(CONFIG, golden_tolerance=1e-7)
     with pytest.raises(GoldenMismatch):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle.load import REPORT, Bundle
+from models.bundle.load import Bundle
+from models.bundle.store import REPORT
 from tests.service.fixtures import make_engine, serving, settings_of, wait
 from training.config import FitConfig
-from training.job import CARD, SUMMARY, FitOptions, fit
+from training.job import FitOptions, fit
+from training.publish.bundle import CARD, SUMMARY
 from training.sample import ALL_CLASSES, make_sample
 
 LABELS = sorted(ALL_CLASSES)

@@ -40,8 +40,8 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings, and return the exit status that they give."""
-    from training.audit.command import audit_folder
-    from training.audit.findings import LEVELS, lines, worst, write_json
+    from training.audit.standalone import audit_folder
+    from training.audit.findings import LEVELS, format_lines, worst_level, write_json
 
     with progress_bar() as progress:
         findings = audit_folder(
@@ -52,13 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
             weights=arguments.weights,
             groups=arguments.groups,
             group_pattern=arguments.group_pattern,
-            say=progress.log,
-            progress=progress.advance,
+            progress=progress,
         )
     if arguments.json:
         write_json(findings, arguments.json)
-    print("\n".join(lines(findings)))
-    found = worst(findings)
+    print("\n".join(format_lines(findings)))
+    found = worst_level(findings)
     if arguments.fail_on is None or found is None:
         return 0
     return _FINDINGS_STATUS if LEVELS.index(found) <= LEVELS.index(arguments.fail_on) else 0

@@ -1,1 +1,1 @@
-"""A trained model as a bundle."""
+"""Export of a trained model, and its publication as a bundle."""

@@ -1,6 +1,7 @@
-"""Golden pictures: small synthetic pictures whose answers a bundle carries as its proof."""
+"""Golden pictures: small synthetic pictures, and the answers that prove a bundle intact."""
 
 import io
+from typing import Final
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,14 +11,14 @@ from models.bundle.device import Outputs
 from models.bundle.manifest import Golden, GoldenPicture
 from models.imaging.decode import decode_image
 
-_POOL = 32  # drawn, of which those that the model is least sure of are kept
-_EDGE_PX = 72
+_POOL_SIZE: Final = 32  # pictures drawn; the least certain ones are kept
+_EDGE_PX: Final = 72
 
 
 def draw_pool(seed: int) -> list[bytes]:
-    """Draw simple faces, some with a cover, on plain grounds: PNG files of 1-2 kB each."""
+    """Draw simple faces, some with a cover, on plain backgrounds: PNG files of 1-2 kB each."""
     random = np.random.default_rng(seed)
-    return [_draw(random) for _ in range(_POOL)]
+    return [_draw(random) for _ in range(_POOL_SIZE)]
 
 
 def _draw(random: np.random.Generator) -> bytes:
@@ -47,32 +48,34 @@ def _draw(random: np.random.Generator) -> bytes:
 
 
 def decode_pool(pool: list[bytes], *, size: int) -> list[Tensor]:
-    """uint8 (3, S, S) of each picture, through the decoder that the service uses."""
+    """Decode each picture as the service does: uint8 (3, S, S)."""
     return [decode_image(data, size=size) for data in pool]
 
 
-def choose_golden(pool: list[bytes], outputs: Outputs, *, count: int, tolerance: float) -> Golden:
-    """Keep the pictures whose answers move most if anything is wrong: the least certain ones.
+def choose_golden(
+    pool: list[bytes], outputs: Outputs, *, num_pictures: int, tolerance: float
+) -> Golden:
+    """Keep the least certain pictures: their answers move most if anything is wrong.
 
     Args:
         pool: Encoded pictures.
-        outputs: What the exported graph says of them.
-        count: How many to keep.
-        tolerance: Largest difference that a loaded model may show.
+        outputs: Answers of the exported graph to them.
+        num_pictures: Number to keep.
+        tolerance: Max difference of a loaded model's answers.
     """
     probabilities, activation, distance = outputs
     certainty = probabilities.max(dim=1).values
-    chosen = certainty.argsort(stable=True)[:count].tolist()
+    chosen = certainty.argsort(stable=True)[:num_pictures].tolist()
     means = activation.mean((2, 3))
     return Golden(
         tolerance=tolerance,
         pictures=[
             GoldenPicture.model_construct(
-                picture=pool[place],
-                probabilities=probabilities[place].tolist(),
-                activation_means=means[place].tolist(),
-                distance=None if distance is None else float(distance[place]),
+                picture=pool[index],
+                probabilities=probabilities[index].tolist(),
+                activation_means=means[index].tolist(),
+                distance=None if distance is None else float(distance[index]),
             )
-            for place in chosen
+            for index in chosen
         ],
     )

@@ -1,12 +1,12 @@
-"""The page a person reads after a run, and the model card.
+"""Report page and model card of a run.
 
-    Material -> render_report -> report.html     one file: no network, no script
-             -> render_card   -> model_card.md
+    ReportData -> render_report -> report.html     one file: no network, no script
+               -> render_card   -> model_card.md
 
-Both are pure: the same material gives the same bytes, and nothing is read but its pictures.
+Both are pure: equal data gives equal bytes, and nothing but the pictures is read.
 """
 
-from training.report.data import ErrorCase, Material, SuspectCase, TestCase
+from training.report.data import ReportData
 from training.report.render import render_card, render_report
 
-__all__ = ["ErrorCase", "Material", "SuspectCase", "TestCase", "render_card", "render_report"]
+__all__ = ["ReportData", "render_card", "render_report"]

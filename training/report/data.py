@@ -1,83 +1,42 @@
-"""What a report is made of: the run's figures, and the pictures that it shows."""
+"""Input of the report: the run's metrics, and the pictures to show."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.holdout import Judged
+from training.audit.label_issues import LabelIssue
+from training.evaluation.errors import Misclassified
+from training.evaluation.holdout import HoldoutResult
+from training.summary import Summary
 
 
 @dataclass(frozen=True)
-class ErrorCase:
-    """One picture that was judged wrongly by a head that had not seen it.
+class ReportData:
+    """All that the report and the model card show.
 
     Attributes:
-        place: Index of the picture.
-        activation: float32 (h, w): the class-activation map of the class it was taken for.
-        neighbours: The most similar pictures that the head was fitted on, and their cosine
-            similarity of features, most similar first.
-    """
-
-    place: int
-    activation: NDArray[np.float32]
-    neighbours: list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class SuspectCase:
-    """A picture whose label may be wrong.
-
-    Attributes:
-        place: Index of the picture.
-        suggested: Class index that it probably has.
-    """
-
-    place: int
-    suggested: int
-
-
-@dataclass(frozen=True)
-class TestCase:
-    """A separate test set as it was judged.
-
-    Attributes:
-        name: As given on the command line.
-        judged: Names, true classes and probabilities.
-        picture: The encoded file of the i-th judged picture.
-    """
-
-    __test__ = False  # pytest would take it for a class of tests
-
-    name: str
-    judged: Judged
-    picture: Callable[[int], bytes]
-
-
-@dataclass(frozen=True)
-class Material:
-    """Everything that the report and the model card show.
-
-    Attributes:
-        summary: The figures, as in `summary.json`; see `training.job.summary_of`.
-        labels: Class names.
-        names: (n) file names.
+        summary: The metrics, as in summary.json.
+        names: (n) file names of the training pictures.
         classes: int64 (n,) classes as trained on.
         probabilities: float64 (n, K), calibrated, out of fold.
-        picture: The encoded file of the i-th picture.
-        errors: Every misjudged picture, surest first.
-        suspects: Likely wrong labels, likeliest first.
-        tests: Separate test sets.
+        read: Returns the encoded file of the i-th picture.
+        errors: Misclassified pictures, most confident first.
+        label_issues: Likely wrong labels, likeliest first.
+        tests: Holdout sets.
     """
 
-    summary: dict[str, Any]
-    labels: tuple[str, ...]
+    summary: Summary
     names: list[str]
     classes: NDArray[np.int64]
     probabilities: NDArray[np.float64]
-    picture: Callable[[int], bytes]
-    errors: list[ErrorCase]
-    suspects: list[SuspectCase]
-    tests: list[TestCase]
+    read: Callable[[int], bytes]
+    errors: list[Misclassified]
+    label_issues: list[LabelIssue]
+    tests: list[HoldoutResult]
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names."""
+        return self.summary["labels"]

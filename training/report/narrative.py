@@ -1,93 +1,46 @@
-"""The figures in words: what a person without any statistics should take from a run."""
+"""Sentences of the report: what to take from a run without knowing statistics.
+
+Lay words come first, and the standard term stands beside them.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-# How far figures must be apart to be worth a sentence, as shares of pictures.
-_LEAK: Final = 0.02
-_WIDE: Final = 0.08
-_UNEVEN: Final = 0.02
-_WEAK: Final = 0.05  # recall below the mean over classes
-_LOPSIDED: Final = 3.0  # pictures of the largest class for one of the smallest
-_MOST_STEPS: Final = 5
+from training.report.formats import hundred, number, percent, plural, span
+from training.summary import (
+    DecisionSummary,
+    HoldoutMetrics,
+    LearningCurveSummary,
+    Metrics,
+    Summary,
+)
 
-# Control characters but tab and line feed, and halves of characters that no file can hold.
-_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-Summary = Mapping[str, Any]
-
-
-def clean(text: str) -> str:
-    """Text that any encoder takes: no lone surrogates, no control characters."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def percent(share: Any) -> str:
-    """A share as people read it; what is not all is never shown as 100%, what is unknown as –."""
-    if not isinstance(share, int | float):
-        return "–"
-    text = f"{share:.1%}"
-    if text == "100.0%":
-        return "100%" if share >= 1.0 else ">99.9%"
-    if text == "0.0%":
-        return "0%" if share <= 0.0 else "<0.1%"
-    return text
-
-
-def span(interval: Sequence[float] | None) -> str:
-    """The ends of an interval of shares."""
-    if not interval:
-        return ""
-    return " to ".join(f"{end:.1%}".replace("100.0%", "100%") for end in interval)
-
-
-def hundred(share: float) -> str:
-    """How many of a hundred."""
-    count = round(share * 100)
-    if count == 100 and share < 1.0:
-        return "more than 99"
-    if count == 0 and share > 0.0:
-        return "fewer than 1"
-    return f"about {count}" if 0 < count < 100 else ("all" if count else "none")
-
-
-def number(count: Any) -> str:
-    """A count with separated thousands."""
-    if not isinstance(count, int | float):
-        return "–"
-    return f"{count:,.0f}"
-
-
-def plural(count: Any, one: str, many: str = "") -> str:
-    """A count and its noun."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names in a sentence, the later ones only counted."""
-    shown = [f"“{name}”" for name in names[:most]]
-    if len(names) > most:
-        shown.append(f"{len(names) - most} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+# How far two shares must lie apart to be worth a sentence.
+_MIN_LEAK: Final = 0.02
+_MIN_WIDTH: Final = 0.08  # of the interval of the accuracy
+_MIN_IMBALANCE: Final = 0.02
+_MIN_RECALL_GAP: Final = 0.05  # recall of a class below the mean over classes
+_MAX_CLASS_RATIO: Final = 3.0  # pictures of the largest class per picture of the smallest
+_MAX_STEPS: Final = 5
 
 
 def headline(summary: Summary) -> str:
-    """What to expect of the model, in one or two sentences for anybody."""
-    figures = summary.get("cross_validation") or {}
-    if figures.get("accuracy") is None:
-        return "The model has been trained; how good it is has not been measured."
-    right = f"{hundred(figures['accuracy'])} right"
-    if figures["accuracy"] >= 1.0:
-        right = "all or nearly all right"
-    text = f"Of 100 new pictures like these, the model is expected to get {right}"
-    if interval := figures.get("accuracy_interval_95"):
-        text += f" (between {round(interval[0] * 100)} and {round(interval[1] * 100)})"
-    return f"{text}. {_most_wrong(figures, summary.get('labels') or [])}".strip()
+    """Return what to expect of the model, in two sentences."""
+    metrics = summary["cross_validation"]
+    correct = f"{hundred(metrics['accuracy'])} right"
+    if metrics["accuracy"] >= 1.0:
+        correct = "all or nearly all right"
+    low, high = metrics["accuracy_interval_95"]
+    return (
+        f"Of 100 new pictures like these, the model is expected to get {correct} (between "
+        f"{round(low * 100)} and {round(high * 100)}). "
+        f"{_most_frequent_error(metrics, summary['labels'])}"
+    )
 
 
 def worst_cell(confusion: Sequence[Sequence[int]]) -> tuple[int, int] | None:
-    """(true class, taken for) of the most frequent mistake; the larger share breaks ties."""
+    """Return (true class, predicted class) of the most frequent error; a larger share wins ties."""
     cells = [
         (count, count / sum(row), -i, -j)
         for i, row in enumerate(confusion)
@@ -100,91 +53,83 @@ def worst_cell(confusion: Sequence[Sequence[int]]) -> tuple[int, int] | None:
     return -i, -j
 
 
-def _most_wrong(figures: Summary, labels: Sequence[str]) -> str:
-    confusion = figures.get("confusion")
-    if not confusion or not labels:
-        return ""
+def _most_frequent_error(metrics: Metrics, labels: Sequence[str]) -> str:
+    confusion = metrics["confusion"]
     cell = worst_cell(confusion)
     if cell is None:
-        pictures = sum(sum(row) for row in confusion)
         return (
-            f"When it was tried, it misjudged none of {number(pictures)} pictures, which is "
-            "no promise that it never will."
+            f"When it was tried, it misclassified none of {number(metrics['pictures'])} pictures, "
+            "which is no promise that it never will."
         )
-    true, taken = cell
+    true, predicted = cell
     return (
         f"It is most often wrong about “{labels[true]}” pictures that it takes for "
-        f"“{labels[taken]}” ({confusion[true][taken]} of {number(sum(confusion[true]))})."
+        f"“{labels[predicted]}” ({confusion[true][predicted]} of {number(sum(confusion[true]))})."
     )
 
 
 def caveats(summary: Summary) -> list[str]:
-    """What the headline does not say, and should be known before it is believed."""
-    figures = summary.get("cross_validation") or {}
-    found = [
-        _wide(figures),
-        _leaking(figures, summary.get("naive_split") or {}),
-        _uneven(figures),
-        _unsure(summary.get("decision") or {}),
-        *(
-            _elsewhere(name, test, figures)
-            for name, test in (summary.get("tests") or {}).items()
-            if test
-        ),
+    """Return what the headline leaves out, and a reader needs before believing it."""
+    metrics = summary["cross_validation"]
+    sentences = [
+        _wide_interval(metrics),
+        _leakage(metrics, summary["naive_split"]),
+        _class_imbalance(metrics),
+        _uncertain_share(summary["decision"]),
+        *(_holdout_accuracy(name, test, metrics) for name, test in summary["tests"].items()),
     ]
-    if figures and not summary.get("tests"):
-        found.append(
+    if not summary["tests"]:
+        sentences.append(
             "“Like these” means from the same source: the same kind of camera, light and "
-            "surroundings. Pictures from elsewhere are usually judged worse, and how much worse "
-            "has not been measured."
+            "surroundings. A model is usually less accurate on pictures from elsewhere, and how "
+            "much has not been measured."
         )
-    return [sentence for sentence in found if sentence]
+    return [sentence for sentence in sentences if sentence]
 
 
-def _wide(figures: Summary) -> str:
-    interval = figures.get("accuracy_interval_95")
-    if not interval or interval[1] - interval[0] < _WIDE:
+def _wide_interval(metrics: Metrics) -> str:
+    low, high = metrics["accuracy_interval_95"]
+    if high - low < _MIN_WIDTH:
         return ""
     return (
-        f"The range is wide because only {plural(figures['pictures'], 'picture')} in "
-        f"{plural(figures['groups'], 'independent group')} could be tried: the real figure may "
+        f"The range is wide because only {plural(metrics['pictures'], 'picture')} in "
+        f"{plural(metrics['groups'], 'independent group')} could be tried: the real figure may "
         "lie anywhere in it."
     )
 
 
-def _leaking(figures: Summary, naive: Summary) -> str:
-    real, flattered = figures.get("balanced_accuracy"), naive.get("balanced_accuracy")
-    if real is None or flattered is None or flattered - real < _LEAK:
+def _leakage(metrics: Metrics, naive: Metrics) -> str:
+    if naive["balanced_accuracy"] - metrics["balanced_accuracy"] < _MIN_LEAK:
         return ""
     return (
-        f"A plain random split would have promised {percent(flattered)} instead of "
-        f"{percent(real)} (mean over classes), because near-copies of a picture, or pictures of "
-        "one group, would have been both learnt and tried. The lower figure is the honest one."
+        f"A plain random split would have promised a balanced accuracy of "
+        f"{percent(naive['balanced_accuracy'])} instead of "
+        f"{percent(metrics['balanced_accuracy'])}, because near-duplicates of a picture, or "
+        "pictures of one group, would have been both trained and tested on (data leakage). The "
+        "lower figure is the honest one."
     )
 
 
-def _uneven(figures: Summary) -> str:
-    plain, balanced = figures.get("accuracy"), figures.get("balanced_accuracy")
-    if plain is None or balanced is None or abs(plain - balanced) < _UNEVEN:
+def _class_imbalance(metrics: Metrics) -> str:
+    balanced = metrics["balanced_accuracy"]
+    if abs(metrics["accuracy"] - balanced) < _MIN_IMBALANCE:
         return ""
     return (
         "The classes are of different size, and the large ones count more. If every class came "
-        f"equally often, {hundred(balanced)} of 100 would be right."
+        f"equally often, {hundred(balanced)} of 100 would be right (balanced accuracy)."
     )
 
 
-def _unsure(decision: Summary) -> str:
-    if decision.get("coverage") is None:
-        return ""
-    unsure = 1.0 - decision["coverage"]
+def _uncertain_share(decision: DecisionSummary) -> str:
+    uncertain = 1.0 - decision["coverage"]
     text = (
-        f"It says “uncertain” rather than guess for {hundred(unsure)} of 100 pictures."
-        if unsure
+        f"It answers “uncertain” rather than guess for {hundred(uncertain)} of 100 pictures."
+        if uncertain
         else "It was sure enough of every picture to give an answer."
     )
     text += f" Of the answers that it gave, {percent(decision['error'])} were wrong"
     text += f" (at most {percent(decision['error_bound'])}, with 95% confidence)"
-    if decision.get("reached"):
+    if decision["reached"]:
         return text + "."
     return (
         f"{text}; that no more than {percent(decision['target_error'])} are wrong, as was asked "
@@ -192,60 +137,58 @@ def _unsure(decision: Summary) -> str:
     )
 
 
-def _elsewhere(name: str, test: Summary, figures: Summary) -> str:
-    interval, own = test.get("accuracy_interval_95"), figures.get("accuracy_interval_95")
-    if test.get("accuracy") is None or not interval:
-        return ""
+def _holdout_accuracy(name: str, test: HoldoutMetrics, metrics: Metrics) -> str:
+    interval = test["accuracy_interval_95"]
     wrong = test["pictures"] - round(test["accuracy"] * test["pictures"])
     text = (
         f"On the {plural(test['pictures'], 'picture')} of “{name}”, which it had never seen, "
         f"{percent(test['accuracy'])} were right ({wrong} wrong; {span(interval)} with 95% "
         "confidence)"
     )
-    if own and interval[1] < own[0]:
-        return f"{text}: clearly worse than on pictures like those it learnt from."
+    if interval[1] < metrics["accuracy_interval_95"][0]:
+        return f"{text}: clearly worse than on pictures like the training pictures."
     return f"{text}."
 
 
-def next_steps(summary: Summary, suspects: int) -> list[str]:
-    """What would make the model better, most urgent first.
+def next_steps(summary: Summary, num_label_issues: int) -> list[str]:
+    """Return what would make the model better, most urgent first.
 
     Args:
-        summary: The figures.
-        suspects: Pictures whose label may be wrong.
+        summary: The metrics.
+        num_label_issues: Pictures whose label may be wrong.
     """
     steps = [
         f"Mend this first: {_sentence(finding['message'])}"
-        for finding in summary.get("audit") or []
-        if finding.get("level") == "error" and finding.get("message")
+        for finding in summary["audit"]
+        if finding["level"] == "error"
     ][:2]
-    if suspects:
+    if num_label_issues:
         steps.append(
-            f"Look at the {plural(suspects, 'picture')} whose label may be wrong, listed below. "
-            "Move those that lie in the wrong folder (or list them in labels.csv), and train "
-            "again: a few wrong labels cost more than a few missing pictures."
+            f"Look at the {plural(num_label_issues, 'picture')} whose label may be wrong, listed "
+            "below. Move those that lie in the wrong folder (or list them in labels.csv), and "
+            "train again: a few wrong labels cost more than a few missing pictures."
         )
-    steps += [*_from_tests(summary), *_from_curve(summary), *_from_classes(summary)]
-    decision = summary.get("decision") or {}
-    if decision and not decision.get("reached", True):
+    steps += [*_from_tests(summary), *_from_curve(summary["learning_curve"])]
+    steps += _from_classes(summary)
+    if not summary["decision"]["reached"]:
         steps.append(
             "Before relying on answers without a second look, collect more pictures to try the "
-            f"model on: too few are there to show an error of {percent(decision['target_error'])} "
-            "or less."
+            "model on: too few are there to show an error of "
+            f"{percent(summary['decision']['target_error'])} or less."
         )
-    if not summary.get("tests"):
+    if not summary["tests"]:
         steps.append(
             "Photograph some pictures where the model will be used, sort them into the same "
             "folders, and give them as a separate test set: that is the best forecast there is."
         )
     if len(steps) < 2:
         steps.append(
-            "Look through the misjudged pictures below for what they share (a pose, a light, a "
-            "camera), and add pictures of that kind with the right label."
+            "Look through the misclassified pictures below for what they share (a pose, a light, "
+            "a camera), and add pictures of that kind with the right label."
         )
     if len(steps) < 2:
         steps.append("When it is in use, keep what it was unsure of, label it, and train again.")
-    return steps[:_MOST_STEPS]
+    return steps[:_MAX_STEPS]
 
 
 def _sentence(text: str) -> str:
@@ -254,16 +197,16 @@ def _sentence(text: str) -> str:
 
 
 def _from_tests(summary: Summary) -> list[str]:
-    own = (summary.get("cross_validation") or {}).get("accuracy_interval_95")
+    low = summary["cross_validation"]["accuracy_interval_95"][0]
     worse = [
         (test["accuracy"], name, test)
-        for name, test in (summary.get("tests") or {}).items()
-        if own and test and (test.get("accuracy_interval_95") or own)[1] < own[0]
+        for name, test in summary["tests"].items()
+        if test["accuracy_interval_95"][1] < low
     ]
     if not worse:
         return []
     _, name, test = min(worse, key=lambda row: row[:2])
-    slices = [row for found in test.get("slices") or [] for row in found["slices"]]
+    slices = [row for attribute in test["slices"] for row in attribute["slices"]]
     worst = min(slices, key=lambda row: (row["accuracy"], -row["pictures"]), default=None)
     above_all = ""
     if worst and worst["right"] < worst["pictures"]:
@@ -275,43 +218,37 @@ def _from_tests(summary: Summary) -> list[str]:
     ]
 
 
-def _from_curve(summary: Summary) -> list[str]:
-    curve = summary.get("learning_curve") or {}
-    if curve.get("at_twice") is None or not curve.get("points"):
+def _from_curve(curve: LearningCurveSummary) -> list[str]:
+    if curve["at_twice"] is None:
         return []
     now, twice = curve["points"][-1]["mean"], curve["at_twice"]
-    if curve.get("outlook") == "more":
+    if curve["outlook"] == "more":
         return [
-            f"Collect more pictures of every class: with twice as many, {percent(twice)} right "
-            f"(mean over classes) may be expected instead of {percent(now)}."
+            f"Collect more pictures of every class: with twice as many, a balanced accuracy of "
+            f"{percent(twice)} may be expected instead of {percent(now)}."
         ]
-    if curve.get("outlook") == "same":
+    if curve["outlook"] == "same":
         return [
             "More pictures of the same kind would hardly help. Collect other kinds: other places, "
             "cameras and light, and the borderline cases that you care about."
         ]
     return [
-        "Whether more pictures of the same kind would help cannot be told. Other kinds are the "
-        "safer choice: other places, cameras and light, and borderline cases."
+        "The learning curve does not show if more pictures of the same kind would help. Other "
+        "kinds are the safer choice: other places, cameras and light, and borderline cases."
     ]
 
 
 def _from_classes(summary: Summary) -> list[str]:
-    figures = summary.get("cross_validation") or {}
-    recall = figures.get("recall") or {}
-    pictures = {
-        label: count
-        for label, count in ((summary.get("dataset") or {}).get("pictures") or {}).items()
-        if count
-    }
-    if recall and figures.get("balanced_accuracy") is not None:
-        weakest = min(recall, key=lambda label: (recall[label], label))
-        if recall[weakest] < figures["balanced_accuracy"] - _WEAK:
-            return [
-                f"Add pictures of “{weakest}”, the class that is found least often "
-                f"({percent(recall[weakest])} of its pictures), in all the ways it can look."
-            ]
-    if pictures and max(pictures.values()) > _LOPSIDED * min(pictures.values()):
+    metrics = summary["cross_validation"]
+    recall = metrics["recall"]
+    weakest = min(recall, key=lambda label: (recall[label], label))
+    if recall[weakest] < metrics["balanced_accuracy"] - _MIN_RECALL_GAP:
+        return [
+            f"Add pictures of “{weakest}”, the class with the lowest recall "
+            f"({percent(recall[weakest])} of its pictures are found), in all the ways it can look."
+        ]
+    pictures = {label: count for label, count in summary["dataset"]["pictures"].items() if count}
+    if max(pictures.values()) > _MAX_CLASS_RATIO * min(pictures.values()):
         least = min(pictures, key=lambda label: (pictures[label], label))
         return [
             f"Add pictures of “{least}”: it has {number(pictures[least])}, the largest class "

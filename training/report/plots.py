@@ -1,6 +1,6 @@
-"""The report's curves."""
+"""Plots of the report: ROC, calibration, scores, learning, corruptions and epochs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,112 +13,113 @@ from training.evaluation.calibration import reliability
 from training.report.svg import (
     DASHES,
     INK,
+    MAX_SERIES,
     MUTED,
     PAPER,
-    SERIES,
     SERIES_COLOURS,
-    line,
-    percent,
+    line_style,
+    percent_axis,
     svg,
 )
+from training.summary import CorruptionSummary, LearningCurveSummary, RobustnessMetrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HISTOGRAM_BINS: Final = 20
-_SMALL_IN: Final = (3.4, 2.4)  # of many plots beside each other
+_SMALL_SIZE_IN: Final = (3.4, 2.4)  # inches; for many plots beside each other
 
 Probabilities = NDArray[np.float64]
 Classes = NDArray[np.int64]
 
 
 def roc(
-    probabilities: Probabilities, classes: Classes, chosen: Sequence[int], *, name: str
+    probabilities: Probabilities, classes: Classes, shown: Sequence[int], *, name: str
 ) -> Markup:
-    """ROC curves, each of one class against the rest.
+    """Plot ROC curves, each of one class against the rest.
 
     Args:
         probabilities: (n, K).
         classes: (n,).
-        chosen: The classes to draw, at most `SERIES`.
-        name: Of the plot, once a page.
+        shown: The classes to draw, at most `MAX_SERIES`.
+        name: Of the plot, unique in the page.
     """
 
     def draw(axes: "Axes") -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
-        for series, k in enumerate(chosen):
-            alarms, found, _ = roc_curve(classes == k, probabilities[:, k])
-            axes.plot(alarms, found, **line(series))
-        axes.set_xlabel("share of other pictures wrongly taken for it")
-        axes.set_ylabel("share of its pictures found")
+        for series, k in enumerate(shown):
+            false_positive_rate, recall, _ = roc_curve(classes == k, probabilities[:, k])
+            axes.plot(false_positive_rate, recall, **line_style(series))
+        axes.set_xlabel("others wrongly taken for it (false positive rate)")
+        axes.set_ylabel("its pictures found (recall)")
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
-        percent(axes, "x")
-        percent(axes, "y")
+        percent_axis(axes, "x")
+        percent_axis(axes, "y")
 
     return svg(draw, name)
 
 
-def hardest(probabilities: Probabilities, classes: Classes) -> list[int]:
-    """The classes whose ROC curves are drawn: of two the second, of many those worst told."""
-    present = [k for k in np.unique(classes).tolist() if (classes != k).any()]
+def hardest_classes(probabilities: Probabilities, classes: Classes) -> list[int]:
+    """Return the classes to draw ROC curves of: of two the second, of more those of least area."""
+    present: list[int] = np.unique(classes).tolist()
     if probabilities.shape[1] == 2:
         return present[-1:]
     areas = {k: float(roc_auc_score(classes == k, probabilities[:, k])) for k in present}
-    return sorted(sorted(present, key=lambda k: (areas[k], k))[:SERIES])
+    return sorted(sorted(present, key=lambda k: (areas[k], k))[:MAX_SERIES])
 
 
 def calibration(probabilities: Probabilities, classes: Classes, *, name: str) -> Markup:
-    """Reliability diagram: how sure the model was, and how often it was right."""
+    """Plot the reliability diagram: accuracy against confidence."""
     rows = reliability(probabilities, classes)
-    least = min(row[0] for row in rows)
+    lowest = min(row[0] for row in rows)
 
     def draw(axes: "Axes") -> None:
-        start = min(least, 1.0 / probabilities.shape[1])
+        start = min(lowest, 1.0 / probabilities.shape[1])
         axes.plot([start, 1], [start, 1], color=MUTED, linewidth=0.8, linestyle=":")
-        for confidence, right, share in rows:
+        for confidence, accuracy, share in rows:
             pictures = share * len(classes)
-            hits = right * pictures
+            hits = accuracy * pictures
             low, high = beta.ppf([0.025, 0.975], hits + 0.5, pictures - hits + 0.5)
             axes.plot([confidence] * 2, [low, high], color=SERIES_COLOURS[0], linewidth=1.2)
             axes.plot(
                 [confidence],
-                [right],
+                [accuracy],
                 "o",
                 color=SERIES_COLOURS[0],
                 markersize=3 + 9 * float(np.sqrt(share)),
                 markeredgecolor=PAPER,
                 markeredgewidth=0.8,
             )
-        axes.set_xlabel("how sure the model was")
-        axes.set_ylabel("how often it was right")
+        axes.set_xlabel("how sure the model was (confidence)")
+        axes.set_ylabel("how often it was right (accuracy)")
         axes.set_xlim(start - 0.03, 1.03)
         axes.set_ylim(-0.03, 1.03)
-        percent(axes, "x")
-        percent(axes, "y")
+        percent_axis(axes, "x")
+        percent_axis(axes, "y")
 
     return svg(draw, name)
 
 
 def histogram(
-    probabilities: Probabilities, classes: Classes, *, threshold: float | None, name: str
+    probabilities: Probabilities, classes: Classes, *, threshold: float, name: str
 ) -> Markup:
-    """Scores: of two classes by true class, of more by right and wrong; one up, one down."""
+    """Plot a histogram of scores: of two classes by true class, of more by correct and wrong."""
     if probabilities.shape[1] == 2:
         scores, upper = probabilities[:, 1], classes == 1
         start, label = 0.0, "score"
-        unsure = None if threshold is None else (1.0 - threshold, threshold)
+        uncertain = (1.0 - threshold, threshold)
     else:
         scores, upper = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
         start, label = 1.0 / probabilities.shape[1], "highest score"
-        unsure = None if threshold is None else (start, threshold)
+        uncertain = (start, threshold)
     edges = np.linspace(start, 1.0, _HISTOGRAM_BINS + 1)
     up, _ = np.histogram(scores[upper], np.append(edges[:-1], 1.0 + 1e-9))
     down, _ = np.histogram(scores[~upper], np.append(edges[:-1], 1.0 + 1e-9))
 
     def draw(axes: "Axes") -> None:
-        if unsure is not None and unsure[1] > unsure[0]:
-            axes.axvspan(*unsure, color=MUTED, alpha=0.14, linewidth=0)
+        if uncertain[1] > uncertain[0]:
+            axes.axvspan(*uncertain, color=MUTED, alpha=0.14, linewidth=0)
         width = edges[1] - edges[0]
         for counts, sign, colour in ((up, 1, SERIES_COLOURS[0]), (down, -1, SERIES_COLOURS[1])):
             # Heights grow as the square root, so that a single picture can still be seen.
@@ -136,13 +137,13 @@ def histogram(
         axes.set_xlabel(label)
         axes.set_ylabel("pictures")
         axes.set_xlim(start, 1.0)
-        percent(axes, "x")
+        percent_axis(axes, "x")
 
     return svg(draw, name)
 
 
-def learning(curve: dict[str, Any], total: int, *, name: str) -> Markup:
-    """Balanced accuracy against pictures learnt from, and what twice as many promise."""
+def learning_curve(curve: LearningCurveSummary, total: int, *, name: str) -> Markup:
+    """Plot balanced accuracy against training pictures, extrapolated to twice as many."""
     points = curve["points"]
     pictures = [point["pictures"] for point in points]
 
@@ -157,7 +158,7 @@ def learning(curve: dict[str, Any], total: int, *, name: str) -> Markup:
         )
         means = [point["mean"] for point in points]
         axes.plot(pictures, means, "o-", color=SERIES_COLOURS[0], linewidth=1.6, markersize=4)
-        twice, interval = curve.get("at_twice"), curve.get("interval_95")
+        twice, interval = curve["at_twice"], curve["interval_95"]
         if twice is not None:
             axes.plot(
                 [pictures[-1], 2 * total],
@@ -169,19 +170,19 @@ def learning(curve: dict[str, Any], total: int, *, name: str) -> Markup:
             if interval is not None:
                 axes.plot([2 * total] * 2, interval, color=SERIES_COLOURS[1], linewidth=1.4)
             axes.plot([2 * total], [twice], "D", color=SERIES_COLOURS[1], markersize=5)
-        axes.set_xlabel("pictures learnt from")
-        axes.set_ylabel("right, mean over classes")
+        axes.set_xlabel("training pictures")
+        axes.set_ylabel("balanced accuracy")
         axes.set_xlim(left=0)
-        percent(axes, "y")
+        percent_axis(axes, "y")
 
     return svg(draw, name)
 
 
-def ladder(
-    undamaged: Mapping[str, Any], kind: Mapping[str, Any], labels: Sequence[str], *, name: str
+def corruption(
+    clean: RobustnessMetrics, kind: CorruptionSummary, labels: Sequence[str], *, name: str
 ) -> Markup:
-    """How accuracy falls as pictures are damaged in one way: a curve a class, and their mean."""
-    rows = [undamaged, *kind["rows"]]
+    """Plot recall against the severity of one corruption: a curve per class, and their mean."""
+    rows: list[RobustnessMetrics] = [clean, *kind["rows"]]
     steps = range(len(rows))
 
     def draw(axes: "Axes") -> None:
@@ -190,44 +191,44 @@ def ladder(
         axes.fill_between(steps, low, high, color=MUTED, alpha=0.18, linewidth=0)
         axes.plot(steps, [row["balanced_accuracy"] for row in rows], color=INK, linewidth=1.2)
         for series, label in enumerate(labels):
-            axes.plot(steps, [row["recall"][label] for row in rows], **line(series))
+            axes.plot(steps, [row["recall"][label] for row in rows], **line_style(series))
         axes.set_xlabel(kind["unit"])
         axes.set_xticks(steps, ["none", *(f"{row['step']:g}" for row in kind["rows"])])
         axes.set_ylim(-0.04, 1.04)
-        percent(axes, "y")
+        percent_axis(axes, "y")
 
-    return svg(draw, name, size_in=_SMALL_IN)
+    return svg(draw, name, size_in=_SMALL_SIZE_IN)
 
 
-def epochs(rows: Sequence[dict[str, Any]], what: str, *, name: str) -> Markup:
-    """Loss or accuracy of fine-tuning, epoch by epoch, on training and on held-out pictures."""
+def epochs(rows: Sequence[dict[str, Any]], metric: str, *, name: str) -> Markup:
+    """Plot loss or accuracy of fine-tuning by epoch, on training and on held-out pictures."""
 
     def draw(axes: "Axes") -> None:
         for series, part in enumerate(("train", "val")):
-            known = [row for row in rows if row.get(f"{part}_{what}") is not None]
+            known = [row for row in rows if row.get(f"{part}_{metric}") is not None]
             axes.plot(
                 [row["epoch"] for row in known],
-                [row[f"{part}_{what}"] for row in known],
-                **line(series),
+                [row[f"{part}_{metric}"] for row in known],
+                **line_style(series),
             )
         axes.set_xlabel("epoch")
-        axes.set_ylabel({"loss": "loss", "accuracy": "right"}[what])
-        if what == "accuracy":
-            percent(axes, "y")
+        axes.set_ylabel(metric)
+        if metric == "accuracy":
+            percent_axis(axes, "y")
 
     return svg(draw, name)
 
 
 def _count_ticks(axes: "Axes", up: int, down: int) -> None:
-    """Ticks at counts on an axis whose heights are square roots."""
+    """Set ticks at counts on an axis whose heights are square roots."""
 
-    def steps(most: int) -> list[int]:
+    def steps(max_count: int) -> list[int]:
         # Ticks closer than a seventh of the axis would overlap.
         chosen: list[int] = []
         apart = (np.sqrt(up) + np.sqrt(down)) / 7
         for count in sorted({step * 10**power for power in range(6) for step in (1, 2, 5)}):
             last = np.sqrt(chosen[-1]) if chosen else 0.0
-            if count <= most and np.sqrt(count) - last >= apart:
+            if count <= max_count and np.sqrt(count) - last >= apart:
                 chosen.append(count)
         return chosen
 

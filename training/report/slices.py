@@ -1,44 +1,43 @@
-"""Kinds of pictures: how good the model is on each slice, and on damaged ones."""
+"""Tables and sentences on slices and on corrupted pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Final
 
-from training.evaluation.slices import TOO_WIDE
+from training.evaluation.slices import MAX_INTERVAL_WIDTH
 from training.report import plots
-from training.report.narrative import percent, plural, span
-from training.report.svg import SERIES
+from training.report.formats import percent, plural, span
+from training.report.svg import MAX_SERIES
+from training.summary import AttributeSlices, CorruptionSummary, RobustnessSummary
 
-WIDE_POINTS: Final = round(100 * TOO_WIDE)
-"""Of an interval: `slices.TOO_WIDE` as it is written."""
+MAX_INTERVAL_POINTS: Final = round(100 * MAX_INTERVAL_WIDTH)
+"""Percentage points; a slice with a wider interval is too small to compare."""
 
-_MOST_SLICES: Final = 24  # rows of one table; the worst come first
-
-Found = Mapping[str, Any]
+_MAX_SLICES: Final = 24  # rows of one table; the worst come first
 
 
-def slices(attributes: Sequence[Found] | None) -> list[dict[str, Any]]:
-    """A table of each attribute's slices, and what the gap between them says."""
+def slice_tables(attributes: Sequence[AttributeSlices]) -> list[dict[str, Any]]:
+    """Return a table of the slices of each attribute, with a sentence on their gap."""
     return [
         {
-            "attribute": found["attribute"],
-            "rows": found["slices"][:_MOST_SLICES],
-            "more": max(0, len(found["slices"]) - _MOST_SLICES),
-            "sentence": gap_sentence(found),
+            "attribute": attribute["attribute"],
+            "rows": attribute["slices"][:_MAX_SLICES],
+            "num_hidden": max(0, len(attribute["slices"]) - _MAX_SLICES),
+            "sentence": gap_sentence(attribute),
         }
-        for found in attributes or []
+        for attribute in attributes
     ]
 
 
-def gap_sentence(found: Found) -> str:
-    """Whether the slices of an attribute are judged alike."""
-    rows, gap = found["slices"], found["gap"]
-    small = [row for row in rows if row["small"]]
+def gap_sentence(attribute: AttributeSlices) -> str:
+    """Return what the gap between the best and the worst slice of an attribute shows."""
+    gap = attribute["gap"]
+    num_small = sum(row["small"] for row in attribute["slices"])
     text = ""
-    if small:
+    if num_small:
         text = (
-            f"{plural(len(small), 'slice is', 'slices are')} too small to tell: the interval is "
-            f"wider than {WIDE_POINTS} points. "
+            f"{plural(num_small, 'slice is', 'slices are')} too small to compare: the interval is "
+            f"wider than {MAX_INTERVAL_POINTS} points. "
         )
     if gap is None:
         return f"{text}Fewer than two are large enough to be compared."
@@ -53,39 +52,44 @@ def gap_sentence(found: Found) -> str:
     return f"{text}: that may be chance."
 
 
-def robustness(found: Found | None) -> dict[str, Any] | None:
-    """The curves and the table of the robustness card, and what they say."""
-    if not found:
+def robustness_card(robustness: RobustnessSummary | None) -> dict[str, Any] | None:
+    """Return the plots of the corruptions with a sentence; None if none were measured."""
+    if robustness is None:
         return None
-    # Beyond so many classes only the mean is drawn.
-    labels = list(found["pictures"])
-    series = labels if len(labels) <= SERIES else []
+    labels = list(robustness["pictures"])
+    series = labels if len(labels) <= MAX_SERIES else []  # else only the mean is drawn
     return {
-        "sentence": robustness_sentence(found),
+        "sentence": robustness_sentence(robustness),
         "series": series,
-        "undamaged": found["undamaged"],
+        "undamaged": robustness["undamaged"],
         "kinds": [
-            kind | {"svg": plots.ladder(found["undamaged"], kind, series, name=f"ladder-{number}")}
-            for number, kind in enumerate(found["corruptions"])
+            {
+                "name": kind["name"],
+                "rows": kind["rows"],
+                "svg": plots.corruption(
+                    robustness["undamaged"], kind, series, name=f"ladder-{number}"
+                ),
+            }
+            for number, kind in enumerate(robustness["corruptions"])
         ],
     }
 
 
-def robustness_sentence(found: Found) -> str:
-    """What the card says in a few words."""
-    whole = found["undamaged"]
-    worst = min(found["corruptions"], key=mean_of)
+def robustness_sentence(robustness: RobustnessSummary) -> str:
+    """Return the accuracy on corrupted pictures, and the corruption that costs most."""
+    clean = robustness["undamaged"]
+    worst = min(robustness["corruptions"], key=_mean_accuracy)
     text = (
-        f"Of undamaged pictures {percent(whole['balanced_accuracy'])} are right "
-        f"({span(whole['balanced_accuracy_interval_95'])}), of damaged ones "
-        f"{percent(found['mean'])}, as the mean over classes, kinds and steps. "
+        f"Of undamaged pictures {percent(clean['balanced_accuracy'])} are right "
+        f"({span(clean['balanced_accuracy_interval_95'])}), of damaged ones "
+        f"{percent(robustness['mean'])} (balanced accuracy; of damaged ones the mean over kinds "
+        "and steps). "
     )
-    text += f"It is hurt most by {worst['name']} ({percent(mean_of(worst))} over its steps)"
+    text += f"It is hurt most by {worst['name']} ({percent(_mean_accuracy(worst))} over its steps)"
     recall = worst["rows"][-1]["recall"]
     lost = min(recall, key=lambda label: (recall[label], label))
     return f"{text}, at the end of which {percent(recall[lost])} of “{lost}” are still found."
 
 
-def mean_of(kind: Found) -> float:
-    """Balanced accuracy over the steps of one kind of damage."""
+def _mean_accuracy(kind: CorruptionSummary) -> float:
     return fmean(row["balanced_accuracy"] for row in kind["rows"])

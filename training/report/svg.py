@@ -1,4 +1,4 @@
-"""How the report's curves are drawn: by matplotlib, as SVG that takes its colours from the page.
+"""Drawing with matplotlib as SVG in the page's own colours.
 
 Class names are never drawn: the page writes its legends, where they are escaped and wrap.
 """
@@ -13,13 +13,13 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SERIES: Final = 6
-"""Most curves in one plot: as many colours and dashes are told apart."""
+MAX_SERIES: Final = 6
+"""Curves in one plot: more colours and dashes cannot be told apart."""
 
-_SIZE_IN: Final = (4.6, 3.3)
-# Stand-ins that are replaced by the page's own colours, light or dark.
+_SIZE_IN: Final = (4.6, 3.3)  # inches
+# Placeholders that are replaced by the page's own colours, light or dark.
 INK, MUTED, _GRID, PAPER = "#010101", "#020202", "#030303", "#050505"
-SERIES_COLOURS: Final = tuple(f"#0400{k:02x}" for k in range(SERIES))
+SERIES_COLOURS: Final = tuple(f"#0400{k:02x}" for k in range(MAX_SERIES))
 _COLOURS: Final = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -27,19 +27,24 @@ _COLOURS: Final = {
     PAPER: "var(--paper)",
 } | {colour: f"var(--series-{k})" for k, colour in enumerate(SERIES_COLOURS)}
 DASHES: Final = ("-", (0, (5, 2)), (0, (2, 2)), (0, (7, 2, 2, 2)), (0, (1, 1)), (0, (9, 3)))
-_PERCENT: Final = 100.0
 
 
 def svg(
     draw: Callable[["Axes"], None], name: str, *, size_in: tuple[float, float] = _SIZE_IN
 ) -> Markup:
-    """Draw one pair of axes, and give the bare `<svg>` element."""
+    """Draw one pair of axes, and return the bare `<svg>` element.
+
+    Args:
+        draw: Draws on the axes.
+        name: Of the plot, unique in the page.
+        size_in: Width and height in inches.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     style: Any = {
-        "svg.hashsalt": name,  # ids that repeat, and differ from the next plot's
+        "svg.hashsalt": name,  # equal ids in every run, other ids than the next plot
         "svg.fonttype": "none",
         "text.parse_math": False,
         "font.family": ["DejaVu Sans"],  # comes with matplotlib: sizes do not depend on the machine
@@ -75,7 +80,7 @@ def svg(
 
 
 def _bare(svg: str) -> str:
-    """Keep what an HTML page needs: no prologue, no fixed size, no ids that would repeat."""
+    """Drop the prologue, the fixed size, and ids that would repeat in the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>\s*", "", svg, flags=re.DOTALL)  # would leak to the page
@@ -84,13 +89,13 @@ def _bare(svg: str) -> str:
     box = re.search(r'viewBox="[^"]*"', head)
     svg = f'<svg {box[0] if box else ""} aria-hidden="true" focusable="false">{rest}'
     svg = svg.replace("xlink:href", "href")
-    for stand_in, colour in _COLOURS.items():
-        svg = svg.replace(stand_in, colour)
+    for placeholder, colour in _COLOURS.items():
+        svg = svg.replace(placeholder, colour)
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
 
 
-def line(series: int) -> dict[str, Any]:
-    """How the curve of a series is drawn."""
+def line_style(series: int) -> dict[str, Any]:
+    """Return the colour and the dashes of the curve of a series."""
     return {
         "color": SERIES_COLOURS[series],
         "linestyle": DASHES[series],
@@ -99,10 +104,10 @@ def line(series: int) -> dict[str, Any]:
     }
 
 
-def percent(axes: "Axes", which: str) -> None:
-    """Write an axis of shares in percent."""
+def percent_axis(axes: "Axes", which: str) -> None:
+    """Label an axis of shares in percent."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * _PERCENT:g}%"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))

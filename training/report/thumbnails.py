@@ -1,7 +1,7 @@
-"""Small pictures in a page: each embedded once, however often it is shown.
+"""Thumbnails in the page: each embedded once, however often it is shown.
 
 A picture becomes an SVG symbol that the page defines once and shows by `<use>`: no script,
-and unlike a CSS background it prints and has a text for those who cannot see it.
+and unlike a CSS background it prints and carries an alternative text.
 """
 
 import base64
@@ -19,24 +19,23 @@ from models.imaging.decode import decode_image, exif_orientation
 from models.imaging.open import open_image
 
 _EDGE_PX: Final = 112
-_LARGE_PX: Final = 192  # of the pictures that are looked at closely
-_QUALITY: Final = 62  # of WebP: 2-4 kB a picture
-_MAP_PX: Final = 56  # edge of an activation map; the browser smooths the rest
+_LARGE_EDGE_PX: Final = 192  # of pictures to look at closely
+_WEBP_QUALITY: Final = 62  # 2-4 kB per picture
+_MAP_EDGE_PX: Final = 56  # of an activation map; the browser smooths the rest
 _MAP_COLOURS: Final = "inferno"
-_MAP_ALPHA: Final = 0.8  # where the activation is highest
-# First EXIF orientation that swaps width and height.
-_TURNED: Final = 5
+_MAP_MAX_ALPHA: Final = 0.8  # where the activation is highest
+_FIRST_TRANSPOSED: Final = 5  # EXIF orientations from here on swap width and height
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture as the page holds it.
+    """One picture as the page embeds it.
 
     Attributes:
         id: Of its symbol in the page.
         width: In pixels, aspect kept.
         height: In pixels.
-        uri: `data:` address; "" where the picture can no longer be read.
+        uri: `data:` address; "" if the picture can no longer be read.
     """
 
     id: str
@@ -46,61 +45,62 @@ class Thumbnail:
 
 
 class Album:
-    """The pictures that a page shows, each made when it is first asked for."""
+    """Thumbnails of a page, each made when it is first shown."""
 
     def __init__(
-        self, picture: Callable[[int], bytes], *, prefix: str, large: Collection[int] = ()
+        self, read: Callable[[int], bytes], *, prefix: str, large: Collection[int] = ()
     ) -> None:
-        """
+        """Start an empty album.
+
         Args:
-            picture: The encoded file of the i-th picture.
+            read: Returns the encoded file of the i-th picture.
             prefix: Of the symbols' ids.
-            large: Places of the pictures that are kept larger.
+            large: Indices of the pictures to keep larger.
         """
-        self._picture = picture
+        self._read = read
         self._prefix = prefix
         self._large = large
         self._made: dict[int, Thumbnail] = {}
 
-    def show(self, place: int) -> str:
-        """The id of a picture's symbol; it is in the album from now on."""
-        if place not in self._made:
-            edge = _LARGE_PX if place in self._large else _EDGE_PX
-            self._made[place] = self._make(place, edge)
-        return self._made[place].id
+    def show(self, index: int) -> str:
+        """Add a picture if it is new, and return the id of its symbol."""
+        if index not in self._made:
+            edge = _LARGE_EDGE_PX if index in self._large else _EDGE_PX
+            self._made[index] = self._make(index, edge)
+        return self._made[index].id
 
-    def box(self, place: int) -> dict[str, str]:
-        """Where the picture lies in a square of 100 x 100 that it is centred in."""
-        self.show(place)
-        made = self._made[place]
+    def box(self, index: int) -> dict[str, str]:
+        """Return the position of a picture that is centred in a square of 100 x 100."""
+        self.show(index)
+        made = self._made[index]
         edge = max(made.width, made.height) / 100
         width, height = made.width / edge, made.height / edge
-        found = {"x": 50 - width / 2, "y": 50 - height / 2, "width": width, "height": height}
-        return {name: f"{value:.2f}" for name, value in found.items()}
+        box = {"x": 50 - width / 2, "y": 50 - height / 2, "width": width, "height": height}
+        return {name: f"{value:.2f}" for name, value in box.items()}
 
     @property
     def thumbnails(self) -> list[Thumbnail]:
-        """Everything that was asked for."""
-        return [self._made[place] for place in sorted(self._made)]
+        """All pictures shown so far."""
+        return [self._made[index] for index in sorted(self._made)]
 
-    def _make(self, place: int, edge: int) -> Thumbnail:
-        name = f"{self._prefix}{place}"
+    def _make(self, index: int, edge: int) -> Thumbnail:
+        name = f"{self._prefix}{index}"
         try:
-            small = shrink(self._picture(place), edge)
-        except (PictureError, OSError):  # it is gone since it was judged
+            small = shrink(self._read(index), edge)
+        except (PictureError, OSError):  # deleted since the evaluation
             return Thumbnail(name, edge, edge, "")
         return Thumbnail(name, small.width, small.height, _uri(small))
 
 
 def shrink(data: bytes, edge: int) -> Image.Image:
-    """A picture upright, in RGB, its aspect kept and its longer side `edge` pixels.
+    """Decode a picture upright, in RGB, its aspect kept and its longer side `edge` pixels.
 
     Raises:
         PictureError: As `models.imaging.decode.decode_image`, which decodes it.
     """
     header = open_image(data)
     width, height = header.size
-    if exif_orientation(header) >= _TURNED:
+    if exif_orientation(header) >= _FIRST_TRANSPOSED:
         width, height = height, width
     planes = decode_image(data, size=edge).numpy()  # (3, S, S)
     square = Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0)))
@@ -111,9 +111,9 @@ def shrink(data: bytes, edge: int) -> Image.Image:
 
 
 def activation_uri(activation: NDArray[np.float32]) -> str:
-    """A class-activation map as a see-through picture to lay over its picture.
+    """Return a class-activation map as a translucent picture to lay over its picture.
 
-    Only what speaks for the class counts: negative values are cut, the highest is 1.
+    Negative values, which speak against the class, are cut; the highest is 1.
 
     Args:
         activation: float32 (h, w).
@@ -123,15 +123,15 @@ def activation_uri(activation: NDArray[np.float32]) -> str:
     positive = np.nan_to_num(np.maximum(activation, 0.0))
     positive = positive / (positive.max() or 1.0)
     smooth = Image.fromarray(positive.astype(np.float32)).resize(
-        (_MAP_PX, _MAP_PX), Image.Resampling.BICUBIC
+        (_MAP_EDGE_PX, _MAP_EDGE_PX), Image.Resampling.BICUBIC
     )
     strength = np.clip(np.asarray(smooth), 0.0, 1.0)
     colours: NDArray[Any] = np.array(colormaps[_MAP_COLOURS](strength))  # (h, w, 4) in 0..1
-    colours[..., 3] = strength * _MAP_ALPHA
+    colours[..., 3] = strength * _MAP_MAX_ALPHA
     return _uri(Image.fromarray((colours * 255).round().astype(np.uint8), "RGBA"))
 
 
 def _uri(picture: Image.Image) -> str:
     data = io.BytesIO()
-    picture.save(data, "WEBP", quality=_QUALITY, method=2)
+    picture.save(data, "WEBP", quality=_WEBP_QUALITY, method=2)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

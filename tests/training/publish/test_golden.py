@@ -28,7 +28,7 @@ def test_the_least_certain_pictures_are_kept_with_their_answers() -> None:
     sure = torch.tensor([0.9, 0.55, 0.99, 0.6])
     probabilities = torch.stack([sure, 1 - sure], 1)
     activation = torch.arange(4 * 2 * 4, dtype=torch.float32).view(4, 2, 2, 2)
-    golden = choose_golden(pool, Outputs(probabilities, activation), count=2, tolerance=0.01)
+    golden = choose_golden(pool, Outputs(probabilities, activation), num_pictures=2, tolerance=0.01)
     assert golden.tolerance == 0.01
     assert [picture.picture for picture in golden.pictures] == [b"b", b"d"]
     assert golden.pictures[0].probabilities == pytest.approx([0.55, 0.45])
@@ -38,6 +38,9 @@ def test_the_least_certain_pictures_are_kept_with_their_answers() -> None:
 def test_ties_keep_their_order() -> None:
     answers = torch.full((3, 2), 0.5)
     golden = choose_golden(
-        [b"a", b"b", b"c"], Outputs(answers, torch.zeros((3, 2, 1, 1))), count=2, tolerance=0.01
+        [b"a", b"b", b"c"],
+        Outputs(answers, torch.zeros((3, 2, 1, 1))),
+        num_pictures=2,
+        tolerance=0.01,
     )
     assert [picture.picture for picture in golden.pictures] == [b"a", b"b"]

@@ -1,0 +1,117 @@
+"""Publication of a trained model: the files of its bundle, and the fields of its manifest."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from models.bundle.load import Bundle, answer
+from models.bundle.manifest import CropFacts, DecisionFacts, Golden, PrecisionFacts
+from models.bundle.publish import publish
+from models.bundle.signing import PrivateKey
+from models.bundle.store import MODEL, REPORT
+from models.imaging.decode import DECODER
+from models.imaging.faces import CROPPER
+from training.config import FitConfig
+from training.errors import OutputError
+from training.publish.golden import choose_golden, decode_pool, draw_pool
+from training.summary import Summary
+
+SUMMARY: Final = "summary.json"
+CARD: Final = "model_card.md"
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """A trained model and its documents, to publish together.
+
+    Attributes:
+        model: TorchScript file.
+        graph: The same, loaded.
+        input_px: Edge S of the model's input.
+        precision: Number format of the backbone.
+        summary: The metrics.
+        report: HTML page.
+        card: Model card in Markdown.
+    """
+
+    model: bytes
+    graph: torch.jit.ScriptModule
+    input_px: int
+    precision: PrecisionFacts
+    summary: Summary
+    report: str
+    card: str
+
+
+def publish_bundle(
+    store: Path, content: BundleContent, config: FitConfig, *, key: PrivateKey | None = None
+) -> Bundle:
+    """Write a bundle into a store and make it the current one.
+
+    Args:
+        store: Folder of bundles, made if it does not exist.
+        content: What to publish.
+        config: Crop, seed, and the number and tolerance of golden pictures.
+        key: Signs the bundle.
+
+    Raises:
+        OutputError: The store cannot be written to.
+        BundleError: The bundle does not verify; nothing was published.
+    """
+    files = {
+        MODEL: content.model,
+        REPORT: content.report.encode(),
+        SUMMARY: json.dumps(content.summary, indent=2, ensure_ascii=False).encode() + b"\n",
+        CARD: content.card.encode(),
+    }
+    try:
+        return publish(store, files, _manifest_fields(content, config), key=key)
+    except OSError as error:
+        raise OutputError(
+            f"The bundle cannot be written to {store} ({error.strerror}); "
+            "what was current still is."
+        ) from error
+
+
+def _manifest_fields(content: BundleContent, config: FitConfig) -> dict[str, Any]:
+    summary = content.summary
+    decision = summary["decision"]
+    return {
+        "labels": summary["labels"],
+        "input_px": content.input_px,
+        "decoder": DECODER,
+        "crop": CropFacts(name=config.crop, cropper=CROPPER if config.crop == "faces" else None),
+        "backbone": summary["backbone"],
+        "precision": content.precision,
+        "dataset": summary["dataset"],
+        "config": summary["config"],
+        "metrics": {
+            "cross_validation": summary["cross_validation"],
+            "naive_split": summary["naive_split"],
+            "calibration": summary["calibration"],
+            "tests": summary["tests"],
+        },
+        "packages": summary["packages"],
+        "decision": DecisionFacts(
+            threshold=decision["threshold"],
+            target_error=decision["target_error"],
+            coverage=decision["coverage"],
+        ),
+        "familiarity": summary["familiarity"],
+        "golden": _golden(content, config),
+    }
+
+
+def _golden(content: BundleContent, config: FitConfig) -> Golden:
+    pool = draw_pool(config.seed)
+    pixels = torch.stack(decode_pool(pool, size=content.input_px))
+    fp32 = content.precision.name == "fp32"
+    return choose_golden(
+        pool,
+        answer(content.graph, pixels),
+        num_pictures=config.golden_pictures,
+        tolerance=config.golden_tolerance if fp32 else config.golden_tolerance_int8,
+    )

@@ -1,0 +1,35 @@
+"""Log lines of a run: its metrics, in plain words with the standard terms."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.evaluation.study import Study
+
+
+def study_lines(study: Study) -> list[str]:
+    """Return the lines on cross-validation, data leakage, threshold and learning curve."""
+    metrics, decision = study.metrics, study.decision
+    kept = "keeps" if decision.reached else "cannot be shown to keep"
+    return [
+        f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
+        f"{_shares(metrics)}.",
+        "A random split that ignores copies and groups would claim a balanced accuracy of "
+        f"{study.naive['balanced_accuracy']:.1%}.",
+        f"Answering only above {decision.threshold:.0%} (the threshold) {kept} the error of given "
+        f"answers under {decision.target_error:.1%}; it answers {decision.coverage:.1%} of the "
+        "pictures (coverage).",
+        study.learning_curve.sentence,
+    ]
+
+
+def holdout_line(name: str, metrics: Mapping[str, Any]) -> str:
+    """Return the line on one holdout set."""
+    return f"Test set {name}: of {metrics['pictures']} pictures {_shares(metrics)}."
+
+
+def _shares(metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["balanced_accuracy_interval_95"]
+    return (
+        f"{metrics['accuracy']:.1%} right (accuracy), {metrics['balanced_accuracy']:.1%} as the "
+        f"mean over classes (balanced accuracy; 95 % interval {low:.1%} to {high:.1%})"
+    )
