@@ -1,4 +1,4 @@
-// The page: pictures in, answers beneath them. This file ties the parts together.
+// Entry point of the page: connects pickers, queue, cards, table and the model's status.
 
 import { offerCamera } from "./camera.js";
 import { Card, rowsFor } from "./card.js";
@@ -53,7 +53,7 @@ const queue = new Queue({
   },
 });
 
-// --- pictures come in -------------------------------------------------------------------------
+// --- adding pictures --------------------------------------------------------------------------
 
 async function take({ files, leftOut }) {
   const fresh = files.map(({ file, path }) => ({ file, path, state: "waiting" }));
@@ -102,9 +102,9 @@ function askAgain(some) {
 const olderOnes = () =>
   items.filter((item) => item.state === "answered" && item.model.version !== model.current?.version);
 
-// --- what is shown ----------------------------------------------------------------------------
+// --- rendering --------------------------------------------------------------------------------
 
-/** Draw again at the next frame; of the cards, only those of the items that changed. */
+/** Render at the next frame: only the cards of items that changed. */
 function refresh(some = []) {
   for (const item of some) changed.add(item);
   drawing ||= requestAnimationFrame(draw);
@@ -142,7 +142,7 @@ function summary(done, failed) {
   return `${count(done.length - failed, "picture")} answered${failed ? `, ${failed} without an answer` : ""}.`;
 }
 
-/** What an item counts as in the filter. */
+/** Return the filter's group of an item. */
 const kinds = (item) =>
   item.state === "answered" ? answersOf(item).map(({ decision }) => `=${decision}`) : [item.state];
 
@@ -167,19 +167,19 @@ function offerDecisions() {
   );
 }
 
-/** Say something to people who listen to the page. */
+/** Announce a text to screen readers. */
 function tell(text) {
   if ($("live").textContent !== text) $("live").textContent = text;
 }
 
-/** Say something beside the count, and aloud. */
+/** Show a text beside the count, and announce it. */
 function note(text) {
   remark = text;
   tell(text);
   refresh();
 }
 
-// --- what can go wrong ------------------------------------------------------------------------
+// --- errors -----------------------------------------------------------------------------------
 
 function unreachable(problem) {
   lost = true;
@@ -234,7 +234,7 @@ $("report").addEventListener("click", async (event) => {
   event.preventDefault();
   try {
     const response = await report();
-    // Opened from here, it would be bound to this page's policy, which allows no inline styles.
+    // Opened as a blob it would inherit this page's policy, which allows no inline styles.
     if (hasKey()) save("report.html", await response.text(), "text/html");
     else location.assign("report");
   } catch (error) {

@@ -1,4 +1,4 @@
-// Takes pictures with the camera, where the browser lets a page use one.
+// Pictures from the camera, if the browser allows it.
 
 const $ = (id) => document.getElementById(id);
 
@@ -8,10 +8,10 @@ const WHY = {
   NotReadableError: "Another program is using the camera.",
 };
 
-/** Show the right button, and hand each picture to `take` as a file. */
+/** Show the button that works here, and pass each picture to `take` as a file. */
 export function offerCamera(take) {
   if (!navigator.mediaDevices?.getUserMedia) {
-    // Without HTTPS there is no camera for pages, but phones still have their camera's app.
+    // Without HTTPS pages have no camera, but phones can open their camera app.
     $("capture-label").hidden = !matchMedia("(pointer: coarse)").matches;
     return;
   }

@@ -1,4 +1,4 @@
-// One picture with its answer beneath.
+// A card: one picture with its answer below.
 
 import { boxes, list } from "./faces.js";
 import { UNCERTAIN, explanation, percent, verdict, words } from "./words.js";
@@ -14,7 +14,7 @@ export function element(name, className = "", text = "") {
   return made;
 }
 
-/** How many rows of bars a card must have room for, so that answers move nothing. */
+/** Rows of bars that a card reserves room for, so that answers do not shift the layout. */
 export function rowsFor(labels) {
   return Math.min(labels.length, BARS_SHOWN) + (labels.length > BARS_SHOWN ? 1 : 0);
 }
@@ -54,7 +54,7 @@ export class Card {
     this.root.append(this.frame, head, this.verdict, this.explanation, this.bars, this.older);
   }
 
-  /** Show what has become of the picture; `version` is the model that serves now. */
+  /** Show the state of the picture; `version` is the model being served. */
   update(version) {
     const { item } = this;
     const unsure = item.answer?.decision === UNCERTAIN;
@@ -74,7 +74,7 @@ export class Card {
     this.root.remove();
   }
 
-  /** Boxes and activation maps over the picture, in the picture's own shape. */
+  /** Draw boxes and activation maps over the picture, in its aspect ratio. */
   #paint() {
     const { naturalWidth: width, naturalHeight: height } = this.image;
     const { answer } = this.item;
@@ -91,7 +91,7 @@ export class Card {
     const canvas = this.map.getContext("2d");
     canvas.imageSmoothingQuality = "high";
     for (const { activation, square } of maps) {
-      // The model sees what it is given squeezed into its square, so the map spans all of that.
+      // The model's input is squeezed into a square, so the map spans all of it.
       const given = square ?? { left: 0, top: 0, width, height };
       const edges = [given.left, given.top, given.width, given.height].map((edge) => edge * scale);
       canvas.drawImage(picture(activation), ...edges);
@@ -99,7 +99,7 @@ export class Card {
   }
 }
 
-/** A pixel a cell: the warmer, the more it spoke for the answer. */
+/** Draw one pixel per cell: the warmer, the stronger the evidence for the answer. */
 function picture({ rows, columns, values }) {
   const cells = new ImageData(columns, rows);
   values.flat().forEach((value, place) => {
@@ -112,7 +112,7 @@ function picture({ rows, columns, values }) {
   return small;
 }
 
-/** Probability bars of all classes, likeliest first; many classes fold away behind the first. */
+/** Return probability bars of all classes, highest first; many classes are collapsed. */
 function bars({ scores, label }) {
   const sorted = Object.entries(scores).sort(([, a], [, b]) => b - a);
   const rows = sorted.map(([name, score]) => {

@@ -1,14 +1,14 @@
-// Faces of a picture: boxes over it, and the same in words beneath it.
+// Faces of a picture: boxes over it, and a list below.
 
 import { said } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const NUMBER_PX = 13;
 
-/** Numbered boxes in the picture's own pixels; what they say stands in the list. */
+/** Draw numbered boxes in the picture's pixels; the list has their answers. */
 export function boxes(faces, { width, height }, frame) {
   const drawing = shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "boxes", "aria-hidden": "true" });
-  // One pixel of the screen, in the picture's.
+  // One screen pixel in picture pixels.
   const pixel = Math.max(width / frame.clientWidth, height / frame.clientHeight);
   faces.forEach(({ box }, place) => {
     const { left: x, top: y } = box;
@@ -25,7 +25,7 @@ export function boxes(faces, { width, height }, frame) {
   return drawing;
 }
 
-/** One line a face, numbered as its box. */
+/** Return a line per face, numbered as its box. */
 export function list(faces) {
   const lines = document.createElement("ol");
   lines.className = "faces";

@@ -1,4 +1,4 @@
-// Files from wherever people have them: pickers, folders, drops, the clipboard.
+// Files from pickers, folders, drops and the clipboard.
 
 const PICTURE = /\.(jpe?g|jfif|png|webp|bmp|gif|tiff?|mpo|heic|heif|avif)$/i;
 const MOST_ENTRIES = 10_000;
@@ -7,7 +7,7 @@ function looksLikePicture(file) {
   return file.type.startsWith("image/") || PICTURE.test(file.name);
 }
 
-/** Of a folder: the pictures, by path, and how many other files there were. */
+/** Return the pictures of a folder, by path, and the number of other files. */
 function ofFolder(found) {
   const shown = found.filter(({ path }) => !path.split("/").some((step) => step.startsWith(".")));
   const files = shown.filter(({ file }) => looksLikePicture(file));
@@ -21,9 +21,9 @@ export function fromPicker(input) {
   return input.webkitdirectory ? ofFolder(found) : { files: found, leftOut: 0 };
 }
 
-/** What was dropped or pasted; folders are read to their depths. */
+/** Return what was dropped or pasted; folders are read recursively. */
 export async function fromTransfer(transfer) {
-  // The transfer is emptied when its event ends, so everything is taken out of it first.
+  // The transfer is emptied when its event ends, so read all of it first.
   const items = [...transfer.items].filter((item) => item.kind === "file");
   const taken = items.map((item) => ({ entry: item.webkitGetAsEntry?.(), file: item.getAsFile() }));
   const files = [];
@@ -45,14 +45,14 @@ async function walk(entry, found) {
   }
   const reader = entry.createReader();
   for (;;) {
-    // A reader gives some entries at a time, and none at its end.
+    // A reader returns entries in parts, and none at its end.
     const entries = await new Promise((done, failed) => reader.readEntries(done, failed));
     if (!entries.length) return;
     for (const child of entries) await walk(child, found);
   }
 }
 
-/** Takes drops anywhere on the page, and shows where they would land. */
+/** Accept drops anywhere on the page, and highlight the target. */
 export function acceptDrops(target, take) {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   let depth = 0;

@@ -1,4 +1,4 @@
-// Which model is serving: asked for now and then, told in words, and told again when it changes.
+// The model being served: polled, described, and announced when it changes.
 
 import { Problem, health } from "./service.js";
 import { count, percent, words } from "./words.js";
@@ -18,13 +18,13 @@ export class Model {
     document.addEventListener("visibilitychange", () => document.hidden || this.ask());
   }
 
-  /** Ask once, and never twice at a time. */
+  /** Poll once; never two requests at a time. */
   ask() {
     this.#asking ??= this.#ask().finally(() => (this.#asking = null));
     return this.#asking;
   }
 
-  /** An answer names the model it is from, which tells of a change before the next poll. */
+  /** Read the model of an answer, which reveals a change before the next poll. */
   heard({ version }) {
     if (version !== this.current?.version) this.ask();
   }
@@ -89,7 +89,7 @@ function facts(list, entries) {
   list.replaceChildren(...rows);
 }
 
-/** The sentence that tells of a new model. */
+/** Return the sentence that announces a new model. */
 export function changeSentence(older) {
   const time = new Date().toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", hour12: false });
   const left = older ? ` ${count(older, "answer")} below came from the older one.` : "";

@@ -1,4 +1,4 @@
-// Sends pictures in small batches, two at a time, and waits where the service asks for it.
+// Sends pictures in small batches, two at a time, and honours Retry-After.
 
 import { Problem, predict } from "./service.js";
 
@@ -6,7 +6,7 @@ const MOST_FILES = 8;
 const MOST_BYTES = 16 * 2 ** 20;
 const AT_ONCE = 2;
 const DEFAULT_WAIT_S = 2;
-// What is wrong with the picture itself, and asking again would not mend.
+// Errors of the picture itself, which a retry would not fix.
 const FINAL = ["empty_picture", "unsupported_format", "undecodable_image", "image_too_large", "body_too_large", "file_gone"];
 
 export function mayAskAgain(item) {
@@ -45,7 +45,7 @@ export class Queue {
     this.#waiting = this.#waiting.filter((other) => other !== item);
   }
 
-  /** Go on after a pause. */
+  /** Resume after a pause. */
   resume() {
     clearTimeout(this.#resumes);
     this.paused = false;
@@ -122,7 +122,7 @@ export class Queue {
     }
   }
 
-  /** Nothing came back: either the service is away, or a file is. */
+  /** Handle no response: either the service or a file is gone. */
   async #unreachable(batch, problem) {
     let gone = 0;
     for (const item of batch) {
@@ -145,7 +145,7 @@ export class Queue {
     this.#waiting.unshift(...kept);
   }
 
-  /** Send nothing more until resumed, or for some seconds. */
+  /** Pause until resumed, or for some seconds. */
   #hold(batch, problem, seconds) {
     this.#putBack(batch);
     this.paused = true;

@@ -1,8 +1,8 @@
-// Answers as files.
+// Answers as files to download.
 
 const SIDES = ["left", "top", "width", "height"]; // of a face's box, in pixels of the picture
 
-/** Answers as JSON: what the service said of each picture. */
+/** Return the answers as JSON, as the service sent them. */
 export function asJson(items) {
   const entries = items.map(({ path, model, answer, problem }) => {
     const { index, filename, activation, ...kept } = answer ?? {};
@@ -12,7 +12,7 @@ export function asJson(items) {
   return JSON.stringify(entries, null, 1);
 }
 
-/** Answers as CSV (RFC 4180), a row a picture or a face, a column a class. */
+/** Return the answers as CSV (RFC 4180): a row per picture or face, a column per class. */
 export function asCsv(items) {
   const lines = items.flatMap((item) =>
     item.answer?.faces?.length ? item.answer.faces.map((answer) => ({ ...item, answer })) : [item],
@@ -35,13 +35,13 @@ export function asCsv(items) {
 }
 
 function cell(value) {
-  // A spreadsheet would run a text that begins so as a formula.
+  // A spreadsheet would run text that begins so as a formula.
   const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 export function save(name, text, type) {
-  // The mark tells spreadsheets that this is UTF-8; JSON must not have one.
+  // The byte order mark marks UTF-8 for spreadsheets; JSON must not have one.
   const blob = new Blob(type === "text/csv" ? ["\uFEFF", text] : [text], { type });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

@@ -1,8 +1,8 @@
-// The service over HTTP: requests with the key, problems as errors, and which model is serving.
+// HTTP client of the service: requests with the key, problem documents as errors.
 
 const KEY = "picture-classifier-key";
 
-/** What the service answered instead of an answer; status 0: nothing came back at all. */
+/** Problem document as an error; status 0: no response at all. */
 export class Problem extends Error {
   constructor(status, document = {}, retryAfterS = null) {
     super(document.detail || `The service answered with status ${status}.`);
@@ -31,7 +31,7 @@ async function ask(path, options = {}) {
   }
 }
 
-/** Seconds of a Retry-After header, which holds seconds or a date (RFC 9110). */
+/** Return the seconds of a Retry-After header, which holds seconds or a date (RFC 9110). */
 function retryAfterS(response) {
   const value = response.headers.get("Retry-After");
   if (value === null) return null;
@@ -58,7 +58,7 @@ export async function predict(files, faces) {
   return answer;
 }
 
-/** What GET /health says, also while there is no model. */
+/** Return the answer of GET /health, also while there is no model. */
 export async function health() {
   const response = await ask("health");
   const answer = await bodyOf(response);
@@ -66,14 +66,14 @@ export async function health() {
   throw new Problem(response.status, answer, retryAfterS(response));
 }
 
-/** The report; a browser that follows a link to it sends no key. */
+/** Fetch the report; a browser that follows a link sends no key. */
 export async function report() {
   const response = await ask("report");
   if (!response.ok) throw new Problem(response.status, await bodyOf(response));
   return response;
 }
 
-/** The small picture that is served with this page. */
+/** Fetch the example picture of this page. */
 export async function example() {
   const response = await ask("page/example.jpg");
   if (!response.ok) throw new Problem(response.status);

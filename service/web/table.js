@@ -1,4 +1,4 @@
-// The answers as a table that can be sorted.
+// The answers as a sortable table.
 
 import { element } from "./card.js";
 import { explanation, percent, verdict, words } from "./words.js";
@@ -22,7 +22,7 @@ export class Table {
     this.place = place;
   }
 
-  /** Items in the order that the reader asked for; as they were added, before that. */
+  /** Return the items in the chosen order; by default, as they were added. */
   sorted(items) {
     if (!this.#by) return items;
     const { text, by = text } = this.#by;

@@ -1,8 +1,8 @@
-// How things are said: to people in words, to no machine.
+// Texts for people; no program reads them.
 
 export const UNCERTAIN = "uncertain";
 
-/** A class's name as a person would write it. */
+/** Return a class's name as a person would write it. */
 export function words(label) {
   return label.replaceAll("_", " ").trim() || label;
 }
@@ -19,16 +19,16 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-/** The answers to an answered picture: its own, or one a face. */
+/** Return the answers of an answered picture: its own, or one per face. */
 export const answersOf = ({ answer }) => answer.faces ?? [answer];
 
-/** What is said of one answer: "mask, 97.8% sure". */
+/** Return the text of one answer: "mask, 97.8% sure". */
 export function said({ decision, label, score }) {
   if (decision === UNCERTAIN) return `uncertain, likeliest ${words(label)} (${percent(score)})`;
   return `${words(decision)}, ${percent(score)} sure`;
 }
 
-/** What the picture is, in words, whatever has become of it so far. */
+/** Return the text of a picture in any state. */
 export function verdict(item) {
   switch (item.state) {
     case "waiting":
@@ -43,7 +43,7 @@ export function verdict(item) {
   }
 }
 
-/** The sentence below it. */
+/** Return the sentence below it. */
 export function explanation(item) {
   if (item.state === "failed") return item.problem.detail;
   if (item.state !== "answered") return "";
@@ -56,7 +56,7 @@ export function explanation(item) {
   return `Likeliest is ${words(label)}, but ${percent(score)} is too little to say so.`;
 }
 
-/** How many faces are what: "2 mask, 1 uncertain". */
+/** Return the count of faces by answer: "2 mask, 1 uncertain". */
 function ofFaces({ faces, faces_left_out: leftOut }) {
   if (!faces.length) return "No face was found in it.";
   const counts = new Map();
