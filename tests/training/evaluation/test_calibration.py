@@ -1,4 +1,4 @@
-"""Calibration and the threshold: against planted truths, hand-made counts and many draws."""
+"""Temperature, calibration error and threshold, against planted truths and many draws."""
 
 import numpy as np
 import pytest
@@ -25,22 +25,22 @@ def sample(chances: Probabilities, random: np.random.Generator) -> Classes:
 
 
 def sure(
-    confidence: list[float], wrong: list[bool], count: int = 2
+    confidence: list[float], wrong: list[bool], num_classes: int = 2
 ) -> tuple[Probabilities, Classes]:
     """Answers for class 0 of those confidences, and the true classes."""
     top = np.array(confidence)
-    rest = np.repeat(((1 - top) / (count - 1))[:, None], count - 1, axis=1)
+    rest = np.repeat(((1 - top) / (num_classes - 1))[:, None], num_classes - 1, axis=1)
     return np.column_stack([top, rest]), np.array(wrong, dtype=np.int64)
 
 
 # --- temperature ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [2, 3, 6])
+@pytest.mark.parametrize("num_classes", [2, 3, 6])
 @pytest.mark.parametrize("planted", [0.4, 1.0, 2.5, 8.0])
-def test_a_planted_temperature_is_found(count: int, planted: float) -> None:
-    random = np.random.default_rng(count)
-    logits = random.normal(size=(20_000, count)) * 3 * planted
+def test_calibrate_finds_a_planted_temperature(num_classes: int, planted: float) -> None:
+    random = np.random.default_rng(num_classes)
+    logits = random.normal(size=(20_000, num_classes)) * 3 * planted
     classes = sample(softmax(logits / planted), random)
     found = calibrate(logits, classes)
     assert found.temperature == pytest.approx(planted, rel=0.06)
@@ -49,7 +49,7 @@ def test_a_planted_temperature_is_found(count: int, planted: float) -> None:
         assert found.ece_before > 0.05 > found.ece_after
 
 
-def test_the_answers_and_their_order_stay() -> None:
+def test_calibrate_keeps_predictions_and_their_order() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(size=(300, 2)) * 5
     classes = sample(softmax(logits / 4), random)
@@ -61,11 +61,11 @@ def test_the_answers_and_their_order_stay() -> None:
     assert float(after.max(axis=1).mean()) < float(before.max(axis=1).mean())
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("margin", [2.0, 10.0, 1e4])
-def test_folds_without_a_mistake_do_not_ask_for_certainty(count: int, margin: float) -> None:
-    classes = np.repeat(np.arange(count), 50).astype(np.int64)
-    logits = np.eye(count)[classes] * margin
+def test_calibrate_without_mistakes_stays_below_certainty(num_classes: int, margin: float) -> None:
+    classes = np.repeat(np.arange(num_classes), 50).astype(np.int64)
+    logits = np.eye(num_classes)[classes] * margin
     found = calibrate(logits, classes)
     assert np.isfinite(found.temperature)
     assert 0.2 <= found.temperature <= 20.0
@@ -74,14 +74,14 @@ def test_folds_without_a_mistake_do_not_ask_for_certainty(count: int, margin: fl
         np.testing.assert_allclose(chance, 51 / 52, atol=0.002)
 
 
-def test_hopeless_folds_give_a_finite_temperature() -> None:
+def test_calibrate_of_random_logits_is_finite() -> None:
     random = np.random.default_rng(0)
     classes = random.integers(0, 2, 200)
     found = calibrate(random.normal(size=(200, 2)) * 30, classes)
     assert 15.0 < found.temperature <= 20.0
 
 
-def test_no_temperature_near_the_found_one_has_less_loss() -> None:
+def test_calibrate_minimises_the_loss() -> None:
     random = np.random.default_rng(3)
     logits = random.normal(size=(400, 3)) * 4
     classes = sample(softmax(logits / 2), random)
@@ -99,7 +99,7 @@ def test_no_temperature_near_the_found_one_has_less_loss() -> None:
 # --- calibration error ---------------------------------------------------------------------
 
 
-def test_the_calibration_error_of_a_hand_made_example() -> None:
+def test_calibration_error_by_hand() -> None:
     # Bins of 1/15: 0.95 and 0.97 share the last, 0.60 and 0.65 share [9/15, 10/15), 0.72 is alone.
     probabilities, classes = sure([0.95, 0.97, 0.61, 0.65, 0.72], [False, True, True, True, False])
     last = 2 / 5 * abs(0.96 - 1 / 2)
@@ -114,16 +114,16 @@ def test_the_calibration_error_of_a_hand_made_example() -> None:
     ]
 
 
-def test_full_confidence_has_a_bin() -> None:
+def test_reliability_has_a_bin_for_full_confidence() -> None:
     probabilities, classes = sure([1.0, 1.0, 1.0, 1.0], [False, False, False, True])
     assert reliability(probabilities, classes) == [(1.0, 0.75, 1.0)]
     assert calibration_error(probabilities, classes) == 0.25
 
 
-@pytest.mark.parametrize("count", [2, 4])
-def test_calibrated_draws_have_hardly_any_calibration_error(count: int) -> None:
-    random = np.random.default_rng(count)
-    chances = softmax(random.normal(size=(50_000, count)) * 2)
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_calibration_error_of_calibrated_draws_is_small(num_classes: int) -> None:
+    random = np.random.default_rng(num_classes)
+    chances = softmax(random.normal(size=(50_000, num_classes)) * 2)
     classes = sample(chances, random)
     assert calibration_error(chances, classes) < 0.01
     overconfident = softmax(np.log(chances) * 3)
@@ -143,8 +143,8 @@ def upper(errors: int, given: int) -> float:
 @pytest.mark.parametrize(
     ("errors", "given"), [(0, 10), (0, 299), (1, 40), (5, 60), (39, 40), (3, 3)]
 )
-def test_the_bound_is_clopper_and_pearson_s(errors: int, given: int) -> None:
-    probabilities, classes = sure([0.9] * given, [place < errors for place in range(given)])
+def test_error_bound_is_clopper_pearson(errors: int, given: int) -> None:
+    probabilities, classes = sure([0.9] * given, [index < errors for index in range(given)])
     found = choose_threshold(probabilities, classes, target_error=0.5)
     assert found.error_bound == pytest.approx(upper(errors, given), abs=1e-9)
     assert found.error == errors / given
@@ -152,10 +152,10 @@ def test_the_bound_is_clopper_and_pearson_s(errors: int, given: int) -> None:
     assert found.reached == (upper(errors, given) <= 0.5)
 
 
-def test_without_a_mistake_299_answers_are_needed_for_one_percent() -> None:
+def test_choose_threshold_needs_299_correct_answers_for_one_percent() -> None:
     # 0.95 = 1 - 0.99^n, the rule of three made exact.
-    for count, reached in ((298, False), (299, True)):
-        probabilities, classes = sure([0.9] * count, [False] * count)
+    for num_classes, reached in ((298, False), (299, True)):
+        probabilities, classes = sure([0.9] * num_classes, [False] * num_classes)
         assert choose_threshold(probabilities, classes, target_error=0.01).reached is reached
 
 
@@ -178,15 +178,15 @@ def by_hand(
     return threshold, bool(kept), bound
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("target", [0.01, 0.05, 0.2])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_lowest_threshold_that_keeps_the_target_is_chosen(
-    count: int, target: float, seed: int
+def test_choose_threshold_is_the_lowest_that_keeps_the_target(
+    num_classes: int, target: float, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
     # Few distinct confidences, so that ties are the rule.
-    chances = softmax(np.round(random.normal(size=(150, count)) * 3))
+    chances = softmax(np.round(random.normal(size=(150, num_classes)) * 3))
     classes = sample(chances, random)
     found = choose_threshold(chances, classes, target_error=target)
     threshold, reached, bound = by_hand(chances, classes, target)
@@ -198,7 +198,7 @@ def test_the_lowest_threshold_that_keeps_the_target_is_chosen(
     assert found.target_error == target
 
 
-def test_a_softer_target_never_answers_less() -> None:
+def test_higher_target_error_never_lowers_coverage() -> None:
     random = np.random.default_rng(1)
     chances = softmax(random.normal(size=(600, 2)) * 4)
     classes = sample(chances, random)
@@ -216,7 +216,7 @@ def test_a_softer_target_never_answers_less() -> None:
     )
 
 
-def test_too_few_pictures_for_the_bound_give_what_was_observed() -> None:
+def test_choose_threshold_falls_back_to_the_observed_error() -> None:
     confidence = [0.99, 0.98, 0.97, 0.96, 0.95, 0.94]
     for wrong, target, threshold in (
         ([False, False, True, False, False, False], 0.2, 0.94),  # 1 of 6, and never the bound
@@ -229,7 +229,7 @@ def test_too_few_pictures_for_the_bound_give_what_was_observed() -> None:
         assert found.error <= target < found.error_bound
 
 
-def test_a_target_that_is_not_even_observed_gives_the_least_bound() -> None:
+def test_choose_threshold_falls_back_to_the_lowest_bound() -> None:
     probabilities, classes = sure(
         [0.99, 0.98, 0.97, 0.96, 0.95, 0.94], [True, False, False, False, False, True]
     )
@@ -241,7 +241,7 @@ def test_a_target_that_is_not_even_observed_gives_the_least_bound() -> None:
     assert found.error == 0.2
 
 
-def test_what_was_seen_without_a_mistake_is_answered_down_to_the_first_one() -> None:
+def test_choose_threshold_answers_down_to_the_first_mistake() -> None:
     probabilities, classes = sure(
         [0.99, 0.98, 0.97, 0.96, 0.95, 0.94], [False, False, False, False, True, True]
     )
@@ -254,16 +254,16 @@ def test_what_was_seen_without_a_mistake_is_answered_down_to_the_first_one() -> 
     assert found.error == 0.0
 
 
-def test_where_every_answer_is_wrong_the_bound_is_one() -> None:
+def test_error_bound_is_one_if_every_answer_is_wrong() -> None:
     probabilities, classes = sure([0.9, 0.8], [True, True])
     found = choose_threshold(probabilities, classes, target_error=0.1)
     assert (found.reached, found.error_bound, found.error) == (False, 1.0, 1.0)
 
 
-@pytest.mark.parametrize("place", range(0, 40, 13))
-def test_equal_confidences_are_answered_together(place: int) -> None:
-    # The one mistake stands anywhere among equals: wherever it is, it must count.
-    wrong = [k == place for k in range(40)]
+@pytest.mark.parametrize("index", range(0, 40, 13))
+def test_equal_confidences_are_answered_together(index: int) -> None:
+    # The one mistake stands anywhere among equals: wherever it is, it must num_classes.
+    wrong = [k == index for k in range(40)]
     probabilities, classes = sure([0.9] * 40, wrong)
     found = choose_threshold(probabilities, classes, target_error=0.08)
     assert found.error_bound == pytest.approx(upper(1, 40))
@@ -271,7 +271,7 @@ def test_equal_confidences_are_answered_together(place: int) -> None:
     assert found.coverage == 1.0
 
 
-def test_the_threshold_is_never_below_what_was_seen() -> None:
+def test_threshold_is_never_below_the_lowest_confidence() -> None:
     probabilities, classes = sure([0.9 + k / 1e4 for k in range(400)], [False] * 400)
     found = choose_threshold(probabilities, classes, target_error=0.3)
     assert found.reached
@@ -279,9 +279,9 @@ def test_the_threshold_is_never_below_what_was_seen() -> None:
     assert found.threshold == 0.9
 
 
-def calibrated_draw(random: np.random.Generator, count: int) -> tuple[Probabilities, Classes]:
+def calibrated_draw(random: np.random.Generator, num_classes: int) -> tuple[Probabilities, Classes]:
     """Confidences from 1/2 to 1 with many high ones, and labels that honour them."""
-    top = 0.5 + 0.5 * random.beta(4, 1, size=count)
+    top = 0.5 + 0.5 * random.beta(4, 1, size=num_classes)
     chances = np.column_stack([top, 1 - top])
     return chances, sample(chances, random)
 
@@ -293,7 +293,7 @@ def true_error(threshold: float) -> float:
 
 
 @pytest.mark.parametrize("target", [0.03, 0.06])
-def test_over_many_draws_the_error_of_given_answers_stays_under_the_target(target: float) -> None:
+def test_error_stays_under_the_target_over_many_draws(target: float) -> None:
     kept = []
     for seed in range(300):
         chances, classes = calibrated_draw(np.random.default_rng(seed), 1000)

@@ -12,7 +12,7 @@ from torch import Tensor
 from models.imaging.decode import decode_image
 from tests.images import encode, photograph
 from training.evaluation import corruptions
-from training.evaluation.corruptions import LADDER, corrupt
+from training.evaluation.corruptions import CORRUPTIONS, corrupt
 from training.features import augment
 
 EDGE = 96  # a multiple of all that `resolution` divides by
@@ -31,27 +31,25 @@ def pixels() -> Tensor:
 @pytest.fixture(scope="module")
 def damaged(pixels: Tensor) -> dict[str, Tensor]:
     versions = corrupt(pixels)
-    parts = versions.split([STEPS] * len(LADDER))  # type: ignore[no-untyped-call]
-    return {kind.name: part for kind, part in zip(LADDER, parts, strict=True)}
+    parts = versions.split([STEPS] * len(CORRUPTIONS))  # type: ignore[no-untyped-call]
+    return {kind.name: part for kind, part in zip(CORRUPTIONS, parts, strict=True)}
 
 
-def test_there_are_eight_kinds_of_five_steps() -> None:
-    assert len({kind.name for kind in LADDER}) == len(LADDER) == 8
-    assert all(len(kind.steps) == STEPS for kind in LADDER)
+def test_corruptions_are_eight_kinds_of_five_steps() -> None:
+    assert len({kind.name for kind in CORRUPTIONS}) == len(CORRUPTIONS) == 8
+    assert all(len(kind.steps) == STEPS for kind in CORRUPTIONS)
 
 
-def test_pixels_in_pixels_out_and_the_picture_is_left_alone(
-    pixels: Tensor, damaged: dict[str, Tensor]
-) -> None:
+def test_corrupt_keeps_shape_dtype_and_input(pixels: Tensor, damaged: dict[str, Tensor]) -> None:
     before = pixels.clone()
     versions = corrupt(pixels)
     assert torch.equal(pixels, before)
     assert versions.dtype == torch.uint8
-    assert versions.shape == (STEPS * len(LADDER), 3, EDGE, EDGE)
+    assert versions.shape == (STEPS * len(CORRUPTIONS), 3, EDGE, EDGE)
     assert torch.equal(versions, torch.cat(list(damaged.values())))
 
 
-def test_damage_depends_on_the_pixels_alone(pixels: Tensor) -> None:
+def test_corrupt_depends_on_the_pixels_alone(pixels: Tensor) -> None:
     first = corrupt(pixels)
     torch.manual_seed(1)
     np.random.default_rng()
@@ -61,8 +59,8 @@ def test_damage_depends_on_the_pixels_alone(pixels: Tensor) -> None:
     assert not torch.equal(corrupt(other)[10], first[10])  # noise: drawn anew
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in LADDER])
-def test_each_step_is_further_from_the_picture(
+@pytest.mark.parametrize("name", [kind.name for kind in CORRUPTIONS])
+def test_each_step_differs_more_from_the_picture(
     name: str, pixels: Tensor, damaged: dict[str, Tensor]
 ) -> None:
     away = (damaged[name].float() - pixels.float()).square().mean((1, 2, 3))
@@ -70,7 +68,7 @@ def test_each_step_is_further_from_the_picture(
     assert bool((away[1:] > away[:-1]).all()), away
 
 
-def test_each_kind_does_what_it_says(pixels: Tensor, damaged: dict[str, Tensor]) -> None:
+def test_each_kind_has_its_effect(pixels: Tensor, damaged: dict[str, Tensor]) -> None:
     whole = pixels.float()
     dark = damaged["darkness"].float().mean((1, 2, 3)) / whole.mean()
     np.testing.assert_allclose(dark, [0.7, 0.5, 0.35, 0.2, 0.1], atol=0.01)
@@ -87,7 +85,7 @@ def test_each_kind_does_what_it_says(pixels: Tensor, damaged: dict[str, Tensor])
     np.testing.assert_allclose(turned, middle.expand(STEPS, 3), atol=12)
 
 
-def test_occlusion_grows_from_step_to_step_and_keeps_its_colour(
+def test_occlusion_grows_with_the_step_and_keeps_its_colour(
     pixels: Tensor, damaged: dict[str, Tensor]
 ) -> None:
     colours = []
@@ -98,7 +96,7 @@ def test_occlusion_grows_from_step_to_step_and_keeps_its_colour(
     assert colours[0].shape == (3, 1)
 
 
-def test_training_s_views_and_the_ladder_know_nothing_of_each_other() -> None:
+def test_corruptions_and_augmentation_import_nothing_of_each_other() -> None:
     for module, other in ((corruptions, "augment"), (augment, "corruptions")):
         tree = ast.parse(Path(module.__file__ or "").read_text())
         names = {

@@ -1,4 +1,4 @@
-"""Separate test sets: which pictures count, under what name, and what the graph says of them."""
+"""Evaluation of a graph on holdout sets."""
 
 import dataclasses
 from pathlib import Path
@@ -12,11 +12,10 @@ from models.imaging.decode import decode_image
 from tests.images import encode, photograph
 from tests.models.tiny_bundle import TINY_PX, TinyGraph, torchscript
 from training.config import FitConfig
-from training.data.dataset import Left
+from training.data.dataset import SkippedFile
 from training.data.holdout import find_holdout_set
 from training.errors import TooFewPictures
-from training.evaluation import holdout
-from training.evaluation.holdout import figures, judge
+from training.evaluation.holdout import EvaluatedSet, evaluate_holdout, holdout_metrics
 
 LABELS = ["cat", "dog", "eel"]
 CONFIG = dataclasses.replace(FitConfig(), draws=500)
@@ -35,55 +34,57 @@ def graph() -> torch.jit.ScriptModule:
     return load_graph(torchscript(TinyGraph(3)))
 
 
-def test_the_answers_are_the_graph_s_and_the_unreadable_are_named(
+def test_evaluate_holdout_returns_the_graph_s_probabilities_and_names_unreadable_files(
     tmp_path: Path, graph: torch.jit.ScriptModule
 ) -> None:
-    names = [f"{label}/{place:02}.png" for label in ("cat", "eel") for place in range(10)]
+    names = [f"{label}/{index:02}.png" for label in ("cat", "eel") for index in range(10)]
     make(tmp_path, *names, "dog/fog/1.png")
     broken = ["cat/00.png", "cat/07.png", "eel/05.png"]  # first, last of a batch, and inside one
     for name in broken:
         (tmp_path / name).write_bytes(b"no picture")
     (tmp_path / "eel" / "link.png").symlink_to(tmp_path / "absent.png")
-    judged = judge(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
+    evaluated = evaluate_holdout(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
     kept = [name for name in sorted([*names, "dog/fog/1.png"]) if name not in broken]
-    assert judged.names == kept
-    assert [left.name for left in judged.unreadable] == [*broken, "eel/link.png"]
-    assert all(left.why for left in judged.unreadable)
-    assert [LABELS[k] for k in judged.classes] == [name.split("/")[0] for name in kept]
-    assert judged.slices == {"folder": ["fog" if "fog" in name else "" for name in kept]}
+    assert evaluated.names == kept
+    assert [skipped.name for skipped in evaluated.unreadable] == [*broken, "eel/link.png"]
+    assert all(skipped.reason for skipped in evaluated.unreadable)
+    assert [LABELS[k] for k in evaluated.classes] == [name.split("/")[0] for name in kept]
+    assert evaluated.slices == {"folder": ["fog" if "fog" in name else "" for name in kept]}
     pixels = [decode_image((tmp_path / name).read_bytes(), size=TINY_PX) for name in kept]
     alone = [answer(graph, picture[None])[0][0].numpy() for picture in pixels]
-    assert judged.probabilities.dtype == np.float64
-    assert judged.probabilities.shape == (len(kept), 3)
-    np.testing.assert_allclose(judged.probabilities, alone, atol=1e-6)
-    assert float(judged.probabilities.std(axis=0).min()) > 0.01  # they are not all one answer
+    assert evaluated.probabilities.dtype == np.float64
+    assert evaluated.probabilities.shape == (len(kept), 3)
+    np.testing.assert_allclose(evaluated.probabilities, alone, atol=1e-6)
+    assert (
+        float(evaluated.probabilities.std(axis=0).min()) > 0.01
+    )  # not all pictures have the same probabilities
 
 
-def test_a_test_set_without_a_readable_picture_is_a_sentence(
+def test_evaluate_holdout_refuses_a_set_without_readable_pictures(
     tmp_path: Path, graph: torch.jit.ScriptModule
 ) -> None:
     (tmp_path / "cat").mkdir()
-    for place in range(9):
-        (tmp_path / "cat" / f"{place}.png").write_bytes(b"")
+    for index in range(9):
+        (tmp_path / "cat" / f"{index}.png").write_bytes(b"")
     with pytest.raises(TooFewPictures, match=r"holds no picture that can be read\.$"):
-        judge(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
+        evaluate_holdout(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
 
 
-# --- figures -------------------------------------------------------------------------------
+# --- metrics -------------------------------------------------------------------------------
 
 
-def test_figures_count_the_right_ones_of_each_slice() -> None:
-    judged = holdout.Judged(
-        names=[f"{place}.png" for place in range(6)],
+def test_holdout_metrics_count_the_correct_ones_of_each_slice() -> None:
+    evaluated = EvaluatedSet(
+        names=[f"{index}.png" for index in range(6)],
         classes=np.array([0, 0, 0, 1, 1, 1]),
         probabilities=np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1,
         slices={"folder": ["fog", "night", "fog", "", "fog", ""]},
-        unreadable=[Left("x.png", "why")],
+        unreadable=[SkippedFile("x.png", "why")],
     )
-    found = figures(judged, LABELS, threshold=0.75, config=CONFIG)
-    (by_folder,) = found["slices"]
-    assert by_folder["attribute"] == "folder"
-    assert [(row["name"], row["pictures"], row["right"]) for row in by_folder["slices"]] == [
+    found = holdout_metrics(evaluated, LABELS, threshold=0.75, config=CONFIG)
+    (per_folder,) = found["slices"]
+    assert per_folder["attribute"] == "folder"
+    assert [(row["name"], row["pictures"], row["right"]) for row in per_folder["slices"]] == [
         ("fog", 3, 2),
         ("night", 1, 1),
     ]
@@ -94,14 +95,16 @@ def test_figures_count_the_right_ones_of_each_slice() -> None:
     assert found["confusion"] == [[2, 1, 0], [0, 2, 1], [0, 0, 0]]
 
 
-def test_a_test_set_of_one_class_has_recall_and_no_area_under_a_curve(
+def test_holdout_metrics_of_one_class_have_recall_and_no_roc_auc(
     tmp_path: Path, graph: torch.jit.ScriptModule
 ) -> None:
-    make(tmp_path, *(f"{place}.png" for place in range(5)))
-    judged = judge(graph, find_holdout_set(tmp_path, LABELS, label="dog"), input_px=TINY_PX)
-    found = figures(judged, LABELS, threshold=0.5, config=CONFIG)
+    make(tmp_path, *(f"{index}.png" for index in range(5)))
+    evaluated = evaluate_holdout(
+        graph, find_holdout_set(tmp_path, LABELS, label="dog"), input_px=TINY_PX
+    )
+    found = holdout_metrics(evaluated, LABELS, threshold=0.5, config=CONFIG)
     assert set(found["recall"]) == {"dog"}
     assert found["roc_auc"] is None
     assert found["roc_auc_interval_95"] is None
-    assert found["recall"]["dog"] == float((judged.probabilities.argmax(axis=1) == 1).mean())
+    assert found["recall"]["dog"] == float((evaluated.probabilities.argmax(axis=1) == 1).mean())
     assert (found["slices"], found["unreadable"]) == ([], 0)

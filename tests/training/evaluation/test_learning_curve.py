@@ -1,4 +1,4 @@
-"""The learning curve: planted laws are read right, and each part is one that could have been."""
+"""Learning curve: planted power laws are recovered, and subsets are nested whole groups."""
 
 import dataclasses
 
@@ -18,12 +18,14 @@ SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 
 
 def drawn(
-    each: int, *, count: int = 2, width: int = 600, apart: float = 3.0, seed: int = 0
+    each: int, *, num_classes: int = 2, width: int = 600, apart: float = 3.0, seed: int = 0
 ) -> tuple[Features, Classes, NDArray[np.int64]]:
     """Overlapping blobs in many dimensions: each picture helps a little to find the border."""
     random = np.random.default_rng(seed)
-    classes = np.repeat(np.arange(count), each).astype(np.int64)
-    features = np.eye(count, width)[classes] * apart + random.normal(size=(len(classes), width))
+    classes = np.repeat(np.arange(num_classes), each).astype(np.int64)
+    features = np.eye(num_classes, width)[classes] * apart + random.normal(
+        size=(len(classes), width)
+    )
     return features.astype(np.float32), classes, np.arange(len(classes))
 
 
@@ -31,8 +33,10 @@ def found(
     data: tuple[Features, Classes, NDArray[np.int64]], config: FitConfig = CONFIG
 ) -> LearningCurve:
     features, classes, groups = data
-    count = int(classes.max()) + 1
-    return learning_curve(features, classes, groups, count=count, penalty=0.1, config=config)
+    num_classes = int(classes.max()) + 1
+    return learning_curve(
+        features, classes, groups, num_classes=num_classes, penalty=0.1, config=config
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def rising() -> LearningCurve:
     return found(drawn(100))
 
 
-def test_accuracy_rises_with_the_pictures(rising: LearningCurve) -> None:
+def test_accuracy_rises_with_the_number_of_pictures(rising: LearningCurve) -> None:
     means = [point.mean for point in rising.points]
     assert len(means) == 6
     assert means == sorted(means)
@@ -53,7 +57,7 @@ def test_accuracy_rises_with_the_pictures(rising: LearningCurve) -> None:
         assert 0.5 < point.low < point.mean < point.high < 1.0
 
 
-def test_twice_the_pictures_are_better_than_all_and_worse_than_perfect(
+def test_at_twice_lies_between_the_last_point_and_1(
     rising: LearningCurve,
 ) -> None:
     assert rising.at_twice is not None
@@ -63,21 +67,21 @@ def test_twice_the_pictures_are_better_than_all_and_worse_than_perfect(
     assert low <= rising.at_twice <= high <= 1.0
 
 
-def test_what_was_promised_for_twice_the_pictures_comes_true() -> None:
-    # Of three times the data, a training part of two folds is the twice that was spoken of.
+def test_at_twice_predicts_the_accuracy_of_twice_the_data() -> None:
+    # Of three times the data, a training part (two of three folds) is twice the data.
     promise, truth = found(drawn(100, seed=1)), found(drawn(300, seed=2)).points[-1]
     assert truth.pictures == pytest.approx(400)
     assert promise.at_twice == pytest.approx(truth.mean, abs=0.025)
     assert promise.at_twice != pytest.approx(promise.points[-1].mean, abs=0.005)
 
 
-def test_the_same_data_and_seed_give_the_same_curve(rising: LearningCurve) -> None:
+def test_learning_curve_depends_on_data_and_seed_alone(rising: LearningCurve) -> None:
     assert found(drawn(100)) == rising
     other = found(drawn(150), dataclasses.replace(CONFIG, seed=1))
     assert other.points != rising.points
 
 
-def test_the_figures_are_plain_numbers_for_json(rising: LearningCurve) -> None:
+def test_as_dict_holds_plain_numbers(rising: LearningCurve) -> None:
     given = rising.as_dict()
     assert set(given) == {"points", "at_twice", "interval_95", "outlook", "sentence"}
     assert set(given["points"][0]) == {"pictures", "mean", "low", "high"}
@@ -87,7 +91,7 @@ def test_the_figures_are_plain_numbers_for_json(rising: LearningCurve) -> None:
 # --- the sentence --------------------------------------------------------------------------
 
 
-def test_what_is_learnt_already_is_not_helped_by_more() -> None:
+def test_outlook_of_a_flat_curve_is_same() -> None:
     full = found(drawn(50, apart=30, width=20))
     assert full.points[-1].mean == 1.0
     assert full.at_twice == pytest.approx(1.0)
@@ -95,12 +99,12 @@ def test_what_is_learnt_already_is_not_helped_by_more() -> None:
     assert "With twice the pictures (200)" in full.sentence
 
 
-def test_what_still_rises_is_helped_by_more(rising: LearningCurve) -> None:
+def test_outlook_of_a_rising_curve_is_more(rising: LearningCurve) -> None:
     assert "more pictures should help" in rising.sentence
     assert f"{rising.at_twice:.1%}" in rising.sentence
 
 
-def test_a_curve_that_says_nothing_says_so() -> None:
+def test_outlook_of_contradicting_splits_is_unknown() -> None:
     # Three splits that contradict one another.
     shares = np.array(SHARES)
     table = np.array(
@@ -110,29 +114,29 @@ def test_a_curve_that_says_nothing_says_so() -> None:
             0.80 - 0.0 * shares,
         ]
     )
-    given = curve._read(table, shares * 100, total=120, seed=0)
+    given = curve._extrapolate(table, shares * 100, total=120, seed=0)
     assert "can't be told from this data" in given.sentence
     assert given.at_twice is not None
 
 
 @pytest.mark.parametrize("each", [2, 6])
-def test_too_few_pictures_are_a_sentence_and_no_number(each: int) -> None:
+def test_too_few_pictures_give_no_estimate(each: int) -> None:
     few = found(drawn(each))
     assert few == LearningCurve([], None, None, "unknown", "There are too few pictures to tell.")
 
 
-def test_a_planted_law_is_read_at_any_place() -> None:
+def test_fit_power_law_recovers_a_planted_law() -> None:
     pictures = np.array([20.0, 40, 70, 100, 140, 200])
     for floor, factor, exponent in ((0.0, 1.0, 0.5), (0.05, 2.0, 1.0), (0.1, 0.0, 1.0)):
         accuracy = 1 - floor - factor * pictures**-exponent
         at = 1 - floor - factor * 400.0**-exponent
-        assert curve._extrapolate(pictures, accuracy, 400) == pytest.approx(at, abs=1e-3)
+        assert curve._fit_power_law(pictures, accuracy, 400) == pytest.approx(at, abs=1e-3)
 
 
-def test_a_falling_curve_is_not_followed_down() -> None:
+def test_fit_power_law_does_not_extrapolate_a_fall() -> None:
     pictures = np.array([20.0, 40, 70, 100, 140, 200])
     accuracy = np.linspace(0.9, 0.8, 6)
-    assert curve._extrapolate(pictures, accuracy, 400) == pytest.approx(accuracy.mean(), abs=1e-6)
+    assert curve._fit_power_law(pictures, accuracy, 400) == pytest.approx(accuracy.mean(), abs=1e-6)
 
 
 # --- the growing parts ---------------------------------------------------------------------
@@ -158,9 +162,9 @@ def parted(kind: str, seed: int) -> tuple[Classes, NDArray[np.int64]]:
 
 @pytest.mark.parametrize("kind", ["alone", "of one class", "of both classes", "mixed", "rare"])
 @pytest.mark.parametrize("seed", range(3))
-def test_parts_are_nested_whole_groups_with_every_class(kind: str, seed: int) -> None:
+def test_nested_subsets_are_whole_groups_with_every_class(kind: str, seed: int) -> None:
     classes, groups = parted(kind, seed)
-    parts = curve._growing(classes, groups, seed)
+    parts = curve._nested_subsets(classes, groups, seed)
     assert parts is not None
     assert len(parts) == 6
     assert parts[-1].tolist() == list(range(len(classes)))
@@ -178,9 +182,9 @@ def test_parts_are_nested_whole_groups_with_every_class(kind: str, seed: int) ->
 
 
 @pytest.mark.parametrize("kind", ["alone", "of one class", "of both classes"])
-def test_a_part_holds_about_its_share(kind: str) -> None:
+def test_nested_subsets_hold_about_their_share(kind: str) -> None:
     classes, groups = parted(kind, 0)
-    parts = curve._growing(classes, groups, 0)
+    parts = curve._nested_subsets(classes, groups, 0)
     assert parts is not None
     for share, part in zip(SHARES, parts, strict=True):
         for k in np.unique(classes):
@@ -188,7 +192,7 @@ def test_a_part_holds_about_its_share(kind: str) -> None:
             assert held == pytest.approx(share, abs=0.06)
 
 
-def test_no_head_is_judged_on_a_group_that_it_was_fitted_on(
+def test_no_head_is_tested_on_a_group_that_it_was_fitted_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     features, classes, _ = drawn(50, width=20)
@@ -215,7 +219,7 @@ def test_no_head_is_judged_on_a_group_that_it_was_fitted_on(
     assert len(fitted) == 4 * 3 * 6
 
 
-def test_a_split_that_falls_badly_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_splits_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     real = grouped_folds
 
     def folds(*arguments: object, seed: int, **options: object) -> object:

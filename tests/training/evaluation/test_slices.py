@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from training.config import FitConfig
-from training.evaluation.slices import TOO_WIDE, by_slice
+from training.evaluation.slices import MAX_INTERVAL_WIDTH, slice_metrics
 
 CONFIG = dataclasses.replace(FitConfig(), draws=4000)
 LABELS = ("cat", "dog")
@@ -18,10 +18,12 @@ def pictures(*parts: tuple[str, int, int]) -> tuple[np.ndarray, list[str]]:
     return np.array(right), [name for name, good, bad in parts for _ in range(good + bad)]
 
 
-def test_a_slice_has_its_count_its_share_its_interval_and_its_classes() -> None:
+def test_slice_metrics_of_one_slice() -> None:
     right, names = pictures(("day", 45, 5), ("night", 30, 20), ("", 7, 3))
     classes = np.tile([0, 1], 55)
-    (found,) = by_slice(right, classes, np.arange(110), LABELS, {"light": names}, config=CONFIG)
+    (found,) = slice_metrics(
+        right, classes, np.arange(110), LABELS, {"light": names}, config=CONFIG
+    )
     assert found["attribute"] == "light"
     night, day = found["slices"]  # the worst first
     assert (night["name"], night["pictures"], night["right"]) == ("night", 50, 30)
@@ -31,29 +33,29 @@ def test_a_slice_has_its_count_its_share_its_interval_and_its_classes() -> None:
     assert high == pytest.approx(0.727, abs=0.01)
     assert set(night["recall"]) == set(LABELS)
     assert night["recall"]["cat"] == pytest.approx(right[50:100][classes[50:100] == 0].mean())
-    assert not by_slice(right, classes, np.arange(110), LABELS, {}, config=CONFIG)
+    assert not slice_metrics(right, classes, np.arange(110), LABELS, {}, config=CONFIG)
 
 
-def test_a_gap_that_is_no_chance_is_above_zero_and_one_that_may_be_is_not() -> None:
+def test_gap_interval_excludes_zero_only_if_the_gap_is_significant() -> None:
     right, names = pictures(("day", 198, 2), ("night", 150, 50))
     plain = np.zeros(400, dtype=np.int64)
-    (found,) = by_slice(right, plain, np.arange(400), LABELS, {"light": names}, config=CONFIG)
+    (found,) = slice_metrics(right, plain, np.arange(400), LABELS, {"light": names}, config=CONFIG)
     gap = found["gap"]
     assert (gap["worst"], gap["best"]) == ("night", "day")
     assert gap["difference"] == pytest.approx(0.24)
     assert 0.15 < gap["difference_interval_95"][0] < 0.24 < gap["difference_interval_95"][1] < 0.33
     right, names = pictures(("day", 196, 4), ("night", 195, 5))
-    (found,) = by_slice(right, plain, np.arange(400), LABELS, {"light": names}, config=CONFIG)
+    (found,) = slice_metrics(right, plain, np.arange(400), LABELS, {"light": names}, config=CONFIG)
     assert found["gap"]["difference_interval_95"][0] < 0
 
 
-def test_the_interval_is_wider_for_the_pair_having_been_picked_among_many() -> None:
+def test_gap_interval_widens_with_the_number_of_slices() -> None:
     two = pictures(("a", 190, 10), ("b", 170, 30))
     many = pictures(("a", 190, 10), ("b", 170, 30), *((f"c{k}", 180, 20) for k in range(6)))
     widths = []
     for right, names in (two, many):
         count = len(names)
-        (found,) = by_slice(
+        (found,) = slice_metrics(
             right, np.zeros(count, int), np.arange(count), LABELS, {"of": names}, config=CONFIG
         )
         assert (found["gap"]["worst"], found["gap"]["best"]) == ("b", "a")
@@ -62,10 +64,10 @@ def test_the_interval_is_wider_for_the_pair_having_been_picked_among_many() -> N
     assert widths[1] > 1.3 * widths[0]
 
 
-def test_a_small_slice_is_said_to_be_small_and_takes_no_part_in_the_gap() -> None:
+def test_small_slices_are_marked_and_left_out_of_the_gap() -> None:
     right, names = pictures(("day", 95, 5), ("night", 90, 10), ("fog", 1, 4))
     plain = np.zeros(len(names), dtype=np.int64)
-    (found,) = by_slice(
+    (found,) = slice_metrics(
         right, plain, np.arange(len(names)), LABELS, {"light": names}, config=CONFIG
     )
     assert [(row["name"], row["small"]) for row in found["slices"]] == [
@@ -76,19 +78,19 @@ def test_a_small_slice_is_said_to_be_small_and_takes_no_part_in_the_gap() -> Non
     assert found["gap"]["worst"] == "night"
     for row in found["slices"]:
         low, high = row["accuracy_interval_95"]
-        assert row["small"] == (high - low > TOO_WIDE)
+        assert row["small"] == (high - low > MAX_INTERVAL_WIDTH)
     right, names = pictures(("day", 95, 5), ("fog", 1, 4))
-    (found,) = by_slice(
+    (found,) = slice_metrics(
         right, np.zeros(105, int), np.arange(105), LABELS, {"light": names}, config=CONFIG
     )
     assert found["gap"] is None
 
 
-def test_pictures_of_one_group_count_as_fewer() -> None:
+def test_pictures_of_one_group_widen_the_interval() -> None:
     right, names = pictures(("day", 90, 10))
     plain = np.zeros(100, dtype=np.int64)
     rows = [
-        by_slice(right, plain, groups, LABELS, {"light": names}, config=CONFIG)[0]["slices"][0]
+        slice_metrics(right, plain, groups, LABELS, {"light": names}, config=CONFIG)[0]["slices"][0]
         for groups in (np.arange(100), np.arange(100) // 20)
     ]
     assert [row["groups"] for row in rows] == [100, 5]

@@ -1,4 +1,4 @@
-"""Fine-tuning as a step of the job: which of the two models is published, with whose figures."""
+"""Fine-tuning as a step of the job: the model that is published, and its metrics."""
 
 import dataclasses
 from pathlib import Path
@@ -13,10 +13,11 @@ from training.__main__ import main
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
+from training.data.progress import Progress
 from training.data.source import open_source
 from training.evaluation.study import Study, study
 from training.features.extract import Extractor
-from training.features.feature_set import Pictures, read_pictures
+from training.features.feature_set import FeatureSet, read_feature_set
 from training.finetuning import compare as comparing
 from training.finetuning import study as tuning_study
 from training.finetuning.compare import Comparison
@@ -38,17 +39,17 @@ TUNING = FinetuneConfig(
 
 
 @pytest.fixture(name="data")
-def _data(tmp_path: Path, draw_data: DrawData) -> tuple[Pictures, Study]:
+def _data(tmp_path: Path, draw_data: DrawData) -> tuple[FeatureSet, Study]:
     listing = scan(open_source(draw_data(tmp_path / "data", {"bar": 30, "disc": 30})))
     with Cache(tmp_path / "cache") as cache:
-        pictures = read_pictures(listing, Extractor(tiny_backbone()), cache, CONFIG)
+        pictures = read_feature_set(listing, Extractor(tiny_backbone()), cache, CONFIG)
     return pictures, study(pictures, CONFIG)
 
 
 def run(
-    data: tuple[Pictures, Study], folder: Path, monkeypatch: pytest.MonkeyPatch, better: Better
+    data: tuple[FeatureSet, Study], folder: Path, monkeypatch: pytest.MonkeyPatch, better: Better
 ) -> tuple[Tuning, list[str]]:
-    """Tune for real, with the comparison's verdict decided beforehand."""
+    """Run `tune` with a comparison whose verdict is fixed beforehand."""
     real = comparing.compare
 
     def compare(*given: Any, **options: Any) -> Comparison:
@@ -63,14 +64,13 @@ def run(
         TUNING,
         checkpoint=folder,
         resume=False,
-        say=lines.append,
-        progress=lambda done, total: None,
+        progress=Progress(log=lines.append),
     )
     return found, lines
 
 
-def test_a_clearly_better_network_is_published_with_its_own_figures(
-    data: tuple[Pictures, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tune_publishes_a_clearly_better_network_with_its_own_metrics(
+    data: tuple[FeatureSet, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures, head_only = data
     found, lines = run(data, tmp_path / "checkpoint", monkeypatch, "finetuned")
@@ -78,8 +78,8 @@ def test_a_clearly_better_network_is_published_with_its_own_figures(
     assert found.summary["published"] == "finetuned"
     assert found.backbone.facts.weights_sha256 != tiny_backbone().facts.weights_sha256
     assert "fine-tuned" in found.backbone.facts.source
-    right = found.study.probabilities.argmax(1) == pictures.classes
-    assert found.study.metrics["accuracy"] == float(right.mean())
+    correct = found.study.predicted == pictures.classes
+    assert found.study.metrics["accuracy"] == float(correct.mean())
     assert found.study.metrics["accuracy"] == found.summary["finetuned"]["accuracy"]
     assert not np.array_equal(found.study.probabilities, head_only.probabilities)
     assert len(found.study.fold_heads) == found.study.folds.max() + 1
@@ -87,8 +87,8 @@ def test_a_clearly_better_network_is_published_with_its_own_figures(
 
 
 @pytest.mark.parametrize("better", ["head_only", "neither"])
-def test_otherwise_the_head_alone_is_published_and_said_so(
-    better: Better, data: tuple[Pictures, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tune_otherwise_publishes_the_head_alone_and_logs_it(
+    better: Better, data: tuple[FeatureSet, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, lines = run(data, tmp_path / "checkpoint", monkeypatch, better)
     assert found.study is data[1]

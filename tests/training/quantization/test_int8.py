@@ -56,12 +56,12 @@ def weights(network: nn.Module) -> list[Tensor]:
     return [layer.weight().int_repr() for layer in layers if hasattr(layer, "set_weight_bias")]
 
 
-def test_the_quantised_network_answers_nearly_as_before() -> None:
+def test_quantise_keeps_outputs_nearly_equal() -> None:
     network = residual()
     before = copy.deepcopy(network.state_dict())
-    quick = quantise(network, pixels(12))
+    quantised = quantise(network, pixels(12))
     with torch.inference_mode():
-        wanted, found = network(pixels(6, seed=2)), quick(pixels(6, seed=2))
+        wanted, found = network(pixels(6, seed=2)), quantised(pixels(6, seed=2))
     assert found.shape == wanted.shape
     assert found.dtype == torch.float32
     assert not torch.equal(found, wanted)
@@ -70,40 +70,40 @@ def test_the_quantised_network_answers_nearly_as_before() -> None:
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-def test_addition_and_relu_are_fused_and_the_first_layer_is_not_quantised() -> None:
-    quick = quantise(residual(), pixels(4))
-    kinds = [type(layer).__name__ for layer in quick.children()]
+def test_quantise_fuses_addition_and_relu_and_keeps_the_first_layer_in_fp32() -> None:
+    quantised = quantise(residual(), pixels(4))
+    kinds = [type(layer).__name__ for layer in quantised.children()]
     assert "ConvAddReLU2d" in kinds
-    assert not hasattr(quick.get_submodule("stem"), "set_weight_bias")
+    assert not hasattr(quantised.get_submodule("stem"), "set_weight_bias")
 
 
-def test_a_relu6_still_cuts_at_six() -> None:
-    quick = quantise(residual(), pixels(8))
-    layer: Any = quick.get_submodule("wide")
+def test_quantise_keeps_the_cut_of_relu6() -> None:
+    quantised = quantise(residual(), pixels(8))
+    layer: Any = quantised.get_submodule("wide")
     assert layer.scale * 255 == pytest.approx(6.0, rel=1e-3)
     assert layer.zero_point == 0
 
 
-def test_weights_use_seven_bits() -> None:
+def test_quantise_uses_seven_bits_per_weight() -> None:
     # Two products of 255 x 64 fit into 16 bits, which is what CPUs without VNNI add them in.
     for found in weights(quantise(residual(), pixels(4))):
         assert 32 < int(found.abs().max()) <= 64
         assert 255 * int(found.abs().max()) * 2 < 2**15
 
 
-def test_the_same_pictures_give_the_same_network() -> None:
+def test_quantise_is_deterministic() -> None:
     one, other = (quantise(residual(), pixels(4)) for _ in range(2))
     assert all(map(torch.equal, weights(one), weights(other)))
     assert torch.equal(one(pixels(3)), other(pixels(3)))
 
 
-def test_rounding_by_inputs_beats_rounding_to_the_nearest() -> None:
+def test_round_weights_has_less_output_error_than_rounding_to_nearest() -> None:
     random = torch.Generator().manual_seed(0)
     weight = torch.randn((16, 48), generator=random)
     mixing = torch.randn((48, 48), generator=random)
     inputs = (mixing @ torch.randn((48, 400), generator=random)).relu()  # that go together
     scales = weight.abs().amax(1) / 63.5
-    whole = round_weights(weight, scales, inputs @ inputs.T, least=-64, most=63)
+    whole = round_weights(weight, scales, inputs @ inputs.T, low=-64, high=63)
     nearest = (weight / scales[:, None]).round().clamp(-64, 63)
     assert torch.equal(whole, whole.round())
     assert int(whole.min()) >= -64
@@ -116,12 +116,12 @@ def test_rounding_by_inputs_beats_rounding_to_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "efficientnet_lite0"])
-def test_other_architectures_become_one_file(name: str) -> None:
+def test_export_of_quantised_architectures(name: str) -> None:
     torch.manual_seed(0)
     spec = dataclasses.replace(BACKBONES[name], input_px=64)
     network = spec.build().eval().requires_grad_(False)
-    quick = quantise(network, pixels(4, 64))
-    loaded = LoadedBackbone(spec, quick, tiny_backbone().facts)
+    quantised = quantise(network, pixels(4, 64))
+    loaded = LoadedBackbone(spec, quantised, tiny_backbone().facts)
     head = Head(np.ones((2, spec.pooled_width), np.float32), np.zeros(2, np.float32), 1.0)
     graph = load_graph(export(Classifier(loaded, head), input_px=64, precision="int8"))
     random = torch.Generator().manual_seed(3)
@@ -133,7 +133,7 @@ def test_other_architectures_become_one_file(name: str) -> None:
         assert bool(activation.isfinite().all())
 
 
-def test_deprecations_of_the_quantiser_reach_nobody() -> None:
+def test_quantise_emits_no_deprecation_warnings() -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         quantise(residual(), pixels(2))
@@ -141,7 +141,7 @@ def test_deprecations_of_the_quantiser_reach_nobody() -> None:
     assert torch.backends.quantized.engine == int8.ENGINE
 
 
-def test_noise_counts_what_differs_between_pictures_only() -> None:
+def test_noise_share_ignores_a_common_shift() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(50, 8)).astype(np.float32)
     assert noise_share(features, features + 5.0) == pytest.approx(0.0, abs=1e-6)
