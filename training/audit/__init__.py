@@ -1,1 +1,1 @@
-"""What is wrong with a data set."""
+"""Audit of a data set: copies, label issues, poor pictures and shortcuts."""

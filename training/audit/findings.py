@@ -78,7 +78,7 @@ def format_lines(findings: Sequence[Finding], *, max_cases: int = 10) -> list[st
         max_cases: Max number of cases per finding; the others are counted.
     """
     if not findings:
-        return ["Nothing to remark."]
+        return ["No findings."]
     levels = Counter(finding.level for finding in findings)
     lines = []
     for level in LEVELS:

@@ -87,7 +87,7 @@ def _count_findings(counts: dict[str, int], min_pictures: int) -> list[Finding]:
             "error",
             "too_few_pictures",
             [label for label, count in counts.items() if count < min_pictures],
-            f"and training needs {min_pictures} of a class",
+            f"and training needs {min_pictures} per class",
         ),
         (
             "info",

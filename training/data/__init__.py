@@ -1,1 +1,1 @@
-"""Reading a data set: files, tables, statistics, duplicates, cache."""
+"""Reading of a data set: files, tables, statistics, near-duplicates, cache."""

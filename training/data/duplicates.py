@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from training.data.hash_search import Indices, connected_groups, find_near_pairs, pack_hashes
 from training.data.image_stats import ImageStats
 
-MAX_BITS_OF_SURE_COPY: Final = 6
-"""Bits in which a copy may differ with nothing else agreeing, such as one with other colours.
-
-Re-encoding changes 2 in the median; of 360 different photographs no two were below 30."""
+# Bits in which a copy may differ with nothing else agreeing, such as one with other colours.
+# Re-encoding changes 2 in the median; of 360 different photographs no two were below 30.
+_MAX_BITS_OF_SURE_COPY: Final = 6
 
 # Share of a pair's informative bits that may differ if brightness and contrast agree: 8 % covers
 # 98 % of copies at quality 30 or at 0.3 of the edge; different photographs start at 24 %.
@@ -78,7 +77,7 @@ def _find_similar(
     cells = [grid.astype(np.int64), (grid + 0.5).astype(np.int64)]
     one_cell = [np.zeros(len(stats), np.int64)]
     return find_near_pairs(
-        plain, mirrored, max_bits=MAX_BITS_OF_SURE_COPY, cells=one_cell, accept=hash_agrees
+        plain, mirrored, max_bits=_MAX_BITS_OF_SURE_COPY, cells=one_cell, accept=hash_agrees
     ) + find_near_pairs(
         plain, mirrored, max_bits=int(max_bits.max()), cells=cells, accept=hash_and_light_agree
     )

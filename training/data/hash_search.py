@@ -63,12 +63,12 @@ def find_near_pairs(
             keys = (np.tile(cell, 2) << width) | chunk
             order = np.argsort(keys, kind="stable")
             ranked = keys[order]
-            at, distance_in_order = np.arange(len(order)), 0
+            at, offset = np.arange(len(order)), 0
             while len(at):
-                distance_in_order += 1
-                at = at[at < len(order) - distance_in_order]
-                at = at[ranked[at] == ranked[at + distance_in_order]]
-                a, b = order[at], order[at + distance_in_order]
+                offset += 1
+                at = at[at < len(order) - offset]
+                at = at[ranked[at] == ranked[at + offset]]
+                a, b = order[at], order[at + offset]
                 i, j = a % n, b % n
                 # A pair of mirrored hashes repeats the pair of plain ones.
                 wanted = (groups[i] != groups[j]) & ((a < n) | (b < n))

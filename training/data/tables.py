@@ -30,18 +30,20 @@ def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
     """Return group by picture: the first capture group of a pattern found in its name.
 
     Raises:
-        BadTable: The pattern is no regular expression, or has no group, or fits no picture.
+        BadTable: The pattern is invalid, has no capture group, or matches no picture.
     """
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise BadTable(f"--group-pattern {pattern!r} is no regular expression: {error}.") from error
+        raise BadTable(
+            f"--group-pattern {pattern!r} is not a regular expression: {error}."
+        ) from error
     if expression.groups < 1:
         raise BadTable(f"--group-pattern {pattern!r} has no (bracket) around the group's name.")
     matches = ((name, expression.search(name)) for name in pictures)
     found = {name: match[1] for name, match in matches if match and match[1]}
     if not found:
-        raise BadTable(f"--group-pattern {pattern!r} fits no picture's name.")
+        raise BadTable(f"--group-pattern {pattern!r} matches no picture's name.")
     return found
 
 
@@ -86,7 +88,7 @@ def read_labels(
         else:
             raise BadTable(
                 f"{LABELS_TABLE} gives {name} the label {label!r}, and there is no such class: "
-                f"the classes are {', '.join(labels)}; '{EXCLUDE}' leaves a picture out."
+                f"the classes are {', '.join(labels)}; '{EXCLUDE}' excludes a picture."
             )
     return corrections
 
@@ -175,7 +177,7 @@ def _match(
         )
     for name, cell in matched:
         if cells.setdefault(name, cell) != cell:
-            raise BadTable(f"{where} says both {cells[name]!r} and {cell!r} of {name}: keep one.")
+            raise BadTable(f"{where} has both {cells[name]!r} and {cell!r} for {name}: keep one.")
     return matched
 
 
@@ -189,4 +191,4 @@ def _parse(data: bytes, where: str) -> tuple[Sequence[str], list[dict[str, str]]
     try:
         return reader.fieldnames or (), list(reader)
     except csv.Error as error:
-        raise BadTable(f"{where} is no CSV file ({error}).") from error
+        raise BadTable(f"{where} is not a CSV file ({error}).") from error

@@ -1,1 +1,1 @@
-"""Pictures to features."""
+"""Feature extraction, augmentation, and the feature set that training works on."""

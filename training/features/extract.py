@@ -115,12 +115,11 @@ class StatsOnly:
 
 
 @dataclass(frozen=True)
-class _Item:
-    """One picture's result; without `stats`, the file is unreadable."""
+class _Picture:
+    """One picture's result."""
 
-    stats: ImageStats | None = None
-    vector: NDArray[np.float32] | None = None
-    reason: str = ""
+    stats: ImageStats
+    vector: NDArray[np.float32]
     cached: bool = False
 
 
@@ -154,8 +153,8 @@ def extract(
         names, lambda part: _extract_chunk(source, part, extractor, cache)
     ):
         for item in chunk:
-            if item.stats is None or item.vector is None:
-                unreadable.append(SkippedFile(names[index], item.reason))
+            if isinstance(item, SkippedFile):
+                unreadable.append(item)
             else:
                 features[len(kept)] = item.vector
                 kept.append(index)
@@ -189,30 +188,30 @@ def create_mapped_array(folder: Path, shape: tuple[int, int]) -> NDArray[np.floa
 
 def _extract_chunk(
     source: Source, names: Sequence[str], extractor: Extractor | StatsOnly, cache: Cache
-) -> list[_Item]:
+) -> list[_Picture | SkippedFile]:
     """Read one chunk; decode pictures missing in the cache and run them as one padded batch."""
-    items: list[_Item] = []
-    missing: list[int] = []
+    results: dict[int, _Picture | SkippedFile] = {}
+    missing: dict[int, ImageStats] = {}
     batch = torch.zeros(
         (EXTRACTION_BATCH, 3, extractor.input_px, extractor.input_px), dtype=torch.uint8
     )
     for index, name in enumerate(names):
         try:
             data = source.read(name)
-            item = _read_cached(cache, data, extractor)
-            if item is None:
-                batch[index], stats = decode_and_measure(data, size=extractor.input_px)
-                missing.append(index)
-                item = _Item(stats)
+            if cached := _read_cached(cache, data, extractor):
+                results[index] = cached
+            else:
+                batch[index], missing[index] = decode_and_measure(data, size=extractor.input_px)
         except (PictureError, OSError) as error:
-            item = _Item(reason=str(error))
-        items.append(item)
+            results[index] = SkippedFile(name, str(error))
     if missing:
         vectors = extractor(batch).numpy()
-        for index in missing:
-            items[index] = _Item(items[index].stats, vectors[index])
-        cache.put(entry for index in missing for entry in _cache_entries(items[index], extractor))
-    return items
+        computed = {index: _Picture(stats, vectors[index]) for index, stats in missing.items()}
+        cache.put(
+            entry for picture in computed.values() for entry in _cache_entries(picture, extractor)
+        )
+        results |= computed
+    return [results[index] for index in range(len(names))]
 
 
 def _cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str]:
@@ -220,21 +219,19 @@ def _cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str
     return stats_key, f"features:{extractor.key}:{sha256}"
 
 
-def _read_cached(cache: Cache, data: bytes, extractor: Extractor | StatsOnly) -> _Item | None:
+def _read_cached(cache: Cache, data: bytes, extractor: Extractor | StatsOnly) -> _Picture | None:
     stats_key, features_key = _cache_keys(hashlib.sha256(data).hexdigest(), extractor)
     stats = cache.get(stats_key)
     vector = cache.get(features_key) if extractor.width else b""
     if stats is None or vector is None or len(vector) != extractor.width * 4:
         return None
-    return _Item(
+    return _Picture(
         ImageStats(**json.loads(stats)), np.frombuffer(vector, dtype=np.float32), cached=True
     )
 
 
-def _cache_entries(item: _Item, extractor: Extractor | StatsOnly) -> list[tuple[str, bytes]]:
-    assert item.stats is not None
-    assert item.vector is not None
-    stats_key, features_key = _cache_keys(item.stats.sha256, extractor)
-    stats = json.dumps(item.stats.as_dict()).encode()
-    vector = [(features_key, item.vector.tobytes())] if extractor.width else []
+def _cache_entries(picture: _Picture, extractor: Extractor | StatsOnly) -> list[tuple[str, bytes]]:
+    stats_key, features_key = _cache_keys(picture.stats.sha256, extractor)
+    stats = json.dumps(picture.stats.as_dict()).encode()
+    vector = [(features_key, picture.vector.tobytes())] if extractor.width else []
     return [(stats_key, stats), *vector]

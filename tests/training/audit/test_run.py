@@ -27,7 +27,7 @@ def test_audit_of_faultless_set_finds_nothing(classes: int) -> None:
     stats, given = sound(60 * classes, classes)
     labels = ("cat", "dog", "emu")[:classes]
     assert audit(make_feature_set(stats, given, labels=labels)) == []
-    assert format_lines([]) == ["Nothing to remark."]
+    assert format_lines([]) == ["No findings."]
     assert worst_level([]) is None
 
 

@@ -174,7 +174,7 @@ def test_scan_ignores_empty_groups_of_pattern(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "reason"), [("(", "no regular expression"), ("p1", "has no (bracket)")]
+    ("pattern", "reason"), [("(", "not a regular expression"), ("p1", "has no (bracket)")]
 )
 def test_scan_with_bad_pattern_raises(data: Path, pattern: str, reason: str) -> None:
     with pytest.raises(BadTable) as caught:

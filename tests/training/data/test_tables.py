@@ -97,7 +97,7 @@ def test_subfolders_are_slices_unless_slices_csv_has_folder(
 
 def test_bad_slices_csv_raises(data: Path) -> None:
     (data / "slices.csv").write_text("file,slice\ncat/1.jpg,day\ncat/1.jpg,night\n")
-    assert "says both 'day' and 'night'" in error_of(data)
+    assert "has both 'day' and 'night'" in error_of(data)
     (data / "slices.csv").write_text("file,kind\ncat/1.jpg,day\n")
     assert "no column 'slice'" in error_of(data)
     (data / "slices.csv").write_text("file,slice\nmouse/1.jpg,day\n")
@@ -142,7 +142,7 @@ def test_labels_csv_with_unknown_class_raises_and_lists_classes(data: Path) -> N
 def test_contradicting_rows_raise(data: Path, table: str, column: str) -> None:
     row = "cat/2.jpg,cat\n"
     (data / table).write_text(f"file,{column}\n{row}{row}cat/2.jpg,dog\n")
-    with pytest.raises(BadTable, match=f"{table} says both 'cat' and 'dog' of cat/2.jpg"):
+    with pytest.raises(BadTable, match=f"{table} has both 'cat' and 'dog' for cat/2.jpg"):
         scan(open_source(data))
 
 
@@ -310,7 +310,7 @@ def test_feature_set_has_corrected_classes(tmp_path: Path, draw_data: DrawData) 
 
 
 def test_group_pattern_without_match_raises(data: Path) -> None:
-    assert "fits no picture's name" in error_of(data, pattern=r"(p\d+)_")
+    assert "matches no picture's name" in error_of(data, pattern=r"(p\d+)_")
 
 
 def test_group_pattern_is_searched_in_whole_name() -> None:
