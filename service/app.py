@@ -19,6 +19,7 @@ from models.errors import FacemaskError
 from service.http import health, predict
 from service.http.access_log import AccessLogMiddleware
 from service.http.api_keys import ApiKeyCheck
+from service.http.error_handler import answer_error
 from service.http.fast_path import FastPathMiddleware
 from service.http.kserve import routes as kserve
 from service.http.middleware import (
@@ -33,7 +34,7 @@ from service.inference.model_manager import ModelManager, create_model_manager
 from service.inference.state import State
 from service.inference.watchdog import Watchdog
 from service.limits.budget import RequestBudgets
-from service.problems import KeyRefused, KeyRequired, answer_error
+from service.problems import KeyRefused, KeyRequired
 from service.process.allocator import limit_retained_memory
 from service.process.background import exit_if_threads_run, run_in_background_thread
 from service.process.shutdown import GracefulShutdown

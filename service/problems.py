@@ -1,25 +1,18 @@
-"""Errors that callers see, answered as RFC 9457 problem documents with a stable code.
+"""Errors that callers see, as RFC 9457 problem documents with a stable code.
 
 A class is the one home of what is known about its error: code, status, example and meaning (the
 first line of its docstring). The documentation is generated from it. To add an error, write its
 class, and name it in the `problem_responses()` of the operations that raise it.
 
-Any other error is a bug: it is logged, and answered as a bare `InternalError`.
+Any other error is a bug: it is logged, and answered as a bare `InternalError` (see
+`service.http.error_handler`).
 """
 
-import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-
 from models.errors import FacemaskError, PictureError, UndecodableImage, UnsupportedFormat
-
-log = logging.getLogger("facemask")
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -302,45 +295,4 @@ def none_readable(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> 
             {"index": index, "filename": filename, "code": error.code, "detail": str(error)}
             for index, filename, error in failures
         ],
-    )
-
-
-async def answer_error(request: Request, error: Exception) -> Response:
-    """Answer an error that was raised while a request was handled."""
-    if isinstance(error, HTTPException):  # of the framework: 404, 405
-        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
-        return _respond(request, error.status_code, code, str(error.detail), error.headers or {})
-    if not isinstance(error, PictureError | ServiceError):
-        log.error("unexpected error on %s", request.scope["path"], exc_info=error)
-        error = InternalError()
-    headers: dict[str, str] = {}
-    members: Mapping[str, Any] = {}
-    if isinstance(error, ServiceError):
-        headers, members = dict(error.headers), error.members
-    if error.retry_after_s:
-        headers["Retry-After"] = str(error.retry_after_s)
-    return _respond(request, error.status, error.code, str(error), headers, **members)
-
-
-def _respond(
-    request: Request,
-    status: int,
-    code: str,
-    detail: str,
-    headers: Mapping[str, str],
-    **members: Any,
-) -> Response:
-    request_id = getattr(request.state, "request_id", None)
-    request.state.code = code  # for the access log and the metrics
-    if request.scope["path"].startswith("/v2"):
-        members["error"] = detail  # where clients of the Open Inference Protocol look
-    # Unexpected errors are answered outside the middleware that adds the id.
-    own_headers = {} if request_id is None else {"X-Request-ID": request_id}
-    return Response(
-        json.dumps(
-            problem_document(status, code, detail, request_id, **members), ensure_ascii=False
-        ).encode(),
-        status_code=status,
-        media_type=MEDIA_TYPE,
-        headers={**own_headers, **headers},
     )

@@ -9,9 +9,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.error_handler import answer_error
 from service.http.middleware import PROBE_PATHS
 from service.inference.state import State
-from service.problems import DeadlinePassed, NoModel, Overloaded, Stopping, Stuck, answer_error
+from service.problems import DeadlinePassed, NoModel, Overloaded, Stopping, Stuck
 from service.telemetry.tracing import start_span
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import FacemaskError
-from service.problems import answer_error
+from service.http.error_handler import answer_error
 
 
 class FastPathMiddleware:

@@ -7,7 +7,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import WrongHost, answer_error
+from service.http.error_handler import answer_error
+from service.problems import WrongHost
 from service.telemetry.request_id import valid_or_new_request_id
 
 PROBE_PATHS: Final = (

@@ -1,0 +1,57 @@
+"""The exception handler: any error becomes a problem document."""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.errors import PictureError
+from service.problems import MEDIA_TYPE, InternalError, ServiceError, problem_document
+
+log = logging.getLogger("facemask")
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer an error that was raised while a request was handled."""
+    if isinstance(error, HTTPException):  # of the framework: 404, 405
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
+        return _respond(request, error.status_code, code, str(error.detail), error.headers or {})
+    if not isinstance(error, PictureError | ServiceError):
+        log.error("unexpected error on %s", request.scope["path"], exc_info=error)
+        error = InternalError()
+    headers: dict[str, str] = {}
+    members: Mapping[str, Any] = {}
+    if isinstance(error, ServiceError):
+        headers, members = dict(error.headers), error.members
+    if error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return _respond(request, error.status, error.code, str(error), headers, **members)
+
+
+def _respond(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: Mapping[str, str],
+    **members: Any,
+) -> Response:
+    request_id = getattr(request.state, "request_id", None)
+    request.state.code = code  # for the access log and the metrics
+    if request.scope["path"].startswith("/v2"):
+        members["error"] = detail  # where clients of the Open Inference Protocol look
+    # Unexpected errors are answered outside the middleware that adds the id.
+    own_headers = {} if request_id is None else {"X-Request-ID": request_id}
+    return Response(
+        json.dumps(
+            problem_document(status, code, detail, request_id, **members), ensure_ascii=False
+        ).encode(),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers={**own_headers, **headers},
+    )
