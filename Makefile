@@ -6,9 +6,10 @@ PY := $(VENV)/bin/python
 # Index with the CPU builds of PyTorch; on Linux PyPI's own brings gigabytes of CUDA. It is used
 # if it can be reached; set it to an empty string to use PyPI and local wheels only.
 TORCH_INDEX ?= $(shell curl -fsIo /dev/null -m 5 https://download.pytorch.org/whl/cpu/torch/ 2>/dev/null && echo https://download.pytorch.org/whl/cpu)
-# Processes that run tests side by side. By file, so that fixtures of a file are made once.
+# Processes that run tests side by side: file by file, so that fixtures of a file are made once, in
+# the order of tests/conftest.py.
 JOBS ?= auto
-PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --durations 20
+PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20
 
 .PHONY: install run check test lint types clean
 

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from tests.images import DrawData
     from training.backbones.registry import LoadedBackbone
 
-# Marker to folders and files below tests/. A test without one of these markers is a `unit` test.
+# Marker to folders and files below tests/, in the order in which they run: slow files first, so
+# that none of them runs alone at the end. A test without one of these markers is a `unit` test.
 MARKERS = {
     "container": ["process/test_containers.py"],
-    "process": ["process", "docs/test_readme.py", "docs/test_client.py"],
-    "browser": ["browser"],
     "train": [
         "training/test_cli.py",
         "training/test_job.py",
@@ -28,23 +27,25 @@ MARKERS = {
         "training/evaluation/test_study.py",
     ],
     "bench": ["benchmarks", "checks"],
+    "process": ["process", "docs/test_readme.py", "docs/test_client.py"],
+    "browser": ["browser"],
 }
 
 
+def marker_of(path: Path) -> str:
+    """Return the first marker whose folders or files include a test file."""
+    for marker, places in MARKERS.items():
+        if any(path.is_relative_to(ROOT / "tests" / place) for place in places):
+            return marker
+    return "unit"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its path; the first marker that matches counts."""
+    """Mark each test by its path, and sort the groups."""
     for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        item.add_marker(
-            next(
-                (
-                    marker
-                    for marker, places in MARKERS.items()
-                    if any(path.is_relative_to(place) for place in places)
-                ),
-                "unit",
-            )
-        )
+        item.add_marker(marker_of(item.path))
+    order = [*MARKERS, "unit"]
+    items.sort(key=lambda item: order.index(marker_of(item.path)))
 
 
 @pytest.fixture(scope="session")

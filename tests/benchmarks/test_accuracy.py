@@ -1,4 +1,4 @@
-"""The accuracy table: every combination of options, and what its tables say."""
+"""`benchmarks.accuracy`: combinations of options, tables, plot, a short run."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def keep_signals() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_every_combination_of_the_options_is_a_setting() -> None:
+def test_settings_are_all_combinations_of_options() -> None:
     assert settings([]) == [{}]
     assert settings(["precision=fp32,int8", "strict"]) == [
         {"precision": "fp32"},
@@ -60,7 +60,7 @@ def result(share: float, *, answered: float | None = 0.9) -> dict[str, Any]:
     }
 
 
-def test_the_tables_hold_the_figures_and_no_column_that_nobody_has() -> None:
+def test_tables_omit_columns_without_values() -> None:
     text = tables({"seed 0": result(0.9), "seed 1": result(0.8, answered=None)})
     head, _, *rows = text.splitlines()
     assert head == (
@@ -73,14 +73,14 @@ def test_the_tables_hold_the_figures_and_no_column_that_nobody_has() -> None:
     assert "Brier" not in text
 
 
-def test_the_plot_shows_every_setting(tmp_path: Path) -> None:
+def test_plot_shows_every_setting(tmp_path: Path) -> None:
     plot({"seed 0": result(0.9), "seed 1": result(1.0)}, tmp_path / "plot.svg")
     text = (tmp_path / "plot.svg").read_text()
     assert "</svg>" in text
     assert text.count("<!-- seed ") == 2
 
 
-def test_a_run_trains_judges_and_keeps_its_figures(
+def test_accuracy_trains_evaluates_and_writes_json(
     tmp_path: Path,
     draw_data: DrawData,
     monkeypatch: pytest.MonkeyPatch,
@@ -111,7 +111,7 @@ def test_a_run_trains_judges_and_keeps_its_figures(
     assert "| precision fp32 | hard (disc) | 5 |" in text
 
 
-def test_what_training_refuses_ends_the_run(
+def test_accuracy_exits_if_training_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["accuracy", str(tmp_path / "absent")])

@@ -1,4 +1,4 @@
-"""benchmarks/http: its table, of servers that really run."""
+"""`benchmarks.http`: its table, of servers that really run."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from benchmarks.http import __main__ as command
 from benchmarks.http.servers import STEPS
 
 
-def test_each_case_is_told_by_step_and_beside_the_bare_server(
+def test_http_reports_each_case_by_step_and_the_bare_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "figures.json"
@@ -35,6 +35,6 @@ def test_each_case_is_told_by_step_and_beside_the_bare_server(
     assert {row.count("|") for row in rows} == {3}
 
 
-def test_an_answer_of_another_status_ends_the_measurement() -> None:
+def test_http_exits_on_an_unexpected_status() -> None:
     with command._running("bare") as bare, pytest.raises(RuntimeError, match="status=200"):
         bare.measure(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 429, 1)

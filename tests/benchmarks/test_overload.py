@@ -1,4 +1,4 @@
-"""The overload benchmark, for a second: it measures what it says, and the service holds."""
+"""`benchmarks.overload`: a run of seconds measures what it says."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from tests import ROOT
 from tests.service.fixtures import publish_bundle
 
 
-def test_it_says_what_was_answered_refused_and_ended(tmp_path: Path) -> None:
+def test_overload_reports_answers_refusals_and_closed_connections(tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FACEMASK_")}
     limits = {"MAX_WAITING": "2", "HEADER_S": "0.5", "BODY_S": "0.5", "THREADS": "1"}

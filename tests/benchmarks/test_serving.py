@@ -1,4 +1,4 @@
-"""The benchmark of serving: its statistics, its load generator, its tables. No speed is judged."""
+"""`benchmarks.serving`: statistics, load generator, tables. No speed is asserted."""
 
 import io
 import math
@@ -105,14 +105,14 @@ def run(server: Scripted, requests: Sequence[str], **more: Any) -> Any:
 # --- statistics -----------------------------------------------------------------------------
 
 
-def test_percentiles_are_linear_between_ranks() -> None:
+def test_percentile_interpolates_between_ranks() -> None:
     values = [40.0, 10.0, 20.0, 30.0]
     assert [percentile(values, p) for p in (0, 50, 100)] == [10, 25, 40]
     assert percentile(values, 90) == pytest.approx(37)
     assert math.isnan(percentile([], 50))
 
 
-def test_a_ratio_is_taken_round_by_round() -> None:
+def test_ratio_pairs_values_by_round() -> None:
     # A machine that is twice as slow in one round hits both sides: no spread is left.
     assert ratio([100, 50, 100], [200, 100, 200]) == Spread(0.5, 0.5, 0.5)
     assert ratio([3, 1], [4, 4]) == Spread(0.5, 0.25, 0.75)
@@ -138,7 +138,7 @@ def test_arrivals_are_a_seeded_poisson_process() -> None:
 # --- HTTP as bytes --------------------------------------------------------------------------
 
 
-def test_an_answer_is_read_when_it_is_whole() -> None:
+def test_parser_returns_only_whole_answers() -> None:
     for cut in range(len(GOOD)):
         assert read_answer(bytearray(GOOD[:cut])) is None
     answer = read_answer(bytearray(GOOD))
@@ -153,7 +153,7 @@ def test_an_answer_is_read_when_it_is_whole() -> None:
     "received",
     [NO_HTTP, GOOD + b"x", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"],
 )
-def test_what_is_no_answer_with_a_length_is_broken(received: bytes) -> None:
+def test_parser_raises_without_a_content_length(received: bytes) -> None:
     with pytest.raises(BrokenAnswer):
         read_answer(bytearray(received))
 
@@ -161,7 +161,7 @@ def test_what_is_no_answer_with_a_length_is_broken(received: bytes) -> None:
 # --- the load generator ---------------------------------------------------------------------
 
 
-def test_each_kind_of_answer_is_counted_as_what_it_is(request_file: str) -> None:
+def test_load_counts_answers_by_kind(request_file: str) -> None:
     server = Scripted(GOOD, REFUSED, EMPTY, NO_HTTP, FAILED, HANG_UP, GOOD)
     outcome = run(server, [request_file], count=8, obey_retry_after=False)
     assert outcome.requests == 8
@@ -175,32 +175,32 @@ def test_each_kind_of_answer_is_counted_as_what_it_is(request_file: str) -> None
     assert set(server.received) == {server.received[0]}
 
 
-def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(request_file: str) -> None:
+def test_load_reopens_an_idle_connection_that_was_closed(request_file: str) -> None:
     server = Scripted(hangs_up=True)
     outcome = run(server, [request_file], count=20)
     assert outcome.images == 20
     assert not outcome.failed
 
 
-def test_more_predictions_than_pictures_are_broken(request_file: str) -> None:
+def test_load_counts_extra_predictions_as_broken(request_file: str) -> None:
     outcome = run(Scripted(), [request_file], count=3, expected=2)
     assert (outcome.broken, outcome.images) == (3, 0)
 
 
-def test_a_refused_connection_rests_as_long_as_it_was_asked_to(request_file: str) -> None:
+def test_load_pauses_a_refused_connection_for_retry_after(request_file: str) -> None:
     server = Scripted(REFUSED)
     outcome = run(server, [request_file], count=2)
     assert (len(outcome.refusals_ms), outcome.images) == (1, 1)
     assert server.asked_at[1] - server.answered_at[0] >= 1
 
 
-def test_an_answer_that_never_comes_is_unanswered(request_file: str) -> None:
+def test_load_counts_a_missing_answer(request_file: str) -> None:
     half = GOOD[:-1]
     outcome = run(Scripted(half), [request_file], count=1, drain_s=0.0)
     assert (outcome.unanswered, outcome.images) == (1, 0)
 
 
-def test_a_closed_loop_runs_until_each_connection_was_answered_twice(request_file: str) -> None:
+def test_closed_loop_runs_until_each_connection_has_two_answers(request_file: str) -> None:
     outcome = run(Scripted(), [request_file], connections=4, seconds=0.05)
     assert len(outcome.latencies_ms) >= 8
     assert outcome.images / outcome.window_s > 0
@@ -208,7 +208,7 @@ def test_a_closed_loop_runs_until_each_connection_was_answered_twice(request_fil
     assert outcome.unanswered == outcome.broken == 0
 
 
-def test_an_open_loop_counts_from_when_a_request_was_due(request_file: str) -> None:
+def test_open_loop_measures_latency_from_the_due_time(request_file: str) -> None:
     server = Scripted(hold_s=0.3)
     due = arrivals(rate=100, seconds=0.2, seed=1)
     load = Load(Plan(server.port, [request_file], 1, 1, warm_s=0, seconds=0.2, rate=100, seed=1))
@@ -224,7 +224,7 @@ def test_an_open_loop_counts_from_when_a_request_was_due(request_file: str) -> N
     assert min(outcome.latencies_ms) >= 1000 * (0.3 + due[0] - due[-1])
 
 
-def test_requests_go_out_whole_and_in_turn(tmp_path: Path) -> None:
+def test_load_sends_whole_requests_in_turn(tmp_path: Path) -> None:
     paths, bodies = [], []
     for number, picture in enumerate((b"a", b"b" * 3_000_000)):
         data = request_bytes([picture, picture], path="/predict", field="files")
@@ -249,14 +249,14 @@ def _bench(tmp_path: Path) -> Bench:
     return Bench(folder, tmp_path, store=store, pictures=pictures, seconds=0.05, seed=0)
 
 
-def test_the_generator_is_checked_against_a_server_that_does_nothing(bench: Bench) -> None:
+def test_generator_measures_its_own_limit_with_the_stub(bench: Bench) -> None:
     (found,) = check_generator(bench)
     assert found["size"] == "640x480"
     assert found["rate"] > 0
     assert found["cpu_ms"] > 0
 
 
-def test_a_server_is_ended_with_all_below_it(bench: Bench, tmp_path: Path) -> None:
+def test_running_stops_a_server_with_its_children(bench: Bench, tmp_path: Path) -> None:
     port = free_port()
     parent = (
         "import subprocess, sys; subprocess.run([sys.executable, '-m', "
@@ -278,7 +278,7 @@ def test_a_server_is_ended_with_all_below_it(bench: Bench, tmp_path: Path) -> No
         socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
 
 
-def test_a_server_that_does_not_start_is_named(tmp_path: Path) -> None:
+def test_running_raises_with_the_log_of_a_server_that_fails(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit(7)"]
     with (
         pytest.raises(ServerFailed, match="status 7"),
@@ -287,7 +287,7 @@ def test_a_server_that_does_not_start_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_round_measures_the_limit_and_the_service(bench: Bench, tmp_path: Path) -> None:
+def test_round_measures_the_limit_and_the_service(bench: Bench, tmp_path: Path) -> None:
     bundle = bench.store / current_version(bench.store)
     cases = [Case("640x480", 1, (1,)), Case("640x480", 2, (2,))]
     with LimitProcess(bundle, tmp_path / "limit.log") as limit:
@@ -310,7 +310,7 @@ def test_a_round_measures_the_limit_and_the_service(bench: Bench, tmp_path: Path
     assert all(row.bad == 0 for row in rows)
 
 
-def test_a_limit_that_dies_is_named(tmp_path: Path) -> None:
+def test_limit_process_raises_if_it_dies(tmp_path: Path) -> None:
     with (
         LimitProcess(tmp_path / "nothing", tmp_path / "limit.log") as limit,
         pytest.raises(ServerFailed, match="limit did not answer"),
@@ -318,7 +318,7 @@ def test_a_limit_that_dies_is_named(tmp_path: Path) -> None:
         limit.measure("lanes", [], 0.1)
 
 
-def test_a_soak_counts_every_request(bench: Bench) -> None:
+def test_soak_counts_every_request(bench: Bench) -> None:
     with bench.service() as server:
         steps = soak(bench, server, bench.requests("640x480", 1), 25)
     assert [step["requests"] for step in steps] == [2, 5, 7, 10, 12, 15, 17, 20, 22, 25]
@@ -326,7 +326,7 @@ def test_a_soak_counts_every_request(bench: Bench) -> None:
     assert all(step["resident_mb"] > 1 for step in steps)
 
 
-def test_a_plan_travels_to_the_generator_s_process(request_file: str, tmp_path: Path) -> None:
+def test_plan_survives_serialisation_to_the_generator(request_file: str, tmp_path: Path) -> None:
     server = Scripted(REFUSED, FAILED)
     plan = Plan(server.port, [request_file], 1, 1, warm_s=0, count=5, obey_retry_after=False)
     outcome = generate(plan, tmp_path)
@@ -337,7 +337,7 @@ def test_a_plan_travels_to_the_generator_s_process(request_file: str, tmp_path: 
 # --- models, pictures, tables ---------------------------------------------------------------
 
 
-def test_random_weights_make_a_bundle_and_a_plain_model(tmp_path: Path) -> None:
+def test_bundles_exports_a_bundle_and_a_plain_model(tmp_path: Path) -> None:
     pictures = photographs((64, 48), count=2, seed=0)
     backbone = make_backbone("mobilenet_v3_small", pictures, seed=0)
     head = make_head(backbone, seed=0)
@@ -354,7 +354,7 @@ def test_random_weights_make_a_bundle_and_a_plain_model(tmp_path: Path) -> None:
     assert float((wanted[0] - wanted[1]).abs().max()) > 0  # the picture matters
 
 
-def test_photographs_have_their_size_and_differ() -> None:
+def test_photographs_have_the_given_size_and_differ() -> None:
     pictures = photographs((64, 48), count=3, seed=0)
     assert len(set(pictures)) == 3
     assert pictures == photographs((64, 48), count=3, seed=0)
@@ -363,13 +363,13 @@ def test_photographs_have_their_size_and_differ() -> None:
         assert (image.format, image.size) == ("JPEG", (64, 48))
 
 
-def test_mixed_sizes_go_from_a_thumbnail_to_a_photograph() -> None:
+def test_mixed_sizes_range_from_thumbnail_to_photograph() -> None:
     widths = [Image.open(io.BytesIO(data)).width for data in mixed_sizes(count=3, seed=0)]
     assert widths == [100, 632, 4000]
 
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
-def test_an_arrangement_answers_pictures(arrangement: str, bench: Bench, tmp_path: Path) -> None:
+def test_limit_arrangement_answers_images(arrangement: str, bench: Bench, tmp_path: Path) -> None:
     bundle = bench.store / current_version(bench.store)
     with LimitProcess(bundle, tmp_path / "limit.log") as limit:
         result = limit.measure(arrangement, bench.files["640x480"], 0.01)
@@ -413,7 +413,7 @@ def results() -> dict[str, Any]:
     }
 
 
-def test_tables_compare_what_was_measured_side_by_side() -> None:
+def test_report_compares_rows_of_the_same_round() -> None:
     text = markdown(results())
     assert "| 640x480 | 1 | 32 | closed | 71.2 (47.5 to 95.0) | 0.950 |" in text
     assert "| 640x480 | litserve | 37.5 (25.0 to 50.0) | 1.90 |" in text
@@ -423,7 +423,7 @@ def test_tables_compare_what_was_measured_side_by_side() -> None:
     assert "| 20 | 10 | 404 | +1.0% |" in text
 
 
-def test_the_plot_is_drawn(tmp_path: Path) -> None:
+def test_draw_writes_the_plot(tmp_path: Path) -> None:
     draw(results(), tmp_path / "serving.svg")
     text = (tmp_path / "serving.svg").read_text()
     assert text.startswith("<?xml")

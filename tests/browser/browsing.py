@@ -1,4 +1,4 @@
-"""Debian's Chromium through Playwright: what the tests in a real browser share."""
+"""Debian's Chromium through Playwright: fixtures of the tests in a real browser."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""An application with what a service may also do: want a key, be busy, take its time."""
+"""Application whose service can require a key, be busy, or be slow."""
 
 import contextlib
 import json

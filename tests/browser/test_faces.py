@@ -1,4 +1,4 @@
-"""Faces on the page: the tick box, the boxes over the picture, and the same in words."""
+"""Face detection on the page: checkbox, boxes over the image, list."""
 
 import csv
 import json
@@ -62,7 +62,7 @@ def saved(page: Page, button: str) -> str:
     return Path(download.value.path()).read_text(encoding="utf-8-sig")
 
 
-def test_faces_are_boxed_and_listed(page: Page) -> None:
+def test_page_boxes_and_lists_faces(page: Page) -> None:
     page.get_by_label("Find faces first").check()
     hand_over(page, [("people.png", people_file()), ("nobody.png", nobody_file())])
     people, nobody = card(page, "people.png"), card(page, "nobody.png")
@@ -76,7 +76,7 @@ def test_faces_are_boxed_and_listed(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_box_lies_over_its_face(scheme: str, browser: Browser, address: str) -> None:
+def test_face_box_covers_its_face(scheme: str, browser: Browser, address: str) -> None:
     options = {"color_scheme": scheme}
     with watched(browser, address, **options) as (page, _):
         page.goto(address)
@@ -97,7 +97,7 @@ def test_a_box_lies_over_its_face(scheme: str, browser: Browser, address: str) -
         assert axe_violations(page) == []
 
 
-def test_ticking_asks_again_and_the_files_have_a_row_a_face(page: Page) -> None:
+def test_faces_checkbox_repeats_requests_and_exports_one_row_per_face(page: Page) -> None:
     hand_over(page, [("people.png", people_file()), ("plain.png", code_picture(4000))])
     expect(card(page, "plain.png").locator(".verdict")).to_have_text("mask")
     page.get_by_label("Find faces first").check()
@@ -118,9 +118,7 @@ def test_ticking_asks_again_and_the_files_have_a_row_a_face(page: Page) -> None:
     expect(card(page, "people.png").locator(".boxes")).to_have_count(0)
 
 
-def test_a_service_without_the_detector_offers_no_faces(
-    page: Page, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_hides_faces_without_a_detector(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     expect(page.get_by_label("Find faces first")).to_be_visible()
     monkeypatch.setattr(face_detector, "PACKAGE", "no_such_package")
     page.reload()

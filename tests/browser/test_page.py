@@ -1,4 +1,4 @@
-"""The web page in a real browser: pictures in by every way, answers out, and what can go wrong."""
+"""The web page in a real browser: every way to add images, answers, errors, accessibility."""
 
 import csv
 import json
@@ -70,7 +70,7 @@ def bars(found: Locator) -> list[str]:
     return found.locator(".bars li").all_inner_texts()
 
 
-def test_a_dropped_picture_is_answered_beneath_it(page: Page) -> None:
+def test_dropped_image_gets_its_answer(page: Page) -> None:
     expect(page.locator("#model-line")).to_have_text("It tells “mask” and “no mask” apart.")
     expect(page.get_by_text("In its tests it was right 75% of the time.")).to_be_visible()
     expect(page.get_by_role("link", name="How good is it?")).to_have_attribute("href", "report")
@@ -89,7 +89,7 @@ def test_a_dropped_picture_is_answered_beneath_it(page: Page) -> None:
     expect(page.locator("#answers")).to_be_hidden()
 
 
-def test_doubt_is_told_in_words(page: Page) -> None:
+def test_page_explains_uncertain_and_unfamiliar_answers(page: Page) -> None:
     hand_over(page, [("a.png", UNSURE)])
     answer = card(page, "a.png")
     expect(answer.locator(".verdict")).to_have_text("Uncertain")
@@ -98,7 +98,7 @@ def test_doubt_is_told_in_words(page: Page) -> None:
     )
 
 
-def test_a_broken_picture_among_ten_has_its_error_beside_it(page: Page) -> None:
+def test_broken_image_among_ten_gets_its_own_error(page: Page) -> None:
     files = [(f"{n}.png", code_picture(400 * n)) for n in range(9)]
     hand_over(page, [*files[:4], ("torn.png", TORN), *files[4:]])
     expect(page.locator("#count")).to_have_text("10 of 10 pictures, 1 without an answer")
@@ -112,12 +112,12 @@ def test_a_broken_picture_among_ten_has_its_error_beside_it(page: Page) -> None:
     expect(page.locator("#retry")).to_be_hidden()
 
 
-def test_a_pasted_picture_is_answered(page: Page) -> None:
+def test_pasted_image_gets_its_answer(page: Page) -> None:
     hand_over(page, [("image.png", SURE)], event="paste")
     expect(card(page, "image.png").locator(".verdict")).to_have_text("mask")
 
 
-def test_a_folder_is_read_without_what_is_no_picture(page: Page, tmp_path: Path) -> None:
+def test_folder_input_skips_other_files(page: Page, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "b.png").write_bytes(SURE)
@@ -133,7 +133,7 @@ def test_a_folder_is_read_without_what_is_no_picture(page: Page, tmp_path: Path)
     )
 
 
-def test_the_example_and_the_camera_give_pictures(page: Page) -> None:
+def test_example_and_camera_provide_images(page: Page) -> None:
     page.get_by_role("button", name="Try an example").click()
     expect(card(page, "example.jpg").locator(".verdict")).not_to_have_text("Asking …")
     page.get_by_role("button", name="Use the camera").click()
@@ -144,7 +144,7 @@ def test_the_example_and_the_camera_give_pictures(page: Page) -> None:
     assert page.locator("#camera-video").evaluate("(video) => video.srcObject") is None
 
 
-def test_where_the_model_looked_can_be_faded_in(page: Page) -> None:
+def test_activation_map_can_be_faded_in(page: Page) -> None:
     image = Image.new("RGB", (SIZE_PX, SIZE_PX), (CODES // 512, 0, 7))  # says nothing
     image.paste((255, 0, 7), (SIZE_PX * 3 // 4,) * 2 + (SIZE_PX,) * 2)  # speaks loudly
     expect(page.get_by_label("Where it looked")).to_be_hidden()
@@ -175,7 +175,7 @@ def _chooser_by_key(page: Page) -> FileChooser:
     raise AssertionError("Enter opens no dialogue")
 
 
-def test_it_works_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
+def test_page_works_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
     def tab_to(target: Locator) -> None:
         for _ in range(60):
             page.keyboard.press("Tab")
@@ -207,7 +207,7 @@ def test_it_works_by_keyboard_alone(page: Page, tmp_path: Path) -> None:
         expect(sure).to_be_focused()
 
 
-def test_answers_are_filtered_and_saved(page: Page, tmp_path: Path) -> None:
+def test_answers_can_be_filtered_and_saved(page: Page, tmp_path: Path) -> None:
     hand_over(page, [("=a.png", SURE), ("b.png", UNSURE), ("c, d.png", SURE), ("torn.png", TORN)])
     expect(page.locator("#count")).to_contain_text("4 of 4")
     page.get_by_label("Show", exact=True).select_option("uncertain")
@@ -238,7 +238,7 @@ def test_answers_are_filtered_and_saved(page: Page, tmp_path: Path) -> None:
     assert entries[0]["scores"]["mask"] == pytest.approx(0.978, abs=1e-3)
 
 
-def test_a_file_s_name_is_only_ever_text(page: Page) -> None:
+def test_file_name_is_never_rendered_as_html(page: Page) -> None:
     name = "<img src=x onerror=alert(1)>.png"
     hand_over(page, [(name, SURE)])
     expect(card(page, name).locator(".verdict")).to_have_text("mask")
@@ -247,7 +247,7 @@ def test_a_file_s_name_is_only_ever_text(page: Page) -> None:
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_many_classes_fold_away(browser: Browser, tmp_path: Path) -> None:
+def test_scores_of_many_classes_are_folded(browser: Browser, tmp_path: Path) -> None:
     labels = [f"class_{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
     engine = make_engine(publish_bundle(tmp_path, labels))
     with (
@@ -262,7 +262,7 @@ def test_many_classes_fold_away(browser: Browser, tmp_path: Path) -> None:
         expect(answer.locator(".bars li:visible")).to_have_count(26)
 
 
-def test_dropped_folders_are_read_to_their_depths(page: Page) -> None:
+def test_dropped_folders_are_searched_recursively(page: Page) -> None:
     found = page.evaluate(
         """async () => {
             const file = (path) => ({ isFile: true, fullPath: path, file: (done) =>
@@ -287,7 +287,7 @@ def test_dropped_folders_are_read_to_their_depths(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_is_accessible_and_fits(
+def test_page_is_accessible_and_fits_the_window(
     size: str, scheme: Any, browser: Browser, address: str, stand_in: StandIn
 ) -> None:
     options = {"viewport": SIZES[size], "color_scheme": scheme}
@@ -315,7 +315,7 @@ def test_it_is_accessible_and_fits(
         assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def test_answers_move_nothing(page: Page, stand_in: StandIn) -> None:
+def test_arriving_answers_shift_no_layout(page: Page, stand_in: StandIn) -> None:
     expect(page.locator("#model-line")).to_contain_text("It tells")
     with stand_in.holding() as release:
         hand_over(page, [("a.png", SURE), ("b.png", UNSURE)])

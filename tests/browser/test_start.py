@@ -48,9 +48,7 @@ def _page(browser: Browser, address: str) -> Iterator[Page]:
             page.screenshot(path=screenshot, full_page=True)
 
 
-def test_two_pictures_can_be_sent_from_the_documentation(
-    page: Page, address: str, tmp_path: Path
-) -> None:
+def test_swagger_ui_sends_two_images(page: Page, address: str, tmp_path: Path) -> None:
     for code in (100, 4000):
         (tmp_path / f"{code}.png").write_bytes(code_picture(code))
     page.goto(f"{address}/docs")
@@ -80,7 +78,7 @@ def test_two_pictures_can_be_sent_from_the_documentation(
     assert [code_of(entry) for entry in answer["predictions"]] == [100, 4000]
 
 
-def test_the_reference_page_shows_both_endpoints(page: Page, address: str) -> None:
+def test_redoc_shows_both_endpoints(page: Page, address: str) -> None:
     page.goto(f"{address}/redoc")
     expect(page.get_by_role("heading", name="Classify one picture or many")).to_be_visible()
     expect(page.get_by_role("heading", name="Whether the service can answer")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The web page in a real browser when things go wrong, or change while it is open."""
+"""The web page in a real browser while the service fails or changes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +53,9 @@ def _watch(opened: tuple[Page, Watch]) -> Watch:
     return opened[1]
 
 
-def test_a_service_that_is_away_is_told_and_pictures_wait(page: Page, watch: Watch) -> None:
+def test_page_reports_an_unreachable_service_and_keeps_images_waiting(
+    page: Page, watch: Watch
+) -> None:
     watch.provoked.append("ERR_INTERNET_DISCONNECTED")
     expect(page.locator("#model-line")).to_contain_text("It tells")
     page.context.set_offline(True)
@@ -67,7 +69,9 @@ def test_a_service_that_is_away_is_told_and_pictures_wait(page: Page, watch: Wat
     expect(down).to_be_hidden()
 
 
-def test_a_busy_service_is_asked_again(page: Page, watch: Watch, stand_in: StandIn) -> None:
+def test_page_retries_while_the_service_is_busy(
+    page: Page, watch: Watch, stand_in: StandIn
+) -> None:
     watch.provoked.append("429")
     with stand_in.busy(times=3):
         hand_over(page, [(f"{n}.png", SURE) for n in range(12)])
@@ -75,7 +79,9 @@ def test_a_busy_service_is_asked_again(page: Page, watch: Watch, stand_in: Stand
     expect(page.locator(".verdict")).to_have_text(["mask"] * 12)
 
 
-def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Browser, tmp_path: Path) -> None:
+def test_page_prompts_for_the_api_key_and_keeps_it_for_the_tab(
+    browser: Browser, tmp_path: Path
+) -> None:
     report = b"<!doctype html><title>report</title>"
     engine = make_engine(publish_bundle(tmp_path, documents={"report.html": report}))
     app = create_app(settings_of(tmp_path, api_keys=hash_of("the-key")), engine)
@@ -106,7 +112,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_only(browser: Browser, tmp_path
         assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
 
 
-def test_the_report_asks_for_the_key_first(browser: Browser, tmp_path: Path) -> None:
+def test_report_link_prompts_for_the_api_key(browser: Browser, tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path, documents={"report.html": b"<p>report"}))
     app = create_app(settings_of(tmp_path, api_keys=hash_of("the-key")), engine)
     with running(app) as address, watched(browser, address) as (page, watch):
@@ -116,7 +122,7 @@ def test_the_report_asks_for_the_key_first(browser: Browser, tmp_path: Path) -> 
         expect(page.get_by_role("region", name="This service wants a key")).to_be_visible()
 
 
-def test_without_keys_the_report_opens(browser: Browser, tmp_path: Path) -> None:
+def test_report_opens_without_api_keys(browser: Browser, tmp_path: Path) -> None:
     report = b"<link rel=icon href=data:,><p>report"
     engine = make_engine(publish_bundle(tmp_path, documents={"report.html": report}))
     app = create_app(settings_of(tmp_path), engine)
@@ -126,7 +132,9 @@ def test_without_keys_the_report_opens(browser: Browser, tmp_path: Path) -> None
         expect(page.get_by_text("report", exact=True)).to_be_visible()
 
 
-def test_more_files_than_a_request_may_hold_go_one_by_one(browser: Browser, tmp_path: Path) -> None:
+def test_page_sends_single_images_if_a_batch_exceeds_max_files(
+    browser: Browser, tmp_path: Path
+) -> None:
     engine = make_engine(publish_bundle(tmp_path))
     with (
         running(create_app(settings_of(tmp_path, max_files=3), engine)) as address,
@@ -138,7 +146,7 @@ def test_more_files_than_a_request_may_hold_go_one_by_one(browser: Browser, tmp_
         expect(page.locator("#count")).to_have_text("10 of 10 pictures")
 
 
-def test_a_model_that_is_swapped_while_the_page_is_open(browser: Browser, tmp_path: Path) -> None:
+def test_page_follows_a_model_swap(browser: Browser, tmp_path: Path) -> None:
     publish_bundle(tmp_path)
     app = create_app(settings_of(tmp_path, poll_s=0.02))
     with running(app) as address, watched(browser, address) as (page, watch):
@@ -166,7 +174,7 @@ def test_a_model_that_is_swapped_while_the_page_is_open(browser: Browser, tmp_pa
         expect(page.locator("#changed")).to_be_hidden()
 
 
-def test_a_file_that_has_gone_is_told_and_holds_up_nothing(
+def test_page_reports_a_deleted_file_and_continues(
     page: Page, watch: Watch, tmp_path: Path
 ) -> None:
     watch.provoked.append("Failed to load resource: net::")
@@ -185,7 +193,7 @@ def test_a_file_that_has_gone_is_told_and_holds_up_nothing(
     )
 
 
-def test_a_service_without_a_model_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_page_reports_a_service_without_a_model(browser: Browser, tmp_path: Path) -> None:
     app = create_app(settings_of(tmp_path, poll_s=0.02))
     with running(app) as address, watched(browser, address) as (page, watch):
         watch.provoked.append("503")
@@ -198,7 +206,7 @@ def test_a_service_without_a_model_is_told(browser: Browser, tmp_path: Path) -> 
         expect(page.locator("#model-line")).to_contain_text("It tells")
 
 
-def test_the_service_is_asked_now_and_then_only(browser: Browser, address: str) -> None:
+def test_page_polls_health_at_intervals(browser: Browser, address: str) -> None:
     with watched(browser, address) as (page, _):
         asked: list[str] = []
         page.on("request", lambda r: asked.append(r.url) if r.url.endswith("/health") else None)

@@ -1,4 +1,4 @@
-"""The page of guarantees: each names tests that exist."""
+"""docs/guarantees.md: no promise without a test."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Small file systems that a test can fill or make read-only."""
+"""Small file systems in memory: full, or read-only."""
 
 import contextlib
 import os
