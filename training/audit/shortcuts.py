@@ -70,54 +70,36 @@ class Shortcut:
         }
 
 
-def _size(stats: ImageStats) -> dict[str, float]:
-    width, height = stats.width_px, stats.height_px
-    return {
-        "width_px": width,
-        "height_px": height,
-        "pixels": width * height,
-        "aspect": width / height,
-    }
-
-
-def _file(stats: ImageStats) -> dict[str, float | str]:
-    return {
-        "format": stats.format,
-        "mode": stats.mode,
-        "bytes_per_pixel": stats.file_bytes / (stats.width_px * stats.height_px),
-    }
-
-
-def _sharpness(stats: ImageStats) -> dict[str, float]:
-    return {
-        "sharpness": stats.sharpness,
-        "sharpness_by_contrast": stats.sharpness / max(stats.contrast**2, 1e-6),
-        "fineness": stats.fineness,
-        "shorter_px": min(stats.width_px, stats.height_px),  # enlarged to the input: softer
-    }
-
-
-def _light(stats: ImageStats) -> dict[str, float]:
-    return {
-        "brightness": stats.brightness,
-        "contrast": stats.contrast,
-        "darkest": stats.darkest,
-        "lightest": stats.lightest,
-    }
-
-
-def _colour(stats: ImageStats) -> dict[str, float]:
-    total = max(stats.red + stats.green + stats.blue, 1e-6)
-    return {"redness": stats.red / total, "blueness": stats.blue / total}
-
-
 FAMILIES: Final[dict[str, Callable[[ImageStats], dict[str, Any]]]] = {
-    "size": _size,
-    "file": _file,
-    "sharpness": _sharpness,
-    "light": _light,
-    "colour": _colour,
+    "size": lambda one: {
+        "width_px": one.width_px,
+        "height_px": one.height_px,
+        "pixels": one.width_px * one.height_px,
+        "aspect": one.width_px / one.height_px,
+    },
+    "file": lambda one: {
+        "format": one.format,
+        "mode": one.mode,
+        "bytes_per_pixel": one.file_bytes / (one.width_px * one.height_px),
+    },
+    "sharpness": lambda one: {
+        "sharpness": one.sharpness,
+        "sharpness_by_contrast": one.sharpness / max(one.contrast**2, 1e-6),
+        "fineness": one.fineness,
+        "shorter_px": min(one.width_px, one.height_px),  # enlarged to the input: softer
+    },
+    "light": lambda one: {
+        "brightness": one.brightness,
+        "contrast": one.contrast,
+        "darkest": one.darkest,
+        "lightest": one.lightest,
+    },
+    "colour": lambda one: {
+        "redness": one.red / max(one.red + one.green + one.blue, 1e-6),
+        "blueness": one.blue / max(one.red + one.green + one.blue, 1e-6),
+    },
 }
+"""Statistics of a picture by family; numbers, or words to be one-hot encoded."""
 
 
 def find_shortcuts(
@@ -174,7 +156,7 @@ def find_shortcuts(
 
 def _to_numbers(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     """Convert rows of statistics to numbers; one-hot encode those that are words."""
-    columns = []
+    columns: list[list[float]] = []
     for name, first in rows[0].items():
         values = [row[name] for row in rows]
         if isinstance(first, str):

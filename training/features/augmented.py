@@ -70,18 +70,33 @@ def extract_augmented(
         OutputError: The cache's folder has no room.
         PictureError, OSError: A picture is no longer readable.
     """
-    total = len(feature_set.names)
+    total, size = len(feature_set.names), extractor.input_px
     features = create_mapped_array(cache.folder, (total, num_copies * extractor.width))
     augment = make_augment(augmentation)
     key_prefix = f"views:{_fingerprint(augmentation, num_copies)}:{extractor.key}:"
 
-    def work(indices: Sequence[int]) -> list[NDArray[np.float32]]:
-        return _extract_chunk(
-            feature_set, indices, extractor, cache, augment, key_prefix, num_copies
-        )
+    def extract_chunk(indices: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Return one row (V * F) per picture, from one padded batch per number of copy."""
+        digests = {index: feature_set.stats[index].sha256 for index in indices}
+        rows: dict[int, NDArray[np.float32]] = {}
+        for index, sha256 in digests.items():
+            cached = cache.get(key_prefix + sha256)
+            if cached is not None and len(cached) == num_copies * extractor.width * 4:
+                rows[index] = np.frombuffer(cached, dtype=np.float32)
+        missing = [index for index in indices if index not in rows]
+        if missing:
+            batches = torch.zeros((num_copies, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
+            for slot, index in enumerate(missing):
+                plain = decode_image(feature_set.read(index), size=size)
+                for number in range(num_copies):
+                    batches[number, slot] = augmented_copy(plain, digests[index], number, augment)
+            vectors = torch.stack([extractor(batch) for batch in batches], dim=1).flatten(1).numpy()
+            rows |= {index: vectors[slot] for slot, index in enumerate(missing)}
+            cache.put((key_prefix + digests[index], rows[index].tobytes()) for index in missing)
+        return [rows[index] for index in indices]
 
     done = 0
-    for chunk in map_chunks_parallel(range(total), work):
+    for chunk in map_chunks_parallel(range(total), extract_chunk):
         features[done : done + len(chunk)] = chunk
         done += len(chunk)
         progress.advance(len(chunk), total)
@@ -99,39 +114,6 @@ def augmented_copy(pixels: Tensor, sha256: str, number: int, augment: Augment) -
     """
     seed = hashlib.sha256(f"{sha256}:{number}".encode()).digest()[:8]
     return augment(pixels, torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1))
-
-
-def _extract_chunk(
-    feature_set: FeatureSet,
-    indices: Sequence[int],
-    extractor: Extractor,
-    cache: Cache,
-    augment: Augment,
-    key_prefix: str,
-    num_copies: int,
-) -> list[NDArray[np.float32]]:
-    """Return rows (V * F) of one chunk: one padded batch per number of copy."""
-    rows: dict[int, NDArray[np.float32]] = {}
-    missing: list[int] = []
-    for index in indices:
-        cached = cache.get(key_prefix + feature_set.stats[index].sha256)
-        if cached is not None and len(cached) == num_copies * extractor.width * 4:
-            rows[index] = np.frombuffer(cached, dtype=np.float32)
-        else:
-            missing.append(index)
-    if missing:
-        size = extractor.input_px
-        batches = torch.zeros((num_copies, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
-        for slot, index in enumerate(missing):
-            plain = decode_image(feature_set.read(index), size=size)
-            for number in range(num_copies):
-                batches[number, slot] = augmented_copy(
-                    plain, feature_set.stats[index].sha256, number, augment
-                )
-        vectors = torch.stack([extractor(batch) for batch in batches], dim=1).flatten(1).numpy()
-        rows |= dict(zip(missing, vectors, strict=False))  # the batch is padded
-        cache.put((key_prefix + feature_set.stats[i].sha256, rows[i].tobytes()) for i in missing)
-    return [rows[index] for index in indices]
 
 
 def _fingerprint(augmentation: Augmentation, num_copies: int) -> str:

@@ -72,14 +72,8 @@ class Extractor:
         self._network = backbone.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._mean = torch.tensor(spec.mean_rgb).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std_rgb).view(1, 3, 1, 1)
-        identity = (
-            spec.name,
-            backbone.facts.weights_sha256,
-            spec.input_px,
-            DECODER,
-            BANDS,
-            variant,
-        )
+        weights = backbone.facts.weights_sha256
+        identity = (spec.name, weights, spec.input_px, DECODER, BANDS, variant)
         versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
         self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
 
