@@ -178,7 +178,7 @@ class Metrics:
             _drop_ended_processes(Path(os.environ[_MULTIPROCESS]))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            ProcessCollector(registry=registry)  # of the process that was asked
+            ProcessCollector(registry=registry)  # of the process that was scraped
         return generate_latest(registry)
 
     def _set(self, load: Load) -> None:

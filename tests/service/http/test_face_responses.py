@@ -1,4 +1,4 @@
-"""POST /predict?faces=true: an answer a face, with its box, and every bound kept."""
+"""POST /predict?faces=true: one answer per face, its box, and the limits."""
 
 import asyncio
 import contextlib
@@ -73,7 +73,7 @@ class RecordingBudget(Budget):
             yield
 
 
-def ask(bundle: Bundle, query: str, *files: bytes, **values: Any) -> httpx.Response:
+def post_pictures(bundle: Bundle, query: str, *files: bytes, **values: Any) -> httpx.Response:
     async def scene() -> httpx.Response:
         async with serving(settings_of(bundle.path, **values), make_engine(bundle)) as (client, _):
             parts = [("files", (f"{place}.png", data)) for place, data in enumerate(files)]
@@ -85,7 +85,7 @@ def ask(bundle: Bundle, query: str, *files: bytes, **values: Any) -> httpx.Respo
 @needs_detector
 def test_faces_true_returns_each_face_with_its_box(bundle: Bundle) -> None:
     files = people_file(), TORN, nobody_file()
-    response = ask(bundle, "?faces=true&explain=true", *files)
+    response = post_pictures(bundle, "?faces=true&explain=true", *files)
     assert response.status_code == 200
     PredictAnswer.model_validate(response.json())
     people, torn, nobody = response.json()["predictions"]
@@ -128,7 +128,9 @@ def test_model_receives_the_square_around_each_face(bundle: Bundle) -> None:
 
 @needs_detector
 def test_faces_beyond_max_faces_are_counted(bundle: Bundle) -> None:
-    (entry,) = ask(bundle, "?faces=true", people_file(), max_faces=2).json()["predictions"]
+    (entry,) = post_pictures(bundle, "?faces=true", people_file(), max_faces=2).json()[
+        "predictions"
+    ]
     assert (len(entry["faces"]), entry["faces_left_out"]) == (2, 1)
     scores = [face["face_score"] for face in entry["faces"]]
     assert scores == sorted(scores, reverse=True)
@@ -136,8 +138,8 @@ def test_faces_beyond_max_faces_are_counted(bundle: Bundle) -> None:
 
 @needs_detector
 def test_faces_true_returns_a_problem_if_nothing_is_readable(bundle: Bundle) -> None:
-    assert ask(bundle, "?faces=true", TORN).json()["code"] == "undecodable_image"
-    assert ask(bundle, "?faces=true", TORN, b"").json()["code"] == "nothing_readable"
+    assert post_pictures(bundle, "?faces=true", TORN).json()["code"] == "undecodable_image"
+    assert post_pictures(bundle, "?faces=true", TORN, b"").json()["code"] == "nothing_readable"
 
 
 @needs_detector
@@ -215,14 +217,14 @@ def test_file_limits_and_budgets_apply_to_faces(bundle: Bundle, crops: bool) -> 
 @needs_detector
 @pytest.mark.parametrize("query", ["?faces=1", "?faces=", "?faces=yes"])
 def test_invalid_faces_query_returns_bad_query(query: str, bundle: Bundle) -> None:
-    assert ask(bundle, query, people_file()).json()["code"] == "bad_query"
+    assert post_pictures(bundle, query, people_file()).json()["code"] == "bad_query"
 
 
 def test_faces_true_returns_501_without_a_detector(no_detector: None, bundle: Bundle) -> None:
-    response = ask(bundle, "?faces=true", code_picture(1))
+    response = post_pictures(bundle, "?faces=true", code_picture(1))
     assert (response.status_code, response.json()["code"]) == (501, "faces_unavailable")
     assert "pip install" in response.json()["detail"]
-    assert ask(bundle, "?faces=false", code_picture(1)).status_code == 200
+    assert post_pictures(bundle, "?faces=false", code_picture(1)).status_code == 200
 
 
 def test_health_returns_whether_a_detector_is_installed(
@@ -230,8 +232,8 @@ def test_health_returns_whether_a_detector_is_installed(
 ) -> None:
     async def scene() -> bool:
         async with serving(settings_of(tmp_path), make_engine(bundle)) as (client, _):
-            said: bool = (await client.get("/health")).json()["faces"]
-            return said
+            installed: bool = (await client.get("/health")).json()["faces"]
+            return installed
 
     assert not wait(scene())
     monkeypatch.setattr(face_detector, "PACKAGE", "torch")

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: NVIDIA's client as it is, and what breaks the protocol refused."""
+"""The Open Inference Protocol, with NVIDIA's client and with invalid requests."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def _bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module", name="address")
 def _address(bundle: Bundle) -> Iterator[str]:
-    """A real server."""
+    """Serve on a real socket and return its address."""
     app = create_app(settings_of(bundle.path.parent), make_engine(bundle))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -61,7 +61,7 @@ def _address(bundle: Bundle) -> Iterator[str]:
 
 @pytest.fixture(scope="module", name="client")
 def _client(address: str) -> Iterator[triton.InferenceServerClient]:
-    """NVIDIA's client of it."""
+    """Return NVIDIA's client of the server."""
     client = triton.InferenceServerClient(address)
     yield client
     client.close()
@@ -113,7 +113,7 @@ def test_infer_returns_each_picture_its_own_answer(
     ]
     answer = client.infer(NAME, [make(*codes)], outputs=outputs, request_id="id-1")
     assert codes_of(answer) == codes
-    # As strings come: bytes in binary, text in JSON.
+    # Strings arrive as bytes in binary, as text in JSON.
     found = {name: answer.as_numpy(name).astype(str).tolist() for name in ("label", "decision")}
     assert [word.removeprefix("b'").removesuffix("'") for word in found["decision"]] == [
         "no_mask",
@@ -287,18 +287,18 @@ def test_infer_returns_400_for_an_unknown_output(bundle: Bundle) -> None:
 
 
 def test_infer_has_the_limits_of_predict(bundle: Bundle) -> None:
-    def asked(count: int) -> tuple[bytes, dict[str, str]]:
+    def pictures_request(count: int) -> tuple[bytes, dict[str, str]]:
         data = ELEMENT * count
         return binary(one("image", [count], "BYTES", **sized(len(data))), data)
 
-    assert post(bundle, *asked(2), max_files=2).status_code == 200
-    assert post(bundle, *asked(3), max_files=2).json()["code"] == "too_many_files"
-    assert post(bundle, *asked(2), max_body_bytes=100).json()["code"] == "body_too_large"
-    assert post(bundle, *asked(1), max_pixels=10).json()["code"] == "image_too_large"
+    assert post(bundle, *pictures_request(2), max_files=2).status_code == 200
+    assert post(bundle, *pictures_request(3), max_files=2).json()["code"] == "too_many_files"
+    assert post(bundle, *pictures_request(2), max_body_bytes=100).json()["code"] == "body_too_large"
+    assert post(bundle, *pictures_request(1), max_pixels=10).json()["code"] == "image_too_large"
     assert post(bundle, b" " * (4 * 2**20 + 1), {}).json()["code"] == "body_too_large"
     keyed: dict[str, Any] = {"api_keys": hash_of("key-one")}
-    assert post(bundle, *asked(1), **keyed).json()["code"] == "key_required"
-    body, headers = asked(1)
+    assert post(bundle, *pictures_request(1), **keyed).json()["code"] == "key_required"
+    body, headers = pictures_request(1)
     assert post(bundle, body, headers | {"x-api-key": "key-one"}, **keyed).status_code == 200
 
 

@@ -119,7 +119,7 @@ def test_concurrent_requests_receive_their_own_answers(
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, state):
-            asked = [
+            tasks = [
                 asyncio.create_task(client.post("/predict", files=files_of(*codes[n : n + 3])))
                 for n in range(0, 60, 3)
             ]
@@ -127,7 +127,7 @@ def test_concurrent_requests_receive_their_own_answers(
             while state.budgets.pictures.held < 60:
                 await asyncio.sleep(0)
             model.gate.set()
-            for n, response in enumerate(await asyncio.gather(*asked)):
+            for n, response in enumerate(await asyncio.gather(*tasks)):
                 found = [code_of(item.model_dump()) for item in good(response).predictions]
                 assert found == codes[3 * n : 3 * n + 3]
             assert state.budgets.pictures.held == 0
@@ -320,10 +320,10 @@ def test_predict_drops_queued_pictures_after_the_deadline(
             late = await client.post("/predict", files=files_of(2))
             bad(late, 504, "deadline_passed")
             bad(await first, 504, "deadline_passed")
-            asked = model.pictures
+            answered = model.pictures
             model.gate.set()
             good(await client.post("/predict", files=files_of(3)))
-            assert model.pictures == asked + 1  # the third, and not the second
+            assert model.pictures == answered + 1  # the third, and not the second
             assert state.budgets.pictures.held == 0
 
     wait(scene())

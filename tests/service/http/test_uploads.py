@@ -23,7 +23,7 @@ A, B, C = b"picture a", b"\x00\r\n--not-a-boundary\r\n\xff", b"c" * 3000
 
 
 class Body:
-    """A request's body in pieces, and how many of them were asked for."""
+    """A request's body in chunks; counts those that were read."""
 
     def __init__(self, chunks: Iterable[bytes], *, disconnects: bool = False) -> None:
         self._chunks = list(chunks)

@@ -1,4 +1,4 @@
-"""Micro-batching: each item is answered once, by its own result or by its batch's error."""
+"""Batcher: each item is answered once, by its own result or by its batch's error."""
 
 import asyncio
 import collections
@@ -22,7 +22,7 @@ _Batcher = Batcher[int, int, int]
 
 
 class Clock:
-    """Stands still unless it is told otherwise."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Run:
-    """One call of `run` that waits to be let go."""
+    """One call of `run` that waits until the test releases it."""
 
     def __init__(self, items: list[int], alone: bool) -> None:
         self.items, self.alone = items, alone
@@ -51,7 +51,7 @@ class Run:
 
 
 class Gated:
-    """Doubles numbers; each run waits until the test lets it go, or not once it is open."""
+    """Doubles numbers; each run waits for the test to release it, unless the gate is open."""
 
     def __init__(self) -> None:
         self.prepared: list[int] = []
@@ -73,18 +73,18 @@ class Gated:
         return await asyncio.to_thread(self.entered.get, timeout=WAIT_S)
 
 
-async def ask(
+async def submit_all(
     batcher: _Batcher, *requests: Sequence[int], deadline: float = float("inf")
 ) -> list["asyncio.Task[list[int]]"]:
-    """Hand requests over, in order, and let the caller go on before they are answered."""
+    """Submit requests in order, without waiting for their answers."""
     tasks = [asyncio.create_task(batcher.submit(items, deadline=deadline)) for items in requests]
     await asyncio.sleep(0)
     return tasks
 
 
 async def hold(batcher: _Batcher, gated: Gated) -> tuple["asyncio.Task[list[int]]", Run]:
-    """Have the only lane at work on a 0, so that what is asked then is collected."""
-    (task,) = await ask(batcher, [0])
+    """Keep the only lane busy with a 0, so that later requests are collected."""
+    (task,) = await submit_all(batcher, [0])
     return task, await gated.next()
 
 
@@ -103,7 +103,7 @@ def scene_with(
     scene: Callable[[_Batcher], Coroutine[Any, Any, None]],
     **options: Any,
 ) -> None:
-    """Play a scene with a batcher around a gated run, and end both."""
+    """Run a scene with a batcher around a gated run, and close it."""
     options = {"prepare": gated.prepare, "run": gated.run, "max_batch": 4, **options}
     with threads_end("lane-of-a-test"):
         batcher: _Batcher = Batcher(name="lane-of-a-test", **options)
@@ -120,7 +120,7 @@ def test_free_lane_starts_with_one_item_and_busy_lane_collects_a_batch() -> None
 
     async def scene(batcher: _Batcher) -> None:
         first, run = await hold(batcher, gated)
-        others = await ask(batcher, *([n] for n in range(1, 10)))
+        others = await submit_all(batcher, *([n] for n in range(1, 10)))
         for items in ([1, 2, 3, 4], [5, 6, 7, 8], [9]):
             run.go()
             run = await gated.next()
@@ -147,14 +147,14 @@ def test_requests_take_turns_one_item_each() -> None:
 
     async def scene(batcher: _Batcher) -> None:
         held, run = await hold(batcher, gated)
-        asked = await ask(batcher, range(100, 164), [1], [2, 3])
+        tasks = await submit_all(batcher, range(100, 164), [1], [2, 3])
         for items in ([100, 1, 2, 101], [3, 102, 103, 104]):
             run.go()
             run = await gated.next()
             assert run.items == items
         gated.is_open = True
         run.go()
-        answers = await asyncio.gather(held, *asked)
+        answers = await asyncio.gather(held, *tasks)
         assert answers == [[0], [2 * n for n in range(100, 164)], [2], [4, 6]]
 
     scene_with(gated, scene)
@@ -164,12 +164,12 @@ def test_lanes_share_the_queued_items_evenly() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
-        asked = await ask(batcher, [0])
+        tasks = await submit_all(batcher, [0])
         first = await gated.next()
-        asked += await ask(batcher, [1])
+        tasks += await submit_all(batcher, [1])
         second = await gated.next()
         assert [first.items, second.items] == [[0], [1]]
-        asked += await ask(batcher, range(10, 16))
+        tasks += await submit_all(batcher, range(10, 16))
         first.go()
         first = await gated.next()
         assert first.items == [10, 11, 12]  # and not four of the six
@@ -181,7 +181,7 @@ def test_lanes_share_the_queued_items_evenly() -> None:
         assert first.items == [15]
         first.go()
         second.go()
-        assert await asyncio.gather(*asked) == [[0], [2], [2 * n for n in range(10, 16)]]
+        assert await asyncio.gather(*tasks) == [[0], [2], [2 * n for n in range(10, 16)]]
 
     scene_with(gated, scene, lanes=2)
 
@@ -191,15 +191,15 @@ def test_first_lane_starts_first_and_run_receives_whether_it_is_alone() -> None:
 
     async def scene(batcher: _Batcher) -> None:
         for _ in range(3):
-            (one,) = await ask(batcher, [0])
+            (one,) = await submit_all(batcher, [0])
             run = await gated.next()
             assert run.alone
-            (two,) = await ask(batcher, [1])
+            (two,) = await submit_all(batcher, [1])
             beside = await gated.next()
             assert not beside.alone
             run.go()
             assert await one == [0]
-            (three,) = await ask(batcher, [2])
+            (three,) = await submit_all(batcher, [2])
             run = await gated.next()
             assert not run.alone
             run.go()
@@ -218,14 +218,14 @@ def test_batch_is_full_at_max_cost() -> None:
 
     async def scene(batcher: _Batcher) -> None:
         held, run = await hold(batcher, gated)
-        asked = await ask(batcher, [4], [5], [1], [99], [3], [20], [7])
+        tasks = await submit_all(batcher, [4], [5], [1], [99], [3], [20], [7])
         # What takes a batch over its bound is still in it: one must always fit.
         for items in ([4, 5, 1], [99], [3, 20], [7]):
             run.go()
             run = await gated.next()
             assert run.items == items
         run.go()
-        await asyncio.gather(held, *asked)
+        await asyncio.gather(held, *tasks)
 
     scene_with(gated, scene, prepare=lambda item, _: Prepared(item, item), max_cost=10)
 
@@ -250,7 +250,7 @@ def test_item_whose_prepare_raises_fails_alone(caplog: pytest.LogCaptureFixture)
 
     async def scene(batcher: _Batcher) -> None:
         held, run = await hold(batcher, gated)
-        bad, good = await ask(batcher, [13], [1])
+        bad, good = await submit_all(batcher, [13], [1])
         run.go()
         (await gated.next()).go()
         assert await held == [0]
@@ -271,13 +271,13 @@ def test_prepare_receives_the_seconds_until_the_item_was_taken() -> None:
     gated, clock, waits = Gated(), Clock(), []
 
     async def scene(batcher: _Batcher) -> None:
-        asked = await ask(batcher, [1])
+        tasks = await submit_all(batcher, [1])
         run = await gated.next()
-        asked += await ask(batcher, [2])
+        tasks += await submit_all(batcher, [2])
         clock.now_s = 3.0
         gated.is_open = True
         run.go()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*tasks)
 
     def prepare(item: int, wait_s: float) -> Prepared[int] | int:
         waits.append(wait_s)
@@ -294,8 +294,8 @@ def test_failed_batch_raises_for_its_own_callers_only(
 
     async def scene(batcher: _Batcher) -> None:
         held, run = await hold(batcher, gated)
-        failing = await ask(batcher, [1, 2], [3, 13], [4, 5])
-        (good,) = await ask(batcher, [6])
+        failing = await submit_all(batcher, [1, 2], [3, 13], [4, 5])
+        (good,) = await submit_all(batcher, [6])
         run.go()
         run = await gated.next()
         assert run.items == [1, 3, 4, 6]
@@ -327,8 +327,8 @@ def test_items_of_a_cancelled_caller_are_not_prepared() -> None:
 
     async def scene(batcher: _Batcher) -> None:
         first, run = await hold(batcher, gated)
-        leaving = await ask(batcher, *([n, n] for n in range(10, 20)))
-        (last,) = await ask(batcher, [2])
+        leaving = await submit_all(batcher, *([n, n] for n in range(10, 20)))
+        (last,) = await submit_all(batcher, [2])
         for task in leaving:
             task.cancel()
         await asyncio.wait(leaving)
@@ -350,7 +350,7 @@ def test_item_cancelled_while_the_batch_is_prepared_is_not_run() -> None:
 
     async def scene(batcher: _Batcher) -> None:
         held, run = await hold(batcher, gated)
-        gone, stays = await ask(batcher, [1], [2])
+        gone, stays = await submit_all(batcher, [1], [2])
         run.go()
         await asyncio.to_thread(preparing.wait, WAIT_S)
         gone.cancel()
@@ -375,10 +375,10 @@ def test_item_past_its_deadline_raises_and_is_not_prepared() -> None:
     gated, clock = Gated(), Clock()
 
     async def scene(batcher: _Batcher) -> None:
-        (held,) = await ask(batcher, [0], deadline=5.0)
+        (held,) = await submit_all(batcher, [0], deadline=5.0)
         run = await gated.next()
-        (late,) = await ask(batcher, [1, 2], deadline=5.0)
-        (patient,) = await ask(batcher, [3])
+        (late,) = await submit_all(batcher, [1, 2], deadline=5.0)
+        (patient,) = await submit_all(batcher, [3])
         clock.now_s = 5.0
         run.go()
         run = await gated.next()
@@ -412,9 +412,9 @@ def test_close_raises_for_queued_items_and_completes_the_batch_in_hand() -> None
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
-        (in_hand,) = await ask(batcher, [1])
+        (in_hand,) = await submit_all(batcher, [1])
         run = await gated.next()
-        waiting = await ask(batcher, [2], [3, 4, 5])
+        waiting = await submit_all(batcher, [2], [3, 4, 5])
         batcher.close()
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(answer) for answer in answers] == [BatcherClosed, BatcherClosed]
@@ -432,7 +432,7 @@ def test_close_with_wait_s_waits_for_the_batch_in_hand() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
-        (in_hand,) = await ask(batcher, [1])
+        (in_hand,) = await submit_all(batcher, [1])
         run = await gated.next()
         batcher.close(wait_s=0.01)
         assert not in_hand.done()  # it was not waited for in vain
@@ -453,10 +453,10 @@ def test_dead_lane_raises_for_its_callers_and_restarts_after_a_back_off(
 
     async def scene(batcher: _Batcher) -> None:
         for dies in (True, True, False, True):
-            asked = await ask(batcher, [1], [2])
-            for _ in asked:
+            tasks = await submit_all(batcher, [1], [2])
+            for _ in tasks:
                 (await gated.next()).go(SystemExit(3) if dies else None)
-            answers = await asyncio.gather(*asked, return_exceptions=True)
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
             assert [type(a) for a in answers] == ([BatchFailed] * 2 if dies else [list] * 2)
         gated.is_open = True
         assert await batcher.submit([3]) == [6]
@@ -472,13 +472,13 @@ def test_pausing_lane_is_not_alive_and_ends_on_close() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
-        (asked,) = await ask(batcher, [1])
+        (task,) = await submit_all(batcher, [1])
         (await gated.next()).go(KeyboardInterrupt())
         with pytest.raises(BatchFailed):
-            await asked
+            await task
         while batcher.alive():
             await asyncio.sleep(0)
-        (waiting,) = await ask(batcher, [2])
+        (waiting,) = await submit_all(batcher, [2])
         batcher.close()
         with pytest.raises(BatcherClosed):
             await waiting
@@ -491,7 +491,7 @@ def test_busy_s_returns_the_age_of_the_oldest_batch() -> None:
 
     async def scene(batcher: _Batcher) -> None:
         assert batcher.busy_s() == 0
-        (first,) = await ask(batcher, [1])
+        (first,) = await submit_all(batcher, [1])
         held = await gated.next()
         clock.now_s = 3.0
         gated.is_open = True
@@ -509,10 +509,10 @@ def test_other_lanes_work_while_one_pauses() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
-        (asked,) = await ask(batcher, [1])
+        (task,) = await submit_all(batcher, [1])
         (await gated.next()).go(SystemExit())
         with pytest.raises(BatchFailed):
-            await asked
+            await task
         gated.is_open = True
         for number in range(20):
             assert await batcher.submit([number, 5]) == [2 * number, 10]
@@ -528,7 +528,7 @@ def test_callers_on_several_event_loops_receive_their_own_answers() -> None:
 
     def caller(batcher: _Batcher, number: int) -> None:
         async def scene() -> None:
-            tasks = await ask(batcher, *([100 * number + n] for n in range(20)))
+            tasks = await submit_all(batcher, *([100 * number + n] for n in range(20)))
             ready.wait(WAIT_S)
             answers[number] = [answer for task in tasks for answer in await task]
 
@@ -551,7 +551,7 @@ def test_closed_event_loop_of_a_caller_does_not_end_the_lane() -> None:
     runs: list[Run] = []
 
     async def leaves(batcher: _Batcher) -> None:
-        await ask(batcher, [1])
+        await submit_all(batcher, [1])
         runs.append(await gated.next())
 
     async def scene(batcher: _Batcher) -> None:
@@ -588,7 +588,7 @@ def test_begin_runs_on_each_lane_before_the_batcher_is_ready() -> None:
 
 
 class Unreliable:
-    """Doubles numbers on several lanes, and now and then fails, dies or lets time pass."""
+    """Doubles numbers on several lanes; at random fails, dies or advances the clock."""
 
     def __init__(self, seed: int, clock: Clock) -> None:
         self._random = random.Random(seed)
@@ -635,7 +635,7 @@ def test_random_faults_lose_duplicate_or_misdeliver_no_answer(
         for _ in range(12):
             items = [next(numbers) for _ in range(script.choice((1, 1, 1, 2, 5, 17)))]
             deadline = clock.now_s + script.choice((0.05, 1e9, 1e9))
-            (task,) = await ask(batcher, items, deadline=deadline)
+            (task,) = await submit_all(batcher, items, deadline=deadline)
             leaves = script.random() < 0.2
             for _ in range(script.randrange(5)):
                 await asyncio.sleep(0)

@@ -24,7 +24,7 @@ from tests.service.fixtures import THREE, TWO, happens, make_engine, publish_bun
 
 
 class Starts:
-    """Starts engines as the application does, counts, and fails first if it is told to."""
+    """Starts engines as the application does and counts them; raises `failures` first."""
 
     def __init__(self) -> None:
         self.paths: list[Path] = []

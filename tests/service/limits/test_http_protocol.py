@@ -1,4 +1,4 @@
-"""Connections within limits, on real sockets against the server that is really used."""
+"""Connections within limits, on real sockets against the real server."""
 
 import json
 import socket
@@ -35,7 +35,7 @@ _GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Scene:
-    """A service with settings of its own, and connections to it."""
+    """A service with its own settings, and connections to it."""
 
     def __init__(self, store: Path, **values: Any) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class Scene:
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    """What is sent until the other side closes."""
+    """Return what arrives until the other side closes."""
     received = bytearray()
     while True:
         try:
@@ -76,7 +76,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def alive(connection: socket.socket) -> None:
-    """Ask whether the service lives, and take the whole answer."""
+    """Request /livez and read the whole answer."""
     connection.sendall(_GET)
     received = b""
     while not received.endswith(b'{"status":"ok"}'):
@@ -259,10 +259,10 @@ def test_slow_connections_do_not_delay_other_clients(tmp_path: Path) -> None:
 def test_documented_examples_equal_the_protocol_s_answers() -> None:
     settings = Settings()
     shown = {kind.code: example_of(kind) for kind in (HeaderTooLarge, TooManyConnections)}
-    most, largest = settings.max_connections, settings.max_header_bytes
+    max_connections, max_header_bytes = settings.max_connections, settings.max_header_bytes
     for error in (
-        TooManyConnections(f"{most:,} connections are open: come again."),
-        HeaderTooLarge(f"The request's line and headers may have {largest:,} bytes."),
+        TooManyConnections(f"{max_connections:,} connections are open: come again."),
+        HeaderTooLarge(f"The request's line and headers may have {max_header_bytes:,} bytes."),
     ):
         example = shown[error.code]
         assert (

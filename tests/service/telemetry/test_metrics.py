@@ -1,4 +1,4 @@
-"""What Prometheus is told, and that the dashboard and the alerts ask for nothing else."""
+"""Metrics, and that the dashboard and the alerts query nothing else."""
 
 import asyncio
 import json
@@ -190,13 +190,13 @@ def test_metrics_of_several_processes_are_summed(tmp_path: Path) -> None:
 def expressions() -> list[str]:
     dashboard = json.loads((OPS / "grafana.json").read_text())
     rules: list[Any] = yaml.safe_load((OPS / "alerts.yml").read_text())["groups"][0]["rules"]
-    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return [*asked, *(rule["expr"] for rule in rules)]
+    queried = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return [*queried, *(rule["expr"] for rule in rules)]
 
 
 @pytest.fixture(scope="module", name="busy")
 def _busy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Metrics in which everything has happened once."""
+    """Metrics in which every event has happened once."""
     bundle = publish_bundle(tmp_path_factory.mktemp("store"))
     metrics = Metrics()
     metrics.request("/predict", 200, 0.1, Load())
@@ -212,11 +212,11 @@ def _busy(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_dashboard_and_alerts_query_existing_metrics(busy: str) -> None:
     exported = {key[0] for key in figures(busy)}
-    asked = {
+    queried = {
         name for text in expressions() for name in re.findall(r"(?:facemask|process)_\w+", text)
     }
-    assert asked <= exported
-    assert len(asked) > 15
+    assert queried <= exported
+    assert len(queried) > 15
 
 
 def test_dashboard_shows_every_metric(busy: str) -> None:
