@@ -24,7 +24,7 @@ ROOMS = {
         ["limits"],
         ["inference"],
         ["http"],
-        ["app"],
+        ["app", "keys"],
         ["__main__"],
     ],
     "training": [
