@@ -1,4 +1,4 @@
-"""Findings on copies: the same file, or the same picture saved anew, inside and across classes."""
+"""Findings on copies: the same file, or the same picture saved again, inside and across classes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def copy_findings(feature_set: FeatureSet) -> list[Finding]:
             "error",
             "near_duplicates_across_classes",
             [group for group in near if crosses_classes(group)],
-            "the same picture, saved anew, resized or mirrored, in folders of different classes: "
+            "the same picture, saved again, resized or mirrored, in folders of different classes: "
             "keep each in one folder only",
         ),
         (
@@ -50,7 +50,7 @@ def copy_findings(feature_set: FeatureSet) -> list[Finding]:
             "warning",
             "near_duplicates",
             [group for group in near if not crosses_classes(group)],
-            "the same picture, saved anew, resized or mirrored: keep the best of each",
+            "the same picture, saved again, resized or mirrored: keep the best of each",
         ),
     ]
     return [

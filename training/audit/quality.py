@@ -50,7 +50,7 @@ class Check:
     Attributes:
         kind: Stable name.
         level: Of the finding, unless it is common in the set.
-        test: Return True for such a picture.
+        test: Predicate of the condition.
         description: Follows "12 pictures are " or "1 picture is ".
         advice: A sentence.
     """

@@ -63,7 +63,7 @@ def _file_findings(
             "warning",
             "unreadable",
             unreadable,
-            "cannot be read as a picture and will be skipped: save anew, or remove.",
+            "cannot be read as a picture and will be skipped: save again, or remove.",
         ),
         ("info", "left_out", skipped, "left out, not being pictures in a class's folder."),
     ]

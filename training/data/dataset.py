@@ -25,7 +25,7 @@ from training.errors import TooFewClasses
 _PICTURE_SUFFIXES: Final = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 )
-FOLDER: Final = "folder"
+FOLDER_ATTRIBUTE: Final = "folder"
 """Slice attribute that is given by the folders below a class folder."""
 
 EXCLUDED_BY_TABLE: Final = f"by {LABELS_TABLE}"
@@ -148,7 +148,9 @@ def _find_slices(source: Source, root: str, pictures: Sequence[str]) -> dict[str
         for name in pictures
         if len(parts := PurePosixPath(name).relative_to(root).parts) > 2
     }
-    return ({FOLDER: subfolders} if subfolders else {}) | read_slices(source, root, pictures)
+    return ({FOLDER_ATTRIBUTE: subfolders} if subfolders else {}) | read_slices(
+        source, root, pictures
+    )
 
 
 def _find_root(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Near-duplicate pictures, and the groups that cross-validation must not split.
 
-Two pictures are near-duplicates if one is the other saved anew, resized, mirrored, or all of it.
+Two pictures are near-duplicates if one is the other saved again, resized, mirrored, or all of it.
 Their difference hashes compare neighbouring cells of the picture. Where the picture is plain, a
 comparison comes out by chance, and a copy saved at low quality can differ there: in up to 24 of
 256 bits, in 360 copies at JPEG quality 30. Other pictures differ in 62 bits or more. So beyond

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import FOLDER, is_picture, visible_names
+from training.data.dataset import FOLDER_ATTRIBUTE, is_picture, visible_names
 from training.data.source import Source, open_source
 from training.data.tables import read_slices
 from training.errors import TooFewPictures
@@ -63,7 +63,7 @@ def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = N
     if not names:
         where = "" if label is not None else f" in a folder named {' or '.join(labels)}"
         raise TooFewPictures(f"{path} holds no picture{where}.")
-    slices = {FOLDER: subfolders} if any(subfolders) else {}
+    slices = {FOLDER_ATTRIBUTE: subfolders} if any(subfolders) else {}
     for attribute, slice_of in read_slices(source, "", names).items():
         slices[attribute] = [slice_of.get(name, "") for name in names]
     return HoldoutSet(source, names, np.array(classes, dtype=np.int64), slices)

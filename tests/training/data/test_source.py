@@ -115,8 +115,8 @@ def test_read_of_corrupt_zip_entry_raises_os_error(
         entry = reader.getinfo("a/deep/er/2.jpg")
     data = bytearray(archive.read_bytes())
     start = entry.header_offset + 30 + len(entry.filename)
-    for place in range(start, start + entry.compress_size):
-        data[place] ^= 0x5A
+    for offset in range(start, start + entry.compress_size):
+        data[offset] ^= 0x5A
     archive.write_bytes(data)
     found = open_source(archive)
     with pytest.raises(OSError, match=r"."):
@@ -158,8 +158,8 @@ def test_damaged_zip_raises_its_two_errors_only(archive: Path, seed: int) -> Non
     outcomes = {"read": 0, "refused": 0}
     for _ in range(40):
         data = bytearray(original)
-        for place in random.integers(0, len(data), 6):
-            data[place] = int(random.integers(0, 256))
+        for offset in random.integers(0, len(data), 6):
+            data[offset] = int(random.integers(0, 256))
         archive.write_bytes(data)
         try:
             found = open_source(archive)
