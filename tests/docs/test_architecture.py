@@ -24,7 +24,7 @@ ROOMS = {
         ["limits"],
         ["inference"],
         ["http"],
-        ["app", "keys"],
+        ["app"],
         ["__main__"],
     ],
     "training": [
