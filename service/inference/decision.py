@@ -23,7 +23,7 @@ class Prediction:
         score: Probability of `label`.
         scores: Probability of every class, in the order of the model's labels.
         distance: To the training pictures, 0 to 2; None if the model does not measure it.
-        familiar: False if the picture is out of distribution; None if the model does not measure it.
+        familiar: False if the picture is out of distribution; None without a `distance`.
         activation: Class-activation map of `label`, float32 (h, w), if requested.
         face: The face that the model was given; None for the whole picture.
     """

@@ -33,38 +33,27 @@ class FaceCrops:
     left_out: int
 
 
+@dataclass(frozen=True, kw_only=True)
 class Decoder:
     """Decodes pictures for one model; its methods may run on several threads at a time.
 
     All of them raise `PictureError` for a picture that cannot be read or exceeds a limit.
+
+    Attributes:
+        input_px: Edge S of the model's input, in pixels.
+        crops_faces: The model judges the largest face instead of the whole picture.
+        max_pixels: Refuse pictures of more, judged from the header.
+        max_file_bytes: Refuse larger files.
+        decode_s: Max processor seconds per picture.
+        budgets: Memory shared with other lanes and decoders.
     """
 
-    def __init__(
-        self,
-        *,
-        input_px: int,
-        crops_faces: bool,
-        max_pixels: int,
-        max_file_bytes: int,
-        decode_s: float,
-        budgets: DecodingBudgets,
-    ) -> None:
-        """Take the model's input and the limits of a picture.
-
-        Args:
-            input_px: Edge S of the model's input, in pixels.
-            crops_faces: The model judges the largest face instead of the whole picture.
-            max_pixels: Refuse pictures of more, judged from the header.
-            max_file_bytes: Refuse larger files.
-            decode_s: Max processor seconds per picture.
-            budgets: Memory shared with other lanes and decoders.
-        """
-        self.crops_faces = crops_faces
-        self._input_px = input_px
-        self._max_pixels = max_pixels
-        self._max_file_bytes = max_file_bytes
-        self._decode_s = decode_s
-        self._budgets = budgets
+    input_px: int
+    crops_faces: bool
+    max_pixels: int
+    max_file_bytes: int
+    decode_s: float
+    budgets: DecodingBudgets
 
     def decode(self, picture: bytes | bytearray) -> tuple[Tensor, int, Face | None]:
         """Decode one picture to the model's input.
@@ -73,13 +62,13 @@ class Decoder:
             uint8 (3, S, S); the pixels of the picture as sent; and the face that was cut out, if
             the model judges faces and one was found.
         """
-        size = self._input_px
+        size = self.input_px
         if self.crops_faces:
             with self._oriented(picture) as oriented:
                 pixels, face = cut_main_face(oriented, load_detector(), size)
                 return pixels, oriented.width * oriented.height, face
         with self._opened(picture) as image:
-            with self._budgets.pixels.wait(decoding_bytes(image, size)):
+            with self.budgets.pixels.wait(decoding_bytes(image, size)):
                 pixels = decode_opened(image, size=size)
             return pixels, image.width * image.height, None
 
@@ -88,7 +77,7 @@ class Decoder:
         with self._oriented(picture) as oriented:
             found = find_faces(oriented, load_detector())
             faces = found[:max_faces]
-            pixels = [cut_face(oriented, face, self._input_px) for face in faces]
+            pixels = [cut_face(oriented, face, self.input_px) for face in faces]
         return FaceCrops(
             oriented.width, oriented.height, faces, pixels, left_out=len(found) - len(faces)
         )
@@ -96,16 +85,16 @@ class Decoder:
     @contextlib.contextmanager
     def _opened(self, picture: bytes | bytearray) -> Iterator[LazyImage]:
         """Open a picture whose header is within the limits, with memory for its file."""
-        with self._budgets.files.wait(FILE_COPIES * len(picture)):
+        with self.budgets.files.wait(FILE_COPIES * len(picture)):
             yield open_image(
                 picture,
-                max_pixels=self._max_pixels,
-                max_bytes=self._max_file_bytes,
-                decode_s=self._decode_s,
+                max_pixels=self.max_pixels,
+                max_bytes=self.max_file_bytes,
+                decode_s=self.decode_s,
             )
 
     @contextlib.contextmanager
     def _oriented(self, picture: bytes | bytearray) -> Iterator[OrientedImage]:
         """Decode a picture upright, with memory for the search for faces in it."""
-        with self._opened(picture) as image, self._budgets.pixels.wait(searching_bytes(image)):
+        with self._opened(picture) as image, self.budgets.pixels.wait(searching_bytes(image)):
             yield orient(image)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -19,28 +20,23 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 
+@dataclass(frozen=True)
 class Session:
-    """A call that has been admitted.
+    """A call that has been admitted, and what it holds until `open_session` releases it.
 
     Attributes:
+        settings: The settings of the service.
+        budgets: The budgets that all calls share.
         engine: The model that answers, whatever is swapped meanwhile.
         body_bytes: The call's share of the budget for request bodies, empty at first.
+        deadline: Moment on `time.monotonic()`'s clock after which an answer is of no use.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        budgets: RequestBudgets,
-        engine: Engine,
-        body_bytes: Reservation,
-        deadline: float,
-    ) -> None:
-        """Take what the call holds; `open_session` releases it."""
-        self.engine = engine
-        self.body_bytes = body_bytes
-        self._settings = settings
-        self._budgets = budgets
-        self._deadline = deadline
+    settings: Settings
+    budgets: RequestBudgets
+    engine: Engine
+    body_bytes: Reservation
+    deadline: float
 
     async def predict(
         self, pictures: Sequence[bytes | bytearray | Tensor], *, explain: bool = False
@@ -56,7 +52,7 @@ class Session:
             BatchFailed: The model raised.
         """
         with self._reserve(pictures):
-            return await self.engine.predict(pictures, explain=explain, deadline=self._deadline)
+            return await self.engine.predict(pictures, explain=explain, deadline=self.deadline)
 
     async def predict_faces(
         self, pictures: Sequence[bytes | bytearray], *, explain: bool = False
@@ -71,17 +67,17 @@ class Session:
             try:
                 return await self.engine.predict_faces(
                     pictures,
-                    max_faces=self._settings.max_faces,
+                    max_faces=self.settings.max_faces,
                     explain=explain,
-                    deadline=self._deadline,
+                    deadline=self.deadline,
                 )
             except DetectorUnavailable as error:
                 raise FacesUnavailable(str(error)) from error
 
     @contextlib.contextmanager
     def _reserve(self, pictures: Sequence[object]) -> Iterator[None]:
-        pixels = _count_pixels(pictures, self._settings.max_pixels)
-        with self._budgets.pictures.reserve(len(pictures)), self._budgets.pixels.reserve(pixels):
+        pixels = _count_pixels(pictures, self.settings.max_pixels)
+        with self.budgets.pictures.reserve(len(pictures)), self.budgets.pixels.reserve(pixels):
             yield
 
 

@@ -158,7 +158,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return HeaderTooLarge(f"The request's line and headers may have {limit:,} bytes.")
 
     def _refuse(self, error: ServiceError) -> None:
-        """Close the connection; answer first if the error precedes a request or is within its head."""
+        """Close the connection; answer first if the error precedes a request or is in its head."""
         self._stop_header_timer()
         if self.transport.is_closing():
             return

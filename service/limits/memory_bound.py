@@ -45,21 +45,14 @@ class DecodingBudgets:
     @classmethod
     def from_settings(cls, settings: Settings) -> "DecodingBudgets":
         """Return budgets that pass the largest picture that the settings accept."""
-        return cls(Budget(_files_bytes(settings)), Budget(_pixels_bytes(settings)))
+        return cls(*map(Budget, decoding_limits_bytes(settings)))
 
 
-def decoding_limit_bytes(settings: Settings) -> int:
-    """Return the max memory that decoding takes at one moment, over all lanes."""
-    return _files_bytes(settings) + _pixels_bytes(settings)
-
-
-def _files_bytes(settings: Settings) -> int:
-    return 2 * FILE_COPIES * settings.max_file_bytes  # or 16 photographs of 4 MB
-
-
-def _pixels_bytes(settings: Settings) -> int:
-    # A smaller budget would save nothing: the largest picture, alone, would exceed it.
-    return largest_picture_bytes(settings.max_pixels)
+def decoding_limits_bytes(settings: Settings) -> tuple[int, int]:
+    """Return the limits of `DecodingBudgets`: of files, and of pixels."""
+    files = 2 * FILE_COPIES * settings.max_file_bytes  # or 16 photographs of 4 MB
+    # A smaller budget of pixels would save nothing: the largest picture, alone, would exceed it.
+    return files, largest_picture_bytes(settings.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,7 @@ def memory_bound(
     )
     return MemoryBound(
         warm=warm_bytes,
-        decoding=decoding_limit_bytes(settings),
+        decoding=sum(decoding_limits_bytes(settings)),
         faces=lanes * settings.max_faces * 3 * input_px**2,
         bodies=int(_BODY_GROWTH_FACTOR * max(settings.max_bodies_bytes, alone_bytes)),
         connections=settings.max_connections * _BYTES_PER_CONNECTION,

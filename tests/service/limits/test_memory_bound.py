@@ -17,7 +17,7 @@ from service.limits.budget import Budget
 from service.limits.memory_bound import (
     DecodingBudgets,
     MemoryReporter,
-    decoding_limit_bytes,
+    decoding_limits_bytes,
     memory_bound,
 )
 from service.settings import Settings
@@ -101,7 +101,7 @@ def test_nothing_is_logged_without_proc(tmp_path: Path, caplog: pytest.LogCaptur
 
 def test_decoding_limit_is_that_of_the_largest_accepted_picture() -> None:
     settings = Settings(store=Path(), max_pixels=50_000_000, max_file_bytes=100)
-    assert decoding_limit_bytes(settings) == 16 * 50_000_000 + 6 * 100 + SEARCH_BYTES
+    assert decoding_limits_bytes(settings) == (6 * 100, 16 * 50_000_000 + SEARCH_BYTES)
 
 
 def test_lanes_take_turns_at_pictures_beyond_the_decoding_budgets(tmp_path: Path) -> None:
