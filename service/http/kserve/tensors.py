@@ -195,9 +195,7 @@ def _binary_part(tensor: InputTensor, rest: bytes | memoryview) -> bytes | memor
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         if tensor.data is None or rest:
-            raise BadInference(
-                "An input has either 'data', or 'binary_data_size' and that many bytes behind the JSON."
-            )
+            raise BadInference("An input has either 'data', or 'binary_data_size' and its bytes.")
         return None
     if tensor.data is not None or type(size) is not int or size != len(rest):
         raise BadInference(f"binary_data_size is {size!r}; {len(rest)} bytes follow the JSON part.")
