@@ -1,4 +1,4 @@
-"""Every choice of the training job that is a number or a name, each with its reason."""
+"""Hyper-parameters and limits of the training job, each with its reason."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 DEFAULT_BACKBONE: Final = "resnet50_thin"
 
-# What `--preset` takes: the same weights on smaller pictures, the default, and two networks.
+# Backbone by value of `--preset`: the same weights on smaller pictures, the default, two networks.
 PRESETS: Final = {
     "fast": "resnet50_thin_160",
     "balanced": DEFAULT_BACKBONE,
@@ -21,43 +21,44 @@ class FitConfig:
 
     Attributes:
         backbone: Row of `training.backbones.registry.BACKBONES`.
-        seed: Of fold assignment and bootstrap; everything else is deterministic.
-        folds: Cross-validation folds. 5 leaves 288 of 360 pictures to fit on.
-        inner_folds: Folds inside each training part, on which the penalty is chosen.
-        penalties: Inverse L2 strengths C tried, for features scaled to unit variance overall.
-            Below 0.01 hard pictures were judged worse, above 3 the fit separates and only grows.
-        searched: Most pictures that the penalty is chosen on; of more, so many spread evenly. The
-            time of a fit grows with its pictures, and hundreds of fits are tried.
-        min_pictures: Fewest readable pictures a class. Fewer cannot fill 5 folds twice.
+        seed: Of fold assignment and bootstrap; the rest is deterministic.
+        folds: Cross-validation folds. 5 leave 288 of 360 pictures to fit on.
+        inner_folds: Folds inside each training part, to choose the penalty on.
+        penalties: Inverse L2 strengths C to try, for features scaled to unit variance overall.
+            Below 0.01 hard pictures were classified worse, above 3 the fit separates the classes
+            and its weights only grow.
+        searched: Max pictures that the penalty is chosen on, spread evenly over all. The time of a
+            fit grows with its pictures, and hundreds of fits are tried.
+        min_pictures: Min readable pictures per class. Fewer cannot fill 5 folds twice.
         target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
-        crop: `whole` pictures, or `faces`: each picture's main face, as the service then does, too.
-        precision: `fp32`, `int8`, or `auto`: int8 where it passes the gate of the next three.
-        precision_loss: Most balanced accuracy that int8 may lose on the same folds. Half a point
-            is less than the width of any interval here; one picture is always allowed, for in a
-            small class it is more than that, and chance.
-        precision_noise: Most of the features' variance between pictures that rounding may add.
-            Folds that are all judged rightly cannot show a loss; this can. 7-bit weights and 8-bit
-            activations add about 0.01, and with sums that overflow more than half.
-        precision_speedup: Least ratio of rates. Well below what int8 gives where it helps (1.7
+        crop: `whole` pictures, or `faces`: the main face of each picture, in the service, too.
+        precision: Number format: `fp32`, `int8`, or `auto`: int8 if it passes the next three.
+        precision_loss: Max balanced accuracy that int8 may lose on the same folds. Half a point
+            is less than the width of any interval here; one picture is always allowed, because in
+            a small class it is more than that, and chance.
+        precision_noise: Max noise that quantisation may add, as a share of the features' variance
+            between pictures. Folds without errors cannot show a loss; this can. 7-bit weights and
+            8-bit activations add about 0.01, and sums that overflow more than half.
+        precision_speedup: Min ratio of throughputs. Well below what int8 gives where it helps (1.7
             and more) and above what chance gives where it does not (0.9 to 1.1).
-        robustness_pictures: Most pictures a class that `--robustness` damages, in 40 ways each. 64
-            all judged rightly still leave 4 points of doubt; more cost more than they tell.
-        calibration_pictures: Most pictures that set the scales of activations and the rounding of
-            weights.
-        views: Changed copies of each picture that the head learns from, too. What two gain depends
-            on how they were drawn; four gain it mostly.
-        views_up_to: Most pictures that get any. So many pictures show most of it themselves, and
-            copies of more would cost minutes.
+        robustness_pictures: Max pictures per class for `--robustness`, corrupted in 40 ways each.
+            64 without an error still have an interval of 4 points; more are not worth their time.
+        calibration_pictures: Max pictures that set the scales of activations and the rounding of
+            weights in int8.
+        views: Augmented copies of each picture to train the head on, too. What two gain depends on
+            how they were drawn; four gain most of it.
+        views_up_to: Max pictures to augment. A larger data set shows most of the variation itself,
+            and its copies would cost minutes.
         familiarity_alarms: Share of ordinary pictures that may be called unfamiliar.
-        familiarity_neighbours: The distance is that of the so many-th nearest training picture:
-            one alone may be odd itself.
-        familiarity_references: Most training pictures that the model compares with; so many cost
-            0.1 ms a picture and 6 MB.
-        golden_pictures: Synthetic pictures with recorded answers; several, for each must be told
-            from the next.
-        golden_tolerance: Largest difference of a golden probability. Another CPU's fp32 rounding
-            moves it by about 1e-5; a wrong preprocessing by far more.
+        familiarity_neighbours: k of the k-th nearest training picture whose distance counts: the
+            nearest one alone may be odd itself.
+        familiarity_references: Max training pictures that the model compares with; 512 cost 0.1 ms
+            per picture and 6 MB.
+        golden_pictures: Synthetic pictures with recorded answers; several, so that a model that
+            mixes up pictures is found.
+        golden_tolerance: Max difference of a golden probability. Another CPU's fp32 rounding moves
+            it by about 1e-5; a wrong preprocessing by far more.
         golden_tolerance_int8: The same of an int8 model. Without AVX-512 oneDNN rounds at other
             places, which moved these least certain answers by 0.03 and their map by 0.06 (AVX2);
             sums that overflow move them by several times that.
@@ -89,11 +90,11 @@ class FitConfig:
     robustness_pictures: int = 64
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return the block `config` of the manifest."""
         return asdict(self) | {"penalties": list(self.penalties)}
 
 
-# Pictures a forward pass of a lane: small, for each core runs a lane of its own.
+# Pictures per forward pass of a worker thread; small, because each core runs one thread.
 EXTRACTION_BATCH: Final = 8
 
 # Largest picture file that is read; a folder may hold a film called .jpg.
@@ -101,7 +102,7 @@ MAX_FILE_BYTES: Final = 200_000_000
 
 
 def default_cache() -> Path:
-    """Folder of the feature cache: FACEMASK_CACHE, or `facemask` in the user's cache folder."""
+    """Return FACEMASK_CACHE, or `facemask` in the user's cache folder."""
     if configured := os.environ.get("FACEMASK_CACHE"):
         return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facemask"

@@ -1,4 +1,4 @@
-"""The training job's errors, and the exit status that each one gives.
+"""Errors of the training job, and the exit status of each.
 
 FacemaskError
 └── TrainingError            exit 1
@@ -23,7 +23,7 @@ from models.errors import FacemaskError
 
 
 class TrainingError(FacemaskError):
-    """A run of the training job that cannot go on."""
+    """The run cannot go on."""
 
     exit_status: int = 1
 

@@ -1,4 +1,4 @@
-"""The command line: what is printed where, and the exit status of every kind of end."""
+"""Command line of the training job: output and exit statuses."""
 
 import dataclasses
 import os
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import training.job
-from models.bundle.load import open_bundle, publish
+from models.bundle.load import open_bundle
+from models.bundle.publish import publish
 from models.bundle.store import DEFAULT_STORE, MODEL, current_version, read_manifest, versions
 from models.errors import BundleError, FacemaskError
 from tests import ROOT
@@ -19,6 +20,7 @@ from tests.images import DrawData
 from tests.models.tiny_bundle import bundle_facts
 from training.__main__ import main
 from training.config import PRESETS, FitConfig, default_cache
+from training.data.progress import Progress
 from training.errors import (
     BackboneError,
     DataError,
@@ -53,9 +55,7 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     )
 
 
-def test_fit_prints_the_bundle_s_path_last_and_repeats_to_the_last_byte(
-    shapes: Path, tmp_path: Path
-) -> None:
+def test_fit_prints_the_bundle_path_and_is_deterministic(shapes: Path, tmp_path: Path) -> None:
     contents = []
     for number in (1, 2):
         # Caches of their own: neither run may owe its bytes to the other.
@@ -76,7 +76,7 @@ def test_fit_prints_the_bundle_s_path_last_and_repeats_to_the_last_byte(
         assert contents[0][name] == contents[1][name], name
 
 
-def test_the_end_by_a_signal_is_told_and_leaves_a_sound_store(
+def test_sigterm_exits_130_and_leaves_the_store_unchanged(
     shapes: Path, tmp_path: Path, tiny_model: bytes
 ) -> None:
     store = tmp_path / "store"
@@ -110,7 +110,7 @@ def test_the_end_by_a_signal_is_told_and_leaves_a_sound_store(
         (OutputError("text."), 6),
     ],
 )
-def test_every_error_is_one_sentence_and_its_status(
+def test_errors_print_one_line_and_give_their_exit_status(
     error: FacemaskError,
     status: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +126,9 @@ def test_every_error_is_one_sentence_and_its_status(
     assert captured.out == ""
 
 
-def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keyboard_interrupt_exits_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -135,7 +137,7 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "run the same command again" in capsys.readouterr().err
 
 
-def test_options_reach_the_job(
+def test_fit_passes_options_to_the_job(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     class Published:
@@ -143,10 +145,10 @@ def test_options_reach_the_job(
 
     seen: dict[str, Any] = {}
 
-    def fit(request: training.job.FitOptions, config: FitConfig, **options: Any) -> Published:
-        seen.update(options, request=request, config=config)
-        options["progress"].log("a line")
-        options["progress"].advance(1, 2)
+    def fit(options: training.job.FitOptions, config: FitConfig, progress: Progress) -> Published:
+        seen.update(options=options, config=config)
+        progress.log("a line")
+        progress.advance(1, 2)
         return Published()
 
     monkeypatch.setattr(training.job, "fit", fit)
@@ -178,7 +180,7 @@ def test_options_reach_the_job(
         "2",
     ]
     assert main(arguments) == 0
-    assert seen["request"] == training.job.FitOptions(
+    assert seen["options"] == training.job.FitOptions(
         data=Path("d"),
         store=Path("s"),
         cache=Path("c"),
@@ -193,7 +195,7 @@ def test_options_reach_the_job(
     )
     assert capsys.readouterr().out.splitlines() == ["a line", str(Published.path)]
     assert main(["fit", "d"]) == 0
-    assert seen["request"] == training.job.FitOptions(
+    assert seen["options"] == training.job.FitOptions(
         data=Path("d"), store=DEFAULT_STORE, cache=default_cache(), tests=[]
     )
     assert seen["config"] == FitConfig()
@@ -202,7 +204,7 @@ def test_options_reach_the_job(
         assert seen["config"] == dataclasses.replace(FitConfig(), backbone=backbone)
 
 
-def test_if_missing_trains_only_into_an_empty_store(
+def test_fit_if_missing_trains_only_into_an_empty_store(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -220,7 +222,7 @@ def test_if_missing_trains_only_into_an_empty_store(
     assert capsys.readouterr().out == f"{given.path}\n"
 
 
-def test_a_missing_folder_is_exit_3_and_one_line(
+def test_fit_of_a_missing_folder_exits_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", str(tmp_path / "absent"), "--out", str(tmp_path / "store")]) == 3
@@ -229,7 +231,7 @@ def test_a_missing_folder_is_exit_3_and_one_line(
     assert "absent does not exist" in line
 
 
-def test_sample_writes_and_does_not_write_twice(
+def test_sample_if_missing_writes_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     calls: list[dict[str, Any]] = []
@@ -250,9 +252,7 @@ def test_sample_writes_and_does_not_write_twice(
     ]
 
 
-def test_the_sample_s_classes_reach_it_each_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_sample_drops_repeated_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr("training.sample.make_sample", lambda _, **options: calls.append(options))
     given = [*ALL_CLASSES, ALL_CLASSES[0]]
@@ -276,7 +276,7 @@ def test_the_sample_s_classes_reach_it_each_once(
         ),
     ],
 )
-def test_a_wrong_command_line_is_exit_2(
+def test_wrong_command_line_exits_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -285,7 +285,7 @@ def test_a_wrong_command_line_is_exit_2(
     assert "usage: python -m training" in capsys.readouterr().err
 
 
-def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["fit", "--help"])
     assert caught.value.code == 0
@@ -294,20 +294,3 @@ def test_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
                    "--cache", "--if-missing", "--seed", "--test", "--target-error",
                    "--robustness", "--preset", "--views"):  # fmt: skip
         assert option in text
-
-
-def test_every_hyper_parameter_has_its_reason() -> None:
-    text = FitConfig.__doc__ or ""
-    for name in FitConfig.__dataclass_fields__:
-        assert f"        {name}: " in text, name
-
-
-def test_the_cache_s_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEMASK_CACHE", "/a")
-    assert default_cache() == Path("/a")
-    monkeypatch.delenv("FACEMASK_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert default_cache() == Path("/b/facemask")
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
-    monkeypatch.setenv("HOME", "/c")
-    assert default_cache() == Path("/c/.cache/facemask")

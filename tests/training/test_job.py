@@ -93,12 +93,12 @@ def done(tmp_path_factory: pytest.TempPathFactory, shapes: Path, cache: Path) ->
     return Run(shapes, tmp_path_factory.mktemp("stores") / "store", cache)
 
 
-def test_the_bundle_is_current_and_opens(done: Run) -> None:
+def test_fit_publishes_a_current_bundle(done: Run) -> None:
     assert current_version(done.store) == done.bundle.manifest.version
     assert open_bundle(done.bundle.path).manifest == done.bundle.manifest
 
 
-def test_a_bundle_is_signed_if_a_key_is_given(done: Run, tmp_path: Path) -> None:
+def test_fit_signs_the_bundle_with_the_given_key(done: Run, tmp_path: Path) -> None:
     public = generate_keys(tmp_path / "job.pem")
     run = Run(done.data, tmp_path / "store", done.cache, sign_key=tmp_path / "job.pem")
     assert open_bundle(run.bundle.path, trusted=[public]).manifest == run.bundle.manifest
@@ -106,12 +106,12 @@ def test_a_bundle_is_signed_if_a_key_is_given(done: Run, tmp_path: Path) -> None
         open_bundle(done.bundle.path, trusted=[public])
 
 
-def test_a_key_that_cannot_be_used_is_told_before_the_work_begins(tmp_path: Path) -> None:
+def test_fit_rejects_an_unusable_key_before_reading_data(tmp_path: Path) -> None:
     with pytest.raises(KeyUnusable, match="cannot be read"):
         fit(FitOptions(tmp_path, tmp_path, tmp_path, sign_key=tmp_path / "absent.pem"), CONFIG)
 
 
-def test_the_manifest_says_what_was_done(done: Run) -> None:
+def test_manifest_records_data_config_and_packages(done: Run) -> None:
     manifest = done.bundle.manifest
     assert manifest.labels == ["bar", "disc"]
     assert manifest.decoder == DECODER
@@ -129,7 +129,7 @@ def test_the_manifest_says_what_was_done(done: Run) -> None:
     assert set(manifest.metrics) == {"cross_validation", "naive_split", "calibration", "tests"}
 
 
-def test_the_bundle_holds_model_report_summary_and_card(done: Run) -> None:
+def test_bundle_holds_model_report_summary_and_card(done: Run) -> None:
     files = done.bundle.manifest.files
     assert set(files) == {MODEL, REPORT, SUMMARY, CARD}
     assert {REPORT, SUMMARY, CARD} == {"report.html", "summary.json", "model_card.md"}
@@ -141,7 +141,7 @@ def test_the_bundle_holds_model_report_summary_and_card(done: Run) -> None:
     assert done.bundle.documents[CARD].decode().startswith("# ")
 
 
-def test_the_summary_s_figures_are_the_manifest_s(done: Run) -> None:
+def test_summary_and_manifest_agree(done: Run) -> None:
     manifest, summary = done.bundle.manifest, done.summary
     for part, figures in manifest.metrics.items():
         assert summary[part] == figures, part
@@ -152,11 +152,11 @@ def test_the_summary_s_figures_are_the_manifest_s(done: Run) -> None:
     assert summary["backbone"] == manifest.backbone.model_dump()
     assert summary["tests"] == {}
     shown = f"{done.figures['balanced_accuracy']:.1%}".replace(".0%", "%")
-    assert f"Balanced accuracy: {shown}" in done.bundle.documents[CARD].decode()
+    assert f"(balanced accuracy): {shown}" in done.bundle.documents[CARD].decode()
     assert manifest.dataset.fingerprint in done.bundle.documents[REPORT].decode()
 
 
-def test_the_decision_is_in_the_manifest(done: Run) -> None:
+def test_manifest_records_the_decision_threshold(done: Run) -> None:
     decision, given = done.bundle.manifest.decision, done.summary["decision"]
     for name in ("threshold", "target_error", "coverage"):
         assert getattr(decision, name) == given[name], name
@@ -166,14 +166,14 @@ def test_the_decision_is_in_the_manifest(done: Run) -> None:
     assert any("cannot be shown to keep" in line for line in done.lines)
 
 
-def test_the_temperature_is_in_the_graph(done: Run) -> None:
+def test_graph_applies_the_temperature(done: Run) -> None:
     pixels = decode_image((done.data / "bar" / "000.jpg").read_bytes(), size=224)[None]
     probabilities, activation, _ = answer(done.bundle.model, pixels)
     assert torch.allclose(activation.mean((2, 3)).softmax(1), probabilities, atol=1e-6)
     assert 0.2 <= done.bundle.manifest.metrics["calibration"]["temperature"] <= 20.0
 
 
-def test_test_sets_are_judged_and_told(done: Run, tmp_path: Path, draw_data: DrawData) -> None:
+def test_fit_evaluates_holdout_sets(done: Run, tmp_path: Path, draw_data: DrawData) -> None:
     apart = draw_data(tmp_path / "apart", {"bar": 6, "disc": 5, "cone": 3}, seed=5)
     (apart / "disc" / "broken.jpg").write_bytes(b"")
     (apart / "bar" / "night").mkdir()
@@ -202,9 +202,7 @@ def test_test_sets_are_judged_and_told(done: Run, tmp_path: Path, draw_data: Dra
     assert str(apart) in run.bundle.documents[REPORT].decode()
 
 
-def test_the_command_in_the_summary_asks_for_the_same_run(
-    done: Run, tmp_path: Path, shapes: Path
-) -> None:
+def test_command_in_summary_parses_to_the_same_run(done: Run, tmp_path: Path, shapes: Path) -> None:
     data = tmp_path / "two words"
     shutil.copytree(shapes, data)
     config = dataclasses.replace(CONFIG, seed=3, target_error=0.0375)
@@ -223,7 +221,7 @@ def test_the_command_in_the_summary_asks_for_the_same_run(
     assert (given.strict, given.group_pattern, given.weights) == (True, None, None)
 
 
-def test_int8_twice_gives_the_same_bytes(done: Run, tmp_path: Path) -> None:
+def test_int8_bundle_is_deterministic(done: Run, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, precision="int8")
     one, other = (
         Run(done.data, tmp_path / name, done.cache, config=config) for name in ("one", "other")
@@ -248,7 +246,7 @@ def test_int8_twice_gives_the_same_bytes(done: Run, tmp_path: Path) -> None:
         (1.7, {"precision_loss": 1.0, "precision_noise": 1e-9}, "fp32"),
     ],
 )
-def test_auto_takes_int8_if_it_passes_the_gate(
+def test_auto_precision_publishes_int8_if_it_passes_the_gate(
     done: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -257,7 +255,7 @@ def test_auto_takes_int8_if_it_passes_the_gate(
     published: str,
 ) -> None:
     rates = {"fp32": 10.0, "int8": 10.0 * speedup}
-    monkeypatch.setattr("training.quantization.choose._rates", lambda *_: rates)
+    monkeypatch.setattr("training.quantization.choose._cached_rates", lambda *_: rates)
     config = dataclasses.replace(CONFIG, precision="auto", **change)
     run = Run(done.data, tmp_path / "store", done.cache, config=config)
     assert run.bundle.manifest.precision.name == published
@@ -265,7 +263,7 @@ def test_auto_takes_int8_if_it_passes_the_gate(
     assert run.summary["precision"]["published"] == published
 
 
-def test_the_figures_count_every_picture(done: Run) -> None:
+def test_metrics_count_every_picture(done: Run) -> None:
     assert done.figures["pictures"] == 30
     assert sum(map(sum, done.figures["confusion"])) == 30
     low, high = done.figures["balanced_accuracy_interval_95"]
@@ -274,7 +272,7 @@ def test_the_figures_count_every_picture(done: Run) -> None:
     assert high <= 1.0
 
 
-def test_the_model_knows_the_pictures_it_was_fitted_on(done: Run) -> None:
+def test_model_classifies_its_training_pictures(done: Run) -> None:
     for index, label in enumerate(("bar", "disc")):
         files = sorted((done.data / label).iterdir())
         pixels = torch.stack([decode_image(path.read_bytes(), size=224) for path in files])
@@ -282,14 +280,14 @@ def test_the_model_knows_the_pictures_it_was_fitted_on(done: Run) -> None:
         assert float((found == index).float().mean()) > 0.9
 
 
-def test_the_person_who_waits_is_told(done: Run) -> None:
+def test_fit_logs_metrics_and_reports_progress(done: Run) -> None:
     assert any("30 pictures (14 bar, 16 disc)" in line for line in done.lines)
     assert any("balanced accuracy" in line for line in done.lines)
     assert sum(count for count, _ in done.progress) == 30 + 30  # the pictures, then their copies
     assert {total for _, total in done.progress} == {30}
 
 
-def test_the_same_pictures_in_a_zip_give_the_same_figures_and_come_from_the_cache(
+def test_zip_of_the_same_pictures_gives_the_same_metrics_from_the_cache(
     done: Run, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as writer:
@@ -306,7 +304,7 @@ def test_the_same_pictures_in_a_zip_give_the_same_figures_and_come_from_the_cach
         assert one == other
 
 
-def test_three_classes_broken_files_and_strangers(
+def test_fit_skips_unreadable_files_of_three_classes(
     tmp_path: Path, cache: Path, draw_data: DrawData
 ) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12, "cone": 12, "disc": 12}, seed=1)
@@ -329,7 +327,9 @@ def test_three_classes_broken_files_and_strangers(
     assert versions(tmp_path / "other") == []
 
 
-def test_many_strangers_are_named_in_part(tmp_path: Path, draw_data: DrawData, cache: Path) -> None:
+def test_fit_logs_at_most_20_skipped_files(
+    tmp_path: Path, draw_data: DrawData, cache: Path
+) -> None:
     data = draw_data(tmp_path / "data", {"bar": 1, "disc": 1})
     for index in range(33):
         (data / "bar" / f"{index}.txt").write_text("")
@@ -342,7 +342,7 @@ def test_many_strangers_are_named_in_part(tmp_path: Path, draw_data: DrawData, c
 
 
 @pytest.mark.parametrize("how", ["table", "pattern"])
-def test_named_groups_and_copies_are_kept_together(
+def test_named_groups_and_duplicates_share_a_group(
     how: str, tmp_path: Path, shapes: Path, cache: Path
 ) -> None:
     data = tmp_path / "data"
@@ -369,11 +369,11 @@ def fails(
     *,
     config: FitConfig = CONFIG,
     cache: Path | None = None,
-    **options: Any,
+    **given: Any,
 ) -> str:
-    request = FitOptions(data, tmp_path / "store", cache or tmp_path / "cache", **options)
+    options = FitOptions(data, tmp_path / "store", cache or tmp_path / "cache", **given)
     with pytest.raises(error) as caught:
-        fit(request, config)
+        fit(options, config)
     text = str(caught.value)
     assert "\n" not in text
     assert text.rstrip().endswith((".", ")")) or "--strict" in text
@@ -381,22 +381,22 @@ def fails(
     return text
 
 
-def test_a_missing_folder_stops_the_run(tmp_path: Path) -> None:
+def test_fit_raises_no_such_data_for_a_missing_folder(tmp_path: Path) -> None:
     assert "absent" in fails(NoSuchData, tmp_path / "absent", tmp_path)
 
 
 @pytest.mark.parametrize("given", ["absent", "disc=absent", "Disc=data"])
-def test_a_mistyped_test_set_stops_the_run_before_any_picture_is_read(
+def test_fit_rejects_a_mistyped_holdout_set_before_reading_pictures(
     given: str, tmp_path: Path, shapes: Path
 ) -> None:
     assert given.removeprefix("disc=") in fails(NoSuchData, shapes, tmp_path, tests=[given])
     assert not (tmp_path / "cache").exists()
 
 
-def test_robustness_of_a_fine_tuned_model_needs_a_whole_test_set(
+def test_robustness_with_finetuning_needs_a_holdout_set_of_every_class(
     tmp_path: Path, shapes: Path, cache: Path
 ) -> None:
-    request = FitOptions(
+    options = FitOptions(
         shapes,
         tmp_path / "store",
         cache,
@@ -405,21 +405,23 @@ def test_robustness_of_a_fine_tuned_model_needs_a_whole_test_set(
         tests=[f"disc={shapes / 'disc'}"],
     )
     with pytest.raises(BadFinetuneConfig, match="pictures of every class"):
-        fit(request, CONFIG)
+        fit(options, CONFIG)
 
 
-def test_one_class_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+def test_fit_raises_too_few_classes(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12})
     assert "only 'bar'" in fails(TooFewClasses, data, tmp_path)
 
 
-def test_too_few_pictures_stop_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+def test_fit_raises_too_few_pictures(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12, "disc": 9})
     text = fails(TooFewPictures, data, tmp_path)
     assert "'disc' has 9 readable pictures, and 10 are needed" in text
 
 
-def test_a_class_of_broken_files_only_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+def test_fit_raises_too_few_pictures_for_a_class_of_unreadable_files(
+    tmp_path: Path, draw_data: DrawData
+) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12})
     (data / "disc").mkdir()
     for index in range(11):
@@ -427,7 +429,7 @@ def test_a_class_of_broken_files_only_stops_the_run(tmp_path: Path, draw_data: D
     assert "'disc': none of its 11 files" in fails(TooFewPictures, data, tmp_path)
 
 
-def test_a_class_of_copies_stops_the_run(tmp_path: Path, draw_data: DrawData) -> None:
+def test_fit_raises_data_error_for_a_class_of_copies(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12})
     (data / "disc").mkdir()
     for index in range(11):
@@ -436,22 +438,22 @@ def test_a_class_of_copies_stops_the_run(tmp_path: Path, draw_data: DrawData) ->
     fails(DataError, data, tmp_path)
 
 
-def test_an_unknown_backbone_stops_the_run(tmp_path: Path, shapes: Path) -> None:
+def test_fit_raises_unknown_backbone(tmp_path: Path, shapes: Path) -> None:
     config = dataclasses.replace(CONFIG, backbone="vgg16")
     assert "vgg16" in fails(UnknownBackbone, shapes, tmp_path, config=config)
 
 
-def test_wrong_weights_stop_the_run(tmp_path: Path, shapes: Path) -> None:
+def test_fit_raises_bad_weights(tmp_path: Path, shapes: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"garbage")
     assert "w.pth" in fails(BadWeights, shapes, tmp_path, weights=tmp_path / "w.pth")
 
 
-def test_a_cache_that_cannot_be_made_stops_the_run(tmp_path: Path, shapes: Path) -> None:
+def test_fit_raises_output_error_without_a_cache_folder(tmp_path: Path, shapes: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cache" in fails(OutputError, shapes, tmp_path, cache=tmp_path / "file" / "cache")
 
 
-def test_a_full_disk_leaves_the_store_as_it_was(
+def test_full_disk_leaves_the_store_unchanged(
     done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
@@ -471,9 +473,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
 
 
 @pytest.mark.parametrize("how", ["No space left on device", "Read-only file system"])
-def test_the_job_names_the_store_that_cannot_be_written_to(
-    how: str, done: Run, tmp_path: Path
-) -> None:
+def test_output_error_names_the_store(how: str, done: Run, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", size="128m") as disk:
         store = disk.path / "store"
         shutil.copytree(done.store, store)
@@ -488,7 +488,7 @@ def test_the_job_names_the_store_that_cannot_be_written_to(
         assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
 
 
-def test_a_model_that_does_not_verify_is_not_published(
+def test_fit_publishes_no_bundle_that_fails_its_golden_check(
     done: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = choose_golden

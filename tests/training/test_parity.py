@@ -18,7 +18,7 @@ from tests.images import encode, photograph
 from tests.service.fixtures import SIZE_PX, make_engine, publish_bundle, wait
 from training.backbones.registry import load_backbone
 from training.data.cache import Cache
-from training.data.image_stats import measure
+from training.data.image_stats import decode_and_measure
 from training.data.source import open_source
 from training.evaluation.head import Head, softmax
 from training.features.extract import Extractor, extract
@@ -47,7 +47,7 @@ PICTURES = {
 }
 
 
-def test_both_sides_call_the_very_same_decoder() -> None:
+def test_training_and_service_share_one_decoder() -> None:
     modules = (
         training.data.image_stats,
         training.publish.golden,
@@ -58,7 +58,7 @@ def test_both_sides_call_the_very_same_decoder() -> None:
         assert vars(module)["decode_image"] is decode_image
 
 
-def test_the_service_s_lanes_give_the_graph_those_pixels(tmp_path: Path) -> None:
+def test_engine_feeds_the_decoded_pixels_to_the_graph(tmp_path: Path) -> None:
     fed: list[torch.Tensor] = []
     bundle = publish_bundle(tmp_path)
 
@@ -77,14 +77,14 @@ def test_the_service_s_lanes_give_the_graph_those_pixels(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_training_measures_the_pixels_that_the_service_decodes(name: str) -> None:
+def test_training_and_service_decode_equal_pixels(name: str) -> None:
     data = PICTURES[name]
-    measured, _ = measure(data, size=224)
+    measured, _ = decode_and_measure(data, size=224)
     served = decode_image(bytes(bytearray(data)), size=224, max_pixels=10_000_000)
     assert measured.numpy().tobytes() == served.numpy().tobytes()
 
 
-def test_the_extractor_s_batches_hold_those_pixels(
+def test_extractor_batches_hold_the_decoded_pixels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "pictures"
@@ -109,7 +109,7 @@ def test_the_extractor_s_batches_hold_those_pixels(
 
 
 @pytest.mark.parametrize("name", ["resnet50_thin", "efficientnet_lite0"])
-def test_head_on_features_equals_the_published_graph(name: str) -> None:
+def test_exported_graph_equals_head_on_features(name: str) -> None:
     loaded = load_backbone(name)
     pixels = torch.stack([decode_image(data, size=224) for data in PICTURES.values()])
     features = Extractor(loaded)(pixels).numpy()

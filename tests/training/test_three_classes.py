@@ -1,4 +1,4 @@
-"""A third class, masks worn wrongly, from the drawn sample through the job to an answer."""
+"""A third class, masks worn wrongly, from the drawn sample through the job to a prediction."""
 
 import dataclasses
 import json
@@ -39,13 +39,13 @@ def _data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="bundle", scope="module")
 def _bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("fitted")
-    request = FitOptions(
+    options = FitOptions(
         data, folder / "store", folder / "cache", robustness=True, tests=[f"incorrect={data}"]
     )
-    return fit(request, CONFIG)
+    return fit(options, CONFIG)
 
 
-def test_every_figure_knows_three_classes(bundle: Bundle, data: Path) -> None:
+def test_summary_covers_three_classes(bundle: Bundle, data: Path) -> None:
     summary = json.loads(bundle.documents[SUMMARY])
     assert bundle.manifest.labels == summary["labels"] == LABELS
     assert set(summary["cross_validation"]["recall"]) == set(LABELS)
@@ -64,7 +64,7 @@ def test_every_figure_knows_three_classes(bundle: Bundle, data: Path) -> None:
     assert rights == sum(summary["cross_validation"]["confusion"][k][k] for k in range(3))
 
 
-def test_the_report_and_the_card_name_them_all(bundle: Bundle) -> None:
+def test_report_and_card_name_three_classes(bundle: Bundle) -> None:
     report, card = (bundle.documents[name].decode() for name in (REPORT, CARD))
     for label in LABELS:
         assert f">{label}<" in report
@@ -74,7 +74,7 @@ def test_the_report_and_the_card_name_them_all(bundle: Bundle) -> None:
     assert "Robustness (damage after ImageNet-C" in card
 
 
-def test_the_service_answers_with_three_scores(bundle: Bundle, data: Path) -> None:
+def test_service_answers_with_three_scores(bundle: Bundle, data: Path) -> None:
     pictures = [next((data / label).glob("*.jpg")).read_bytes() for label in LABELS]
 
     engine = make_engine(bundle, bundle.model)

@@ -33,7 +33,7 @@ def pictures(count: int, size: int) -> Tensor:
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_the_file_answers_as_the_eager_network_for_any_batch(classes: int, count: int) -> None:
+def test_exported_graph_equals_eager_network_for_any_batch(classes: int, count: int) -> None:
     classifier = Classifier(tiny_backbone(), head_of(TINY_POOLED, classes))
     graph = load_graph(export(classifier, input_px=32))
     pixels = pictures(count, 32)
@@ -47,14 +47,14 @@ def test_the_file_answers_as_the_eager_network_for_any_batch(classes: int, count
     assert torch.allclose(activation, wanted_map, atol=1e-4)
 
 
-def test_the_map_s_mean_is_the_logit_and_probabilities_add_up() -> None:
+def test_mean_of_activation_map_is_the_logit() -> None:
     graph = load_graph(export(Classifier(tiny_backbone(), head_of(TINY_POOLED, 3)), input_px=32))
     probabilities, activation, _ = answer(graph, pictures(4, 32))
     assert torch.allclose(activation.mean((2, 3)).softmax(1), probabilities, atol=1e-6)
     assert torch.allclose(probabilities.sum(1), torch.ones(4), atol=1e-6)
 
 
-def test_the_graph_is_the_head_on_the_extractor_s_features() -> None:
+def test_exported_graph_equals_head_on_features() -> None:
     head = head_of(TINY_POOLED, 3)
     graph = load_graph(export(Classifier(tiny_backbone(), head), input_px=32))
     features = Extractor(tiny_backbone())(pictures(5, 32)).numpy()
@@ -74,7 +74,7 @@ def test_temperature_divides_the_logits() -> None:
     assert torch.allclose(cold, warm * 4, atol=1e-4)
 
 
-def test_the_default_backbone_is_exported_whole() -> None:
+def test_default_backbone_exports() -> None:
     loaded = load_backbone("resnet50_thin")
     classifier = Classifier(loaded, head_of(loaded.spec.pooled_width, 2))
     graph = load_graph(export(classifier, input_px=224))
@@ -91,7 +91,7 @@ class Branches(nn.Module):
         return x * float(len(x))
 
 
-def test_a_graph_that_answers_otherwise_is_not_published() -> None:
+def test_export_raises_mismatch_for_an_untraceable_network() -> None:
     plain = tiny_backbone()
     network = nn.Sequential(plain.network, Branches()).eval()
     odd = LoadedBackbone(plain.spec, network, plain.facts)
@@ -100,13 +100,13 @@ def test_a_graph_that_answers_otherwise_is_not_published() -> None:
     assert issubclass(ExportMismatch, TrainingError)
 
 
-def test_a_graph_that_answers_nan_is_not_published() -> None:
+def test_export_raises_mismatch_for_nan() -> None:
     head = dataclasses.replace(head_of(TINY_POOLED, 2), bias=np.full(2, np.nan, np.float32))
     with pytest.raises(ExportMismatch):
         export(Classifier(tiny_backbone(), head), input_px=32)
 
 
-def test_a_disagreement_beyond_the_last_bits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_raises_mismatch_beyond_the_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     def off(graph: torch.jit.ScriptModule, pixels: Tensor) -> tuple[Tensor, Tensor]:
         probabilities, activation, _ = answer(graph, pixels)
         return probabilities + 1e-3, activation

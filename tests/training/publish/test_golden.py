@@ -8,12 +8,12 @@ from models.imaging.decode import decode_image
 from training.publish.golden import choose_golden, decode_pool, draw_pool
 
 
-def test_the_pool_repeats_with_its_seed() -> None:
+def test_pool_depends_on_the_seed() -> None:
     assert draw_pool(0) == draw_pool(0)
     assert not set(draw_pool(0)) & set(draw_pool(1))
 
 
-def test_the_pool_is_small_and_every_picture_is_another() -> None:
+def test_pool_pictures_are_small_and_distinct() -> None:
     pool = draw_pool(0)
     assert len(set(pool)) == len(pool) == 32
     assert max(map(len, pool)) < 4000
@@ -23,7 +23,7 @@ def test_the_pool_is_small_and_every_picture_is_another() -> None:
     assert float(torch.pdist(means).min()) > 100
 
 
-def test_the_least_certain_pictures_are_kept_with_their_answers() -> None:
+def test_choose_golden_keeps_the_least_certain() -> None:
     pool = [b"a", b"b", b"c", b"d"]
     sure = torch.tensor([0.9, 0.55, 0.99, 0.6])
     probabilities = torch.stack([sure, 1 - sure], 1)
@@ -35,7 +35,7 @@ def test_the_least_certain_pictures_are_kept_with_their_answers() -> None:
     assert golden.pictures[1].activation_means == activation[3].mean((1, 2)).tolist()
 
 
-def test_ties_keep_their_order() -> None:
+def test_choose_golden_keeps_the_order_of_ties() -> None:
     answers = torch.full((3, 2), 0.5)
     golden = choose_golden(
         [b"a", b"b", b"c"],
