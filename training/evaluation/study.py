@@ -45,7 +45,7 @@ class Study:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """int64 (n,): class index predicted for each picture, out of fold."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the blocks of summary.json."""

@@ -13,9 +13,9 @@ from training.evaluation.head import softmax
 from training.evaluation.metrics import classification_metrics
 from training.evaluation.study import Study
 from training.features.feature_set import FeatureSet
-from training.finetuning.compare import compare
+from training.finetuning.compare import Comparison, compare
 from training.finetuning.config import FinetuneConfig
-from training.finetuning.loop import finetune
+from training.finetuning.loop import Finetuned, finetune
 from training.finetuning.pixels import LabelledPixels, read_pixels
 
 
@@ -67,7 +67,7 @@ def tune(
     Raises:
         TrainingError: As `training.finetuning.loop.finetune`.
     """
-    features, classes, groups = feature_set.features, feature_set.classes, feature_set.groups
+    features = feature_set.features
     pixels = read_pixels(
         feature_set.listing.source,
         feature_set.names,
@@ -76,7 +76,7 @@ def tune(
         folder=checkpoint,
         progress=progress,
     )
-    data = LabelledPixels(pixels, classes, groups, len(feature_set.labels))
+    data = LabelledPixels(pixels, feature_set.classes, feature_set.groups, len(feature_set.labels))
     compared = compare(
         backbone,
         features,
@@ -106,9 +106,22 @@ def tune(
             "The head alone is published: fine-tuning was not clearly better on the same folds."
         )
         return Tuning(backbone, studied, False, summary)
+    study = _tuned_study(studied, compared, tuned, feature_set, config)
+    return Tuning(tuned.backbone, study, True, summary)
+
+
+def _tuned_study(
+    studied: Study,
+    compared: Comparison,
+    tuned: Finetuned,
+    feature_set: FeatureSet,
+    config: FitConfig,
+) -> Study:
+    """Return the study of the tuned network, with the out-of-fold logits of the comparison."""
+    classes = feature_set.classes
     calibration = calibrate(compared.finetuned, classes)
     probabilities = softmax(compared.finetuned / calibration.temperature)
-    study = dataclasses.replace(
+    return dataclasses.replace(
         studied,
         head=tuned.head,
         # The networks of the folds are not kept: errors are explained by the published one.
@@ -118,7 +131,6 @@ def tune(
         calibration=calibration,
         decision=choose_threshold(probabilities, classes, target_error=config.target_error),
         metrics=classification_metrics(
-            probabilities, classes, groups, feature_set.labels, config=config
+            probabilities, classes, feature_set.groups, feature_set.labels, config=config
         ),
     )
-    return Tuning(tuned.backbone, study, True, summary)
