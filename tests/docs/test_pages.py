@@ -8,6 +8,7 @@ import pytest
 
 from scripts import docs
 from tests import ROOT
+from tests.docs.test_architecture import ROOMS
 from training.__main__ import build_parser
 
 PAGES = [
@@ -81,6 +82,13 @@ def test_training_page_lists_each_option() -> None:
     assert commands.choices is not None
     for parser in dict(commands.choices).values():
         assert set(parser._option_string_actions) - {"-h", "--help"} <= listed
+
+
+@pytest.mark.parametrize("side", ROOMS)
+def test_architecture_has_the_order_of_the_rooms(side: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    order = " < ".join(", ".join(layer) for layer in ROOMS[side])
+    assert f"{side}: {order}" in " ".join(page.split())
 
 
 def test_readme_fits_one_page() -> None:
