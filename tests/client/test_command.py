@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from facemask_client import Client
 from facemask_client import __main__ as command
 from tests import ROOT
 from tests.client.stub import URL, StubService, entry, predictions
@@ -26,7 +27,7 @@ def _picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def _answer_with(monkeypatch: pytest.MonkeyPatch) -> functools.partial[None]:
     def install(patch: pytest.MonkeyPatch, *responses: httpx.Response) -> None:
         transport = httpx.MockTransport(StubService(*responses))
-        patch.setattr(command, "Client", functools.partial(command.Client, transport=transport))
+        patch.setattr(command, "Client", functools.partial(Client, transport=transport))
 
     return functools.partial(install, monkeypatch)
 
