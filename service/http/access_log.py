@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.error_handler import answer_error
 from service.http.middleware import PROBE_PATHS
 from service.inference.state import State
-from service.problems import DeadlinePassed, NoModel, Overloaded, Stopping, Stuck
+from service.problems import Stopping
 from service.telemetry.tracing import start_span
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facemask.access")
 
-# Caused by the state of the service, not by the request.
-_SHED_CODES: Final = {kind.code for kind in (DeadlinePassed, NoModel, Overloaded, Stopping, Stuck)}
+# Statuses of requests that are turned away for lack of capacity, a model or time.
+_SHED_STATUSES: Final = (429, 503, 504)
 # Any other method is labelled "other": callers choose it, and must not add labels without end.
 _METHODS: Final = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
 
@@ -84,7 +84,7 @@ class AccessLogMiddleware:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         code = request_state.get("code")
         state.metrics.request(route, status, seconds, state.load())
-        if code in _SHED_CODES and route not in PROBE_PATHS:
+        if code and status in _SHED_STATUSES and route not in PROBE_PATHS:
             state.metrics.shed(code)
         level = logging.DEBUG if route in PROBE_PATHS else logging.INFO
         if log.isEnabledFor(level):
