@@ -96,32 +96,13 @@ def open_bundle(
     if manifest.crop.cropper:
         _require_cropper(manifest.crop.cropper)
     if manifest.precision.engine:
-        use_engine(manifest.precision.engine)
+        _use_engine(manifest.precision.engine)
     target = choose_device(device, manifest)
     contents = read_files(path, manifest)
     graph = load_graph(contents.pop(MODEL), target)
     bundle = Bundle(manifest, graph, path, contents, target)
     _check_golden(bundle)
     return bundle
-
-
-def use_engine(name: str) -> None:
-    """Set PyTorch's quantized engine for this process; int8 models need it to load and to run.
-
-    Raises:
-        EngineUnavailable: This CPU or this build of PyTorch lacks it.
-    """
-    available = torch.backends.quantized.supported_engines
-    if name not in available:
-        raise EngineUnavailable(
-            f"The model computes in int8 by PyTorch's engine {name!r}, and this machine has "
-            f"{', '.join(available) or 'none'}: train again with --precision fp32."
-        )
-    torch.backends.quantized.engine = name
-    with warnings.catch_warnings():
-        # PyTorch warns once per process of quantized types, which have no successor yet.
-        warnings.simplefilter("ignore")
-        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
 def load_graph(data: bytes, device: torch.device = CPU) -> torch.jit.ScriptModule:
@@ -166,6 +147,21 @@ def _require_cropper(name: str) -> None:
             f"The model was trained on faces cut out by {name!r}; this version cuts by {CROPPER!r}."
         )
     load_detector()
+
+
+def _use_engine(name: str) -> None:
+    """Set PyTorch's quantized engine for this process; int8 models need it to load and to run."""
+    available = torch.backends.quantized.supported_engines
+    if name not in available:
+        raise EngineUnavailable(
+            f"The model computes in int8 by PyTorch's engine {name!r}, and this machine has "
+            f"{', '.join(available) or 'none'}: train again with --precision fp32."
+        )
+    torch.backends.quantized.engine = name
+    with warnings.catch_warnings():
+        # PyTorch warns once per process of quantized types, which have no successor yet.
+        warnings.simplefilter("ignore")
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
 def _check_golden(bundle: Bundle) -> None:

@@ -80,7 +80,7 @@ def decode_opened(image: LazyImage, *, size: int) -> Tensor:
             (size, size), Image.Resampling.BILINEAR, reducing_gap=3.0
         )
         # Cheapest order: the small square is turned and converted, not the picture.
-        square = to_rgb(apply_orientation(square, orientation))
+        square = _to_rgb(apply_orientation(square, orientation))
     return _tensor(square)
 
 
@@ -110,7 +110,7 @@ class OrientedImage:
             part = _interpolable(image)
             if (factor := max(part.size) // longest_px) > 1:
                 part = part.reduce(factor)
-            self._rgb = to_rgb(apply_orientation(part, orientation))
+            self._rgb = _to_rgb(apply_orientation(part, orientation))
         sideways = orientation in _SIDEWAYS
         self.width, self.height = (height, width) if sideways else (width, height)
 
@@ -157,15 +157,6 @@ def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB as a viewer shows it: transparent parts over white."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
 def _load(image: LazyImage, min_size: tuple[int, int]) -> int:
     """Decode at no less than a size; return the EXIF orientation that is left to apply."""
     # Pillow turns a TIFF upright itself, as it loads it.
@@ -197,6 +188,15 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         scale = 255.0 if isinstance(high, float) and high <= 1.0 else 1.0
         return image.point(lambda value: value * scale).convert("L")
     return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB as a viewer shows it: transparent parts over white."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _tensor(square: Image.Image) -> Tensor:

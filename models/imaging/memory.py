@@ -1,7 +1,6 @@
 """Upper bounds on the memory that decoding takes, computed from a picture's header.
 
-    decoding_bytes    bytes -> model input, by `decode_image`
-    orienting_bytes   bytes -> `OrientedImage`
+    decoding_bytes    bytes -> model input
     searching_bytes   bytes -> `OrientedImage` -> faces
 
 Each formula multiplies the pixels that the decoder yields by what one pixel takes in the most
@@ -14,22 +13,20 @@ from typing import Final
 from models.imaging.limits import ORIENTED_PX, SEARCH_EDGES_PX
 from models.imaging.open import JPEG_FORMATS, LazyImage, decodes_by_line, tile_size
 
-BYTES_PER_PIXEL: Final = 16
-"""While decoding: WebP's two canvases, its answer, and Pillow's copy."""
-
-DECODED_BYTES_PER_PIXEL: Final = 12
-"""Still held once a picture is decoded: WebP's two canvases, and the picture."""
-
-ORIENTING_BYTES_PER_PIXEL: Final = 24
-"""While a decoded picture is made upright and RGB: six copies of it."""
+# While decoding: WebP's two canvases, its answer, and Pillow's copy.
+_BYTES_PER_PIXEL: Final = 16
+# Still held once a picture is decoded: WebP's two canvases, and the picture.
+_DECODED_BYTES_PER_PIXEL: Final = 12
+# While a decoded picture is made upright and RGB: six copies of it.
+_ORIENTING_BYTES_PER_PIXEL: Final = 24
+# libjpeg's coefficients: a 16-bit number per sample.
+_COEFFICIENT_BYTES: Final = 2
 
 SEARCH_BYTES: Final = 80 * SEARCH_EDGES_PX[-1] ** 2
 """One search for faces: the copies given to the detector and its feature maps."""
 
 FILE_COPIES: Final = 3
 """Copies of an encoded file while it is decoded: ours, and WebP's two."""
-
-_COEFFICIENT_BYTES: Final = 2  # libjpeg keeps a 16-bit number per sample
 
 
 def decoding_bytes(image: LazyImage, size: int) -> int:
@@ -40,35 +37,25 @@ def decoding_bytes(image: LazyImage, size: int) -> int:
         size: Edge S of the result, in pixels.
     """
     pixels, coefficients = _decoded(image, (size, size))
-    return BYTES_PER_PIXEL * pixels + coefficients
-
-
-def orienting_bytes(image: LazyImage, longest_px: int) -> int:
-    """Return the max memory that making an `OrientedImage` takes.
-
-    Args:
-        image: Picture from `open_image`.
-        longest_px: As for `OrientedImage`.
-    """
-    pixels, coefficients = _decoded(image, edges_at(image, longest_px))
-    # The decoder of JPEG has left out what it could.
-    factor = 1 if image.format in JPEG_FORMATS else max(1, max(image.size) // longest_px)
-    orienting = DECODED_BYTES_PER_PIXEL * pixels + ORIENTING_BYTES_PER_PIXEL * pixels // factor**2
-    return max(BYTES_PER_PIXEL * pixels + coefficients, orienting)
+    return _BYTES_PER_PIXEL * pixels + coefficients
 
 
 def searching_bytes(image: LazyImage) -> int:
     """Return the max memory that `orient` and then `find_faces` take."""
-    return orienting_bytes(image, ORIENTED_PX) + SEARCH_BYTES
+    pixels, coefficients = _decoded(image, edges_at(image, ORIENTED_PX))
+    # Of a JPEG, the decoder has left out what it could.
+    factor = 1 if image.format in JPEG_FORMATS else max(1, max(image.size) // ORIENTED_PX)
+    orienting = _DECODED_BYTES_PER_PIXEL * pixels + _ORIENTING_BYTES_PER_PIXEL * pixels // factor**2
+    return max(_BYTES_PER_PIXEL * pixels + coefficients, orienting) + SEARCH_BYTES
 
 
 def largest_picture_bytes(max_pixels: int) -> int:
     """Return the max memory for one picture of at most `max_pixels`, face search included."""
     # An `OrientedImage` is made at the picture's full size below twice ORIENTED_PX, at half of it
     # from there on, and from thrice on so small that decoding takes more than orienting.
-    full = (DECODED_BYTES_PER_PIXEL + ORIENTING_BYTES_PER_PIXEL) * max_pixels
-    halved = (DECODED_BYTES_PER_PIXEL + ORIENTING_BYTES_PER_PIXEL // 4) * (3 * ORIENTED_PX) ** 2
-    return max(BYTES_PER_PIXEL * max_pixels, min(full, halved)) + SEARCH_BYTES
+    full = (_DECODED_BYTES_PER_PIXEL + _ORIENTING_BYTES_PER_PIXEL) * max_pixels
+    halved = (_DECODED_BYTES_PER_PIXEL + _ORIENTING_BYTES_PER_PIXEL // 4) * (3 * ORIENTED_PX) ** 2
+    return max(_BYTES_PER_PIXEL * max_pixels, min(full, halved)) + SEARCH_BYTES
 
 
 def edges_at(image: LazyImage, longest_px: int) -> tuple[int, int]:
