@@ -263,7 +263,7 @@ def changed(data: ReportData, **parts: Any) -> ReportData:
 
 def without_optional_parts(data: ReportData) -> ReportData:
     """A small run without slices, robustness, learning curve or findings."""
-    curve = {
+    curve: dict[str, Any] = {
         "points": [],
         "at_twice": None,
         "interval_95": None,
