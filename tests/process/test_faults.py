@@ -162,4 +162,4 @@ def test_dead_lane_fails_its_callers_and_readyz_and_recovers(
             assert (await client.get("/readyz")).status_code == 200
 
     wait(scene())
-    assert "lane 0 died and rests for 0.1 s" in caplog.text
+    assert "lane 0 died and pauses for 0.1 s" in caplog.text
