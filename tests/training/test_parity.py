@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+import service.inference.decoder
 import training.data.image_stats
+import training.evaluation.errors
 import training.evaluation.holdout
-import training.evaluation.study
+import training.features.augmented
 import training.publish.golden
 from models.bundle.load import answer, load_graph
-from models.imaging.decode import decode_image
+from models.imaging.decode import decode_image, decode_opened
 from tests.images import encode, photograph
 from tests.service.fixtures import SIZE_PX, make_engine, publish_bundle, wait
 from training.backbones.registry import load_backbone
@@ -48,13 +50,14 @@ PICTURES = {
 
 
 def test_training_and_service_share_one_decoder() -> None:
-    modules = (
-        training.data.image_stats,
-        training.publish.golden,
-        training.evaluation.study,
+    for module in (service.inference.decoder, training.data.image_stats):
+        assert vars(module)["decode_opened"] is decode_opened
+    for module in (
+        training.evaluation.errors,
         training.evaluation.holdout,
-    )
-    for module in modules:
+        training.features.augmented,
+        training.publish.golden,
+    ):
         assert vars(module)["decode_image"] is decode_image
 
 
