@@ -40,8 +40,8 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings, and return the exit status that they give."""
-    from training.audit.standalone import audit_folder
     from training.audit.findings import LEVELS, format_lines, worst_level, write_json
+    from training.audit.standalone import audit_folder
 
     with progress_bar() as progress:
         findings = audit_folder(
