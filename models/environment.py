@@ -1,0 +1,67 @@
+"""Environment variables, all read in one way: an empty one is an unset one."""
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from models.text import clean
+
+log = logging.getLogger("facemask")
+
+PREFIX: Final = "FACEMASK_"
+
+# Kubernetes sets these for each Service of the namespace, and `docker run --link` for each linked
+# container, in a name made of the Service's own: FACEMASK_PORT for one that is called `facemask`.
+_INJECTED_VALUE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+_INJECTED_NAME: Final = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+
+
+def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the value of a variable without blanks around it; None if it is not set.
+
+    An empty variable is not set, as `NAME=` in an env file leaves it. Neither is one that a
+    platform injects under the product's prefix.
+    """
+    value = environment.get(name, "").strip()
+    return None if not value or _INJECTED_VALUE.fullmatch(value) else value
+
+
+def injected_variables(
+    names: Iterable[str], environment: Mapping[str, str] = os.environ
+) -> list[str]:
+    """Return those of the variables that a platform has set to the address of a Service."""
+    return [name for name in names if _INJECTED_VALUE.fullmatch(environment.get(name, "").strip())]
+
+
+def unknown_variables(
+    known: Collection[str], environment: Mapping[str, str] = os.environ
+) -> dict[str, str | None]:
+    """Return the FACEMASK_* variables that nothing reads, each with the likeliest name, if any."""
+    unknown = {}
+    for name, value in sorted(environment.items()):
+        if not name.startswith(PREFIX) or name in known:
+            continue
+        if _INJECTED_NAME.fullmatch(name) or _INJECTED_VALUE.fullmatch(value.strip()):
+            continue
+        likely = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        unknown[name] = likely[0] if likely else None
+    return unknown
+
+
+def warn_of_variables(known: Collection[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Log the variables that are ignored: injected ones, and names that nothing reads."""
+    for name in injected_variables(sorted(known), environment):
+        log.warning(
+            "%s=%s is ignored: it is the address that Kubernetes (or docker --link) gives to a "
+            "Service of that name. enableServiceLinks: false in the pod keeps it out",
+            name,
+            clean(environment[name]),
+        )
+    for name, likely in unknown_variables(known, environment).items():
+        hint = f": is {likely} meant?" if likely else ""
+        log.warning("%s is set, and nothing reads it%s", clean(name), hint)

@@ -1,0 +1,62 @@
+"""Names and sentences of others as text: one spelling at input, one visible line at output."""
+
+import re
+import unicodedata
+from typing import Final
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+# C0 and C1 controls with ESC and DEL, line and paragraph separators, Unicode's Bidi_Control
+# characters, which reorder what a reader sees (CVE-2021-42574), U+FEFF, interlinear annotation,
+# and lone surrogates, which stand for bytes that are not UTF-8 and which no encoder takes.
+_INVISIBLE: Final = (
+    "\x00-\x1f\x7f-\x9f\u2028\u2029"
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff"
+)
+_NOT_ON_A_LINE: Final = re.compile(f"[{_INVISIBLE}]")
+_NOT_IN_LINES: Final = re.compile(f"(?![\t\n])[{_INVISIBLE}]")
+
+
+def clean(text: str, *, lines: bool = False) -> str:
+    """Return a text that is safe to show, log, print and encode anywhere.
+
+    For every output of a name that a user gave, and of sentences that may hold one: terminals,
+    logs, JSON, CSV, HTML. A character that cannot be seen becomes U+FFFD, so that two names which
+    differ in one still look different from their plain spelling.
+
+    Args:
+        text: Any string, such as a file name with bytes that are not UTF-8.
+        lines: Keep tabs and line feeds, for a text of several lines.
+    """
+    return (_NOT_IN_LINES if lines else _NOT_ON_A_LINE).sub(REPLACEMENT, text)
+
+
+def normalize_name(name: str) -> str:
+    """Return one spelling of a name: NFC, no blanks around it, one blank in place of many.
+
+    macOS writes `ä` as two characters (NFD) and most other systems as one; the two look the same.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def normalize_path(path: str, *, backslashes: bool = False) -> str:
+    """Return one spelling of a relative path: NFC, and its parts joined by single slashes.
+
+    `./a//b`, `/a/b` and `a/b/` all become `a/b`.
+
+    Args:
+        path: Path of a file or folder.
+        backslashes: Read backslashes as slashes, as programs on Windows write them.
+
+    Raises:
+        ValueError: A part is `..`, which could lead out of the folder or archive.
+    """
+    if backslashes:
+        path = path.replace("\\", "/")
+    parts = [
+        part for part in unicodedata.normalize("NFC", path).split("/") if part not in ("", ".")
+    ]
+    if ".." in parts:
+        raise ValueError(f"{clean(path)} leads out of its folder")
+    return "/".join(parts)
