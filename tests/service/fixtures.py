@@ -27,12 +27,13 @@ from fastapi import FastAPI
 from PIL import Image
 from torch import Tensor, nn
 
-from models.bundle.load import Bundle, publish
+from models.bundle.load import Bundle
+from models.bundle.publish import publish
 from models.imaging.decode import DECODER, decode_image
 from models.imaging.limits import MAX_PIXELS
 from service.app import create_app
-from service.http.state import State
 from service.inference.engine import Engine
+from service.inference.state import State
 from service.settings import Settings
 
 SIZE_PX = 32
