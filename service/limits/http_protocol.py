@@ -7,6 +7,9 @@ take an answer; and its parser collects a header of any size. Here each of these
                                              `--body_s--> aborted, if the answer is not taken
 
 The time for a body that is read is bounded where it is read, in `service.http.uploads`.
+
+uvicorn also loses the body of a request that offers an upgrade, and the answer to a client that
+has closed its sending side; both are answered here.
 """
 
 import asyncio
@@ -15,6 +18,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.problems import (
@@ -65,6 +69,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # a frame, and a body in chunks may end in headers.
         self._overhead_bytes = 0
         self._in_headers = False
+        self._offers_upgrade = False  # the present request, until it is parsed without its offer
+        self._input_ended = False
         self._error: ServiceError | None = None
         # From the application's lifespan.
         self._metrics: Metrics = self.app_state["metrics"]
@@ -89,13 +95,67 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._overhead_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            msg = "Invalid HTTP request received."
+            self.logger.warning(msg)
+            self.send_400_response(msg)
         if self.transport.is_closing():
             return
         if self._overhead_bytes > self._limits.max_header_bytes:
             self._refuse(self._header_too_large())
         elif self._header_timer is None and self._is_idle():
             self._start_header_timer()  # or for the rest of a body that nothing reads
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection of a client that only stopped sending until it has its answers.
+
+        A client may close its side after a whole request (RFC 9112, 9.6).
+        """
+        self._input_ended = True
+        if self._is_idle():
+            return False
+        if self.cycle.more_body:  # the rest of this request never comes
+            if not self.pipeline:
+                return False
+            self.pipeline.popleft()
+        return True
+
+    def on_response_complete(self) -> None:
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if self._input_ended and was_last and not self.transport.is_closing():
+            self.transport.close()
+            self._start_abort_timer()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse data; decline each offer to upgrade the connection, and go on with HTTP/1.1.
+
+        A server may ignore any such offer (RFC 9110, 7.8), but the parser takes what follows the
+        headers for another protocol. A new parser therefore gets the headers without the offer,
+        and then what follows them.
+        """
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                head = self._head_without_offer()
+                self._offers_upgrade = False
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(head)
+                rest = memoryview(rest)[upgrade.args[0] :]
+
+    def _head_without_offer(self) -> bytes:
+        """Return the present request's line and headers, but for `Upgrade`."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -108,6 +168,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._error = self._header_too_large()
         elif len(self.pipeline) >= _MAX_PIPELINED_REQUESTS:
             self._error = BadRequest("Too many requests were sent without waiting for answers.")
+        elif self.parser.should_upgrade():
+            if self.parser.get_method() != b"CONNECT":
+                self._offers_upgrade = True
+                return
+            self._error = BadRequest("The service is not a proxy: it does not accept CONNECT.")
         if self._error is not None:
             raise self._error  # ends the parsing, and returns in `send_400_response`
         self._stop_header_timer()
@@ -118,6 +183,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._overhead_bytes -= 2 * len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._offers_upgrade:
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._error or BadRequest(msg))

@@ -1,15 +1,20 @@
 """Connections within limits, on real sockets against the real server."""
 
+import asyncio
 import json
+import logging
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+import uvloop
 
 from service.__main__ import server_options
 from service.app import create_app
@@ -32,6 +37,12 @@ from tests.service.fixtures import (
 _PNG = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
 _BODY_HEAD = _PNG + b"Content-Length: 100000\r\n\r\n"
 _GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+_OFFERS = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "websocket": b"upgrade: websocket\r\nConnection: keep-alive, upgrade\r\n",
+    "tls": b"Connection: close\r\nConnection: UPGRADE\r\nUpgrade: TLS/1.0\r\nUpgrade: x/2\r\n",
+}
+_LOOPS = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 
 
 class Scene:
@@ -84,6 +95,23 @@ def alive(connection: socket.socket) -> None:
         assert part, received
         received += part
     assert received.startswith(b"HTTP/1.1 200")
+
+
+def picture_request(offer: bytes = b"", *, chunked: bool = False, version: bytes = b"1.1") -> bytes:
+    """Return the bytes of a request that classifies the picture of code 77."""
+    picture = code_picture(77)
+    head = _PNG.replace(b"HTTP/1.1", b"HTTP/" + version) + offer
+    if chunked:
+        body = b"%x\r\n" % len(picture) + picture + b"\r\n0\r\n\r\n"
+        return head + b"Transfer-Encoding: chunked\r\n\r\n" + body
+    return head + b"Content-Length: %d\r\n\r\n" % len(picture) + picture
+
+
+def codes_of(answers: bytes) -> list[int]:
+    """Return the codes of the pictures that a connection's answers are about."""
+    assert answers.count(b"HTTP/1.1 ") == answers.count(b"HTTP/1.1 200"), answers
+    bodies = re.findall(rb'\{"model.*?"request_id[^}]*\}', answers)
+    return [code_of(json.loads(body)["predictions"][0]) for body in bodies]
 
 
 def problem_of(answer: bytes) -> Problem:
@@ -211,6 +239,83 @@ def test_invalid_http_is_answered_400(tmp_path: Path) -> None:
     with Scene(tmp_path) as scene, scene.connect(b"HELO there\r\n\r\n") as other:
         found = problem_of(until_closed(other))
     assert (found.status, found.code) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("offer", _OFFERS)
+@pytest.mark.parametrize(
+    "options", [{}, {"chunked": True}, {"version": b"1.0"}], ids=["length", "chunked", "1.0"]
+)
+@pytest.mark.parametrize("piece", [7, 100_000])
+def test_request_that_offers_an_upgrade_is_answered(
+    offer: str, options: Any, piece: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = picture_request(_OFFERS[offer] + b"Expect: 100-continue\r\n", **options)
+    with Scene(tmp_path) as scene, scene.connect() as client:
+        for begin in range(0, len(request), piece):
+            client.sendall(request[begin : begin + piece])
+        client.shutdown(socket.SHUT_WR)
+        answer = until_closed(client).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert codes_of(answer) == [77]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_connection_stays_usable_after_an_upgrade_offer(tmp_path: Path) -> None:
+    offering = picture_request(_OFFERS["h2c"])
+    get = _GET[:-2] + _OFFERS["h2c"] + b"\r\n"
+    with Scene(tmp_path) as scene, scene.connect(offering * 2 + get + offering) as client:
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 4 or not received.endswith(b"}"):
+            received += client.recv(65536)
+        assert codes_of(received) == [77, 77, 77]
+        alive(client)
+
+
+def test_upgrade_offers_do_not_escape_the_limits(tmp_path: Path) -> None:
+    large = b"GET / HTTP/1.1\r\n" + _OFFERS["h2c"] + b"X: y\r\n" * 1000 + b"\r\n"
+    with Scene(tmp_path, max_header_bytes=4096, header_s=0.2) as scene:
+        with scene.connect(large) as client:
+            assert problem_of(until_closed(client)).code == "header_too_large"
+        with scene.connect(b"GET / HTTP/1.1\r\n" + _OFFERS["h2c"]) as client:
+            assert problem_of(until_closed(client)).code == "slow_request"
+        with scene.connect((_GET[:-2] + _OFFERS["h2c"] + b"\r\n") * 5000) as client:
+            assert until_closed(client).count(b"HTTP/1.1") < 100
+
+
+def test_connect_is_answered_400(tmp_path: Path) -> None:
+    sent = b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n\x16\x03"
+    with Scene(tmp_path) as scene, scene.connect(sent) as client:
+        found = problem_of(until_closed(client))
+    assert (found.status, found.code) == (400, "bad_request")
+    assert "CONNECT" in found.detail
+
+
+@pytest.mark.parametrize("loop", _LOOPS)
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (picture_request(), 1),
+        (picture_request(chunked=True), 1),
+        (picture_request(_OFFERS["h2c"]), 1),
+        (_PNG + b"Content-Length: 3000000\r\n\r\n" + code_picture(77).ljust(3_000_000, b"0"), 1),
+        (picture_request() + _GET + picture_request(), 3),
+        (picture_request() + picture_request()[:-1], 1),
+        (picture_request() + _GET[:-5], 1),
+        (picture_request()[:-1], 0),
+        (_GET[:-5], 0),
+        (b"", 0),
+    ],
+)
+def test_client_that_stops_sending_gets_the_answers_to_its_whole_requests(
+    sent: bytes, answers: int, loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.process.running.asyncio", SimpleNamespace(run=_LOOPS[loop]))
+    with Scene(tmp_path, idle_s=600, header_s=600) as scene:
+        with scene.connect(sent) as client:
+            client.shutdown(socket.SHUT_WR)
+            received = until_closed(client)
+        assert received.count(b"HTTP/1.1 200") == received.count(b"HTTP/1.1") == answers
+        lines = httpx.get(scene.address + "/metrics").text.splitlines()
+        assert "facemask_connections 1.0" in lines  # this one
 
 
 def test_connection_beyond_max_connections_is_answered_503(tmp_path: Path) -> None:
