@@ -11,7 +11,10 @@
     ├── KeyUnusable
     └── BundleError
         ├── NoBundle
+        │   └── PointerUnreadable
         ├── BundleIncomplete
+        ├── BundleUnreadable
+        ├── StoreNotSynced
         ├── BundleUntrusted
         ├── SchemaUnsupported
         ├── EngineUnavailable
@@ -116,10 +119,28 @@ class NoBundle(BundleError):
     code = "no_bundle"
 
 
+class PointerUnreadable(NoBundle):
+    """The store's file that names the bundle cannot be read."""
+
+    code = "pointer_unreadable"
+
+
 class BundleIncomplete(BundleError):
     """A file of the bundle is missing, or is not the one that was published."""
 
     code = "bundle_incomplete"
+
+
+class BundleUnreadable(BundleError):
+    """A file cannot be read now, for a reason that is not in the bundle: it is tried again."""
+
+    code = "bundle_unreadable"
+
+
+class StoreNotSynced(BundleError):
+    """A change of the store is done, but the disk does not confirm that it would survive a cut."""
+
+    code = "store_not_synced"
 
 
 class BundleUntrusted(BundleError):
@@ -150,3 +171,8 @@ class GoldenMismatch(BundleError):
     """The model does not answer its golden pictures as it did when it was trained."""
 
     code = "golden_mismatch"
+
+
+def reason_of(error: Exception) -> str:
+    """Return the operating system's words for an error, or else the error's own."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

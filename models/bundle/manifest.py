@@ -1,9 +1,20 @@
 """Schema of a bundle's `manifest.json`, version 1."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from models.text import clean
 
 SCHEMA_VERSION: Final = 1
 
@@ -11,11 +22,51 @@ VERSION_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 """Time of publication (UTC), and the first digits of the model's checksum."""
 
 
+MAX_LABELS: Final = 1000
+MAX_LABEL_CHARS: Final = 255  # as of a folder's name, which labels are
+_MAX_FILES: Final = 1000
+_MAX_GOLDEN_PICTURES: Final = 1000
+_MAX_EDGE_PX: Final = 2048
+
+
+def _visible(text: str) -> str:
+    """Pass a text without line ends, control characters and the like; return it in NFC."""
+    if clean(text) != text:
+        raise ValueError(f"{clean(text)!r} has characters that cannot be shown")
+    return unicodedata.normalize("NFC", text)
+
+
 def _plain_name(name: str) -> str:
     """Pass a name that is one path component, and so cannot lead out of the bundle."""
     if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
         raise ValueError(f"{name!r} is not a plain file name")
     return name
+
+
+def _label(label: str) -> str:
+    """Pass a label that people can read."""
+    if not label.strip():
+        raise ValueError("a label is blank")
+    return label
+
+
+def _unique(labels: list[str]) -> list[str]:
+    """Pass labels that are all different."""
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(f"{twice!r} stands there twice")
+    return labels
+
+
+ShortText = Annotated[str, Field(max_length=1000), AfterValidator(_visible)]
+Label = Annotated[
+    str, Field(max_length=MAX_LABEL_CHARS), AfterValidator(_visible), AfterValidator(_label)
+]
+Labels = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS), AfterValidator(_unique)]
+FileName = Annotated[
+    str, Field(max_length=255), AfterValidator(_plain_name), AfterValidator(_visible)
+]
+Share = Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -32,9 +83,9 @@ class FileFacts(_Section):
 class BackboneFacts(_Section):
     """The pretrained feature extractor and the source of its weights."""
 
-    name: str
-    source: str
-    licence: str
+    name: ShortText
+    source: ShortText
+    licence: ShortText
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     feature_width: int = Field(gt=0)
 
@@ -43,7 +94,7 @@ class DatasetFacts(_Section):
     """The pictures that the head was fitted on, counted."""
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
-    pictures: dict[str, int]
+    pictures: dict[Label, int] = Field(max_length=MAX_LABELS)
     groups: int = Field(ge=0)
     skipped: int = Field(ge=0)
     corrected: int = Field(ge=0, default=0)
@@ -112,7 +163,7 @@ class CropFacts(_Section):
     """
 
     name: Literal["whole", "faces"] = "whole"
-    cropper: str | None = None
+    cropper: ShortText | None = None
 
     @model_validator(mode="after")
     def _cropper_if_faces(self) -> "CropFacts":
@@ -130,11 +181,31 @@ class GoldenPicture(_Section):
     distance: float | None = None
 
 
+class ScoreFacts(BaseModel):
+    """Figures of cross-validation that programs read; a bundle may lack them, and have others."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    balanced_accuracy: Share | None = None
+    mean_score: Share | None = None
+
+
+def _readable_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Pass metrics whose figures for programs are what they seem."""
+    try:
+        ScoreFacts.model_validate(metrics.get("cross_validation", {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["cross_validation", *(str(step) for step in first["loc"])])
+        raise ValueError(f"{where}: {first['msg']}") from error
+    return metrics
+
+
 class Golden(_Section):
     """Pictures with their answers, which prove that a loaded model is the one that was trained."""
 
     tolerance: float = Field(gt=0, le=0.1)
-    pictures: list[GoldenPicture] = Field(min_length=1)
+    pictures: list[GoldenPicture] = Field(min_length=1, max_length=_MAX_GOLDEN_PICTURES)
 
 
 class Manifest(_Section):
@@ -143,20 +214,25 @@ class Manifest(_Section):
     schema_version: Literal[1] = SCHEMA_VERSION
     version: str = Field(pattern=VERSION_PATTERN)
     created_at: datetime
-    labels: list[str] = Field(min_length=2)
-    input_px: int = Field(gt=0, le=2048)
-    decoder: str
+    labels: Labels
+    input_px: int = Field(gt=0, le=_MAX_EDGE_PX)
+    decoder: ShortText
     crop: CropFacts = CropFacts()  # absent before cropping to faces
     backbone: BackboneFacts
     precision: PrecisionFacts = PrecisionFacts()  # absent before int8
     dataset: DatasetFacts
     config: dict[str, Any]
-    metrics: dict[str, Any]
+    metrics: Annotated[dict[str, Any], AfterValidator(_readable_metrics)]
     packages: dict[str, str]
     decision: DecisionFacts
     familiarity: FamiliarityFacts | None = None  # absent before out-of-distribution detection
     golden: Golden
-    files: dict[Annotated[str, AfterValidator(_plain_name)], FileFacts]
+    files: dict[FileName, FileFacts] = Field(max_length=_MAX_FILES)
+
+    @property
+    def scores(self) -> ScoreFacts:
+        """The figures of cross-validation that programs read."""
+        return ScoreFacts.model_validate(self.metrics.get("cross_validation", {}))
 
     @model_validator(mode="after")
     def _golden_answers_match(self) -> "Manifest":

@@ -12,13 +12,13 @@ Each change is one rename, and the history is written before the pointer: a read
 a change, and a kill at any moment leaves none. Writers take turns; readers need no lock.
 """
 
+import errno
 import fcntl
 import hashlib
-import os
+import logging
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,19 @@ from pydantic import ValidationError
 
 from models.bundle import fsync
 from models.bundle.manifest import VERSION_PATTERN, FileFacts, Manifest
-from models.errors import BundleError, BundleIncomplete, NoBundle, SchemaUnsupported
+from models.bundle.plain_file import read_plain_file
+from models.errors import (
+    BundleError,
+    BundleIncomplete,
+    NoBundle,
+    PointerUnreadable,
+    SchemaUnsupported,
+    StoreNotSynced,
+    reason_of,
+)
+from models.text import clean
+
+log = logging.getLogger("facemask")
 
 DEFAULT_STORE: Final = Path("models/artifacts")
 CURRENT: Final = "CURRENT"
@@ -40,7 +52,11 @@ PARTIAL: Final = ".publishing-"
 _PRUNED: Final = ".pruned-"
 _LOCK: Final = ".lock"
 _MAX_HISTORY_LINES: Final = 1000
+_MAX_POINTER_BYTES: Final = 4096  # CURRENT; a version has 25
+_MAX_HISTORY_BYTES: Final = 2**20
 _MAX_SMALL_BYTES: Final = 64 * 2**20  # manifest or signature; far above any
+# NFS without its lock daemon, SMB and FUSE without locks.
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 def current_version(store: Path) -> str:
@@ -48,17 +64,22 @@ def current_version(store: Path) -> str:
 
     Raises:
         NoBundle: The store does not exist or names no version.
+        PointerUnreadable: The file that names it cannot be read.
     """
+    pointer = store / CURRENT
     try:
-        version = (store / CURRENT).read_text(encoding="ascii").strip()
-    except FileNotFoundError as error:
-        raise NoBundle(f"{store} holds no model yet: run `python -m training fit`.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoBundle(f"{store / CURRENT} cannot be read ({error}).") from error
+        content = read_plain_file(pointer, _MAX_POINTER_BYTES, follow_link=True)
+        version = content.decode("ascii").strip()
+    except BundleError as error:
+        if isinstance(error.__cause__, FileNotFoundError) and not pointer.is_symlink():
+            raise NoBundle(f"{store} holds no model yet: run `python -m training fit`.") from error
+        raise PointerUnreadable(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise PointerUnreadable(f"{pointer} cannot be read ({error}).") from error
     # A crash of the machine can leave a file of NUL bytes, which are not printable.
     is_name = version.isprintable() and Path(version).name == version
     if not version or not is_name or version.startswith("."):
-        raise NoBundle(f"{store / CURRENT} does not name a version.")
+        raise NoBundle(f"{pointer} does not name a version.")
     return version
 
 
@@ -88,7 +109,8 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check a bundle's manifest.
 
     Raises:
-        BundleIncomplete: It is missing or cannot be read.
+        BundleIncomplete: It is missing, no plain file, or larger than 64 MiB.
+        BundleUnreadable: It cannot be read now.
         SchemaUnsupported: It is of another schema version, or breaks its schema.
     """
     return parse_manifest(path, read_small(path / MANIFEST))
@@ -106,7 +128,8 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"]) or "the file"
-        raise SchemaUnsupported(f"{path / MANIFEST}: {where}: {first['msg']}.") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SchemaUnsupported(clean(f"{path / MANIFEST}: {where}: {reason}.")) from error
     if manifest.version != path.name and not path.name.startswith(PARTIAL):
         raise BundleIncomplete(f"{path} holds the bundle {manifest.version}.")
     if MODEL not in manifest.files:
@@ -119,6 +142,7 @@ def read_files(path: Path, manifest: Manifest) -> dict[str, bytes]:
 
     Raises:
         BundleIncomplete: A file is missing, is no plain file, or its checksum differs.
+        BundleUnreadable: One cannot be read now.
     """
     return {name: _verified(path / name, facts) for name, facts in manifest.files.items()}
 
@@ -128,8 +152,9 @@ def read_small(path: Path) -> bytes:
 
     Raises:
         BundleIncomplete: It is missing, no plain file, or larger than 64 MiB.
+        BundleUnreadable: It cannot be read now.
     """
-    data = _read(path, _MAX_SMALL_BYTES)
+    data = read_plain_file(path, _MAX_SMALL_BYTES)
     if len(data) > _MAX_SMALL_BYTES:
         raise BundleIncomplete(f"{path} is too large.")
     return data
@@ -140,6 +165,7 @@ def set_current(store: Path, version: str) -> None:
 
     Raises:
         BundleError: The store has no such version.
+        StoreNotSynced: It is current, but the disk does not confirm it.
         OSError: The store cannot be written to.
     """
     _write_pointer(store, version, [*_history(store), version])
@@ -199,11 +225,23 @@ def prune(store: Path, *, keep: int) -> list[str]:
             *present[max(0, len(present) - keep) :],
         }
         removed = [version for version in present if version not in kept]
-        for version in removed:  # hidden in one step: a reader never opens half of it
-            (store / version).rename(store / f"{_PRUNED}{version}-{secrets.token_hex(4)}")
+        for version in removed:
+            _hide(store, version)
         fsync.sync_folder(store)
         remove_leftovers(store)
     return removed
+
+
+def _hide(store: Path, version: str) -> None:
+    """Hide a version in one step: a reader never opens half of one that is being removed."""
+    try:
+        (store / version).rename(store / f"{_PRUNED}{version}-{secrets.token_hex(4)}")
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # overlayfs renames no folder of an image's layer; without a manifest it is no version.
+        (store / version / MANIFEST).unlink()
+        shutil.rmtree(store / version, ignore_errors=True)
 
 
 def remove_leftovers(store: Path) -> None:
@@ -227,7 +265,16 @@ def lock(store: Path) -> Iterator[None]:
     if not store.is_dir():
         raise NoBundle(f"{store} is no store: there is no such folder.")
     with open(store / _LOCK, "a", encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning(
+                "%s is on a file system without locks (%s): let one program at a time change it",
+                store,
+                reason_of(error),
+            )
         yield
 
 
@@ -236,7 +283,15 @@ def _write_pointer(store: Path, version: str, history: Sequence[str]) -> None:
     # A kill between the two leaves a history that is one version ahead of the pointer, or
     # shorter; `rollback_version` looks up the current version's index in it.
     _replace(store, HISTORY, "".join(f"{line}\n" for line in history[-_MAX_HISTORY_LINES:]))
+    fsync.sync_folder(store)
     _replace(store, CURRENT, f"{version}\n")
+    try:
+        fsync.sync_folder(store)
+    except OSError as error:
+        raise StoreNotSynced(
+            f"{version} is current, but the disk of {store} does not confirm it "
+            f"({reason_of(error)}): the change may be lost if the machine stops now."
+        ) from error
 
 
 def _check_version(store: Path, version: str) -> None:
@@ -252,7 +307,6 @@ def _replace(store: Path, name: str, text: str) -> None:
         partial.replace(store / name)
     finally:
         partial.unlink(missing_ok=True)
-    fsync.sync_folder(store)
 
 
 def _history(store: Path) -> list[str]:
@@ -261,33 +315,19 @@ def _history(store: Path) -> list[str]:
     A store of the time before histories served each version in turn.
     """
     try:
-        lines = (store / HISTORY).read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
+        content = read_plain_file(store / HISTORY, _MAX_HISTORY_BYTES, follow_link=True)
+    except BundleError:
         try:
             current = current_version(store)
         except NoBundle:
             return []
         return [version for version in versions(store) if version <= current]
+    lines = content.decode("ascii", errors="replace").splitlines()
     return [line for line in lines if re.fullmatch(VERSION_PATTERN, line)]
 
 
 def _verified(path: Path, facts: FileFacts) -> bytes:
-    data = _read(path, facts.bytes)
+    data = read_plain_file(path, facts.bytes)
     if len(data) != facts.bytes or hashlib.sha256(data).hexdigest() != facts.sha256:
         raise BundleIncomplete(f"{path} is not the file that was published: its checksum differs.")
     return data
-
-
-def _read(path: Path, expected: int) -> bytes:
-    """Read a plain file, at most one byte more than expected.
-
-    A link could lead out of the bundle; a pipe or a device would never end.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise BundleIncomplete(f"{path} is no plain file.")
-            return file.read(expected + 1)
-    except OSError as error:
-        raise BundleIncomplete(f"{path} cannot be read ({error.strerror}).") from error

@@ -12,6 +12,7 @@ from models.bundle.manifest import CropFacts, DecisionFacts, Golden, PrecisionFa
 from models.bundle.publish import publish
 from models.bundle.signing import PrivateKey
 from models.bundle.store import MODEL, REPORT
+from models.errors import StoreNotSynced, reason_of
 from models.imaging.decode import DECODER
 from models.imaging.faces import CROPPER
 from training.config import FitConfig
@@ -58,7 +59,7 @@ def publish_bundle(
         key: Signs the bundle.
 
     Raises:
-        OutputError: The store cannot be written to.
+        OutputError: The store cannot be written to, or the disk does not confirm the change.
         BundleError: The bundle does not verify; nothing was published.
     """
     files = {
@@ -69,9 +70,11 @@ def publish_bundle(
     }
     try:
         return publish(store, files, _manifest_fields(content, config), key=key)
+    except StoreNotSynced as error:
+        raise OutputError(str(error)) from error
     except OSError as error:
         raise OutputError(
-            f"The bundle cannot be written to {store} ({error.strerror}); "
+            f"The bundle cannot be written to {store} ({reason_of(error)}); "
             "what was current still is."
         ) from error
 

@@ -48,6 +48,17 @@ def test_manifest_is_frozen(fields: dict[str, Any]) -> None:
         ({"precision": {"engine": "onednn"}}, "fp32 has none"),
         ({"files": {"../x": {"bytes": 1, "sha256": "a" * 64}}}, "plain file name"),
         ({"files": {"x": {"bytes": 1, "sha256": "A" * 64}}}, "sha256"),
+        ({"labels": ["cat", "cat"]}, "'cat' stands there twice"),
+        ({"labels": ["b\u00e4r", "ba\u0308r"]}, "stands there twice"),  # NFC and NFD
+        ({"labels": ["cat", ""]}, "blank"),
+        ({"labels": ["cat", " \u00a0"]}, "blank"),
+        ({"labels": ["cat", "d" * 256]}, "255 characters"),
+        ({"labels": [str(index) for index in range(1001)]}, "1000 items"),
+        ({"labels": ["cat", "do\ng"]}, "cannot be shown"),
+        ({"labels": ["cat", "\x1b[31mdog"]}, "cannot be shown"),
+        ({"labels": ["cat", "\u202egod"]}, "cannot be shown"),
+        ({"files": {"a\nb": {"bytes": 1, "sha256": "a" * 64}}}, "cannot be shown"),
+        ({"decoder": "x\x1b"}, "cannot be shown"),
     ],
 )
 def test_schema_violation_names_its_field(
@@ -55,3 +66,40 @@ def test_schema_violation_names_its_field(
 ) -> None:
     with pytest.raises(ValidationError, match=where):
         Manifest(**(fields | change))
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"mean_score": "high"},
+        {"mean_score": "0.9"},
+        {"mean_score": [0.9]},
+        {"mean_score": True},
+        {"mean_score": float("nan")},
+        {"balanced_accuracy": {"x": 1}},
+        {"balanced_accuracy": 1e300},
+        {"balanced_accuracy": -0.1},
+        ["high"],
+        "high",
+        None,
+    ],
+)
+def test_figures_that_programs_read_are_checked(fields: dict[str, Any], scores: Any) -> None:
+    with pytest.raises(ValidationError, match="cross_validation"):
+        Manifest(**(fields | {"metrics": {"cross_validation": scores}}))
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [{}, {"cross_validation": {}}, {"tests": {"a": [1]}, "cross_validation": {"mean_score": 1}}],
+)
+def test_other_metrics_are_kept_as_they_are(
+    fields: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    manifest = Manifest(**(fields | {"metrics": metrics}))
+    assert manifest.metrics == metrics
+    assert manifest.scores.mean_score == metrics.get("cross_validation", {}).get("mean_score")
+
+
+def test_labels_of_macos_folders_are_opened_in_nfc(fields: dict[str, Any]) -> None:
+    assert Manifest(**(fields | {"labels": ["ba\u0308r", "dog"]})).labels == ["b\u00e4r", "dog"]

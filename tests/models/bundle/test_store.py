@@ -1,8 +1,10 @@
 """The store without its models: current version, history, rollback, pruning."""
 
+import errno
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +29,15 @@ from models.bundle.store import (
     set_current,
     versions,
 )
-from models.errors import BundleError, BundleIncomplete, NoBundle, SchemaUnsupported
+from models.errors import (
+    BundleError,
+    BundleIncomplete,
+    BundleUnreadable,
+    NoBundle,
+    PointerUnreadable,
+    SchemaUnsupported,
+    StoreNotSynced,
+)
 from tests.models.tiny_bundle import bundle_facts
 
 
@@ -274,7 +284,7 @@ def test_symlinked_file_is_refused(folder: Path, four: list[str]) -> None:
     outside = folder.parent / "outside"
     (path / MODEL).rename(outside)  # the very bytes that were published, but elsewhere
     (path / MODEL).symlink_to(outside)
-    with pytest.raises(BundleIncomplete, match="cannot be read"):
+    with pytest.raises(BundleIncomplete, match=r"model\.pt is a link: a bundle holds plain files"):
         read_files(path, read_manifest(path))
 
 
@@ -304,3 +314,129 @@ def test_file_name_outside_the_bundle_is_refused_unread(
     path.write_text(json.dumps(document))
     with pytest.raises(SchemaUnsupported, match="plain file name"):
         read_manifest(folder / four[3])
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_file_that_cannot_be_read_now_is_no_verdict_on_the_bundle(
+    folder: Path, four: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / four[3]
+    manifest = read_manifest(path)
+
+    def fail(path: Path, flags: int) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(BundleUnreadable, match=os.strerror(code)):
+        read_files(path, manifest)
+
+
+@pytest.mark.parametrize("name", [CURRENT, HISTORY])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop", "large"])
+def test_pointer_and_history_are_read_as_bounded_plain_files(
+    folder: Path, four: list[str], name: str, kind: str
+) -> None:
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "device":
+        (folder / name).symlink_to("/dev/zero")
+    elif kind == "folder":
+        (folder / name).mkdir()
+    elif kind == "loop":
+        (folder / name).symlink_to(name)
+    else:
+        with open(folder / name, "wb") as file:
+            file.truncate(2**33)
+    if name == CURRENT:
+        with pytest.raises(NoBundle):
+            current_version(folder)
+    else:  # as without a history
+        assert rollback_version(folder) in (four[2], None)
+
+
+def test_pointer_that_is_a_link_to_a_plain_file_is_followed(folder: Path, four: list[str]) -> None:
+    (folder / CURRENT).rename(folder / "pointer")
+    (folder / CURRENT).symlink_to("pointer")
+    assert current_version(folder) == four[3]
+
+
+def test_pointer_that_cannot_be_read_is_not_an_empty_store(folder: Path, four: list[str]) -> None:
+    (folder / CURRENT).unlink()
+    (folder / CURRENT).symlink_to("nowhere")
+    with pytest.raises(PointerUnreadable, match="No such file"):
+        current_version(folder)
+
+
+def sync_failing(code: int, monkeypatch: pytest.MonkeyPatch, *, after: int = 0) -> None:
+    """Let each sync of a folder fail, but for the first ones."""
+    sync, left = os.fsync, after
+
+    def fail(handle: int) -> None:
+        nonlocal left
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            left -= 1
+            if left < 0:
+                raise OSError(code, os.strerror(code))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_file_system_that_cannot_sync_folders_holds_a_store(
+    folder: Path, four: list[str], tiny_model: bytes, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_failing(code, monkeypatch)
+    promote(folder, four[0])
+    assert rollback(folder) == four[3] == current_version(folder)
+    published = publish(folder, {MODEL: tiny_model}, bundle_facts(tiny_model))
+    assert current_version(folder) == published.manifest.version
+    assert prune(folder, keep=1) == four[:3]
+
+
+def test_failing_disk_stops_a_change(
+    folder: Path, four: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_failing(errno.EIO, monkeypatch)
+    with pytest.raises(OSError, match="Input/output error"):
+        promote(folder, four[0])
+    assert current_version(folder) == four[3]
+
+
+def test_failing_disk_after_the_change_is_reported_as_it_is(
+    folder: Path, four: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_failing(errno.EIO, monkeypatch, after=1)
+    with pytest.raises(StoreNotSynced, match=f"{four[0]} is current, but the disk"):
+        promote(folder, four[0])
+    assert current_version(folder) == four[0]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS])
+def test_file_system_without_locks_holds_a_store(
+    folder: Path,
+    four: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(handle: object, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(store.fcntl, "flock", fail)
+    promote(folder, four[0])
+    assert current_version(folder) == four[0]
+    assert "without locks" in caplog.text
+
+
+def test_prune_removes_folders_that_cannot_be_renamed(
+    folder: Path, four: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    assert prune(folder, keep=1) == four[:2]
+    assert versions(folder) == four[2:]
+    assert not (folder / four[0]).exists()
