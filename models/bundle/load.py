@@ -7,11 +7,13 @@ head, temperature, softmax.
 """
 
 import io
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -37,6 +39,15 @@ from models.errors import (
 from models.imaging.decode import DECODER, decode_image
 from models.imaging.face_detector import load_detector
 from models.imaging.faces import CROPPER
+from models.text import clean
+
+log = logging.getLogger("facemask")
+
+_EARLIER_DECODERS: Final = {
+    "pillow-draft-squash-bilinear-1": "pictures with colour profiles or unusual formats differ a "
+    "little, all others in no bit"
+}
+"""Decoders whose bundles are opened still, and what is different for them."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,8 @@ def open_bundle(
     Raises:
         BundleUntrusted: None of the trusted keys has signed it.
         BundleIncomplete: A file is missing, or is not the one that was published.
+        BundleUnreadable: A file cannot be read now.
+        MemoryError: There is not enough memory.
         SchemaUnsupported: The manifest breaks its schema, or names another decoder or cropper.
         DetectorUnavailable: The model needs the face detector, which cannot run here.
         EngineUnavailable: The model's int8 arithmetic or the device is not available here.
@@ -88,11 +101,7 @@ def open_bundle(
     if trusted:
         signing.check_signature(path, text, trusted)
     manifest = parse_manifest(path, text)
-    if manifest.decoder != DECODER:
-        raise SchemaUnsupported(
-            f"{path} was trained on pictures decoded by {manifest.decoder!r}; "
-            f"this version decodes by {DECODER!r}."
-        )
+    _check_decoder(path, manifest.decoder)
     if manifest.crop.cropper:
         _require_cropper(manifest.crop.cropper)
     if manifest.precision.engine:
@@ -118,7 +127,8 @@ def load_graph(data: bytes, device: torch.device = CPU) -> torch.jit.ScriptModul
                 io.BytesIO(data), map_location=device
             )
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
+            _raise_if_out_of_memory(error)
+            reason = clean((str(error).strip().splitlines() or [""])[0])
             raise BundleIncomplete(f"PyTorch cannot load {MODEL} ({reason}).") from error
     return graph.eval()
 
@@ -138,6 +148,17 @@ def answer(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device =
         if device != CPU:
             return answer_on_cuda(model, pixels, device)
         return Outputs(*model(pixels))
+
+
+def _check_decoder(path: Path, name: str) -> None:
+    """Raise if this version decodes pictures otherwise than the training; log small differences."""
+    sentence = (
+        f"{path} was trained on pictures decoded by {name!r}; this version decodes by {DECODER!r}"
+    )
+    if name not in (DECODER, *_EARLIER_DECODERS):
+        raise SchemaUnsupported(f"{sentence}.")
+    if name != DECODER:
+        log.warning("%s: %s", sentence, _EARLIER_DECODERS[name])
 
 
 def _require_cropper(name: str) -> None:
@@ -164,6 +185,12 @@ def _use_engine(name: str) -> None:
         torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
+def _raise_if_out_of_memory(error: Exception) -> None:
+    """Raise `MemoryError` for PyTorch's errors that mean it: they say nothing about a bundle."""
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        raise MemoryError(str(error)) from error
+
+
 def _check_golden(bundle: Bundle) -> None:
     """Run the model on its golden pictures, from their files, as a batch and one alone.
 
@@ -181,6 +208,7 @@ def _check_golden(bundle: Bundle) -> None:
         )
         answers = [bundle.answer(pixels), bundle.answer(pixels[:1])]
     except (FacemaskError, RuntimeError, TypeError) as error:  # the last: not two or three outputs
+        _raise_if_out_of_memory(error)
         raise GoldenMismatch(f"{bundle.path}: a golden picture fails ({error}).") from error
     tolerance = manifest.golden.tolerance
     if bundle.device != CPU:

@@ -310,3 +310,25 @@ def test_load_graph_refuses_or_loads_damaged_files(tiny_model: bytes) -> None:
             load_graph(tiny_model[:end])
         refused += 1
     assert refused > 20
+
+
+def test_bundle_of_an_earlier_decoder_opens_and_names_it(
+    path_0_1: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("models.bundle.load.DECODER", "another")
+    open_bundle(path_0_1)
+    assert "decoded by 'pillow-draft-squash-bilinear-1'; this version" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["torch.jit.load", "models.bundle.load.answer"])
+def test_lack_of_memory_is_no_verdict_on_a_bundle(
+    path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
+        )
+
+    monkeypatch.setattr(name, fail)
+    with pytest.raises(MemoryError, match="can't allocate"):
+        open_bundle(path)
