@@ -32,7 +32,7 @@ from models.imaging.decode import decode_image
 from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH
 from training.data.cache import Cache
-from training.data.dataset import is_picture, visible_names
+from training.data.dataset import is_picture
 from training.data.duplicates import find_near_duplicates
 from training.data.source import Source, open_source
 from training.features.extract import Extractor, extract
@@ -52,7 +52,7 @@ def main() -> int:
     if arguments.one:
         return _one(arguments.folder, arguments.backbone)
     source = open_source(arguments.folder)
-    names = [name for name in visible_names(source) if is_picture(PurePosixPath(name))]
+    names = [name for name in source.names() if is_picture(PurePosixPath(name))]
     print(f"{usable_cores()} cores, PyTorch {torch.__version__}, {len(names)} pictures\n")
     _against_bare(source, names, arguments.backbone)
     _growing(source, names, arguments)

@@ -25,7 +25,6 @@ from models.imaging.decode import decode_image
 from models.imaging.face_detector import Detector, load_detector
 from models.imaging.faces import cut_main_face, find_faces, open_oriented
 from scripts.example_picture import draw
-from training.data.dataset import visible_names
 from training.data.source import open_source
 
 _SIZE_PX = 224
@@ -78,7 +77,7 @@ def _print_costs(detector: Detector, rounds: int) -> None:
 
 def _readable(folder: Path) -> Iterator[bytes]:
     source = open_source(folder)
-    for name in visible_names(source):
+    for name in source.names():
         data = source.read(name)
         try:
             open_oriented(data)

@@ -24,7 +24,7 @@ from models.errors import FacemaskError
 from models.imaging.decode import decode_image
 from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, FitConfig
-from training.data.dataset import is_picture, visible_names
+from training.data.dataset import is_picture
 from training.data.source import Source, open_source
 from training.evaluation.head import Head
 from training.features.extract import Extractor
@@ -59,7 +59,7 @@ def main() -> int:
 def _measure(name: str, source: Source, rounds: int) -> None:
     backbone = load_backbone(name)
     size = backbone.spec.input_px
-    files = [file for file in visible_names(source) if is_picture(PurePosixPath(file))]
+    files = [file for file in source.names() if is_picture(PurePosixPath(file))]
     few = files[:: max(1, len(files) // FitConfig().calibration_pictures)]
     pixels = torch.stack([decode_image(source.read(file), size=size) for file in few])
     blank = Head(

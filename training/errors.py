@@ -4,9 +4,11 @@ FacemaskError
 └── TrainingError            exit 1
     ├── DataError            exit 3: the pictures must change
     │   ├── NoSuchData       the folder or zip does not exist, or is neither
+    │   ├── BadLayout        the folders are no classes, or their names cannot be labels
     │   ├── TooFewClasses    fewer than two classes with pictures
     │   ├── TooFewPictures   a class has fewer pictures than training needs
     │   ├── UnreadableData   --strict, and a picture is unreadable
+    │   ├── ChangedData      a picture changed while the run used it
     │   └── BadTable         groups.csv is not as documented
     ├── BackboneError        exit 4: another backbone or weights file is needed
     │   ├── UnknownBackbone  no entry of that name
@@ -38,6 +40,10 @@ class NoSuchData(DataError):
     """The folder or zip does not exist, or is neither."""
 
 
+class BadLayout(DataError):
+    """The folders are no classes, or their names cannot be labels."""
+
+
 class TooFewClasses(DataError):
     """Fewer than two classes with pictures."""
 
@@ -48,6 +54,10 @@ class TooFewPictures(DataError):
 
 class UnreadableData(DataError):
     """Strict mode, and a picture is unreadable."""
+
+
+class ChangedData(DataError):
+    """A picture changed, or went away, while the run used it."""
 
 
 class BadTable(DataError):

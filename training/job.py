@@ -10,10 +10,11 @@ import torch
 
 from models.bundle.load import Bundle, load_graph
 from models.bundle.signing import load_private_key
+from models.text import clean, normalize_name
 from training.audit.faces import face_findings
 from training.audit.findings import Finding
 from training.audit.label_issues import LabelIssue, find_label_issues
-from training.audit.run import audit
+from training.audit.run import audit, holdout_findings
 from training.backbones.registry import LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.data.cache import Cache
@@ -130,13 +131,13 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     backbone = load_backbone(config.backbone, weights=options.weights)
     listing = scan(open_source(options.data), groups=options.groups, pattern=options.group_pattern)
     holdouts = _find_holdouts(options, listing.labels)
-    with Cache(options.cache) as cache:
+    with Cache(options.cache, progress=progress) as cache:
         if config.crop == "faces":
             listing, holdouts = _crop_to_faces(listing, holdouts, backbone, cache)
         feature_set = read_feature_set(
             listing, Extractor(backbone), cache, config, strict=options.strict, progress=progress
         )
-        findings, label_issues = _audit(feature_set, config, progress)
+        findings, label_issues = _audit(feature_set, holdouts, config, progress)
         trained = _train(feature_set, backbone, cache, options, config, progress)
         model = _export(trained)
         graph = load_graph(model)
@@ -172,11 +173,12 @@ def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, Hold
     """List the holdout sets; before any work, so that a mistyped folder costs no training run."""
     holdouts = {}
     for given in options.tests:
-        label, separator, path = given.partition("=")
+        prefix, separator, path = given.partition("=")
+        label = normalize_name(prefix)
         if separator and label in labels:
-            holdouts[given] = find_holdout_set(Path(path), labels, label=label)
+            holdouts[clean(given)] = find_holdout_set(Path(path), labels, label=label)
         else:
-            holdouts[given] = find_holdout_set(Path(given), labels)
+            holdouts[clean(given)] = find_holdout_set(Path(given), labels)
     complete = any(has_every_class(holdout.classes, labels) for holdout in holdouts.values())
     if options.robustness and options.finetune is not None and not complete:
         raise BadFinetuneConfig(
@@ -202,7 +204,10 @@ def _crop_to_faces(
 
 
 def _audit(
-    feature_set: FeatureSet, config: FitConfig, progress: Progress
+    feature_set: FeatureSet,
+    holdouts: Mapping[str, HoldoutSet],
+    config: FitConfig,
+    progress: Progress,
 ) -> tuple[list[Finding], list[LabelIssue]]:
     """Look for faults of the data set, and log those that are worse than a note."""
     label_issues = find_label_issues(
@@ -216,6 +221,8 @@ def _audit(
     findings = audit(
         feature_set, label_issues=label_issues, min_pictures=config.min_pictures, seed=config.seed
     )
+    for name, holdout in holdouts.items():
+        findings += holdout_findings(name, holdout)
     source = feature_set.listing.source
     if isinstance(source, FaceCropSource):
         findings = [*face_findings(source.faceless, len(feature_set.names)), *findings]
@@ -371,7 +378,7 @@ def _summarise(
 
 def _command(options: FitOptions, config: FitConfig) -> str:
     finetune = options.finetune
-    return command_line(
+    command = command_line(
         options.data,
         {
             "--backbone": config.backbone,
@@ -390,3 +397,4 @@ def _command(options: FitOptions, config: FitConfig) -> str:
             "--target-error": f"{config.target_error:g}",
         },
     )
+    return clean(command)  # of a path that is not UTF-8

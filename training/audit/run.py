@@ -6,6 +6,7 @@ The audit removes and changes nothing.
 """
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Final
 
 from training.audit.copies import copy_findings
@@ -13,7 +14,10 @@ from training.audit.findings import LEVELS, Finding, plural
 from training.audit.label_issues import LabelIssue, label_issue_findings
 from training.audit.quality import quality_findings
 from training.audit.shortcuts import shortcut_findings
-from training.data.dataset import SkippedFile
+from training.data.dataset import is_picture
+from training.data.holdout import HoldoutSet
+from training.data.source import SkippedFile
+from training.data.tables import UnmatchedRows
 from training.features.feature_set import FeatureSet
 
 # Largest class by smallest: up to 3 the class weights of the fit compensate; beyond, the small
@@ -45,6 +49,7 @@ def audit(
     names, labels = feature_set.names, feature_set.labels
     found = [
         *_file_findings(feature_set.unreadable, feature_set.listing.skipped),
+        *unmatched_findings(feature_set.listing.unmatched),
         *copy_findings(feature_set),
         *label_issue_findings(names, labels, label_issues),
         *_count_findings(feature_set.pictures_per_class, min_pictures),
@@ -78,6 +83,46 @@ def _file_findings(
         for level, kind, files, outcome in cases
         if files
     ]
+
+
+def unmatched_findings(unmatched: Sequence[UnmatchedRows], *, of: str = "") -> list[Finding]:
+    """Report rows of tables that name no picture.
+
+    Args:
+        unmatched: From the data set, or a holdout set.
+        of: That holdout set.
+    """
+    return [
+        Finding(
+            "warning",
+            "unmatched_rows",
+            f"{f'Test set {of}: ' if of else ''}{rows.sentence}",
+            details={"table": rows.table, "rows": rows.rows, "unmatched": list(rows.files)},
+        )
+        for rows in unmatched
+    ]
+
+
+def holdout_findings(name: str, holdout: HoldoutSet) -> list[Finding]:
+    """Report files and rows of tables of a holdout set that are not used."""
+    pictures = [
+        file
+        for file in holdout.skipped
+        if file not in holdout.source.skipped and is_picture(PurePosixPath(file.name))
+    ]
+    found = unmatched_findings(holdout.unmatched, of=name)
+    if holdout.skipped:
+        first = (pictures or holdout.skipped)[0]
+        found.append(
+            Finding(
+                "warning" if pictures else "info",
+                "left_out_of_test",
+                f"Test set {name}: {plural(len(holdout.skipped), 'file')} left out, the first "
+                f"{first.name}: {first.reason}.",
+                details={"why": {file.name: file.reason for file in holdout.skipped}},
+            )
+        )
+    return found
 
 
 def _count_findings(counts: dict[str, int], min_pictures: int) -> list[Finding]:

@@ -45,13 +45,13 @@ def audit_folder(
         The findings, the most severe level first.
 
     Raises:
-        NoSuchData, TooFewClasses, BadTable: As `training.data.dataset.scan`.
+        NoSuchData, BadLayout, TooFewClasses, BadTable: As `training.data.dataset.scan`.
         UnknownBackbone, BadWeights: As `training.backbones.registry.load_backbone`.
         OutputError: The cache cannot be written.
     """
     listing = scan(open_source(data), groups=groups, pattern=group_pattern)
     extractor = _load_extractor(config, model=model, weights=weights, progress=progress)
-    with Cache(cache) as opened:
+    with Cache(cache, progress=progress) as opened:
         extracted = extract(listing.source, listing.names, extractor, opened, progress=progress)
     feature_set = FeatureSet.of(listing, extracted)
     issues: list[LabelIssue] = []

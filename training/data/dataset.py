@@ -9,17 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from training.data.source import Source
-from training.data.tables import (
-    GROUPS_TABLE,
-    LABELS_TABLE,
-    SLICES_TABLE,
-    groups_by_pattern,
-    read_groups,
-    read_groups_file,
-    read_labels,
-    read_slices,
-)
+from models.text import normalize_name
+from training.data.layout import check_labels, check_layout
+from training.data.source import SkippedFile, Source
+from training.data.tables import LABELS_TABLE, TABLES, Tables, UnmatchedRows, groups_by_pattern
 from training.errors import TooFewClasses
 
 _PICTURE_SUFFIXES: Final = frozenset(
@@ -30,18 +23,6 @@ FOLDER_ATTRIBUTE: Final = "folder"
 
 EXCLUDED_BY_TABLE: Final = f"by {LABELS_TABLE}"
 """Reason of files that labels.csv excludes."""
-
-# Folders that operating systems and network storage add to copies and archives.
-_SYSTEM_FOLDERS: Final = frozenset(("__MACOSX", "@eaDir", "System Volume Information"))
-_SYSTEM_FILES: Final = frozenset(("thumbs.db", "desktop.ini"))
-
-
-@dataclass(frozen=True)
-class SkippedFile:
-    """A file that is not trained on, and the reason."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +39,7 @@ class Listing:
         corrected: The folder's class of each picture that labels.csv gives another.
         slices: By attribute, the slice of each picture that has one: from slices.csv, and
             `folder`, the folder below the class folder.
+        unmatched: Rows of the tables that name no picture.
     """
 
     source: Source
@@ -68,6 +50,7 @@ class Listing:
     skipped: tuple[SkippedFile, ...]
     corrected: Mapping[str, str]
     slices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unmatched: tuple[UnmatchedRows, ...] = ()
 
 
 def scan(source: Source, *, groups: Path | None = None, pattern: str | None = None) -> Listing:
@@ -80,29 +63,30 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
             group.
 
     Raises:
+        BadLayout: The folders are no classes, or their names cannot be labels.
         TooFewClasses: Fewer than two folders hold pictures.
         BadTable: A table, or the pattern, is not as documented.
     """
     names = source.names()
     root = _find_root(names)
     folder_labels: dict[str, str] = {}  # by name of picture
-    skipped: list[SkippedFile] = []
+    skipped = list(source.skipped)
     for name in names:
-        parts = PurePosixPath(name).relative_to(root).parts if name.startswith(root) else ()
+        parts = PurePosixPath(name.removeprefix(root)).parts if name.startswith(root) else ()
         reason = _skip_reason(name, parts)
         if reason is None:
             folder_labels[name] = parts[0]
         elif reason:
             skipped.append(SkippedFile(name, reason))
+    check_layout(source.path, root, list(folder_labels))
+    check_labels(source.path, set(folder_labels.values()))
+    folder_labels = {name: normalize_name(folder) for name, folder in folder_labels.items()}
     labels = tuple(sorted(set(folder_labels.values())))
     if len(labels) < 2:
-        found = f"only {labels[0]!r} has" if labels else "none has"
-        raise TooFewClasses(
-            f"{source.path}: two folders of pictures or more are needed, one per class; "
-            f"{found} any."
-        )
+        raise TooFewClasses(_too_few_classes(source, labels, skipped))
     pictures = list(folder_labels)
-    corrections = read_labels(source, root, pictures, labels)
+    tables = Tables(source, root, pictures)
+    corrections = tables.corrections(labels)
     skipped += [SkippedFile(name, EXCLUDED_BY_TABLE) for name, to in corrections.items() if not to]
     final = {
         name: label
@@ -110,12 +94,8 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         if (label := corrections.get(name, given)) is not None
     }
     # Tables are matched with all pictures: one about excluded pictures only is not wrong.
-    if pattern is not None:
-        grouped = groups_by_pattern(pattern, pictures)
-    elif groups is not None:
-        grouped = read_groups_file(groups, root, pictures)
-    else:
-        grouped = read_groups(source, root, pictures)
+    grouped = groups_by_pattern(pattern, pictures) if pattern else tables.groups(groups)
+    slices = _subfolder_slices(root, pictures) | tables.slices()
     return Listing(
         source=source,
         labels=labels,
@@ -126,13 +106,9 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         corrected={
             name: folder_labels[name] for name in final if final[name] != folder_labels[name]
         },
-        slices=_find_slices(source, root, pictures),
+        slices=slices,
+        unmatched=tuple(tables.unmatched),
     )
-
-
-def visible_names(source: Source) -> list[str]:
-    """Return a source's file names without hidden and system files."""
-    return [name for name in source.names() if not _is_hidden(PurePosixPath(name).parts)]
 
 
 def is_picture(path: PurePosixPath) -> bool:
@@ -141,43 +117,50 @@ def is_picture(path: PurePosixPath) -> bool:
     return path.suffix.lower() in _PICTURE_SUFFIXES or path.suffix == ""
 
 
-def _find_slices(source: Source, root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the slices of slices.csv and, unless it has the attribute `folder`, of subfolders."""
+def _subfolder_slices(root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the slices that the folders below the class folders are."""
     subfolders = {
         name: parts[1]
         for name in pictures
-        if len(parts := PurePosixPath(name).relative_to(root).parts) > 2
+        if len(parts := PurePosixPath(name.removeprefix(root)).parts) > 2
     }
-    return ({FOLDER_ATTRIBUTE: subfolders} if subfolders else {}) | read_slices(
-        source, root, pictures
-    )
+    return {FOLDER_ATTRIBUTE: subfolders} if subfolders else {}
 
 
 def _find_root(names: Sequence[str]) -> str:
     """Return the prefix of all class folders: "" or, in many archives, one folder around all."""
-    visible = [PurePosixPath(name) for name in names if not _is_hidden(PurePosixPath(name).parts)]
-    tops = {path.parts[0] for path in visible if len(path.parts) > 1}
-    loose = any(len(path.parts) == 1 and is_picture(path) for path in visible)
+    paths = [PurePosixPath(name) for name in names]
+    tops = {path.parts[0] for path in paths if len(path.parts) > 1}
+    loose = any(len(path.parts) == 1 and is_picture(path) for path in paths)
     if len(tops) != 1 or loose:
         return ""
     top = tops.pop()
-    inside = [path.relative_to(top) for path in visible if len(path.parts) > 1]
+    inside = [path.relative_to(top) for path in paths if len(path.parts) > 1]
     if any(len(path.parts) == 1 and is_picture(path) for path in inside):
         return ""  # it holds pictures itself: it is the only class
     return f"{top}/"
 
 
-def _is_hidden(parts: tuple[str, ...]) -> bool:
-    return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in parts)
+def _too_few_classes(source: Source, labels: Sequence[str], skipped: Sequence[SkippedFile]) -> str:
+    """Return the sentence about a data set of fewer than two classes, and what is left out."""
+    found = f"only {labels[0]!r} has" if labels else "none has"
+    rest = ""
+    if skipped:
+        rest = f" {len(skipped):,} left out, the first {skipped[0].name}: {skipped[0].reason}."
+    return (
+        f"{source.path}: two folders of pictures or more are needed, one per class; "
+        f"{found} any.{rest}"
+    )
 
 
 def _skip_reason(name: str, parts: tuple[str, ...]) -> str | None:
     """Return the reason to skip a file; "" to skip it silently, None for a picture."""
     path = PurePosixPath(name)
-    if _is_hidden(path.parts) or path.name.lower() in _SYSTEM_FILES:
-        return "hidden or made by the system"
     if len(parts) <= 1:
         # A table outside the folder that contains all classes is not read, and is reported.
-        read = parts and path.name in (GROUPS_TABLE, LABELS_TABLE, SLICES_TABLE)
-        return "" if read else "in no class folder"
+        if parts and path.name in TABLES:
+            return ""
+        if parts and path.name.casefold() in TABLES:
+            return f"not read: a table must be called {path.name.casefold()}"
+        return "in no class folder"
     return None if is_picture(path) else f"no picture by its name ({path.suffix})"

@@ -5,6 +5,7 @@ bit for bit the pixels that `models.imaging.faces` cut out for the service, and 
 features, statistics and the data set's fingerprint are keyed by content as those of any picture.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,9 +16,10 @@ from PIL import Image
 
 from models.imaging.decode import DECODER, OrientedImage
 from models.imaging.face_detector import Detector, load_detector
-from models.imaging.faces import CROPPER, Face, cut_face, main_face, open_oriented
+from models.imaging.faces import CROPPER, Face, cut_face, main_face, orient
 from training.data.cache import Cache
-from training.data.source import Source
+from training.data.decoding import open_bounded, remembered_failure
+from training.data.source import SkippedFile, Source
 
 _KEY_PREFIX: Final = f"face:{CROPPER}:{DECODER}:"
 
@@ -48,10 +50,14 @@ class FaceCropSource(Source):
     def names(self) -> list[str]:
         return self._source.names()
 
+    @property
+    def skipped(self) -> list[SkippedFile]:
+        return self._source.skipped
+
     def has(self, name: str) -> bool:
         return self._source.has(name)
 
-    def read(self, name: str) -> bytes:
+    def _read(self, name: str) -> bytes:
         """Return the main face of one picture, as a BMP file.
 
         Raises:
@@ -60,8 +66,10 @@ class FaceCropSource(Source):
             OutputError: The cache cannot be used.
         """
         data = self._source.read(name)
-        picture = open_oriented(data)
-        face = self._find_main_face(picture, hashlib.sha256(data).hexdigest())
+        sha256 = hashlib.sha256(data).hexdigest()
+        with remembered_failure(self._cache, sha256):
+            picture = orient(open_bounded(data))
+        face = self._find_main_face(picture, sha256)
         if face is None:
             self.faceless.add(name)
         pixels = cut_face(picture, face, self._size)
@@ -73,12 +81,24 @@ class FaceCropSource(Source):
     def _find_main_face(self, picture: OrientedImage, sha256: str) -> Face | None:
         """Return the cached face of a picture, or detect it."""
         cached = self._cache.get(_KEY_PREFIX + sha256)
-        if cached is None:
-            face = main_face(picture, self._detector)
-            self._cache.put([(_KEY_PREFIX + sha256, json.dumps(face and asdict(face)).encode())])
-            return face
-        found = json.loads(cached)
-        return found and Face(tuple(found["box"]), tuple(found["square"]), found["score"])
+        if cached is not None:
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                return _parse_face(cached, picture)
+        face = main_face(picture, self._detector)
+        self._cache.put([(_KEY_PREFIX + sha256, json.dumps(face and asdict(face)).encode())])
+        return face
+
+
+def _parse_face(cached: bytes, picture: OrientedImage) -> Face | None:
+    """Return a face from the cache; raise for what is no face of the picture."""
+    found = json.loads(cached)
+    if found is None:
+        return None
+    face = Face(tuple(found["box"]), tuple(found["square"]), float(found["score"]))
+    for left, top, right, bottom in (face.box, face.square):
+        if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
+            raise ValueError(found)
+    return face
 
 
 def crop_faces(source: Source, *, size: int, cache: Cache) -> FaceCropSource:

@@ -7,9 +7,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.dataset import FOLDER_ATTRIBUTE, is_picture, visible_names
-from training.data.source import Source, open_source
-from training.data.tables import read_slices
+from models.text import normalize_name
+from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
+from training.data.layout import label_key
+from training.data.source import SkippedFile, Source, open_source
+from training.data.tables import SLICES_TABLE, Tables, UnmatchedRows
 from training.errors import TooFewPictures
 
 
@@ -23,20 +25,24 @@ class HoldoutSet:
         classes: int64 (n,) indices into the model's labels.
         slices: By attribute, the slice of each picture, or "": the folder below the class's, and
             the attributes of a slices.csv in the root.
+        skipped: Files that are not evaluated.
+        unmatched: Rows of its slices.csv that name no picture.
     """
 
     source: Source
     names: list[str]
     classes: NDArray[np.int64]
     slices: Mapping[str, list[str]]
+    skipped: tuple[SkippedFile, ...] = ()
+    unmatched: tuple[UnmatchedRows, ...] = ()
 
 
 def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = None) -> HoldoutSet:
     """List the pictures of a holdout set.
 
     Args:
-        path: Folder or zip file with folders named like the labels, other folders ignored;
-            or, with `label`, any folder whose pictures are all of that class.
+        path: Folder or zip file with folders named like the labels, other folders
+            skipped; or, with `label`, any folder whose pictures are all of that class.
         labels: Class names of the model.
         label: The one class of all pictures.
 
@@ -46,24 +52,50 @@ def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = N
         BadTable: Its slices.csv is not as documented.
     """
     source = open_source(path)
+    index_of = {name: index for index, name in enumerate(labels)}
     names: list[str] = []
     classes: list[int] = []
     subfolders: list[str] = []
-    for name in visible_names(source):
-        folders = PurePosixPath(name).parts[:-1]
-        if not is_picture(PurePosixPath(name)):
+    skipped = list(source.skipped)
+    for name in source.names():
+        if name == SLICES_TABLE:
             continue
-        known = label if label is not None else next((f for f in folders if f in labels), None)
-        if known not in labels:
+        file = PurePosixPath(name)
+        if not is_picture(file):
+            skipped.append(SkippedFile(name, f"no picture by its name ({file.suffix})"))
             continue
-        below = folders if label is not None else folders[folders.index(known) + 1 :]
+        folders = [normalize_name(folder) for folder in file.parts[:-1]]
+        depth = next((i for i, folder in enumerate(folders) if folder in index_of), None)
+        if label is not None:
+            index, below = index_of[label], folders
+        elif depth is not None:
+            index, below = index_of[folders[depth]], folders[depth + 1 :]
+        else:
+            skipped.append(SkippedFile(name, _unknown_folder(folders, labels)))
+            continue
         names.append(name)
-        classes.append(labels.index(known))
+        classes.append(index)
         subfolders.append(below[0] if below else "")
     if not names:
         where = "" if label is not None else f" in a folder named {' or '.join(labels)}"
         raise TooFewPictures(f"{path} holds no picture{where}.")
+    tables = Tables(source, "", names)
     slices = {FOLDER_ATTRIBUTE: subfolders} if any(subfolders) else {}
-    for attribute, slice_of in read_slices(source, "", names).items():
+    for attribute, slice_of in tables.slices().items():
         slices[attribute] = [slice_of.get(name, "") for name in names]
-    return HoldoutSet(source, names, np.array(classes, dtype=np.int64), slices)
+    return HoldoutSet(
+        source,
+        names,
+        np.array(classes, dtype=np.int64),
+        slices,
+        tuple(skipped),
+        tuple(tables.unmatched),
+    )
+
+
+def _unknown_folder(folders: Sequence[str], labels: Sequence[str]) -> str:
+    """Return the reason to skip a picture in no class's folder, and the class that may be meant."""
+    keys = {label_key(label): label for label in labels}
+    meant = next((keys[key] for folder in folders if (key := label_key(folder)) in keys), None)
+    hint = f": is {meant} meant?" if meant else ""
+    return f"in no folder with the name of a class{hint}"

@@ -1,8 +1,10 @@
 """Statistics of a picture that need no network: cheap, cached, and never an input of the head."""
 
 import hashlib
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Self
 
 import imagehash
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.imaging.decode import decode_opened
-from models.imaging.open import open_image
+from training.data.decoding import open_bounded
 
 _HASH_EDGE: Final = 16  # 16 x 16 comparisons: a 256-bit difference hash
 _MIN_VARIANCE: Final = 1e-9  # divisor in place of a plain picture's variance of 0
@@ -74,9 +76,26 @@ class ImageStats:
         """True if the picture shows too little for its hash to mean anything."""
         return self.contrast < _MIN_CONTRAST or self.informative_bits < _MIN_INFORMATIVE_BITS
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for the cache; `ImageStats(**stats.as_dict())` reverses it."""
-        return asdict(self)
+    def to_json(self) -> bytes:
+        """Return the fields for the cache."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self | None:
+        """Return what `to_json` stored; None if it is something else."""
+        try:
+            values: Any = json.loads(data)
+            for field in fields(cls):
+                value = values[field.name]
+                if type(value) is not field.type or (
+                    isinstance(value, float) and not math.isfinite(value)
+                ):
+                    return None
+            stats = cls(**values)
+            stats.informative_bits  # noqa: B018  the hashes are hexadecimal
+        except (ValueError, TypeError, KeyError):
+            return None
+        return stats
 
 
 def decode_and_measure(data: bytes, *, size: int) -> tuple[Tensor, ImageStats]:
@@ -90,9 +109,9 @@ def decode_and_measure(data: bytes, *, size: int) -> tuple[Tensor, ImageStats]:
         uint8 (3, S, S) pixels, and the statistics.
 
     Raises:
-        PictureError: As `models.imaging.decode.decode_image`.
+        PictureError: As `models.imaging.decode.decode_image`, or decoding takes too long.
     """
-    image = open_image(data)
+    image = open_bounded(data)
     # Decoding may change these: a JPEG is drafted at a smaller size.
     width, height, kind, mode = image.width, image.height, image.format or "", image.mode
     pixels = decode_opened(image, size=size)

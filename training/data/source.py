@@ -1,42 +1,119 @@
 """Sources of picture files: a folder, or a zip file that is never unpacked."""
 
+import hashlib
 import os
 import zipfile
 from abc import ABC, abstractmethod
-from pathlib import Path
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Final
 
+from models.errors import PictureError
+from models.text import clean, normalize_path
 from training.config import MAX_FILE_BYTES
-from training.errors import NoSuchData
+from training.data.archive_names import entry_names
+from training.errors import ChangedData, NoSuchData
+
+# Names of folders and files that systems, network storage and viewers add to disks, shares, copies
+# and archives, in lower case; those that begin with a dot are hidden anyway.
+_SYSTEM_NAMES: Final = frozenset(
+    (
+        *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "$extend"),
+        *("found.000", "config.msi", "lost+found"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp"),
+        *("__pycache__", "thumbs.db", "desktop.ini", "ehthumbs.db"),
+    )
+)
+_SYSTEM_NAMES_IN_THIS_CASE: Final = frozenset(("Thumbs",))  # `thumbs` may well be a class
+_SYSTEM_REASON: Final = "hidden or made by the system"
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file, or a folder with all that is in it, that is not trained on, and the reason."""
+
+    name: str
+    reason: str
 
 
 class Source(ABC):
-    """Read-only collection of named files; names are relative, with forward slashes."""
+    """Read-only collection of named files, each of which keeps the content of its first reading.
+
+    Names are relative, with forward slashes, in one spelling (NFC) and safe to show: what cannot
+    be seen or encoded in a file's name is U+FFFD here.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._digests: dict[str, bytes] = {}
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Return the names of all files, sorted, including those in hidden folders."""
+        """Return the names of all files, sorted, without those that systems made."""
+
+    @property
+    @abstractmethod
+    def skipped(self) -> list[SkippedFile]:
+        """Hidden files, system folders, and archive entries that cannot be named."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
         """Return True if there is a file of that name."""
 
     @abstractmethod
+    def _read(self, name: str) -> bytes:
+        """Return the content of one file, or raise OSError or PictureError."""
+
     def read(self, name: str) -> bytes:
         """Return the content of one file.
 
+        All that a run computes for a file is kept under the checksum of its first reading.
+
         Raises:
             OSError: It cannot be read, or is larger than MAX_FILE_BYTES.
+            ChangedData: It was read before, and has another content now, or none.
         """
+        try:
+            data = self._read(name)
+        except (OSError, PictureError) as error:
+            if name not in self._digests:
+                raise
+            raise ChangedData(f"{name} could be read before and cannot now ({error}).") from error
+        digest = hashlib.sha256(data).digest()
+        if self._digests.setdefault(name, digest) != digest:
+            raise ChangedData(f"{name} has changed since this run read it: run it again.")
+        return data
 
 
 class FolderSource(Source):
     """Files below a folder."""
 
     def names(self) -> list[str]:
-        found: list[str] = []
+        return sorted(self._listing[0])
+
+    @property
+    def skipped(self) -> list[SkippedFile]:
+        return self._listing[1]
+
+    def has(self, name: str) -> bool:
+        return name in self._listing[0]  # a broken link exists, and is unreadable
+
+    def _read(self, name: str) -> bytes:
+        path = self.path / self._listing[0].get(name, name)
+        if not path.is_file():
+            raise OSError("not a regular file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
+        return path.read_bytes()
+
+    @cached_property
+    def _listing(self) -> tuple[Mapping[str, str], list[SkippedFile]]:
+        """The path of each file by its name, and what is skipped."""
+        paths: dict[str, str] = {}
+        skipped: list[SkippedFile] = []
         # Links to folders are followed, except back to a folder that contains them. A folder
         # reached by two paths is listed under both, so that the listing depends on no order.
         above: dict[Path, frozenset[str]] = {}
@@ -48,19 +125,18 @@ class FolderSource(Source):
                 continue
             above[folder] = outer | {real}
             relative = folder.relative_to(self.path)
-            found += [(relative / file).as_posix() for file in files]
-        return sorted(found)
-
-    def has(self, name: str) -> bool:
-        return os.path.lexists(self.path / name)  # a broken link exists, and is unreadable
-
-    def read(self, name: str) -> bytes:
-        path = self.path / name
-        if not path.is_file():
-            raise OSError("not a regular file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
-        return path.read_bytes()
+            system = [part for part in inner if _is_system(part)]
+            skipped += [
+                SkippedFile(f"{_visible(relative / part)}/", _SYSTEM_REASON) for part in system
+            ]
+            inner[:] = sorted(set(inner) - set(system))
+            for file in sorted(files):
+                if _is_system(file):
+                    skipped.append(SkippedFile(_visible(relative / file), _SYSTEM_REASON))
+                else:
+                    path = (relative / file).as_posix()
+                    paths[_unique(_visible(relative / file), paths)] = path
+        return paths, sorted(skipped, key=lambda file: file.name)
 
 
 class ZipSource(Source):
@@ -70,22 +146,46 @@ class ZipSource(Source):
         super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
+        except UnicodeDecodeError as error:
+            raise NoSuchData(
+                f"{path} marks a file name as UTF-8 that is not: pack it again with a program that "
+                "writes UTF-8 names."
+            ) from error
         except Exception as error:  # zipfile raises anything on a damaged directory
             raise NoSuchData(f"{path} is not a zip file that can be read ({error}).") from error
-        # Some Windows programs write backslashes, against the format's specification.
-        self._entries = {
-            entry.filename.replace("\\", "/"): entry
-            for entry in self._zip.infolist()
-            if not entry.filename.endswith(("/", "\\"))
-        }
+        self._entries: dict[str, zipfile.ZipInfo] = {}
+        self._skipped: dict[str, SkippedFile] = {}
+        self._add([entry for entry in self._zip.infolist() if entry.filename])
+
+    def _add(self, entries: list[zipfile.ZipInfo]) -> None:
+        """Name the entries; of several with one name the last counts, as for `unzip`."""
+        paths: dict[str, zipfile.ZipInfo] = {}
+        for entry, (given, path) in zip(entries, entry_names(entries), strict=True):
+            if path is None:
+                self._skip(clean(given), "its name leads out of the archive")
+            elif system := _system_part(path):
+                self._skip(clean(system), _SYSTEM_REASON)
+            elif path and not given.endswith(("/", "\\")):
+                if path in paths:
+                    self._skip(clean(path), "a later entry of the archive has the same name")
+                paths[path] = entry
+        for path, entry in sorted(paths.items()):
+            self._entries[_unique(clean(path), self._entries)] = entry
+
+    def _skip(self, name: str, reason: str) -> None:
+        self._skipped[name] = SkippedFile(name, reason)
 
     def names(self) -> list[str]:
         return sorted(self._entries)
 
+    @property
+    def skipped(self) -> list[SkippedFile]:
+        return [self._skipped[name] for name in sorted(self._skipped)]
+
     def has(self, name: str) -> bool:
         return name in self._entries
 
-    def read(self, name: str) -> bytes:
+    def _read(self, name: str) -> bytes:
         # zipfile enforces the announced size, so a zip bomb cannot exceed it.
         if self._entries[name].file_size > MAX_FILE_BYTES:
             raise OSError(f"over {MAX_FILE_BYTES:,} bytes")
@@ -106,6 +206,38 @@ def open_source(path: Path) -> Source:
     if path.is_file():
         return ZipSource(path)
     raise NoSuchData(f"{path} does not exist: give a folder with one folder of pictures per class.")
+
+
+def _is_system(part: str) -> bool:
+    """Return True for the name of a hidden file or folder, or of one that systems make."""
+    return (
+        part.startswith(".")
+        or part.casefold() in _SYSTEM_NAMES
+        or part in _SYSTEM_NAMES_IN_THIS_CASE
+    )
+
+
+def _system_part(path: str) -> str | None:
+    """Return a path up to its first hidden or system folder, or all of it for such a file."""
+    parts = path.split("/")
+    for number, part in enumerate(parts, start=1):
+        if _is_system(part):
+            return "/".join(parts[:number]) + ("/" if number < len(parts) else "")
+    return None
+
+
+def _visible(path: Path) -> str:
+    """Return a relative path in one spelling, safe to show."""
+    return clean(normalize_path(path.as_posix()))
+
+
+def _unique(name: str, taken: Container[str]) -> str:
+    """Return a name with a number if another file has it, in the same spelling."""
+    path, number, unique = PurePosixPath(name), 1, name
+    while unique in taken:
+        number += 1
+        unique = path.with_name(f"{path.stem} ({number}){path.suffix}").as_posix()
+    return unique
 
 
 def _raise_unlisted(error: OSError) -> None:

@@ -7,23 +7,198 @@
 Files are named relative to the data set, with forward slashes.
 """
 
-import csv
-import io
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from models.text import clean, normalize_name, normalize_path
+from training.data.csv_file import CsvFile, parse_csv
 from training.data.source import Source
 from training.errors import BadTable
 
 GROUPS_TABLE: Final = "groups.csv"
 LABELS_TABLE: Final = "labels.csv"
 SLICES_TABLE: Final = "slices.csv"
+TABLES: Final = (GROUPS_TABLE, LABELS_TABLE, SLICES_TABLE)
 EXCLUDE: Final = "-"
 """Label that excludes a picture."""
 
 _DEFAULT_ATTRIBUTE: Final = "slice"  # of a slices.csv without the column
+
+
+@dataclass(frozen=True)
+class UnmatchedRows:
+    """Rows of a table that name no picture, and so change nothing.
+
+    Attributes:
+        table: Name of the table.
+        files: Their files, as written.
+        rows: Number of all rows of the table.
+        nearest: The picture that the first of them may mean.
+    """
+
+    table: str
+    files: tuple[str, ...]
+    rows: int
+    nearest: str | None
+
+    @property
+    def sentence(self) -> str:
+        """How many there are, the first of them, and what it may mean."""
+        verb = "names" if len(self.files) == 1 else "name"
+        hint = f"; is {self.nearest} meant?" if self.nearest else "."
+        return (
+            f"{self.table}: {len(self.files):,} of {self.rows:,} rows {verb} no picture, "
+            f"the first {self.files[0]}{hint}"
+        )
+
+
+class Tables:
+    """The tables of one data set.
+
+    Attributes:
+        unmatched: Rows of the tables read so far that name no picture.
+    """
+
+    def __init__(self, source: Source, root: str, pictures: Sequence[str]) -> None:
+        """Prepare to match rows with pictures.
+
+        Args:
+            source: The data set.
+            root: Prefix of all names of files in the tables: "" or a folder with a slash.
+            pictures: Names of all pictures, with that prefix.
+        """
+        self.unmatched: list[UnmatchedRows] = []
+        self._source = source
+        self._root = root
+        self._pictures = pictures
+        self._known = frozenset(pictures)
+
+    def groups(self, table: Path | None = None) -> dict[str, str]:
+        """Return group by picture, from a table elsewhere or the data set's groups.csv, if any.
+
+        Raises:
+            BadTable: The table cannot be read, is not as documented, or names no picture.
+        """
+        if table is None:
+            found = self._read(GROUPS_TABLE)
+        else:
+            try:
+                found = parse_csv(table.read_bytes(), str(table))
+            except OSError as error:
+                raise BadTable(f"{table} cannot be read ({error.strerror}).") from error
+        rows = self._match(found, found.rows("file", "group")) if found else []
+        return {name: group for name, group in rows if group}
+
+    def corrections(self, labels: Sequence[str]) -> dict[str, str | None]:
+        """Return corrected label by picture, None for an excluded one, from labels.csv, if any.
+
+        Raises:
+            BadTable: It is not as documented, names no picture, or a class that has no folder.
+        """
+        found = self._read(LABELS_TABLE)
+        if found is None:
+            return {}
+        corrections: dict[str, str | None] = {}
+        for name, cell in self._match(found, found.rows("file", "label")):
+            label = normalize_name(cell)
+            if label in ("", EXCLUDE):
+                corrections[name] = None
+            elif label in labels:
+                corrections[name] = label
+            else:
+                raise BadTable(
+                    f"{LABELS_TABLE} gives {name} the label {label!r}, and there is no such class: "
+                    f"the classes are {', '.join(labels)}; '{EXCLUDE}' excludes a picture."
+                )
+        return corrections
+
+    def slices(self) -> dict[str, dict[str, str]]:
+        """Return slice by picture, by attribute, from slices.csv, if the data set has one.
+
+        Raises:
+            BadTable: It is not as documented, names no picture, or gives one two slices.
+        """
+        found = self._read(SLICES_TABLE)
+        if found is None:
+            return {}
+        if "attribute" in found.header:
+            rows = found.rows("file", "attribute", "slice")
+        else:
+            rows = [(file, _DEFAULT_ATTRIBUTE, name) for file, name in found.rows("file", "slice")]
+        matched = self._match(
+            found, [(file, clean(of), clean(name)) for file, of, name in rows], keys=2
+        )
+        slices: dict[str, dict[str, str]] = {of: {} for of in sorted({row[1] for row in matched})}
+        for file, attribute, name in matched:
+            if name:
+                slices[attribute][file] = name
+        return slices
+
+    def _read(self, table: str) -> CsvFile | None:
+        """Return one of the data set's tables, if it has it."""
+        if not self._source.has(self._root + table):
+            return None
+        where = f"{self._source.path}/{self._root}{table}"
+        try:
+            return parse_csv(self._source.read(self._root + table), where)
+        except OSError as error:
+            raise BadTable(f"{where} cannot be read ({error}).") from error
+
+    def _match(
+        self, table: CsvFile, rows: Sequence[tuple[str, ...]], *, keys: int = 1
+    ) -> list[tuple[str, ...]]:
+        """Return the rows about pictures of the data set, with the pictures' names.
+
+        Rows about missing files are no error, because people delete pictures and keep tables; they
+        are counted. A table of which no row matches is one, because it would change nothing.
+
+        Args:
+            table: For messages.
+            rows: File, and other cells.
+            keys: Number of cells that tell rows apart; the last cells must agree where these do.
+        """
+        matched: list[tuple[str, ...]] = []
+        missed: list[str] = []
+        for file, *cells in rows:
+            name = self._find(file)
+            if name is None:
+                missed.append(clean(file))
+            else:
+                matched.append((name, *cells))
+        if rows and not matched:
+            raise BadTable(
+                f"{table.path}: no row names a picture of the data set; write files "
+                f"like {self._pictures[0].removeprefix(self._root)}."
+            )
+        if missed:
+            nearest = _nearest(
+                missed[0], [name.removeprefix(self._root) for name in self._pictures]
+            )
+            name = PurePosixPath(table.path).name
+            self.unmatched.append(UnmatchedRows(name, tuple(missed), len(rows), nearest))
+        first: dict[tuple[str, ...], str] = {}
+        for row in matched:
+            if (known := first.setdefault(row[:keys], row[-1])) != row[-1]:
+                raise BadTable(
+                    f"{table.path} has both {known!r} and {row[-1]!r} for {row[0]}: keep one."
+                )
+        return matched
+
+    def _find(self, file: str) -> str | None:
+        """Return the picture that a cell names, in any spelling of its path."""
+        if not file:
+            return None
+        for backslashes in (False, True):
+            try:
+                name = self._root + clean(normalize_path(file, backslashes=backslashes))
+            except ValueError:
+                return None
+            if name in self._known:
+                return name
+        return None
 
 
 def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
@@ -47,148 +222,17 @@ def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read_groups(source: Source, root: str, pictures: Sequence[str]) -> dict[str, str]:
-    """Return group by picture from the data set's groups.csv, if it has one.
-
-    Raises:
-        BadTable: The table is not as documented, or names no picture.
-    """
-    rows = _read_beside(source, root, GROUPS_TABLE, "group", pictures)
-    return {name: group for name, group in rows if group}
-
-
-def read_groups_file(table: Path, root: str, pictures: Sequence[str]) -> dict[str, str]:
-    """Return group by picture from a table elsewhere.
-
-    Raises:
-        BadTable: It cannot be read, is not as documented, or names no picture.
-    """
-    try:
-        data = table.read_bytes()
-    except OSError as error:
-        raise BadTable(f"{table} cannot be read ({error.strerror}).") from error
-    rows = read_table(data, str(table), ("file", "group"))
-    return {name: group for name, group in _match(rows, str(table), root, pictures) if group}
-
-
-def read_labels(
-    source: Source, root: str, pictures: Sequence[str], labels: Sequence[str]
-) -> dict[str, str | None]:
-    """Return corrected label by picture, None for an excluded one, from the set's labels.csv.
-
-    Raises:
-        BadTable: It is not as documented, names no picture, or names a class that has no folder.
-    """
-    corrections: dict[str, str | None] = {}
-    for name, label in _read_beside(source, root, LABELS_TABLE, "label", pictures):
-        if label in ("", EXCLUDE):
-            corrections[name] = None
-        elif label in labels:
-            corrections[name] = label
-        else:
-            raise BadTable(
-                f"{LABELS_TABLE} gives {name} the label {label!r}, and there is no such class: "
-                f"the classes are {', '.join(labels)}; '{EXCLUDE}' excludes a picture."
-            )
-    return corrections
-
-
-def read_slices(source: Source, root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return slice by picture, by attribute, from the data set's slices.csv, if it has one.
-
-    Raises:
-        BadTable: It is not as documented, names no picture, or gives one two slices.
-    """
-    found = _read_bytes(source, root, SLICES_TABLE)
-    if found is None:
-        return {}
-    data, where = found
-    header, _ = _parse(data, where)
-    if "attribute" in header:
-        rows = read_table(data, where, ("file", "attribute", "slice"))
-    else:
-        plain = read_table(data, where, ("file", "slice"))
-        rows = [(file, _DEFAULT_ATTRIBUTE, name) for file, name in plain]
-    slices: dict[str, dict[str, str]] = {}
-    for attribute in sorted({attribute for _, attribute, _ in rows}):
-        own: list[tuple[str, ...]] = [(file, name) for file, of, name in rows if of == attribute]
-        matched = _match(own, where, root, pictures)
-        slices[attribute] = {file: name for file, name in matched if name}
-    return slices
-
-
-def read_table(data: bytes, where: str, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Read the named columns of a CSV file with a header.
-
-    Raises:
-        BadTable: It is not UTF-8 or not CSV, or a column or a cell is missing.
-    """
-    header, table = _parse(data, where)
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise BadTable(f"{where} has no column {missing[0]!r}; it needs {', '.join(columns)}.")
-    rows = []
-    for number, row in enumerate(table, start=1):
-        cells = tuple(row[column] for column in columns)
-        if None in cells:
-            raise BadTable(f"{where}, row {number}: a cell is missing.")
-        rows.append(tuple(cell.strip() for cell in cells))
-    return rows
-
-
-def _read_bytes(source: Source, root: str, table: str) -> tuple[bytes, str] | None:
-    """Return a table's bytes and its path for messages; None if the data set lacks it."""
-    if not source.has(root + table):
-        return None
-    where = f"{source.path}/{root}{table}"
-    try:
-        return source.read(root + table), where
-    except OSError as error:
-        raise BadTable(f"{where} cannot be read ({error}).") from error
-
-
-def _read_beside(
-    source: Source, root: str, table: str, column: str, pictures: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return (name of picture, cell) of a two-column table of the data set, if it has it."""
-    found = _read_bytes(source, root, table)
-    if found is None:
-        return []
-    data, where = found
-    return _match(read_table(data, where, ("file", column)), where, root, pictures)
-
-
-def _match(
-    rows: list[tuple[str, ...]], where: str, root: str, pictures: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return the rows about pictures of the data set.
-
-    Rows about missing files are no error, because people delete pictures and keep tables. A
-    table of which no row matches is one, because it would be ignored silently.
-    """
-    known = set(pictures)
-    cells: dict[str, str] = {}
-    cleaned = [(root + file.replace("\\", "/").removeprefix("./"), cell) for file, cell in rows]
-    matched = [(name, cell) for name, cell in cleaned if name in known]
-    if rows and not matched:
-        raise BadTable(
-            f"{where}: no row names a picture of the data set; write files "
-            f"like {pictures[0].removeprefix(root)}."
-        )
-    for name, cell in matched:
-        if cells.setdefault(name, cell) != cell:
-            raise BadTable(f"{where} has both {cells[name]!r} and {cell!r} for {name}: keep one.")
-    return matched
-
-
-def _parse(data: bytes, where: str) -> tuple[Sequence[str], list[dict[str, str]]]:
-    """Return a CSV file's header and rows; a missing cell is None."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadTable(f"{where} is not UTF-8 text.") from error
-    reader = csv.DictReader(io.StringIO(text))
-    try:
-        return reader.fieldnames or (), list(reader)
-    except csv.Error as error:
-        raise BadTable(f"{where} is not a CSV file ({error}).") from error
+def _nearest(file: str, pictures: Iterable[str]) -> str | None:
+    """Return the picture that a file may mean: in another case, folder, or format."""
+    parts = PurePosixPath(file.replace("\\", "/").casefold()).parts
+    best, best_score = None, 0
+    for picture in pictures:
+        known = PurePosixPath(picture.casefold()).parts
+        equal = 0
+        for one, other in zip(reversed(parts), reversed(known), strict=False):
+            if one != other and (equal or PurePosixPath(one).stem != PurePosixPath(other).stem):
+                break
+            equal += 2 if one == other else 1
+        if equal > best_score:
+            best, best_score = picture, equal
+    return best

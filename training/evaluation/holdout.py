@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from models.bundle.load import answer
 from models.bundle.manifest import FamiliarityFacts
 from models.errors import PictureError
-from models.imaging.decode import decode_image
+from models.imaging.decode import decode_opened
 from training.config import EXTRACTION_BATCH, FitConfig
-from training.data.dataset import SkippedFile
+from training.data.decoding import open_bounded
 from training.data.holdout import HoldoutSet
+from training.data.source import SkippedFile
 from training.errors import TooFewPictures
 from training.evaluation.metrics import classification_metrics, confidence_metrics
 from training.evaluation.slices import slice_metrics
@@ -75,7 +76,7 @@ def evaluate_holdout(
         for index in range(start, min(start + EXTRACTION_BATCH, len(holdout.names))):
             try:
                 data = holdout.source.read(holdout.names[index])
-                batch[num_read] = decode_image(data, size=input_px)
+                batch[num_read] = decode_opened(open_bounded(data), size=input_px)
                 num_read += 1
                 kept.append(index)
             except (PictureError, OSError) as error:
@@ -126,7 +127,7 @@ def holdout_metrics(
     correct = probabilities.argmax(axis=1) == classes
     groups = np.arange(len(classes))
     return {
-        **classification_metrics(probabilities, classes, groups, labels, config=config),
+        **classification_metrics(probabilities, classes, groups, labels),
         **confidence_metrics(probabilities, classes, threshold=threshold),
         "slices": slice_metrics(correct, classes, groups, labels, evaluated.slices, config=config),
         "unfamiliar": unfamiliar_share(evaluated, familiarity),

@@ -20,7 +20,7 @@ from training.data.cache import Cache
 from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
 from training.features.augment import Augment, Augmentation, make_augment
-from training.features.extract import Extractor, create_mapped_array
+from training.features.extract import Extractor, create_mapped_array, parse_features
 from training.features.feature_set import FeatureSet
 
 COPY_AUGMENTATION: Final = Augmentation(
@@ -68,12 +68,13 @@ def extract_augmented(
 
     Raises:
         OutputError: The cache's folder has no room.
-        PictureError, OSError: A picture is no longer readable.
+        ChangedData: A picture has another content than before, or none.
     """
     total, size = len(feature_set.names), extractor.input_px
     features = create_mapped_array(cache.folder, (total, num_copies * extractor.width))
     augment = make_augment(augmentation)
-    key_prefix = f"views:{_fingerprint(augmentation, num_copies)}:{extractor.key}:"
+    # Rows of the prefix "views:" may be of other pictures, exchanged while a run of 0.1 read them.
+    key_prefix = f"copies:{_fingerprint(augmentation, num_copies)}:{extractor.key}:"
 
     def extract_chunk(indices: Sequence[int]) -> list[NDArray[np.float32]]:
         """Return one row (V * F) per picture, from one padded batch per number of copy."""
@@ -81,8 +82,8 @@ def extract_augmented(
         rows: dict[int, NDArray[np.float32]] = {}
         for index, sha256 in digests.items():
             cached = cache.get(key_prefix + sha256)
-            if cached is not None and len(cached) == num_copies * extractor.width * 4:
-                rows[index] = np.frombuffer(cached, dtype=np.float32)
+            if (row := parse_features(cached, num_copies * extractor.width)) is not None:
+                rows[index] = row
         missing = [index for index in indices if index not in rows]
         if missing:
             batches = torch.zeros((num_copies, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)

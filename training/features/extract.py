@@ -6,7 +6,6 @@ the same bytes as one that does not.
 """
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -25,11 +24,11 @@ from training.backbones.pooling import BANDS, pyramid_pool
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
 from training.data.cache import Cache
-from training.data.dataset import SkippedFile
+from training.data.decoding import remembered_failure
 from training.data.image_stats import ImageStats, decode_and_measure
 from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
-from training.data.source import Source
+from training.data.source import SkippedFile, Source
 from training.errors import OutputError
 
 _STATS_VERSION: Final = "4"  # change it when a field of ImageStats is measured differently
@@ -136,6 +135,7 @@ def extract(
 
     Raises:
         OutputError: The cache's folder cannot be written to.
+        ChangedData: A picture that was read before has another content now.
     """
     features = create_mapped_array(cache.folder, (len(names), extractor.width))
     kept: list[int] = []
@@ -171,6 +171,7 @@ def create_mapped_array(folder: Path, shape: tuple[int, int]) -> NDArray[np.floa
     if not num_bytes:  # an empty file cannot be mapped
         return np.zeros(shape, dtype=np.float32)
     try:
+        folder.mkdir(parents=True, exist_ok=True)  # the cache may be emptied while a run uses it
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk fails here, not by SIGBUS
             return np.memmap(file, np.float32, "r+", shape=shape)
@@ -194,7 +195,8 @@ def _extract_chunk(
             data = source.read(name)
             if cached := _read_cached(cache, data, extractor):
                 results[index] = cached
-            else:
+                continue
+            with remembered_failure(cache, hashlib.sha256(data).hexdigest()):
                 batch[index], missing[index] = decode_and_measure(data, size=extractor.input_px)
         except (PictureError, OSError) as error:
             results[index] = SkippedFile(name, str(error))
@@ -214,18 +216,26 @@ def _cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str
 
 
 def _read_cached(cache: Cache, data: bytes, extractor: Extractor | StatsOnly) -> _Picture | None:
-    stats_key, features_key = _cache_keys(hashlib.sha256(data).hexdigest(), extractor)
-    stats = cache.get(stats_key)
+    sha256 = hashlib.sha256(data).hexdigest()
+    stats_key, features_key = _cache_keys(sha256, extractor)
+    stats_json = cache.get(stats_key)
     vector = cache.get(features_key) if extractor.width else b""
-    if stats is None or vector is None or len(vector) != extractor.width * 4:
+    stats = ImageStats.from_json(stats_json) if stats_json else None
+    features = parse_features(vector, extractor.width)
+    if stats is None or stats.sha256 != sha256 or features is None:
         return None
-    return _Picture(
-        ImageStats(**json.loads(stats)), np.frombuffer(vector, dtype=np.float32), cached=True
-    )
+    return _Picture(stats, features, cached=True)
+
+
+def parse_features(cached: bytes | None, width: int) -> NDArray[np.float32] | None:
+    """Return a vector from the cache; None if it is not what was stored."""
+    if cached is None or len(cached) != width * 4:
+        return None
+    vector = np.frombuffer(cached, dtype=np.float32)
+    return vector if np.isfinite(vector).all() else None
 
 
 def _cache_entries(picture: _Picture, extractor: Extractor | StatsOnly) -> list[tuple[str, bytes]]:
     stats_key, features_key = _cache_keys(picture.stats.sha256, extractor)
-    stats = json.dumps(picture.stats.as_dict()).encode()
     vector = [(features_key, picture.vector.tobytes())] if extractor.width else []
-    return [(stats_key, stats), *vector]
+    return [(stats_key, picture.stats.to_json()), *vector]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from models.bundle.manifest import DatasetFacts
 from training.config import FitConfig
 from training.data.cache import Cache
-from training.data.dataset import EXCLUDED_BY_TABLE, Listing, SkippedFile
+from training.data.dataset import EXCLUDED_BY_TABLE, Listing
 from training.data.duplicates import find_near_duplicates, group_pictures
 from training.data.image_stats import ImageStats
 from training.data.progress import SILENT, Progress
+from training.data.source import SkippedFile
 from training.errors import TooFewPictures, UnreadableData
 from training.features.extract import Extracted, Extractor, StatsOnly, extract
 
@@ -72,7 +73,11 @@ class FeatureSet:
         return {label: int((self.classes == k).sum()) for k, label in enumerate(self.labels)}
 
     def read(self, index: int) -> bytes:
-        """Return the encoded file of one picture."""
+        """Return the encoded file of one picture, the same bytes that its features are of.
+
+        Raises:
+            ChangedData: The file has another content now, or none.
+        """
         return self.listing.source.read(self.names[index])
 
     def dataset_facts(self) -> DatasetFacts:

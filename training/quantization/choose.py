@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import statistics
 from dataclasses import dataclass
 from typing import Any, Final
@@ -200,8 +201,8 @@ def _cached_rates(
     next run.
     """
     key = f"rates:{int8.VERSION}:{extractor.key}:{usable_cores()}"
-    if (cached := cache.get(key)) is not None:
-        return dict(json.loads(cached))
+    if (cached := _parse_rates(cache.get(key))) is not None:
+        return cached
     blank = Head(
         np.zeros((2, backbone.spec.pooled_width), np.float32), np.zeros(2, np.float32), 1.0
     )
@@ -216,3 +217,13 @@ def _cached_rates(
     rates = {name: round(statistics.median(each), 1) for name, each in measured.items()}
     cache.put([(key, json.dumps(rates).encode())])
     return rates
+
+
+def _parse_rates(cached: bytes | None) -> dict[str, float] | None:
+    """Return rates from the cache; None if they are not what was stored."""
+    try:
+        found = json.loads(cached or b"null")
+        rates = {name: float(found[name]) for name in ("fp32", "int8")}
+    except (ValueError, TypeError, KeyError):
+        return None
+    return rates if all(0 < rate < math.inf for rate in rates.values()) else None

@@ -31,7 +31,7 @@ with warnings.catch_warnings():
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 ENGINE: Final = "onednn"
-VERSION: Final = "2"  # of this algorithm, in cache keys: change it when features change
+VERSION: Final = "3"  # of this algorithm, in cache keys: change it when features change
 _CALIBRATION_BATCH_SIZE: Final = 8  # pictures
 
 _MIN_WEIGHT, _MAX_WEIGHT = -64, 63  # 7 bits

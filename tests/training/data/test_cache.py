@@ -108,8 +108,9 @@ def test_put_on_full_disk_raises_output_error_and_keeps_file(tmp_path: Path) -> 
     path = filled(tmp_path)
     before = path.read_bytes()
     cache = Cache(tmp_path)
-    cache._database.close()
-    cache._database = Failing(sqlite3.OperationalError("database or disk is full"))  # type: ignore[assignment]
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    cache._database = Failing(error)  # type: ignore[assignment]
     with pytest.raises(OutputError, match=r"cannot be written \(database or disk is full\)"):
         cache.put([("a", b"one")])
     assert path.read_bytes() == before
@@ -118,7 +119,6 @@ def test_put_on_full_disk_raises_output_error_and_keeps_file(tmp_path: Path) -> 
 def test_put_into_damaged_database_replaces_it(tmp_path: Path) -> None:
     filled(tmp_path)
     cache = Cache(tmp_path)
-    cache._database.close()
     cache._database = Failing(sqlite3.DatabaseError("database disk image is malformed"))  # type: ignore[assignment]
     assert cache.get("key1") is None
     cache.put([("a", b"one")])

@@ -37,11 +37,22 @@ def test_find_holdout_set_lists_class_folders_and_ignores_others(tmp_path: Path)
     make(tmp_path, "eel/2.png", "cat/2.png", "cat/10.png", "mouse/1.png", "loose.png", "Dog/1.png")
     (tmp_path / "cat" / "notes.txt").write_text("")
     make(tmp_path, "cat/.hidden.png", "__MACOSX/cat/1.png", ".git/cat/1.png")
-    assert rows(find_holdout_set(tmp_path, LABELS)) == [
+    found = find_holdout_set(tmp_path, LABELS)
+    assert rows(found) == [
         ("cat/10.png", "cat", ""),
         ("cat/2.png", "cat", ""),
         ("eel/2.png", "eel", ""),
     ]
+    unknown = "in no folder with the name of a class"
+    assert {file.name: file.reason for file in found.skipped} == {
+        ".git/": "hidden or made by the system",
+        "__MACOSX/": "hidden or made by the system",
+        "cat/.hidden.png": "hidden or made by the system",
+        "Dog/1.png": f"{unknown}: is dog meant?",
+        "cat/notes.txt": "no picture by its name (.txt)",
+        "loose.png": unknown,
+        "mouse/1.png": unknown,
+    }
 
 
 def test_find_holdout_set_takes_subfolders_as_slices(tmp_path: Path) -> None:

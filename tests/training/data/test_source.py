@@ -12,7 +12,7 @@ from training.data import source
 from training.data.source import FolderSource, ZipSource, open_source
 from training.errors import NoSuchData
 
-FILES = {"a/1.jpg": b"one", "a/deep/er/2.jpg": b"two" * 500, "b/3": b"", ".hidden/x": b"x"}
+FILES = {"a/1.jpg": b"one", "a/deep/er/2.jpg": b"two" * 500, "b/3": b""}
 
 
 @pytest.fixture

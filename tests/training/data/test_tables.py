@@ -9,9 +9,10 @@ from models.bundle.manifest import DatasetFacts
 from tests.images import DrawData, encode, photograph
 from training.config import FitConfig
 from training.data.cache import Cache
+from training.data.csv_file import parse_csv
 from training.data.dataset import Listing, scan
 from training.data.source import open_source
-from training.data.tables import groups_by_pattern, read_table
+from training.data.tables import groups_by_pattern
 from training.errors import BadTable
 from training.features.extract import StatsOnly
 from training.features.feature_set import FeatureSet, read_feature_set
@@ -146,9 +147,13 @@ def test_contradicting_rows_raise(data: Path, table: str, column: str) -> None:
         scan(open_source(data))
 
 
-def test_rows_about_missing_files_are_ignored(data: Path) -> None:
+def test_rows_about_missing_files_are_counted_and_ignored(data: Path) -> None:
     (data / "labels.csv").write_text("file,label\ncat/gone.jpg,mouse\ncat/2.jpg,dog\n")
-    assert listed(data).corrected == {"cat/2.jpg": "cat"}
+    found = listed(data)
+    assert found.corrected == {"cat/2.jpg": "cat"}
+    (rows,) = found.unmatched
+    assert (rows.table, rows.files, rows.rows) == ("labels.csv", ("cat/gone.jpg",), 2)
+    assert rows.sentence == "labels.csv: 1 of 2 rows names no picture, the first cat/gone.jpg."
 
 
 def test_table_without_rows_changes_nothing(data: Path) -> None:
@@ -318,8 +323,8 @@ def test_group_pattern_is_searched_in_whole_name() -> None:
     assert found == {"a/1-x.jpg": "a", "b/2-y.jpg": "b"}
 
 
-def test_read_table_returns_columns_in_given_order() -> None:
-    assert read_table(b"a,b,c\n1,2,3\n", "t", ("c", "a")) == [("3", "1")]
+def test_rows_returns_columns_in_given_order() -> None:
+    assert parse_csv(b"a,b,c\n1,2,3\n", "t").rows("c", "a") == [("3", "1")]
 
 
 # --- links ---------------------------------------------------------------------------------

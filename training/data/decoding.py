@@ -1,0 +1,54 @@
+"""Decoding under the service's bound of time, and the memory of pictures that cannot be decoded."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import PIL
+
+from models.errors import PictureError
+from models.imaging.decode import DECODER
+from models.imaging.limits import DECODE_S
+from models.imaging.open import LazyImage, open_image
+from training.data.cache import Cache
+
+_FAILURE_PREFIX: Final = f"failure:{DECODER}:{PIL.__version__}:{DECODE_S:g}:"
+
+
+def open_bounded(data: bytes) -> LazyImage:
+    """Read a picture's header; decoding it may take as long as in the service, and no longer.
+
+    Raises:
+        PictureError: As `models.imaging.open.open_image`.
+    """
+    return open_image(data, decode_s=DECODE_S)
+
+
+@contextmanager
+def remembered_failure(cache: Cache, sha256: str) -> Iterator[None]:
+    """Run the decoding of a file, unless the same bytes could not be decoded before.
+
+    Args:
+        cache: Remembers what is raised.
+        sha256: Digest of the file, in hexadecimal.
+
+    Raises:
+        PictureError: As raised inside, now or before.
+    """
+    key = _FAILURE_PREFIX + sha256
+    if (reason := _reason(cache.get(key))) is not None:
+        raise PictureError(reason)
+    try:
+        yield
+    except PictureError as error:
+        cache.put([(key, json.dumps(str(error)).encode())])
+        raise
+
+
+def _reason(cached: bytes | None) -> str | None:
+    try:
+        reason = json.loads(cached or b"null")
+    except ValueError:
+        return None
+    return reason if isinstance(reason, str) else None

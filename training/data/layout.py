@@ -1,0 +1,119 @@
+"""Checks of the class folders: layouts that are no classes, and names that cannot be labels."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from models.text import REPLACEMENT, normalize_name
+from training.errors import BadLayout
+
+_TRAINING: Final = frozenset(("train", "training", "trainval", "trn"))
+_EVALUATION: Final = frozenset(
+    (
+        *("val", "valid", "validation", "validate", "test", "testing", "tst", "eval"),
+        *("evaluation", "dev", "devel", "holdout"),
+    )
+)
+_FILLERS: Final = frozenset(
+    (
+        *("set", "sets", "data", "dataset", "split", "folder"),
+        *("images", "image", "imgs", "img", "pictures", "photos", "samples"),
+    )
+)
+_DETECTION_FOLDERS: Final = frozenset(("images", "labels", "annotations"))
+
+_RESERVED: Final = {
+    "uncertain": "it is what the service answers below the threshold",
+    "unfamiliar": "it is what the service calls pictures unlike the training pictures",
+    "-": "it excludes pictures in labels.csv",
+}
+_MAX_LABEL_CHARS: Final = 200
+
+
+def label_key(name: str) -> str:
+    """Return what two spellings of one class name have in common."""
+    return normalize_name(name).casefold()
+
+
+def check_layout(path: Path, root: str, pictures: Sequence[str]) -> None:
+    """Refuse a data set whose top folders are splits instead of classes.
+
+    Args:
+        path: The data set, for the message.
+        root: Prefix of the names.
+        pictures: Names of files below top folders.
+
+    Raises:
+        BadLayout: All top folders are splits, or some have the same folders below.
+    """
+    inner: dict[str, set[str]] = defaultdict(set)
+    for name in pictures:
+        parts = PurePosixPath(name.removeprefix(root)).parts
+        inner[parts[0]] |= {label_key(part) for part in parts[1:-1][:1]}
+    splits = {top: kind for top in sorted(inner) if (kind := _split_kind(top))}
+    below = [inner[top] for top in splits]
+    shared = len(below) > 1 and len(set.intersection(*below)) > 1
+    if len(splits) < 2 or (len(splits) < len(inner) and not shared):
+        return
+    tops = ", ".join(splits)
+    if all(folders and folders <= _DETECTION_FOLDERS for folders in below):
+        raise BadLayout(
+            f"{path}: {tops} are splits of a data set for object detection, which has no folder "
+            "per class: sort the pictures into one folder per class."
+        )
+    train = next((top for top in splits if splits[top] == "train"), next(iter(splits)))
+    tests = [top for top in splits if top != train]
+    base = path / root
+    where = f"unpack it to FOLDER, and run python -m training fit FOLDER/{root}{train}"
+    folder = f"FOLDER/{root}"
+    if path.is_dir():
+        where, folder = f"run python -m training fit {base / train}", f"{base}/"
+    options = "".join(f" --test {folder}{top}" for top in reversed(tests) if inner[top])
+    raise BadLayout(f"{path}: {tops} are splits, and no classes: {where}{options}.")
+
+
+def check_labels(path: Path, folders: Collection[str]) -> None:
+    """Refuse class folders whose names cannot be labels.
+
+    Raises:
+        BadLayout: A name has a meaning of its own, is no text, or is another one's spelling.
+    """
+    seen: dict[str, str] = {}
+    for folder in sorted(folders):
+        label = normalize_name(folder)
+        key = label_key(folder)
+        if REPLACEMENT in folder:
+            raise BadLayout(
+                f"{path}: the name of the class folder {folder!r} is not UTF-8, or has characters "
+                "that cannot be seen: rename it; of a zip file, pack it again with UTF-8 names."
+            )
+        if key in _RESERVED:
+            raise BadLayout(
+                f"{path}: no class can be called {label!r}, because {_RESERVED[key]}: rename the "
+                "folder."
+            )
+        if not label or len(label) > _MAX_LABEL_CHARS:
+            raise BadLayout(
+                f"{path}: the name of the class folder {folder!r} is no label: 1 to "
+                f"{_MAX_LABEL_CHARS} characters are needed."
+            )
+        if key in seen:
+            raise BadLayout(
+                f"{path}: the class folders {seen[key]!r} and {folder!r} differ in spelling only: "
+                "make them one, or rename one."
+            )
+        seen[key] = folder
+
+
+def _split_kind(name: str) -> str | None:
+    """Return "train" or "test" for the name of a split, such as `Train`, `test_set`, `val2017`."""
+    words = [word for word in re.split(r"[\W\d_]+", name.casefold()) if word]
+    words = [re.sub(r"(?<=[a-z])(set|data|images)$", "", word) or word for word in words]
+    rest = [word for word in words if word not in _FILLERS]
+    if rest and set(rest) <= _TRAINING:
+        return "train"
+    if rest and set(rest) <= _EVALUATION:
+        return "test"
+    return None
