@@ -1,7 +1,7 @@
 """Command line of the store: `python -m models --help`."""
 
 import argparse
-import os
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,10 @@ from typing import Final
 from models.bundle import signing, store
 from models.bundle.manifest import Manifest
 from models.bundle.store import DEFAULT_STORE
-from models.errors import FacemaskError, NoBundle
+from models.environment import read_variable, warn_of_injected
+from models.errors import FacemaskError, NoBundle, StoreNotSynced, reason_of
+from models.terminal import run_command, write_error, write_line
+from models.text import clean
 
 _EXIT_REFUSED: Final = 1
 _EXIT_UNWRITABLE: Final = 6  # as for the training job
@@ -19,14 +22,22 @@ _EXIT_UNWRITABLE: Final = 6  # as for the training job
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="warning: %(message)s")
+    warn_of_injected(("FACEMASK_STORE", "FACEMASK_TRUSTED_KEYS"))
     try:
-        arguments.run(arguments)
+        lines: list[str] = arguments.run(arguments)
+    except StoreNotSynced as error:
+        write_error(clean(f"error: {error}"))
+        return _EXIT_UNWRITABLE
     except FacemaskError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_error(clean(f"error: {error}"))
         return _EXIT_REFUSED
     except OSError as error:
-        print(f"error: {arguments.store} cannot be changed ({error.strerror}).", file=sys.stderr)
+        reason = reason_of(error)
+        write_error(clean(f"error: {arguments.store} cannot be changed ({reason})."))
         return _EXIT_UNWRITABLE
+    for line in lines:
+        write_line(clean(line))
     return 0
 
 
@@ -34,13 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m models",
         description="Manage a store of bundles. Exit status: 0 on success, 1 if the command is "
-        "refused, 2 for a wrong command line, 6 if the store cannot be written to.",
+        "refused, 2 for a wrong command line, 6 if the store or the output cannot be written to.",
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--store",
-        type=Path,
-        default=Path(os.environ.get("FACEMASK_STORE", DEFAULT_STORE)),
+        type=_folder,
+        default=Path(read_variable("FACEMASK_STORE") or DEFAULT_STORE),
         metavar="DIR",
         help=f"the store (FACEMASK_STORE, or {DEFAULT_STORE})",
     )
@@ -94,13 +105,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the folder's name is empty")
+    return Path(text)
+
+
 def _whole_number(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is no number of versions")
     return int(text)
 
 
-def _list(arguments: argparse.Namespace) -> None:
+def _list(arguments: argparse.Namespace) -> list[str]:
     versions = store.versions(arguments.store)
     if not versions:
         raise NoBundle(f"{arguments.store} holds no version.")
@@ -112,9 +129,10 @@ def _list(arguments: argparse.Namespace) -> None:
     rows = [("VERSION", "", "ACCURACY", "PICTURES", "BACKBONE", "SIGNED", "LABELS")]
     rows += [(name, marks.get(name, ""), *_row(arguments.store / name)) for name in versions]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(line.rstrip())
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _row(path: Path) -> tuple[str, str, str, str, str]:
@@ -132,7 +150,7 @@ def _row(path: Path) -> tuple[str, str, str, str, str]:
 
 
 def _accuracy(manifest: Manifest) -> str:
-    accuracy = manifest.metrics.get("cross_validation", {}).get("balanced_accuracy")
+    accuracy = manifest.scores.balanced_accuracy
     return "" if accuracy is None else f"{accuracy:.1%}"
 
 
@@ -140,7 +158,7 @@ def _signed(path: Path) -> str:
     return "yes" if (path / signing.SIGNATURE).is_file() else "no"
 
 
-def _show(arguments: argparse.Namespace) -> None:
+def _show(arguments: argparse.Namespace) -> list[str]:
     path = _path(arguments)
     manifest = store.read_manifest(path)
     dataset, decision = manifest.dataset, manifest.decision
@@ -153,45 +171,46 @@ def _show(arguments: argparse.Namespace) -> None:
         "uncertain below": f"{decision.threshold:.1%} (answers {decision.coverage:.1%})",
         "pictures": f"{pictures} in {dataset.groups} groups",
         "backbone": f"{manifest.backbone.name} ({manifest.backbone.licence})",
-        "input": f"{manifest.input_px} x {manifest.input_px} px",
+        "input": f"{manifest.input_px} x {manifest.input_px} px, decoded by {manifest.decoder}",
         "signed": _signed(path),
         "files": ", ".join(f"{name} {facts.bytes:,} B" for name, facts in manifest.files.items()),
     }
-    for name, text in rows.items():
-        print(f"{name:<16}{text}")
+    return [f"{name:<16}{text}" for name, text in rows.items()]
 
 
-def _promote(arguments: argparse.Namespace) -> None:
+def _promote(arguments: argparse.Namespace) -> list[str]:
     store.promote(arguments.store, arguments.version)
-    print(f"{arguments.version} is current.")
+    return [f"{arguments.version} is current."]
 
 
-def _rollback(arguments: argparse.Namespace) -> None:
-    print(f"{store.rollback(arguments.store)} is current again.")
+def _rollback(arguments: argparse.Namespace) -> list[str]:
+    return [f"{store.rollback(arguments.store)} is current again."]
 
 
-def _verify(arguments: argparse.Namespace) -> None:
+def _verify(arguments: argparse.Namespace) -> list[str]:
     from models.bundle.load import open_bundle  # PyTorch takes a second to import
 
-    keys = ",".join(arguments.trusted_key) or os.environ.get("FACEMASK_TRUSTED_KEYS", "")
+    keys = ",".join(arguments.trusted_key) or read_variable("FACEMASK_TRUSTED_KEYS") or ""
     trusted = signing.load_public_keys(keys)
     manifest = open_bundle(_path(arguments), trusted=trusted).manifest
     signature = "its signature by a trusted key, " if trusted else ""
-    print(
+    return [
         f"{manifest.version} is sound: {signature}{len(manifest.files)} checksums, "
         f"{len(manifest.golden.pictures)} golden pictures."
-    )
+    ]
 
 
-def _prune(arguments: argparse.Namespace) -> None:
+def _prune(arguments: argparse.Namespace) -> list[str]:
     removed = store.prune(arguments.store, keep=arguments.keep)
-    print("\n".join(f"{version} is removed." for version in removed) or "Nothing to remove.")
+    return [f"{version} is removed." for version in removed] or ["Nothing to remove."]
 
 
-def _keygen(arguments: argparse.Namespace) -> None:
+def _keygen(arguments: argparse.Namespace) -> list[str]:
     key = signing.generate_keys(arguments.file)
-    print(f"private key, for the training job only: {arguments.file}")
-    print(f"public key, for FACEMASK_TRUSTED_KEYS: {signing.to_base64(key)}")
+    return [
+        f"private key, for the training job only: {arguments.file}",
+        f"public key, for FACEMASK_TRUSTED_KEYS: {signing.to_base64(key)}",
+    ]
 
 
 def _path(arguments: argparse.Namespace) -> Path:
@@ -202,5 +221,10 @@ def _path(arguments: argparse.Namespace) -> Path:
     return path
 
 
+def run() -> None:
+    """Run the command line and exit (console script)."""
+    sys.exit(run_command(main))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -18,6 +18,7 @@ PREFIX: Final = "FACEMASK_"
 _INJECTED_VALUE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 _INJECTED_NAME: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+    r"|FACEMASK_(\w+_)?(NAME|ENV_\w+)"  # docker --link
 )
 
 
@@ -29,13 +30,6 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
     """
     value = environment.get(name, "").strip()
     return None if not value or _INJECTED_VALUE.fullmatch(value) else value
-
-
-def injected_variables(
-    names: Iterable[str], environment: Mapping[str, str] = os.environ
-) -> list[str]:
-    """Return those of the variables that a platform has set to the address of a Service."""
-    return [name for name in names if _INJECTED_VALUE.fullmatch(environment.get(name, "").strip())]
 
 
 def unknown_variables(
@@ -53,15 +47,21 @@ def unknown_variables(
     return unknown
 
 
-def warn_of_variables(known: Collection[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Log the variables that are ignored: injected ones, and names that nothing reads."""
-    for name in injected_variables(sorted(known), environment):
-        log.warning(
-            "%s=%s is ignored: it is the address that Kubernetes (or docker --link) gives to a "
-            "Service of that name. enableServiceLinks: false in the pod keeps it out",
-            name,
-            clean(environment[name]),
-        )
+def warn_of_injected(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Log those of the variables that a platform has set to the address of a Service."""
+    for name in names:
+        value = environment.get(name, "").strip()
+        if _INJECTED_VALUE.fullmatch(value):
+            log.warning(
+                "%s=%s is ignored: it is the address that Kubernetes (or docker --link) gives a "
+                "Service of that name. enableServiceLinks: false in the pod keeps it out",
+                name,
+                clean(value),
+            )
+
+
+def warn_of_unknown(known: Collection[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Log the FACEMASK_* variables that nothing reads."""
     for name, likely in unknown_variables(known, environment).items():
         hint = f": is {likely} meant?" if likely else ""
         log.warning("%s is set, and nothing reads it%s", clean(name), hint)

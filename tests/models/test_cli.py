@@ -1,5 +1,6 @@
 """`python -m models`: output and exit statuses."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.__main__ import main
+from models.bundle import fsync
 from models.bundle.publish import publish
 from models.bundle.signing import load_private_key
 from models.bundle.store import CURRENT, MANIFEST, MODEL, current_version, versions
@@ -163,3 +165,60 @@ def test_only_verify_imports_pytorch(store: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("value", ["", "  ", "tcp://10.43.7.62:8000"])
+def test_empty_or_injected_store_variable_is_not_the_working_folder(
+    value: str, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(store)
+    monkeypatch.setenv("FACEMASK_STORE", value)
+    assert main(["list"]) == 1
+    assert "models/artifacts holds no version" in capsys.readouterr().err
+
+
+def test_list_cleans_what_a_bundle_holds(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, _ = versions(store)
+    for version, change in (
+        (first, {"backbone": "\x1b[31mred\nline"}),
+        (second, {"metrics": {"cross_validation": {"balanced_accuracy": "high"}}}),
+    ):
+        manifest = json.loads((store / version / MANIFEST).read_text())
+        (store / version / MANIFEST).write_text(json.dumps(manifest | change))
+    assert main(["list"]) == 0
+    output = capsys.readouterr().out
+    assert len(output.splitlines()) == 4
+    assert output.count("unusable: ") == 2
+    assert "\x1b" not in output
+
+
+def test_refusal_cleans_its_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--store", str(tmp_path / "a\x1b[31m\nb")]) == 1
+    error = capsys.readouterr().err
+    assert "\x1b" not in error
+    assert len(error.splitlines()) == 1
+
+
+def test_full_output_is_not_blamed_on_the_store(store: Path) -> None:
+    command = [sys.executable, "-m", "models", "list"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 6
+    assert done.stderr == "error: standard output cannot be written to (No space left on device).\n"
+
+
+def test_change_that_the_disk_does_not_confirm_is_reported_as_done(
+    store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, sync = versions(store)[0], fsync.sync_folder
+    calls = iter([sync])
+
+    def fail(path: Path) -> None:
+        if (do := next(calls, None)) is None:
+            raise OSError(5, "Input/output error")
+        do(path)
+
+    monkeypatch.setattr(fsync, "sync_folder", fail)
+    assert main(["promote", first]) == 6
+    assert f"{first} is current, but the disk" in capsys.readouterr().err
+    assert current_version(store) == first

@@ -1,0 +1,99 @@
+"""Standard output and error of a command: of any encoding, closed or full."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from models.errors import reason_of
+
+READER_GONE_STATUS: Final = 141
+"""Exit status if nobody reads the output any more, as of a program that SIGPIPE ends."""
+OUTPUT_FAILED_STATUS: Final = 6
+"""Exit status if the output cannot be written, such as to a full disk."""
+
+
+class _OutputFailed(Exception):
+    """Standard output takes no more; the cause is an `OSError`."""
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status, whatever its output is connected to.
+
+    Characters that the terminal's encoding lacks are written as escapes. If standard output is
+    closed, full or no longer read, the command ends with a status of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            status = command()
+        except SystemExit as exit:  # of argparse
+            status = exit.code if isinstance(exit.code, int) else 1
+        flush_output()
+    except _OutputFailed as failed:
+        status = _close_output(failed.__cause__)
+    _flush_errors()
+    return status
+
+
+def write_line(line: str = "") -> None:
+    """Write a line to standard output; where it cannot be written, `run_command` ends."""
+    if sys.stdout is None:  # closed before the program started
+        return
+    try:
+        sys.stdout.write(f"{line}\n")
+    except OSError as error:
+        raise _OutputFailed from error
+
+
+def flush_output() -> None:
+    """Write what was printed so far; where that fails, `run_command` ends."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        raise _OutputFailed from error
+
+
+def write_error(line: str) -> None:
+    """Write a line to standard error, if that can be written to."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _close_output(error: BaseException | None) -> int:
+    """Drop what is left of the output, and return the exit status."""
+    _discard(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return READER_GONE_STATUS
+    reason = reason_of(error) if isinstance(error, Exception) else "unknown"
+    write_error(f"error: standard output cannot be written to ({reason}).")
+    return OUTPUT_FAILED_STATUS
+
+
+def _flush_errors() -> None:
+    """Write what was printed to standard error, if that can be written to."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a stream's buffer go nowhere, or the interpreter would report it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    except (OSError, ValueError):  # a stream without a file, as in tests
+        pass
+    finally:
+        os.close(nowhere)
