@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def settings(vary: Sequence[str]) -> list[Setting]:
-    """Every combination of the options' values."""
+    """Return every combination of the options' values."""
     axes: list[list[Setting]] = []
     for option in vary:
         name, equals, values = option.partition("=")
@@ -107,20 +107,20 @@ def _measure(arguments: argparse.Namespace, setting: Setting) -> dict[str, Any] 
         "precision": bundle.manifest.precision.name,
         "penalty": bundle.manifest.config["penalty"],
         "sets": own | summary["tests"],
-        "others": {str(path): _said(bundle, path) for path in arguments.other},
+        "others": {str(path): _decisions(bundle, path) for path in arguments.other},
     }
 
 
-def _said(bundle: Bundle, folder: Path) -> dict[str, Any]:
-    """What the model says of pictures of no class: the share of each decision."""
+def _decisions(bundle: Bundle, folder: Path) -> dict[str, Any]:
+    """Return the share of each decision on pictures of no class."""
     manifest = bundle.manifest
     labels = list(manifest.labels)
-    # Taken for pictures of any class: their true class is not looked at.
+    # They are listed as pictures of the first class; the true class is not used.
     listed = find_holdout_set(folder, labels, label=labels[0])
-    judged = evaluate_holdout(bundle.model, listed, input_px=manifest.input_px)
-    decisions = [decide(manifest, row.tolist()).decision for row in judged.probabilities]
+    evaluated = evaluate_holdout(bundle.model, listed, input_px=manifest.input_px)
+    decisions = [decide(manifest, row.tolist()).decision for row in evaluated.probabilities]
     shares = {word: decisions.count(word) / len(decisions) for word in sorted(set(decisions))}
-    unfamiliar = unfamiliar_share(judged, manifest.familiarity)
+    unfamiliar = unfamiliar_share(evaluated, manifest.familiarity)
     return {"pictures": len(decisions), "decisions": shares, "unfamiliar": unfamiliar}
 
 

@@ -22,7 +22,7 @@ _COLUMNS: Final = (
 
 
 def tables(results: Results) -> str:
-    """Everything in Markdown: a row a setting and folder, then slices, then other pictures."""
+    """Return all in Markdown: a row per setting and folder, then slices, then other pictures."""
     rows = [
         (setting, name, row)
         for setting, result in results.items()
@@ -48,7 +48,7 @@ def tables(results: Results) -> str:
 
 
 def _slices(results: Results) -> Iterator[str]:
-    """Errors by slice, settings side by side; the sets are the same for all."""
+    """Yield the table of errors by slice, settings side by side; their sets are the same."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for setting, result in results.items():
         for name, row in result["sets"].items():
@@ -70,7 +70,7 @@ def _slices(results: Results) -> Iterator[str]:
 
 
 def _others(results: Results) -> Iterator[str]:
-    """Shares of each decision on pictures of no class."""
+    """Yield the table of the shares of each decision on pictures of no class."""
     rows = [
         [
             setting,
@@ -99,7 +99,7 @@ def _cell(value: Any, form: str) -> str:
 
 
 def plot(results: Results, path: Path) -> None:
-    """Balanced accuracy of every setting on every folder, with its interval, as SVG or PNG."""
+    """Plot the balanced accuracy of every setting on every folder, with its interval."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -113,8 +113,8 @@ def plot(results: Results, path: Path) -> None:
         ends = [result["sets"][name]["balanced_accuracy_interval_95"] for name in names]
         low = [share - 100 * end[0] for share, end in zip(shares, ends, strict=True)]
         high = [100 * end[1] - share for share, end in zip(shares, ends, strict=True)]
-        levels = [place + (number + 0.5) * height - 0.4 for place in range(len(names))]
-        # All right has an interval that ends below it.
+        levels = [index + (number + 0.5) * height - 0.4 for index in range(len(names))]
+        # A share of 1 has an interval that ends below it.
         bars = [[max(0.0, value) for value in side] for side in (low, high)]
         axis.errorbar(shares, levels, xerr=bars, fmt="o", capsize=3, label=setting)
     axis.set_yticks(range(len(names)), [_short(name) for name in names])
@@ -127,6 +127,6 @@ def plot(results: Results, path: Path) -> None:
 
 
 def _short(test: str) -> str:
-    """A folder as it is shown: without the folders above it."""
+    """Return a folder's name without the folders above it."""
     label, equals, path = test.partition("=")
     return f"{Path(path).name} ({label})" if equals else Path(test).name

@@ -37,7 +37,7 @@ _SWAPPED = 0.05
 
 @dataclass(frozen=True)
 class Plant:
-    """What was planted: what must be named, together with what, by which kinds of findings."""
+    """A planted fault: the kinds of findings that report it, and the files that each must name."""
 
     fault: str
     kinds: tuple[str, ...]
@@ -94,7 +94,7 @@ def _print_clean(findings: list[Finding], count: int, took: float) -> None:
 
 
 def _alarmed(findings: list[Finding]) -> set[str]:
-    """Pictures that an error or a warning names."""
+    """Return the pictures that an error or a warning names."""
     return {name for finding in findings if finding.level != "info" for name in finding.names}
 
 

@@ -84,7 +84,7 @@ def _make(arguments: argparse.Namespace, backbone: str, precision: Any, store: P
 
 
 def _rates(made: Sequence[_Made]) -> dict[str, list[float]]:
-    """Pictures a second of forward passes in one-thread lanes; those of one size take turns."""
+    """Return pictures per second in one-thread lanes; models of one input size take turns."""
     rates: dict[str, list[float]] = {}
     for size in sorted({one.bundle.manifest.input_px for one in made}):
         graphs = {
@@ -95,7 +95,7 @@ def _rates(made: Sequence[_Made]) -> dict[str, list[float]]:
 
 
 def _singles(made: Sequence[_Made]) -> dict[str, list[float]]:
-    """Milliseconds of one picture on all threads."""
+    """Return the milliseconds of one picture on all threads, per round."""
     torch.set_num_threads(usable_cores())
     taken: dict[str, list[float]] = {one.title: [] for one in made}
     for turn in range(_ROUNDS + 1):  # the first warms up

@@ -40,7 +40,7 @@ from service.settings import Settings
 _SIZE: Final = "640x480"
 _CAPACITY_CONNECTIONS: Final = 16
 _BEFORE: Final = 20  # single requests
-_NEAR: Final = 3.0  # times the time of before
+_RECOVERED_FACTOR: Final = 3.0  # of the latency before the overload
 _RECOVERY_LIMIT_S: Final = 30.0
 
 
@@ -82,7 +82,7 @@ def _overload(bench: Bench, server: Server, arguments: argparse.Namespace) -> No
         obey_retry_after=arguments.patient,
         drain_s=0.0,  # it ends with the last request, from which on recovery counts
     )
-    probe = _Probe(server, request, _NEAR * alone_s)
+    probe = _Probe(server, request, _RECOVERED_FACTOR * alone_s)
     outcome = generate(plan, bench.folder)
     recovery_s = probe.recovered_after()
     after = _rate(_closed(bench, server, _CAPACITY_CONNECTIONS))
@@ -139,7 +139,7 @@ def _one(server: Server, request: bytes) -> float:
 
 
 class _Probe:
-    """A caller that sends one picture at a time, all the time."""
+    """Caller that sends one picture at a time, without a pause."""
 
     def __init__(self, server: Server, request: bytes, near_s: float) -> None:
         self._server, self._request, self._near_s = server, request, near_s
@@ -149,7 +149,7 @@ class _Probe:
         self._thread.start()
 
     def recovered_after(self) -> float:
-        """Seconds from now, the end of the overload, to the first answer that is as before."""
+        """Return the seconds from now, the end of the overload, to the first fast answer."""
         began = time.perf_counter()
         self._overload_ended.set()
         self._recovered.wait(_RECOVERY_LIMIT_S)

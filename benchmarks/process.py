@@ -46,7 +46,7 @@ def service(
 
 
 def binary_request(pictures: Sequence[bytes], *, name: str = "0") -> tuple[bytes, bytes]:
-    """An inference request of the Open Inference Protocol: its JSON part and the pictures.
+    """Return an inference request of the Open Inference Protocol: its JSON part, and the pictures.
 
     Args:
         pictures: Encoded files.

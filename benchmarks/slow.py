@@ -17,44 +17,44 @@ _SILENT: Final = "closed without an answer"
 
 
 class SlowClients:
-    """A number of slow connections, each reopened whenever the service closes it.
+    """Slow connections, each reopened whenever the service closes it.
 
     Attributes:
         closed: Number of connections that the service closed, per answer.
     """
 
     def __init__(self, port: int, count: int) -> None:
-        """Open them all."""
+        """Open the connections."""
         self.closed: Counter[str] = Counter()
         self._port = port
         self._stopped = threading.Event()
-        self._connections = [self._open(place) for place in range(count)]
+        self._connections = [self._open(index) for index in range(count)]
         self._thread = threading.Thread(target=self._trickle)
         self._thread.start()
 
     def close(self) -> None:
-        """End them."""
+        """Close the connections."""
         self._stopped.set()
         self._thread.join()
         for connection in self._connections:
             connection.close()
 
-    def _open(self, place: int) -> socket.socket:
+    def _open(self, index: int) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self._port), timeout=30)
-        connection.sendall(_BODY if place % 2 else _HEAD)
+        connection.sendall(_BODY if index % 2 else _HEAD)
         connection.setblocking(False)
         return connection
 
     def _trickle(self) -> None:
         while self._connections and not self._stopped.is_set():
-            for place, connection in enumerate(self._connections):
+            for index, connection in enumerate(self._connections):
                 # As many waits as connections, so that the bytes are spread over the round.
                 if self._stopped.wait(_ROUND_S / len(self._connections)):
                     return
                 if (answer := _closing_answer(connection)) is not None:
                     self.closed[answer] += 1
                     connection.close()
-                    self._connections[place] = self._open(place)
+                    self._connections[index] = self._open(index)
 
 
 def _closing_answer(connection: socket.socket) -> str | None:

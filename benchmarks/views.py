@@ -64,7 +64,7 @@ KINDS: Final[dict[str, Augmentation]] = {
 
 
 def drawn_over(share: float, augment: Change) -> Change:
-    """A hand, a telephone or a book drawn over the middle of some pictures, of either class."""
+    """Return a change that draws a hand, a telephone or a book over a share of the pictures."""
 
     def change(pixels: Tensor, digest: str, number: int) -> Tensor:
         random = np.random.default_rng([int(digest[:8], 16), number])
@@ -76,7 +76,7 @@ def drawn_over(share: float, augment: Change) -> Change:
 
 
 def _draw_over(random: np.random.Generator, pixels: Tensor) -> Tensor:
-    """As the drawn sample does, where the face of a face crop roughly is."""
+    """Draw an object as the drawn sample does, where the face of a face crop roughly is."""
     canvas = pixels.permute(1, 2, 0).numpy().astype(np.float32) / np.float32(255)
     half_px = 224 * random.uniform(0.17, 0.34)
     middle = (np.array((112, 100)) + random.normal(0, 10, 2)).astype(np.float32)
@@ -92,7 +92,7 @@ def _draw_over(random: np.random.Generator, pixels: Tensor) -> Tensor:
 
 
 def changed(choices: Augmentation) -> Change:
-    """Views as the job makes them."""
+    """Return the change that makes augmented copies as the job does."""
     augment = make_augment(choices)
     return lambda pixels, digest, number: augmented_copy(pixels, digest, number, augment)
 
@@ -100,32 +100,32 @@ def changed(choices: Augmentation) -> Change:
 def copies_of(
     pictures: FeatureSet, extractor: Extractor, change: Change, count: int
 ) -> NDArray[np.float32]:
-    """Features (n, V, D) of changed copies."""
+    """Return the features (n, V, D) of changed copies."""
 
-    def work(places: Any) -> list[NDArray[np.float32]]:
+    def work(indices: Any) -> list[NDArray[np.float32]]:
         size = extractor.input_px
         batches = torch.zeros((count, EXTRACTION_BATCH, 3, size, size), dtype=torch.uint8)
-        for slot, place in enumerate(places):
-            plain = decode_image(pictures.read(place), size=size)
-            digest = pictures.stats[place].sha256
+        for slot, index in enumerate(indices):
+            plain = decode_image(pictures.read(index), size=size)
+            digest = pictures.stats[index].sha256
             for number in range(count):
                 batches[number, slot] = change(plain, digest, number)
         vectors = torch.stack([extractor(batch) for batch in batches], dim=1).numpy()
-        return list(vectors[: len(places)])
+        return list(vectors[: len(indices)])
 
-    places = range(len(pictures.names))
-    return np.stack([row for chunk in map_chunks_parallel(places, work) for row in chunk])
+    indices = range(len(pictures.names))
+    return np.stack([row for chunk in map_chunks_parallel(indices, work) for row in chunk])
 
 
 def features_of(given: str, labels: list[str], extractor: Extractor) -> tuple[Features, Any]:
-    """Features and classes of a test folder."""
+    """Return the features and classes of a test folder."""
     label, separator, path = given.partition("=")
     known = separator and label in labels
     test = find_holdout_set(Path(path if known else given), labels, label=label if known else None)
 
-    def work(places: Any) -> list[NDArray[np.float32]]:
+    def work(indices: Any) -> list[NDArray[np.float32]]:
         size = extractor.input_px
-        pixels = [decode_image(test.source.read(test.names[place]), size=size) for place in places]
+        pixels = [decode_image(test.source.read(test.names[index]), size=size) for index in indices]
         return list(extractor(torch.stack(pixels)).numpy())
 
     rows = [row for chunk in map_chunks_parallel(range(len(test.names)), work) for row in chunk]

@@ -153,7 +153,7 @@ def render(page: str) -> str:
 
 
 def stale_pages() -> Iterator[tuple[Path, str]]:
-    """Yield each page that differs from what the code says, with its right text."""
+    """Yield each page whose tables differ from the code, with its correct text."""
     for path in sorted((ROOT / "docs").glob("*.md")):
         page = path.read_text(encoding="utf-8")
         rendered = render(page)

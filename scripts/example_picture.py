@@ -17,7 +17,7 @@ _SKIN, _SHADE, _MASK, _FOLD = (222, 176, 146), (196, 146, 116), (120, 180, 220),
 
 
 def draw() -> Image.Image:
-    """The picture, 224 pixels square."""
+    """Return the picture, 224 pixels square."""
     side = _SIDE_PX * _OVER
     picture = Image.new("RGB", (side, side), _WALL)
     pen = ImageDraw.Draw(picture)

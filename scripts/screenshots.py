@@ -18,7 +18,7 @@ _PER_CLASS = 5
 
 
 def main() -> None:
-    """Open both pages, and keep what they look like."""
+    """Open both pages, and save a screenshot of each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -40,13 +40,13 @@ def main() -> None:
             page.locator("#fade").fill("45")
             page.locator("#fade").blur()
         page.locator(".card img").nth(3).evaluate("(image) => image.decode()")
-        _keep(page, "page.webp")
+        _save(page, "page.webp")
         page.goto(f"{options.url}/report")
-        _keep(page, "report.webp")
+        _save(page, "report.webp")
         browser.close()
 
 
-def _keep(page: Page, name: str) -> None:
+def _save(page: Page, name: str) -> None:
     target = _TARGET / name
     Image.open(io.BytesIO(page.screenshot())).save(target, quality=82, method=6)
     print(f"{target}: {target.stat().st_size:,} bytes")

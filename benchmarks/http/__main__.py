@@ -26,8 +26,8 @@ from benchmarks.serving.pictures import SIZES, photographs
 from benchmarks.serving.wire import read_answer, request_bytes
 
 _WAIT_S: Final = 120.0
-# A 12 MP upload needs fewer of them.
-_HEAVY: Final = 5
+# A large upload is sent this many times less often.
+_LARGE_DIVISOR: Final = 5
 _SPENT: Final = b"GET /spent HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 _ALL: Final = "in all"
 
@@ -35,13 +35,13 @@ Spent = dict[str, float]
 
 
 class Server:
-    """One of the servers, and a connection to it."""
+    """Connection to one of the servers."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
     def measure(self, request: bytes, status: int, count: int) -> Spent:
-        """CPU milliseconds a request, by step and in all.
+        """Return the CPU milliseconds per request, by step and in all.
 
         Raises:
             RuntimeError: An answer had another status.
@@ -86,7 +86,7 @@ def _running(name: str) -> Iterator[Server]:
 
 
 def _measure(requests: int, repeats: int) -> dict[str, dict[str, list[Spent]]]:
-    """What each case spent: `ours` and the `bare` server's, a repeat each, in pairs."""
+    """Return the CPU time of each case, of `ours` and the `bare` server, in pairs per repeat."""
     small, large = (
         request_bytes(photographs(size, count=1, seed=0), path="/predict", field="files")
         for size in SIZES.values()
@@ -95,7 +95,7 @@ def _measure(requests: int, repeats: int) -> dict[str, dict[str, list[Spent]]]:
     with _running("service") as service, _running("refusing") as full, _running("bare") as bare:
         cases = {
             "640x480": (service, small, 200, requests),
-            "12 MP": (service, large, 200, -(-requests // _HEAVY)),
+            "12 MP": (service, large, 200, -(-requests // _LARGE_DIVISOR)),
             "640x480, refused": (full, small, 429, requests),
         }
         for repeat in range(repeats + 1):

@@ -42,7 +42,7 @@ class Clock:
         self._spent = dict.fromkeys(STEPS, 0.0)
 
     def step(self, name: str, run: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that does as the given one, on the clock."""
+        """Return the function, with its CPU time added to a step."""
 
         @functools.wraps(run)
         def timed(*args: Any, **options: Any) -> Any:
@@ -55,7 +55,7 @@ class Clock:
         return timed
 
     def awaited(self, name: str, run: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-        """The same for a coroutine function: what the thread does meanwhile counts, too."""
+        """Do the same for a coroutine function; work of the thread meanwhile counts, too."""
 
         @functools.wraps(run)
         async def timed(*args: Any, **options: Any) -> Any:
@@ -78,7 +78,7 @@ class Clock:
 
 
 class _StubEngine:
-    """Hands pictures to a lane, as the engine does, where each is answered unseen."""
+    """Engine whose lane answers every picture with the same prediction, without decoding it."""
 
     labels = ("mask", "no_mask")
     report = None

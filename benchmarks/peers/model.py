@@ -19,7 +19,7 @@ _LABELS = ("mask", "no_mask")
 
 
 def load_model() -> torch.jit.ScriptModule:
-    """The model named by PEER_MODEL, with PEER_THREADS threads a forward pass."""
+    """Load the model named by PEER_MODEL, with PEER_THREADS threads per forward pass."""
     torch.set_num_threads(int(os.environ["PEER_THREADS"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated
@@ -30,13 +30,13 @@ def load_model() -> torch.jit.ScriptModule:
 
 
 def preprocess(picture: Image.Image) -> torch.Tensor:
-    """float32 (3, 224, 224) of a picture."""
+    """Convert a picture to float32 (3, 224, 224)."""
     small = picture.convert("RGB").resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).float().div(255)
     return (pixels - _MEAN) / _STD
 
 
 def label(probabilities: torch.Tensor) -> dict[str, object]:
-    """The answer for one picture of (K,) probabilities."""
+    """Return the answer for one picture, from (K,) probabilities."""
     best = int(probabilities.argmax())
     return {"label": _LABELS[best], "score": float(probabilities[best])}

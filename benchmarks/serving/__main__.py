@@ -135,10 +135,10 @@ def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 for row in measure_service(
                     bench, limit, number, QUICK if arguments.quick else FULL
                 ):
-                    rows.append(_told(row))
+                    rows.append(_log_row(row))
                 for name, (python, _) in installed.items():
                     for row in measure_peer(bench, number, name, python, model, settings):
-                        rows.append(_told(row))
+                        rows.append(_log_row(row))
         steps = _soak(arguments, folder, bundle_store=folder / "store") if arguments.soak else []
     return {
         "about": _about(arguments),
@@ -169,8 +169,8 @@ def _soak(
         return soak(bench, server, bench.requests("mixed", 1), arguments.soak)
 
 
-def _told(row: Row) -> Row:
-    """Tell how the run gets on."""
+def _log_row(row: Row) -> Row:
+    """Print the progress of the run to standard error; return the row."""
     print(
         f"round {row.round + 1}: {row.server} {row.setting} {row.size} x {row.pictures}, "
         f"{row.connections} connections, {row.load}: {row.rate:.1f} img/s, "

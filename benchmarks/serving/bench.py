@@ -91,8 +91,8 @@ class Bench:
         self._pictures = pictures
         for size, encoded in pictures.items():
             self.files[size] = []
-            for place, data in enumerate(encoded):
-                path = folder / f"{size}-{place}.jpg"
+            for index, data in enumerate(encoded):
+                path = folder / f"{size}-{index}.jpg"
                 path.write_bytes(data)
                 self.files[size].append(path)
 
@@ -112,7 +112,7 @@ class Bench:
 
     @contextlib.contextmanager
     def service(self, **settings: str) -> Iterator[Server]:
-        """The service on the bundle, with the settings of this process's environment and these."""
+        """Run the service on the bundle, with the environment's settings and these."""
         port = free_port()
         environment = {
             "FACEMASK_STORE": str(self.store),
@@ -132,7 +132,7 @@ class Bench:
     def peer(
         self, name: str, python: Path, model: Path, setting: peers.Setting
     ) -> Iterator[Server]:
-        """A peer on the plain model."""
+        """Run a peer on the plain model."""
         port = free_port()
         first = self.requests("640x480", 1, peers.PEERS[name].field)[0]
         with running(

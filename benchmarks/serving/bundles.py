@@ -45,19 +45,19 @@ def _int8(backbone: LoadedBackbone, head: Head, pictures: Sequence[bytes]) -> by
     size = backbone.spec.input_px
     pixels = torch.stack([decode_image(data, size=size) for data in pictures])
     network = int8.quantise(backbone.network, Extractor(backbone).scale(pixels))
-    rounded = dataclasses.replace(backbone, network=network)
-    return export(Classifier(rounded, head), input_px=size, precision="int8")
+    quantised = dataclasses.replace(backbone, network=network)
+    return export(Classifier(quantised, head), input_px=size, precision="int8")
 
 
 PRECISIONS: Final[dict[str, Callable[[LoadedBackbone, Head, Sequence[bytes]], bytes]]] = {
     "fp32": _fp32,
     "int8": _int8,
 }
-"""How a backbone and a head become the bytes of `model.pt`; the pictures are to calibrate on."""
+"""Functions from backbone, head and calibration pictures to the bytes of `model.pt`."""
 
 
 def make_backbone(name: str, pictures: Sequence[bytes], *, seed: int) -> LoadedBackbone:
-    """A backbone with the weights that an installed package carries, else with random ones.
+    """Return a backbone with the weights that an installed package carries, else random ones.
 
     Raises:
         UnknownBackbone: There is none of that name.
@@ -89,7 +89,7 @@ def make_backbone(name: str, pictures: Sequence[bytes], *, seed: int) -> LoadedB
 
 
 def make_head(backbone: LoadedBackbone, *, seed: int) -> Head:
-    """A random head for two classes."""
+    """Return a random head for two classes."""
     width = backbone.spec.pooled_width
     weight = np.random.default_rng(seed).normal(0, width**-0.5, (len(_LABELS), width))
     return Head(weight.astype(np.float32), np.zeros(len(_LABELS), np.float32), 1.0)
@@ -103,9 +103,9 @@ def publish_bundle(
     *,
     precision: str,
 ) -> Bundle:
-    """Publish a model as the training job does, but for its accuracy, of which it has none."""
+    """Publish a model as the training job does, but without measured accuracy."""
     config = FitConfig()
-    quick = precision == "int8"
+    is_int8 = precision == "int8"
     model = PRECISIONS[precision](backbone, head, pictures)
     pool = draw_pool(config.seed)
     pixels = torch.stack(decode_pool(pool, size=backbone.spec.input_px))
@@ -113,14 +113,16 @@ def publish_bundle(
         pool,
         answer(load_graph(model), pixels),
         num_pictures=config.golden_pictures,
-        tolerance=config.golden_tolerance_int8 if quick else config.golden_tolerance,
+        tolerance=config.golden_tolerance_int8 if is_int8 else config.golden_tolerance,
     )
     facts: dict[str, Any] = {
         "labels": list(_LABELS),
         "input_px": backbone.spec.input_px,
         "decoder": DECODER,
         "backbone": backbone.facts,
-        "precision": PrecisionFacts(name="int8", engine=int8.ENGINE) if quick else PrecisionFacts(),
+        "precision": PrecisionFacts(name="int8", engine=int8.ENGINE)
+        if is_int8
+        else PrecisionFacts(),
         "dataset": DatasetFacts(
             fingerprint=hashlib.sha256().hexdigest(), pictures={}, groups=0, skipped=0
         ),
@@ -154,7 +156,7 @@ class _Plain(nn.Module):
 
 
 def plain_model(backbone: LoadedBackbone, head: Head, *, channels_last: bool) -> bytes:
-    """The same network in fp32 for the peers: traced and frozen, as PyTorch's guide says.
+    """Return the same network in fp32 for the peers, traced and frozen as in PyTorch's guide.
 
     Args:
         backbone: As the service's.

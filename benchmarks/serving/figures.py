@@ -16,7 +16,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of at least one value."""
+        """Return the spread of one or more values."""
         return cls(float(np.median(values)), min(values), max(values))
 
     def text(self, digits: int = 1) -> str:
@@ -26,15 +26,15 @@ class Spread:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Linear between ranks; NaN of nothing."""
+    """Return a percentile, linear between ranks; NaN without values."""
     return float(np.percentile(values, percent)) if values else float("nan")
 
 
 def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
-    """Ratios of pairs measured one after the other, so that a slow minute hits both.
+    """Return the ratios of pairs measured one after the other, so that a slow minute hits both.
 
     Args:
-        over: One value a repeat.
+        over: One value per repeat.
         under: Likewise, none of them 0.
     """
     return Spread.of([a / b for a, b in zip(over, under, strict=True)])

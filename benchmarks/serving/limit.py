@@ -29,14 +29,14 @@ _POOL_BATCH: Final = 8
 
 
 class Limit:
-    """One bundle and the pictures that it is fed."""
+    """One bundle and its input pictures."""
 
     def __init__(self, bundle: Bundle, pictures: Sequence[bytes]) -> None:
         self._bundle = bundle
         self._pictures = pictures
 
     def lanes(self, seconds: float, *, lanes: int, threads: int, batch: int) -> dict[str, Any]:
-        """Lanes that each decode and run their own batches, independent of each other."""
+        """Measure lanes that decode and run their own batches, independent of each other."""
 
         def lane(number: int) -> tuple[int, float, list[float]]:
             torch.set_num_threads(threads)  # counts for the thread that calls it
@@ -55,7 +55,7 @@ class Limit:
         }
 
     def pool(self, seconds: float, *, threads: int, batch: int) -> dict[str, Any]:
-        """A pool that decodes ahead, before one forward pass on all threads."""
+        """Measure a pool that decodes ahead, before one forward pass on all threads."""
         torch.set_num_threads(threads)
         source = self._rotation(0)
         ahead: deque[Future[Tensor]] = deque()
@@ -86,11 +86,11 @@ ARRANGEMENTS: Final[dict[str, Callable[[Limit, float, int], dict[str, Any]]]] = 
     "pool": lambda limit, seconds, cores: limit.pool(seconds, threads=cores, batch=_POOL_BATCH),
     "alone": lambda limit, seconds, cores: limit.lanes(seconds, lanes=1, threads=cores, batch=1),
 }
-"""One lane a core; a decode pool and one forward; one picture at a time on all cores."""
+"""One lane per core; a decode pool and one forward pass; one picture at a time on all cores."""
 
 
 def _timed(step: Callable[[], None], seconds: float, batch: int) -> tuple[int, float, list[float]]:
-    """Pictures done, seconds taken, and milliseconds of each step."""
+    """Repeat a step for some seconds; return pictures, seconds, and milliseconds of each step."""
     for _ in range(_WARM_UP_BATCHES):
         step()
     times: list[float] = []

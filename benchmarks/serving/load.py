@@ -27,7 +27,7 @@ _CHUNK: Final = 262_144
 
 
 class _Connection:
-    """One socket and the request that is in flight on it."""
+    """One socket and its request in flight."""
 
     __slots__ = ("answered", "due", "file", "received", "retried", "sent", "socket", "waiting")
 
@@ -167,7 +167,7 @@ class Load:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._torn(connection, type(error).__name__)
+            self._reconnect(connection, type(error).__name__)
             return
         whole = connection.sent == len(connection.file)
         events = select.EPOLLIN if whole else select.EPOLLIN | select.EPOLLOUT
@@ -186,10 +186,10 @@ class Load:
         except BlockingIOError:
             return
         except OSError as error:
-            self._torn(connection, type(error).__name__)
+            self._reconnect(connection, type(error).__name__)
             return
         if not chunk:
-            self._torn(connection, "closed")
+            self._reconnect(connection, "closed")
             return
         connection.received += chunk
         try:
@@ -205,8 +205,8 @@ class Load:
                 self._renew(connection)
             self._done(connection, answer)
 
-    def _torn(self, connection: _Connection, kind: str) -> None:
-        """The server ended the connection, or it broke."""
+    def _reconnect(self, connection: _Connection, kind: str) -> None:
+        """Reconnect after the server closed the connection or it broke."""
         # A kept connection may have been closed as the request went out: every client of
         # HTTP/1.1 then sends it again, once.
         again = connection.answered and not connection.received and not connection.retried

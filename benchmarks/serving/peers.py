@@ -35,7 +35,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Setting:
-    """How a peer uses two cores: processes x threads of a forward pass in each."""
+    """Processes of a peer, and threads per forward pass in each."""
 
     workers: int
     threads: int
@@ -65,19 +65,19 @@ PEERS: Final[dict[str, Peer]] = {
 
 
 def settings(cores: int) -> list[Setting]:
-    """One process with all threads, and one process a core: the better one counts."""
+    """Return one process with all threads, and one process per core: the better one counts."""
     return [Setting(1, cores), Setting(cores, 1)] if cores > 1 else [Setting(1, 1)]
 
 
 def install(name: str, cache: Path) -> tuple[Path, dict[str, str]]:
-    """Make a peer's virtual environment, or take the one that is there.
+    """Make a peer's virtual environment unless it exists.
 
     Args:
         name: A row of `PEERS`.
         cache: Folder of the environments.
 
     Returns:
-        Its Python, and the versions of what was asked for.
+        Its Python, and the versions of the packages.
     """
     folder = cache / name
     python = folder / "bin" / "python"
@@ -94,7 +94,7 @@ def install(name: str, cache: Path) -> tuple[Path, dict[str, str]]:
 
 
 def command(name: str, python: Path, setting: Setting, port: int) -> list[str]:
-    """The command line that starts a peer."""
+    """Return the command line that starts a peer."""
     line = [str(python), *PEERS[name].command]
     if name == "fastapi":
         line += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
@@ -105,7 +105,7 @@ def command(name: str, python: Path, setting: Setting, port: int) -> list[str]:
 
 
 def environment(model: Path, setting: Setting, port: int) -> dict[str, str]:
-    """What the servers in `benchmarks/peers` read."""
+    """Return the environment variables that the servers in `benchmarks/peers` read."""
     return {
         "PEER_MODEL": str(model),
         "PEER_THREADS": str(setting.threads),

@@ -1,4 +1,4 @@
-"""Images like photographs, made on the spot: JPEG files of a camera's size and weight."""
+"""Generated images like photographs: JPEG files with the pixels and bytes of a camera's."""
 
 import io
 from typing import Final
@@ -19,10 +19,10 @@ SIZES: Final = {"640x480": (640, 480), "12 MP": (4000, 3000)}
 
 
 def photographs(size: tuple[int, int], *, count: int, seed: int) -> list[bytes]:
-    """Different JPEG files: a gradient, noise at all scales, and a drawn face."""
+    """Return different JPEG files: a gradient, noise at all scales, and a drawn face."""
     random = np.random.default_rng(seed)
     faces = draw_pool(seed)
-    return [_photograph(size, faces[place % len(faces)], random) for place in range(count)]
+    return [_photograph(size, faces[index % len(faces)], random) for index in range(count)]
 
 
 def mixed_sizes(*, count: int, seed: int) -> list[bytes]:
@@ -50,9 +50,9 @@ def _photograph(size: tuple[int, int], face: bytes, random: np.random.Generator)
     picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     edge = min(width, height) * 2 // 3
     drawn = Image.open(io.BytesIO(face)).resize((edge, edge), Image.Resampling.BICUBIC)
-    place = (int(random.integers(0, width - edge + 1)), int(random.integers(0, height - edge + 1)))
+    corner = (int(random.integers(0, width - edge + 1)), int(random.integers(0, height - edge + 1)))
     picture.paste(
-        Image.blend(picture.crop((*place, place[0] + edge, place[1] + edge)), drawn, 0.6), place
+        Image.blend(picture.crop((*corner, corner[0] + edge, corner[1] + edge)), drawn, 0.6), corner
     )
     data = io.BytesIO()
     picture.save(data, "JPEG", quality=_QUALITY)

@@ -40,15 +40,16 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What happened in the part of the load that counts; latencies are of good answers only.
+    """Result of the part of the load that counts; latencies are of good answers only.
 
     Attributes:
-        images: Pictures answered in the window, and within `window_s`, its length.
+        images: Pictures answered in the window.
+        window_s: Length of the window, in seconds.
         latencies_ms: From when a request was due (open loop) or sent (closed loop).
         refusals_ms: The same for 429 and 503.
         broken: 200 with other than the predictions expected, or no HTTP.
         failed: Other statuses and torn connections, by kind.
-        unanswered: Requests still open when the patience was over.
+        unanswered: Requests still open at the end of the wait.
         all_images: Pictures answered in the whole run, for the CPU time of the whole run.
         cpu_s: CPU seconds of the generator in the whole run.
     """
@@ -69,7 +70,7 @@ class Outcome:
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Moments of a Poisson process of `rate` a second within `seconds`."""
+    """Return the moments of a Poisson process of `rate` per second within `seconds`."""
     source = random.Random(seed)
     moments: list[float] = []
     now = source.expovariate(rate)

@@ -38,16 +38,16 @@ class Server:
     first_answer_s: float
 
     def cpu_s(self) -> float:
-        """CPU seconds that its processes have used, also those that have ended."""
+        """Return the CPU seconds that its processes have used, ended ones included."""
         return sum(sum(_stat(pid)[11:15]) for pid in family(self.pid)) / _TICKS
 
     def resident_mb(self) -> float:
-        """Resident memory of its processes together; what they share counts in each."""
+        """Return the resident memory of its processes; shared pages count in each."""
         return sum(sum(_stat(pid)[21:22]) for pid in family(self.pid)) * _PAGE_BYTES / 2**20
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -95,7 +95,7 @@ def running(
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it that are alive."""
+    """Return a process and its descendants that are alive."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (stat := _stat(int(entry.name))):
@@ -107,7 +107,7 @@ def family(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[int]:
-    """Numbers of /proc/PID/stat from the state on, which is made a 0; none if it has ended."""
+    """Return the numbers of /proc/PID/stat from the state (as 0) on; none if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -10,7 +10,7 @@ Rows = Sequence[Row]
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """All tables of one run's results."""
+    """Return all tables of one run's results."""
     rows = [Row(**row) for row in results["rows"]]
     lines = [*_about(results), *_limit(rows), *_service(rows), *_targets(rows)]
     lines += [*_peers(rows, results["peers"]), *_soak(results["soak"])]
@@ -22,19 +22,19 @@ def rounds(rows: Rows) -> list[int]:
 
 
 def best(rows: Rows) -> list[float]:
-    """The highest rate of each round."""
+    """Return the highest rate of each round."""
     return [max(row.rate for row in rows if row.round == number) for number in rounds(rows)]
 
 
 def chosen(rows: Rows, **wanted: Any) -> list[Row]:
-    """Rows whose fields have these values."""
+    """Return the rows whose fields have these values."""
     return [
         row for row in rows if all(getattr(row, name) == value for name, value in wanted.items())
     ]
 
 
 def limit_of(rows: Rows, size: str, pictures: int) -> list[float]:
-    """The better arrangement of each round."""
+    """Return the rate of the better arrangement of each round."""
     found = chosen(rows, server=LIMIT, size=size, pictures=pictures)
     return best([row for row in found if row.setting != "alone"])
 
@@ -44,7 +44,7 @@ def _spread(rows: Rows, value: Callable[[Row], float], digits: int = 1) -> str:
 
 
 def _groups(rows: Rows, server: str) -> Iterator[list[Row]]:
-    """Rows of the same window, over the rounds, in the order measured."""
+    """Yield the rows of the same window over the rounds, in the order measured."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         if row.server == server:
@@ -112,7 +112,7 @@ def _service(rows: Rows) -> list[str]:
 
 
 def _targets(rows: Rows) -> list[str]:
-    """Single figures that the tables hold only by calculation."""
+    """Return figures that are computed from the tables."""
     small = chosen(rows, size="640x480", pictures=1)
     served = chosen(small, server=SERVICE)
     alone = chosen(small, server=LIMIT, setting="alone")

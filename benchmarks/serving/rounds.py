@@ -47,7 +47,7 @@ def measure_limit(bench: Bench, limit: LimitProcess, number: int, case: Case) ->
 def measure_service(
     bench: Bench, limit: LimitProcess, number: int, cases: Sequence[Case]
 ) -> Iterator[Row]:
-    """The service under all loads, the limit before each kind of pictures."""
+    """Measure the service under all loads, and the limit before each kind of pictures."""
     capacity = 0.0
     with bench.service() as server:
         for case in cases:
@@ -95,7 +95,7 @@ def _overload(bench: Bench, server: Server, blank: Row, case: Case) -> Iterator[
 def measure_peer(
     bench: Bench, number: int, name: str, python: Path, model: Path, options: list[peers.Setting]
 ) -> Iterator[Row]:
-    """A peer at each of its settings, one picture a request."""
+    """Measure a peer at each of its settings, one picture per request."""
     for setting in options:
         with bench.peer(name, python, model, setting) as server:
             for size in bench.files:
@@ -106,7 +106,7 @@ def measure_peer(
 
 
 def check_generator(bench: Bench) -> list[dict[str, Any]]:
-    """What the generator reaches, and costs, against a server that does nothing."""
+    """Measure the generator's rate and CPU time against a server that does nothing."""
     port = free_port()
     found = []
     first = Path(bench.requests("640x480", 1)[0]).read_bytes()
@@ -131,7 +131,7 @@ def check_generator(bench: Bench) -> list[dict[str, Any]]:
 
 
 def soak(bench: Bench, server: Server, requests: Sequence[str], count: int) -> list[dict[str, Any]]:
-    """Send `count` requests; resident memory at each tenth of them."""
+    """Send `count` requests; return the resident memory after each tenth of them."""
     steps = []
     for tenth in range(10):
         size = count * (tenth + 1) // 10 - count * tenth // 10

@@ -39,16 +39,16 @@ class Row:
         server: `service`, `limit` or a peer.
         setting: Arrangement of the limit, or processes x threads of a peer.
         size: Of the pictures.
-        pictures: A request.
+        pictures: Pictures per request.
         connections: In parallel; 0 for the limit.
         load: `closed`, `open 50 %`, `overload` ...
-        rate: Good answers, in pictures a second.
+        rate: Good answers, in pictures per second.
         p50_ms, p95_ms, p99_ms: Of good answers; for the limit, of its batches.
         refused: Answers 429 and 503 in the window.
-        refusal_p50_ms, refusal_p99_ms: Time to those.
+        refusal_p50_ms, refusal_p99_ms: Latency of those.
         bad: Wrong, failed or missing answers.
-        server_ms: CPU milliseconds of the server a picture.
-        generator_ms: CPU milliseconds of the load generator a picture.
+        server_ms: CPU milliseconds of the server per picture.
+        generator_ms: CPU milliseconds of the load generator per picture.
         resident_mb: Of the server, after the window.
         first_answer_s: Seconds from the start of the server's process to its first correct answer.
     """

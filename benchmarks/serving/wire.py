@@ -21,13 +21,13 @@ class BrokenAnswer(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole HTTP answer.
+    """A complete HTTP answer.
 
     Attributes:
-        status: Its number.
-        predictions: How many pictures it answers.
-        retry_after_s: What `Retry-After` asks for, or 0.
-        closes: Whether the server closes the connection.
+        status: HTTP status.
+        predictions: Number of predictions.
+        retry_after_s: Seconds of `Retry-After`; 0 without.
+        closes: True if the server closes the connection.
     """
 
     status: int
@@ -39,12 +39,12 @@ class Answer:
 def request_bytes(
     pictures: Sequence[bytes], *, path: str, field: str, headers: Mapping[str, str] = {}
 ) -> bytes:
-    """A whole multipart POST of JPEG files, ready to be sent."""
+    """Return a complete multipart POST of JPEG files."""
     body = bytearray()
-    for place, picture in enumerate(pictures):
+    for index, picture in enumerate(pictures):
         body += (
             f"--{_BOUNDARY}\r\n"
-            f'Content-Disposition: form-data; name="{field}"; filename="{place}.jpg"\r\n'
+            f'Content-Disposition: form-data; name="{field}"; filename="{index}.jpg"\r\n'
             "Content-Type: image/jpeg\r\n\r\n"
         ).encode()
         body += picture + b"\r\n"
@@ -60,10 +60,10 @@ def request_bytes(
 
 
 def read_answer(received: bytearray) -> Answer | None:
-    """The answer that has been received, or None while it is not whole.
+    """Return the answer that has been received; None while it is incomplete.
 
     Raises:
-        BrokenAnswer: It never will be one.
+        BrokenAnswer: The bytes cannot become an answer.
     """
     end = received.find(_HEAD_END)
     if end < 0:
@@ -90,8 +90,8 @@ def ask(port: int, request: bytes, *, timeout_s: float) -> Answer:
     """Send one request on a connection of its own and wait for the answer.
 
     Raises:
-        OSError: Nobody listens, the connection ends early, or the time is over.
-        BrokenAnswer: As it says.
+        OSError: The port is closed, the connection ends early, or the time is over.
+        BrokenAnswer: The answer is not HTTP with a length.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(request)

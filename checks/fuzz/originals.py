@@ -55,9 +55,9 @@ def originals() -> dict[str, bytes]:
 
 
 def _drawing(mode: str) -> Image.Image:
-    """Smooth, with an edge, and not square."""
+    """Return a picture that is smooth, has an edge, and is not square."""
     bands = [
-        Image.linear_gradient("L").rotate(90 * place).resize((48, 32)) for place in range(len(mode))
+        Image.linear_gradient("L").rotate(90 * index).resize((48, 32)) for index in range(len(mode))
     ]
     drawing = Image.merge(mode, bands)
     drawing.paste((200, 30, 90, 255)[: len(mode)], (8, 6, 30, 20))
