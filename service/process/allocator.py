@@ -1,4 +1,4 @@
-"""glibc's allocator, set to return freed memory to the kernel; other libraries' are left alone."""
+"""glibc's allocator, set to return freed memory to the kernel; no effect on other C libraries."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ _TRIM_THRESHOLD_BYTES: Final = 64 * 2**20
 
 
 def limit_retained_memory() -> None:
-    """Set these thresholds, unless a MALLOC_* environment variable is set."""
+    """Set the two thresholds above, unless a MALLOC_* environment variable is set."""
     libc = _glibc()
     if libc is not None and not any(name.startswith("MALLOC_") for name in os.environ):
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)

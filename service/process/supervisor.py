@@ -67,7 +67,7 @@ class Supervisor(Multiprocess):
 def terminate_with_supervisor() -> None:
     """Send SIGTERM to this worker once its supervisor is dead.
 
-    An orphaned worker would hold the port for ever, and be restarted by nothing.
+    An orphaned worker would keep the port for ever, and nothing would restart it.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:

@@ -1,4 +1,4 @@
-"""Classifiers of torchvision without pooling and classifier, and their published weights."""
+"""Networks of torchvision without pooling and classifier, and their published weights."""
 
 import http.client
 import urllib.request

@@ -36,11 +36,11 @@ class RunState:
         epoch: Epochs done.
         step: Optimiser steps done.
         centre: Subtracted from features before the head (F,).
-        scale: Divides them then.
+        scale: Divides the centred features.
         weights: Trainable parameters of backbone and head, by name.
-        best: The same at the best epoch.
-        best_epoch: That epoch; 0 is the start.
-        best_loss: Its calibrated validation loss.
+        best: Trainable parameters at the best epoch.
+        best_epoch: The best epoch; 0 is the start.
+        best_loss: Calibrated validation loss at the best epoch.
         optimiser: State dict of the optimiser.
         scaler: State dict of the gradient scaler; empty without one.
         history: One row per epoch.

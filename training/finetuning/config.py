@@ -65,14 +65,20 @@ class FinetuneConfig:
         Raises:
             BadFinetuneConfig: A value is out of its range.
         """
-        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("folds", 2)):
+        for name, min_value in (("epochs", 1), ("batch", 1), ("patience", 1), ("folds", 2)):
             value = getattr(self, name)
-            if value < least:
-                raise BadFinetuneConfig(f"{name} must be {least} or more, and is {value}.")
-        for name, most in (("validation_share", 0.5), ("backbone_rate", 1.0), ("head_rate", 1.0)):
+            if value < min_value:
+                raise BadFinetuneConfig(f"{name} must be {min_value} or more, and is {value}.")
+        for name, max_value in (
+            ("validation_share", 0.5),
+            ("backbone_rate", 1.0),
+            ("head_rate", 1.0),
+        ):
             value = getattr(self, name)
-            if not 0 < value <= most:
-                raise BadFinetuneConfig(f"{name} must be over 0 and at most {most}, not {value}.")
+            if not 0 < value <= max_value:
+                raise BadFinetuneConfig(
+                    f"{name} must be over 0 and at most {max_value}, not {value}."
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the block of the manifest, which is also part of the checkpoint's key."""

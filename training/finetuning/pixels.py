@@ -31,7 +31,7 @@ _BATCHES_AHEAD: Final = 2
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """The decoded pictures of a data set, with what is known of them.
+    """The decoded pictures of a data set, with their classes and groups.
 
     Attributes:
         pixels: uint8 (n, 3, S, S), as the service decodes pictures.
@@ -63,8 +63,8 @@ def read_pixels(
         names: Their file names.
         digests: sha256 of each file when its features were extracted.
         size: Edge S, in pixels.
-        folder: For the file, if they need more than `max_bytes_in_memory`. A complete file from an
-            earlier run is used again.
+        folder: Folder of the file, if they need more than `max_bytes_in_memory`. A complete file
+            from an earlier run is used again.
         max_bytes_in_memory: Limit for holding them in memory.
         progress: Advanced per chunk.
 

@@ -32,7 +32,7 @@ class TrainingStep:
 
         Args:
             model: The classifier, on its device.
-            backbone_parameters: The parameters of the network that train; the head's always do.
+            backbone_parameters: Trainable parameters of the network; the head always trains.
             class_weights: float64 (K,): weight of the loss of each class.
             num_steps: Steps of the whole run, at which the learning rates reach zero.
             config: Hyper-parameters.

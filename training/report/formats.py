@@ -97,7 +97,7 @@ def details(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def printable(text: str) -> str:
-    """Replace what no encoder takes: lone surrogates and control characters."""
+    """Replace lone surrogates, which no encoding has, and control characters."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

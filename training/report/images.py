@@ -17,8 +17,8 @@ class ReportImage:
     """One picture as it is shown.
 
     Attributes:
-        id: Of its symbol in the page.
-        name: Of its file.
+        id: Id of its symbol in the page.
+        name: File name.
         label: True class.
         predicted: Predicted class.
         score: Probability of the predicted class.

@@ -1,6 +1,6 @@
-"""Sentences of the report: what to take from a run without knowing statistics.
+"""Sentences of the report, which explain a run to readers without knowledge of statistics.
 
-Lay words come first, and the standard term stands beside them.
+Lay words come first, with the standard term beside them.
 """
 
 import re
@@ -16,7 +16,7 @@ from training.summary import (
     Summary,
 )
 
-# How far two shares must lie apart to be worth a sentence.
+# Differences of two shares from which on a sentence is written.
 _MIN_LEAK: Final = 0.02
 _MIN_WIDTH: Final = 0.08  # of the interval of the accuracy
 _MIN_IMBALANCE: Final = 0.02
@@ -26,7 +26,7 @@ _MAX_STEPS: Final = 5
 
 
 def headline(summary: Summary) -> str:
-    """Return what to expect of the model, in two sentences."""
+    """Return the expected accuracy and the most frequent error, in two sentences."""
     metrics = summary["cross_validation"]
     correct = f"{hundred(metrics['accuracy'])} right"
     if metrics["accuracy"] >= 1.0:
@@ -69,7 +69,7 @@ def _most_frequent_error(metrics: Metrics, labels: Sequence[str]) -> str:
 
 
 def caveats(summary: Summary) -> list[str]:
-    """Return what the headline leaves out, and a reader needs before believing it."""
+    """Return the limits of the headline: interval, leakage, imbalance, holdout results."""
     metrics = summary["cross_validation"]
     sentences = [
         _wide_interval(metrics),
@@ -151,7 +151,7 @@ def _holdout_accuracy(name: str, test: HoldoutMetrics, metrics: Metrics) -> str:
 
 
 def next_steps(summary: Summary, num_label_issues: int) -> list[str]:
-    """Return what would make the model better, most urgent first.
+    """Return steps that would improve the model, most urgent first.
 
     Args:
         summary: The metrics.

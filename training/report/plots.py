@@ -42,7 +42,7 @@ def roc(
         probabilities: (n, K).
         classes: (n,).
         shown: The classes to draw, at most `MAX_SERIES`.
-        name: Of the plot, unique in the page.
+        name: Name of the plot, unique in the page.
     """
 
     def draw(axes: "Axes") -> None:
@@ -61,7 +61,7 @@ def roc(
 
 
 def hardest_classes(probabilities: Probabilities, classes: Classes) -> list[int]:
-    """Return the classes to draw ROC curves of: of two the second, of more those of least area."""
+    """Return the classes to draw ROC curves of: the second of two, else those of least area."""
     present: list[int] = np.unique(classes).tolist()
     if probabilities.shape[1] == 2:
         return present[-1:]
@@ -104,7 +104,7 @@ def calibration(probabilities: Probabilities, classes: Classes, *, name: str) ->
 def histogram(
     probabilities: Probabilities, classes: Classes, *, threshold: float, name: str
 ) -> Markup:
-    """Plot a histogram of scores: of two classes by true class, of more by correct and wrong."""
+    """Plot a histogram of scores: by true class for two classes, else by correct and wrong."""
     if probabilities.shape[1] == 2:
         scores, upper = probabilities[:, 1], classes == 1
         start, label = 0.0, "score"

@@ -33,7 +33,7 @@ def render_report(data: ReportData) -> str:
         "plots": _plots(data),
         "finetuning": _finetuning(summary["finetuning"]),
     }
-    # Last, for the albums fill up as the sections are made.
+    # Last: making the sections fills the albums.
     context["thumbnails"] = [
         thumbnail for album in (images.album, *albums) for thumbnail in album.thumbnails
     ]

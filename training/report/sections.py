@@ -34,7 +34,7 @@ class ErrorCase:
         image: The picture.
         scores: The highest scores by class, and that of the true class.
         activation: `data:` address of the class-activation map, to lay over the picture.
-        has_activation: True if any part of the picture spoke for the predicted class.
+        has_activation: True if any part of the picture raised the score of the predicted class.
         box: Position of the picture in a square of 100 x 100.
         neighbours: Similar training pictures, and their similarity.
     """

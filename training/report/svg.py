@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_SERIES: Final = 6
-"""Curves in one plot: more colours and dashes cannot be told apart."""
+"""Curves in one plot: more colours and dashes cannot be distinguished."""
 
 _SIZE_IN: Final = (4.6, 3.3)  # inches
 # Placeholders that are replaced by the page's own colours, light or dark.
@@ -36,7 +36,7 @@ def svg(
 
     Args:
         draw: Draws on the axes.
-        name: Of the plot, unique in the page.
+        name: Name of the plot, unique in the page.
         size_in: Width and height in inches.
     """
     import matplotlib as mpl
@@ -66,7 +66,7 @@ def svg(
     }
     undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context():
-        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcdefaults()  # overrides the user's matplotlibrc
         mpl.rcParams.update(style)
         figure = Figure(figsize=size_in, layout="constrained")
         FigureCanvasSVG(figure)

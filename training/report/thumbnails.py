@@ -32,9 +32,9 @@ class Thumbnail:
     """One picture as the page embeds it.
 
     Attributes:
-        id: Of its symbol in the page.
-        width: In pixels, aspect kept.
-        height: In pixels.
+        id: Id of its symbol in the page.
+        width: Width in pixels, aspect kept.
+        height: Height in pixels.
         uri: `data:` address; "" if the picture can no longer be read.
     """
 
@@ -54,7 +54,7 @@ class Album:
 
         Args:
             read: Returns the encoded file of the i-th picture.
-            prefix: Of the symbols' ids.
+            prefix: Prefix of the symbols' ids.
             large: Indices of the pictures to keep larger.
         """
         self._read = read

@@ -39,7 +39,7 @@ CLASSES: Final = ALL_CLASSES[:2]
 MIN_PER_CLASS = 2
 MAX_PER_CLASS = 2000
 
-# Share of unmasked faces behind an object, high enough that an object does not tell the class.
+# Share of unmasked faces behind an object, high enough that an object does not reveal the class.
 _OCCLUDED_SHARE = 0.42
 # Shares of masked faces with an object, for the same reason on the other side.
 _BENEATH_MASK_SHARE = 0.35
@@ -117,7 +117,7 @@ def _write(
     """Draw all pictures and the table of people into an existing directory."""
     rng = np.random.default_rng(seed)
     total = per_class * len(classes)
-    # Random numbers: neither a file name nor its position in the list tells the class.
+    # Random numbers: neither a file name nor its position in the list reveals the class.
     numbers = iter(rng.permutation(total).tolist())
     rows: list[tuple[str, str]] = []
     for label in classes:

@@ -1,6 +1,6 @@
 """Colours and woven textures, the same for masks as for clothes, hats and scarves.
 
-All classes wear the same cloth, so that neither colour nor pattern tells them apart.
+All classes wear the same cloth, so that neither colour nor pattern distinguishes them.
 """
 
 import colorsys

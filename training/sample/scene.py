@@ -1,7 +1,7 @@
 """Scene: a grey photograph re-rendered as a person in colour before a drawn background.
 
 The scene does not depend on the class. Framing, tint, light, clothes and background come from
-one distribution, so none of them tells a mask.
+one distribution, so that none of them reveals a mask.
 """
 
 from dataclasses import dataclass
