@@ -33,7 +33,7 @@ from PIL import Image
 
 from benchmarks.serving.wire import request_bytes
 from models.bundle.store import current_version, read_manifest
-from service.limits.json_cost import MAX_JSON_BYTES
+from service.limits.json_cost import MAX_JSON_BYTES, MAX_JSON_VALUES
 from service.settings import Settings
 
 _WAIT_S: Final = 120.0
@@ -144,12 +144,12 @@ def _largest_body(settings: Settings, kind: str) -> bytes:
 
 
 def _many_objects(size: int) -> bytes:
-    """Return a valid request whose JSON holds the max number of empty lists."""
+    """Return a valid request whose JSON holds the max number of short strings."""
     zeros = "0," * (3 * size * size - 1) + "0"
     request = {"inputs": [{"name": "pixels", "shape": [1, 3, size, size], "datatype": "UINT8"}]}
     head = json.dumps(request)[:-3] + f', "data": [{zeros}]}}], "parameters": {{"a": ['
-    room = (MAX_JSON_BYTES - len(head) - 10) // 3
-    return (head + "[]," * room + "[]]}}").encode()
+    room = min((MAX_JSON_BYTES - len(head) - 10) // 5, MAX_JSON_VALUES - head.count(",") - 2)
+    return (head + '"ab",' * room + '"ab"]}}').encode()
 
 
 def _unfinished(place: int, settings: Settings) -> bytes:

@@ -22,8 +22,10 @@ from service.http.api_keys import ApiKeyCheck
 from service.http.error_handler import answer_error
 from service.http.fast_path import FastPathMiddleware
 from service.http.kserve import routes as kserve
+from service.http.kserve.schema import HEADER_LENGTH
 from service.http.middleware import (
     AllowedHostsMiddleware,
+    HeadMiddleware,
     PageHeadersMiddleware,
     RequestIdMiddleware,
 )
@@ -57,6 +59,12 @@ Without pictures at hand, save the [example picture](page/example.jpg) and send 
 [web page](.) does the same without a command line.
 """
 
+# Headers that a web page of another origin may send; the last three continue its trace.
+_CORS_REQUEST_HEADERS: Final = (
+    "Authorization", "X-API-Key", "X-Request-ID", HEADER_LENGTH,
+    "traceparent", "tracestate", "baggage",
+)  # fmt: skip
+
 # Max seconds that one of several workers waits for its first model before it accepts requests.
 _FIRST_MODEL_S: Final = 10.0
 
@@ -88,6 +96,7 @@ def create_app(
         description=_DESCRIPTION,
         version=__version__,
         lifespan=_lifespan(settings, engine, model_manager, metrics, provider),
+        redirect_slashes=False,  # would redirect to the Host header's address, without TLS
         redoc_url=None,  # `page_routes` serves one that fetches no logo from its maker
         swagger_ui_parameters={"tryItOutEnabled": True},
         # FastAPI's own; `AccessLogMiddleware` has these.
@@ -118,10 +127,11 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=split_names(settings.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=_CORS_REQUEST_HEADERS,
+            expose_headers=["X-Request-ID", "Retry-After", HEADER_LENGTH],
         )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(AccessLogMiddleware, provider=provider)
     app.add_middleware(RequestIdMiddleware)
     return app

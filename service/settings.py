@@ -11,6 +11,16 @@ from models.bundle.store import DEFAULT_STORE
 from models.errors import KeyUnusable
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
 
+# As the Host header has it, but for the port.
+_HOST_NAME: Final = re.compile(
+    r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
+)
+# As browsers write the Origin header (RFC 6454, 6.2).
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
+    r"(:(?P<port>[1-9][0-9]*))?"
+)
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -223,10 +233,30 @@ class Settings(BaseSettings):
         split_hashes(text)
         return text
 
-    @field_validator("allowed_hosts", "cors_origins")
+    @field_validator("allowed_hosts")
     @classmethod
-    def _check_names(cls, text: str) -> str:
-        split_names(text)
+    def _check_host_names(cls, text: str) -> str:
+        for name in split_names(text):
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no host name: write one such as example.org, *.example.org or "
+                    "[::1], without scheme, port and path; leave it empty for any."
+                )
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, text: str) -> str:
+        for origin in split_names(text):
+            found = _ORIGIN.fullmatch(origin)
+            if origin not in ("*", "null") and (
+                found is None or _DEFAULT_PORTS.get(found["scheme"], "") == found["port"]
+            ):
+                raise ValueError(
+                    f"{origin!r} is no origin as browsers send it: write one such as "
+                    "https://example.org or http://localhost:3000, in lower case, without path, "
+                    "slash at the end, wildcard and default port; * alone is any."
+                )
         return text
 
     @field_validator("trusted_keys")

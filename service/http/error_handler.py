@@ -19,8 +19,7 @@ log = logging.getLogger("facemask")
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer an error that was raised while a request was handled."""
     if isinstance(error, HTTPException):  # of the framework: 404, 405
-        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
-        return _respond(request, error.status_code, code, str(error.detail), error.headers or {})
+        return _answer_framework_error(request, error)
     if not isinstance(error, PictureError | ServiceError):
         log.error("unexpected error on %s", request.scope["path"], exc_info=error)
         error = InternalError()
@@ -31,6 +30,17 @@ async def answer_error(request: Request, error: Exception) -> Response:
     if error.retry_after_s:
         headers["Retry-After"] = str(error.retry_after_s)
     return _respond(request, error.status, error.code, str(error), headers, **members)
+
+
+def _answer_framework_error(request: Request, error: HTTPException) -> Response:
+    status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
+    if status == HTTPStatus.NOT_FOUND and request.scope["path"].endswith("/"):
+        detail += ": no path ends in a slash."
+    methods = headers.get("Allow", "").split(", ")
+    if "GET" in methods and "HEAD" not in methods:  # `HeadMiddleware` answers it
+        headers["Allow"] = ", ".join(sorted([*methods, "HEAD"]))
+    return _respond(request, status, code, detail, headers)
 
 
 def _respond(

@@ -2,6 +2,7 @@
 
 import time
 from http import HTTPStatus
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
@@ -17,6 +18,12 @@ from service.telemetry.metrics import MEDIA_TYPE as METRICS_TYPE
 router = APIRouter()
 keyed_router = APIRouter()
 """Operations that an API key protects."""
+
+# The report comes from the store: it runs no script, and has no access to the page's API key.
+_REPORT_POLICY: Final = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
 
 
 @router.get(
@@ -35,13 +42,12 @@ async def health(request: Request) -> Response:
     model = None
     if engine is not None:
         manifest = engine.manifest
-        scores = manifest.metrics.get("cross_validation", {})
         model = {
             "version": manifest.version,
             "labels": manifest.labels,
             "created_at": manifest.created_at.isoformat(),
             "backbone": manifest.backbone.name,
-            "balanced_accuracy": scores.get("balanced_accuracy"),
+            "balanced_accuracy": manifest.scores.balanced_accuracy,
             "threshold": manifest.decision.threshold,
             "report": "/report" if engine.report else None,
         }
@@ -72,7 +78,7 @@ async def report(request: Request) -> Response:
     with state.model_manager.lease() as engine:
         if engine.report is None:
             raise NoReport
-        return HTMLResponse(engine.report)
+        return HTMLResponse(engine.report, headers={"Content-Security-Policy": _REPORT_POLICY})
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""Middleware for request ids, allowed hosts and security headers."""
+"""Middleware for request ids, HEAD, allowed hosts and security headers."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -46,6 +46,30 @@ class RequestIdMiddleware:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class HeadMiddleware:
+    """Middleware that answers HEAD as GET, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        get_scope = {**scope, "method": "GET"}
+        try:
+            await self._app(get_scope, receive, send_without_body)
+        finally:
+            if "route" in get_scope:  # the access log and the metrics read it
+                scope["route"] = get_scope["route"]
 
 
 class AllowedHostsMiddleware:

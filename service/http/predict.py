@@ -20,6 +20,9 @@ from service.problems import BadQuery, FacesUnavailable, NoPictures, NothingRead
 
 router = APIRouter()
 
+# What programs and people write; the same words as FastAPI's. "" is a parameter without a value.
+_TRUE_WORDS: Final = frozenset({"", "true", "1", "yes", "on", "t", "y"})
+_FALSE_WORDS: Final = frozenset({"false", "0", "no", "off", "f", "n"})
 
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -72,14 +75,16 @@ async def predict(request: Request) -> Response:
 
 
 def _flag(request: Request, name: str) -> bool:
-    """Return a boolean query parameter; false by default.
+    """Return a boolean query parameter: false by default, true if only its name is given.
+
+    Of a parameter that is given repeatedly, the last value counts.
 
     Raises:
-        BadQuery: Its value is neither `true` nor `false`.
+        BadQuery: Its value is no word for true or false.
     """
     if not request.scope["query_string"]:
         return False
-    given = request.query_params.get(name, "false")
-    if given not in ("true", "false"):
+    word = request.query_params.get(name, "false").strip().lower()
+    if word not in _TRUE_WORDS and word not in _FALSE_WORDS:
         raise BadQuery(f"{name} must be true or false.")
-    return given == "true"
+    return word in _TRUE_WORDS

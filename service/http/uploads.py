@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 _FIELDS: Final = (b"files", b"file")
 # Of one part's headers; python-multipart has no bound of its own that fits.
 _MAX_PART_HEADER_BYTES: Final = 8192
+# A form may have other fields as well. Each part costs some microseconds, however empty.
+_MAX_PARTS_PER_FILE: Final = 4
+_MAX_OTHER_PARTS: Final = 16
+
+_PLAIN_CODINGS: Final = ("", "identity")
+_PLAIN_TRANSFER_CODINGS: Final = ("", "identity", "chunked")
+# Of a part, in Content-Transfer-Encoding: those that leave its bytes as they are.
+_PLAIN_PART_ENCODINGS: Final = ("", "binary", "8bit", "7bit")
 
 
 @dataclass
@@ -55,10 +63,11 @@ async def read_uploads(
 
     Raises:
         NoPictures: The body holds none.
-        UnsupportedMedia: The body is neither a form nor a picture.
+        UnsupportedMedia: The body is neither a form nor a picture, or it is encoded.
         BadUpload: The form is malformed, or the connection ended early.
         TooManyFiles, BodyTooLarge, SlowRequest, Overloaded: The request exceeds a limit.
     """
+    require_plain_body(request)
     announced = request.headers.get("content-length", "")
     # Python converts no more than 4,300 digits to a number.
     if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
@@ -83,6 +92,22 @@ async def read_uploads(
     if not uploads:
         raise NoPictures
     return uploads
+
+
+def require_plain_body(request: Request) -> None:
+    """Pass if a request's body is sent as it is.
+
+    Raises:
+        UnsupportedMedia: The body is compressed, or encoded otherwise.
+    """
+    for header, plain in (
+        ("content-encoding", _PLAIN_CODINGS),
+        ("transfer-encoding", _PLAIN_TRANSFER_CODINGS),
+    ):
+        for value in request.headers.getlist(header):
+            for coding in value.split(","):
+                if coding.strip().lower() not in plain:
+                    raise UnsupportedMedia("Send the body as it is: compressed ones are not read.")
 
 
 async def read_body(
@@ -128,10 +153,21 @@ def _too_large(max_bytes: int) -> BodyTooLarge:
 
 async def _read_form(body: AsyncIterator[bytes], boundary: bytes, max_files: int) -> list[Upload]:
     form = _Form(max_files)
+    max_parts = _MAX_PARTS_PER_FILE * max_files + _MAX_OTHER_PARTS
+    delimiter, delimiters, tail = b"\r\n--" + boundary, 0, b""
     try:
         parser = MultipartParser(boundary, form.callbacks())
         async for chunk in body:
+            # Counted before they are parsed: what only looks like one costs as much as a part.
+            tail += chunk
+            delimiters += tail.count(delimiter)
+            tail = tail[1 - len(delimiter) :]
+            if delimiters > max_parts:
+                raise TooManyFiles(
+                    f"A request may hold {max_files} pictures; the form has over {max_parts} parts."
+                )
             parser.write(chunk)
+            tail = chunk[-len(boundary) - 1 :]
         parser.finalize()
     except FormParserError as error:
         raise BadUpload("The multipart body breaks its format.") from error
@@ -162,7 +198,8 @@ class _Form:
         }
 
     def _begin_part(self) -> None:
-        self._name, self._value, self._disposition = b"", b"", b""
+        self._name, self._value = b"", b""
+        self._headers: dict[bytes, bytes] = {}
         self._header_bytes = 0
         self._current = None
 
@@ -180,19 +217,31 @@ class _Form:
         self._value += data[start:end]
 
     def _header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
+        self._headers[self._name.lower()] = self._value
         self._name, self._value = b"", b""
 
     def _headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if options.get(b"name") not in _FIELDS:
             return
+        self._require_plain_part()
         if len(self.uploads) >= self._max_files:
             raise TooManyFiles(f"A request may hold {self._max_files} pictures.")
         filename = options.get(b"filename")
         self._current = Upload(None if filename is None else filename.decode("utf-8", "replace"))
         self.uploads.append(self._current)
+
+    def _require_plain_part(self) -> None:
+        for header, plain in (
+            (b"content-transfer-encoding", _PLAIN_PART_ENCODINGS),
+            (b"content-encoding", _PLAIN_CODINGS),
+        ):
+            encoding = self._headers.get(header, b"").decode("latin-1").strip().lower()
+            if encoding not in plain:
+                raise UnsupportedMedia(
+                    f"A part of the form is encoded ({encoding[:40]}): send the picture's bytes as "
+                    "they are."
+                )
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current is not None:

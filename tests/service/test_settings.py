@@ -54,6 +54,43 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cors_origins", "https://app.example/"),
+        ("cors_origins", "https://a.org,https://app.example/page"),
+        ("cors_origins", "app.example"),
+        ("cors_origins", "https://*.app.example"),
+        ("cors_origins", "https://app.example:443"),
+        ("cors_origins", "http://app.example:80"),
+        ("cors_origins", "https://App.example"),
+        ("cors_origins", "https://m\u00e4ske.example"),
+        ("allowed_hosts", "app.example:8000"),
+        ("allowed_hosts", "https://app.example"),
+        ("allowed_hosts", "app.example/"),
+        ("allowed_hosts", "*"),
+        ("allowed_hosts", "::1"),
+    ],
+)
+def test_names_that_no_browser_sends_are_refused(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match="write one such as"):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cors_origins", "*"),
+        ("cors_origins", "null"),
+        ("cors_origins", "https://app.example, http://localhost:3000,http://[::1]:8080"),
+        ("cors_origins", "chrome-extension://abcdefgh"),
+        ("allowed_hosts", "app.example, *.App.example,[::1],127.0.0.1,my_service"),
+    ],
+)
+def test_names_that_browsers_send_are_accepted(name: str, value: str) -> None:
+    assert getattr(Settings(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
 def test_defaults_listen_on_localhost() -> None:
     settings = Settings()
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)

@@ -1,6 +1,7 @@
 """Routes of the Open Inference Protocol: health, metadata and inference."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from service.http.kserve.tensors import (
     split_body,
 )
 from service.http.openapi import INFERENCE_ERRORS, problem_responses
-from service.http.uploads import read_body
+from service.http.uploads import read_body, require_plain_body
 from service.inference.decision import Prediction
 from service.inference.engine import Engine
 from service.inference.session import Session, count_outcomes
@@ -34,13 +35,15 @@ from service.problems import (
     Stopping,
     Stuck,
     UnknownModel,
-    UnsupportedMedia,
 )
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 keyed_router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 NAME: Final = "facemask"
+
+# Threads that parse keep the interpreter from the event loop, each in its turn: one at a time.
+_PARSING: Final = threading.Lock()
 
 _VERSION: Final = {
     "name": "version",
@@ -160,8 +163,7 @@ async def model_ready(request: Request) -> Response:
 async def infer(request: Request) -> Response:
     """Classify encoded pictures or pixels; a picture that cannot be read fails the request."""
     state: State = request.app.state.facemask
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise UnsupportedMedia("Send the body as it is: compressed ones are not read.")
+    require_plain_body(request)
     async with state.open_session() as session:
         _require_served(request, session.engine)
         inference, pictures = await _read_inference(request, session)
@@ -206,8 +208,9 @@ async def _read_inference(
     size = session.engine.manifest.input_px
 
     def parse() -> tuple[InferRequest, list[bytes | Tensor]]:
-        inference, rest = split_body(memoryview(body), json_bytes)
-        return inference, pictures_of(inference, rest, size=size, max_files=settings.max_files)
+        with _PARSING:
+            inference, rest = split_body(memoryview(body), json_bytes)
+            return inference, pictures_of(inference, rest, size=size, max_files=settings.max_files)
 
     return await asyncio.to_thread(parse)  # off the loop: there may be megabytes
 

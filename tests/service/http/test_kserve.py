@@ -8,20 +8,25 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import torch
 import tritonclient.http as triton
 import uvicorn
+from torch import Tensor
 from tritonclient.utils import InferenceServerException
 
 from models.bundle.load import Bundle
 from models.imaging.decode import decode_image
 from service.app import create_app
 from service.http.kserve.routes import NAME
+from service.http.kserve.tensors import json_part_bytes, pictures_of, split_body
 from service.keys import hash_of
+from service.limits.json_cost import MAX_JSON_BYTES
 from tests import ROOT
 from tests.service.fixtures import (
     CODES,
@@ -242,6 +247,12 @@ def sized(size: int) -> dict[str, Any]:
         (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[[1], [1, 2]]), b""),
         (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=["1"] * PLANES), b""),
         (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[]), b""),
+        (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[True] * PLANES), b""),
+        (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[None] * PLANES), b""),
+        (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[[0], [0, 0]] * (PLANES // 3)), b""),
+        (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[[[0]], [0]] * (PLANES // 2)), b""),
+        (one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[[], []]), b""),
+        (one("image", [1], "BYTES", data=[0.5]), b""),
         (one("image", [1] * 9, "BYTES", data=["x"]), b""),
     ],
 )
@@ -280,6 +291,51 @@ def test_infer_returns_400_for_an_invalid_body(
     assert (response.status_code, response.json()["code"]) == (400, "bad_inference")
 
 
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ("[]," * 20_000, "bad_inference"),
+        ("{}," * 20_000, "bad_inference"),
+        ('{"a":1},' * 10_000, "bad_inference"),
+        ("[" * 20_000, "bad_inference"),
+        ("1," * 300_000, "body_too_large"),
+        ('"",' * 300_000, "body_too_large"),
+        ("1.5," * 300_000, "body_too_large"),
+        ("[]," * 340_000, "body_too_large"),
+    ],
+)
+def test_json_that_is_costly_to_parse_is_refused_before(
+    values: str, code: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr("service.http.kserve.tensors.json", SimpleNamespace(loads=never))
+    body = json.dumps(one("pixels", [1, 3, SIZE_PX, SIZE_PX], "UINT8", data=[]))[:-3]
+    response = post(bundle, f"{body}{values}0]}}]}}".encode(), {})
+    assert response.json()["code"] == code
+    assert response.status_code == (400 if code == "bad_inference" else 413)
+
+
+def test_a_picture_of_224_pixels_may_be_numbers_in_rows() -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (1, 3, 224, 224), dtype=np.uint8)
+    for data in (planes.tolist(), planes.flatten().tolist(), planes.reshape(3, -1).tolist()):
+        body = json.dumps(one("pixels", [1, 3, 224, 224], "UINT8", data=data)).encode()
+        inference, rest = split_body(body, json_part_bytes(len(body), None))
+        (picture,) = pictures_of(inference, rest, size=224, max_files=1)
+        assert isinstance(picture, Tensor)
+        assert picture.dtype == torch.uint8
+        assert np.array_equal(picture.numpy(), planes[0])
+
+
+@pytest.mark.parametrize("coding", ["gzip", "DEFLATE", "identity, br"])
+def test_infer_refuses_an_encoded_body(coding: str, bundle: Bundle) -> None:
+    response = post(bundle, b"{}", {"content-encoding": coding})
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    for plain in ("Identity", ""):
+        assert post(bundle, b"{}", {"content-encoding": plain}).json()["code"] == "bad_inference"
+
+
 def test_infer_returns_400_for_an_unknown_output(bundle: Bundle) -> None:
     document = one("image", [1], "BYTES", **sized(len(ELEMENT))) | {"outputs": [{"name": "logits"}]}
     response = post(bundle, *binary(document, ELEMENT))
@@ -295,7 +351,7 @@ def test_infer_has_the_limits_of_predict(bundle: Bundle) -> None:
     assert post(bundle, *pictures_request(3), max_files=2).json()["code"] == "too_many_files"
     assert post(bundle, *pictures_request(2), max_body_bytes=100).json()["code"] == "body_too_large"
     assert post(bundle, *pictures_request(1), max_pixels=10).json()["code"] == "image_too_large"
-    assert post(bundle, b" " * (4 * 2**20 + 1), {}).json()["code"] == "body_too_large"
+    assert post(bundle, b" " * (MAX_JSON_BYTES + 1), {}).json()["code"] == "body_too_large"
     keyed: dict[str, Any] = {"api_keys": hash_of("key-one")}
     assert post(bundle, *pictures_request(1), **keyed).json()["code"] == "key_required"
     body, headers = pictures_request(1)

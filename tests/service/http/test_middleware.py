@@ -1,5 +1,6 @@
 """Request ids, allowed hosts, CORS and security headers."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from service.http.middleware import RequestIdMiddleware
+from service.keys import hash_of
 from tests.service.fixtures import (
     files_of,
     make_engine,
@@ -58,6 +60,101 @@ def test_cors_allows_configured_origins_only(tmp_path: Path) -> None:
         named = {"cors_origins": "https://a.org,https://b.org"}
         assert (await asked_from("https://a.org", **named)).headers[allow] == "https://a.org"
         assert allow not in (await asked_from("https://c.org", **named)).headers
+
+    wait(scene())
+
+
+def test_cors_allows_the_headers_and_methods_of_every_operation(tmp_path: Path) -> None:
+    origin = "https://a.org"
+    headers = "authorization, content-type, x-api-key, x-request-id, traceparent, tracestate"
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path, cors_origins=origin)) as (client, _):
+            for method in ("GET", "HEAD", "POST"):
+                asked = {
+                    "origin": origin,
+                    "access-control-request-method": method,
+                    "access-control-request-headers": f"{headers}, inference-header-content-length",
+                }
+                preflight = await client.options("/v2/models/facemask/infer", headers=asked)
+                assert preflight.status_code == 200, preflight.text
+            answer = await client.get("/livez", headers={"origin": origin})
+            exposed = answer.headers["access-control-expose-headers"].lower()
+            for name in ("x-request-id", "retry-after", "inference-header-content-length"):
+                assert name in exposed
+
+    wait(scene())
+
+
+_GET_PATHS = (
+    "/", "/health", "/livez", "/readyz", "/metrics", "/report", "/docs", "/redoc", "/openapi.json",
+    "/page/app.js", "/page/example.jpg", "/static-offline-docs/swagger-ui.css",
+    "/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/facemask", "/v2/models/other",
+    "/v2/models/facemask/ready", "/predict", "/v2/models/facemask/infer", "/nowhere", "/health/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"api_keys": hash_of("key"), "allowed_hosts": "example.org"}]
+)
+def test_head_is_answered_as_get_without_the_body(
+    values: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = make_engine(publish_bundle(tmp_path, documents={"report.html": b"<p>report"}))
+    caplog.set_level(logging.DEBUG, "facemask.access")
+    changing = {"/health", "/metrics"}  # times differ in length
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path, **values), engine) as (client, _):
+            for path in _GET_PATHS:
+                got = await client.get(path, headers={"x-request-id": "one"})
+                head = await client.head(path, headers={"x-request-id": "one"})
+                assert head.content == b"", path
+                assert head.status_code == got.status_code, path
+                for name in set(got.headers) | set(head.headers):
+                    if not (name == "content-length" and path in changing):
+                        assert head.headers[name] == got.headers[name], path
+                assert int(head.headers["content-length"]) > 0
+                *_, of_get, of_head = caplog.records
+                assert (of_get.method, of_head.method) == ("GET", "HEAD")  # type: ignore[attr-defined]
+                assert of_get.route == of_head.route  # type: ignore[attr-defined]
+            if not values:
+                assert (await client.post("/health")).headers["allow"] == "GET, HEAD"
+                operations = (await client.get("/openapi.json")).json()["paths"].values()
+                assert not [methods for methods in operations if "head" in methods]
+
+    wait(scene())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/predict/",
+        "/health/",
+        "/livez/",
+        "/v2/",
+        "/report/",
+        "/docs/",
+        "/metrics/",
+        "/static-offline-docs",
+        "/v2/models/facemask/infer/",
+        "//evil.example/",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_path_with_a_slash_too_many_is_answered_404(path: str, method: str, tmp_path: Path) -> None:
+    engine = make_engine(publish_bundle(tmp_path))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            headers = {"host": "facemask.example.org", "x-forwarded-proto": "https"}
+            answer = await client.request(method, "http://service" + path, headers=headers)
+            assert answer.status_code == 404
+            assert "location" not in answer.headers
+            if method != "HEAD":
+                document = bad(answer, 404, "not_found")
+                if path.endswith("/"):
+                    assert "slash" in document["detail"]
 
     wait(scene())
 

@@ -482,6 +482,37 @@ def test_decision_is_uncertain_below_the_threshold(engine: Engine, tmp_path: Pat
     wait(scene())
 
 
+_TRUE_WORDS = ("true", "True", "TRUE", "1", "yes", "Yes", "on", "t", "y", "", "%20true")
+
+
+@pytest.mark.parametrize(
+    ("query", "explained"),
+    [(f"?explain={word}", True) for word in _TRUE_WORDS]
+    + [(f"?explain={word}", False) for word in ("false", "False", "0", "no", "OFF", "f", "n")]
+    + [
+        ("?explain", True),
+        ("?x&explain&y", True),
+        ("?explain=false&explain=1", True),
+        ("?explain=True&explain=no", False),
+        ("?explain=wrong&explain=no", False),
+        ("?other=1", False),
+        ("?", False),
+    ],
+)
+def test_boolean_query_takes_what_programs_write(
+    query: str, explained: bool, tmp_path: Path
+) -> None:
+    engine = make_engine(publish_bundle(tmp_path))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            response = await client.post(f"/predict{query}", files=files_of(1))
+            good(response)
+            assert ("activation" in response.json()["predictions"][0]) == explained
+
+    wait(scene())
+
+
 def test_explain_adds_the_activation_map_of_the_label(engine: Engine, tmp_path: Path) -> None:
     # Left half: the highest code; right half: one that speaks for the other class.
     halves = Image.new("RGB", (SIZE_PX, SIZE_PX), (15, 255, 0))
@@ -491,11 +522,11 @@ def test_explain_adds_the_activation_map_of_the_label(engine: Engine, tmp_path: 
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
             found = []
-            for query in ("?explain=true", "?explain=false", ""):
+            for query in ("?explain=TRUE", "?explain=false", ""):
                 response = await client.post(f"/predict{query}", files=pictures)
                 good(response)
                 found.append(response.json()["predictions"])
-            for query in ("?explain=1", "?explain=", "?explain=True"):
+            for query in ("?explain=2", "?explain=maybe", "?explain=true,false", "?explain=None"):
                 response = await client.post(f"/predict{query}", files=pictures)
                 bad(response, 400, "bad_query")
         explained, refused, plain = found

@@ -215,7 +215,15 @@ def test_file_limits_and_budgets_apply_to_faces(bundle: Bundle, crops: bool) -> 
 
 
 @needs_detector
-@pytest.mark.parametrize("query", ["?faces=1", "?faces=", "?faces=yes"])
+@pytest.mark.parametrize("query", ["?faces=1", "?faces", "?faces=YES", "?faces=True"])
+def test_faces_query_takes_what_programs_write(query: str, bundle: Bundle) -> None:
+    answer = post_pictures(bundle, query, people_file())
+    assert answer.status_code == 200
+    assert "faces" in answer.json()["predictions"][0]
+
+
+@needs_detector
+@pytest.mark.parametrize("query", ["?faces=2", "?faces=all", "?faces=true&faces=some"])
 def test_invalid_faces_query_returns_bad_query(query: str, bundle: Bundle) -> None:
     assert post_pictures(bundle, query, people_file()).json()["code"] == "bad_query"
 

@@ -129,7 +129,9 @@ def test_report_and_documentation_have_their_own_policy(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
-            for path in ("/report", "/docs", "/redoc"):
+            policy = (await client.get("/report")).headers["content-security-policy"]
+            assert policy.startswith("sandbox; default-src 'none'; style-src 'unsafe-inline'")
+            for path in ("/docs", "/redoc"):
                 policy = (await client.get(path)).headers["content-security-policy"]
                 assert policy.startswith("default-src 'self'; script-src 'self' 'unsafe-inline'")
 

@@ -44,10 +44,11 @@ def read(
     content_type: str | None,
     *,
     length: str | None = None,
+    more_headers: Sequence[tuple[bytes, bytes]] = (),
     max_bytes: int = 100_000,
     max_files: int = 10,
 ) -> list[Upload]:
-    headers = []
+    headers = list(more_headers)
     if content_type is not None:
         headers.append((b"content-type", content_type.encode("latin-1")))
     if length is not None:
@@ -246,6 +247,102 @@ def test_oversized_part_headers_raise_bad_upload(headers: bytes) -> None:
     body = body.replace(b"Content-Disposition", headers + b"\r\nContent-Disposition")
     with pytest.raises(BadUpload):
         read(body, kind)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(
+    "encodings",
+    [
+        [(b"content-encoding", b"gzip")],
+        [(b"content-encoding", b"DEFLATE")],
+        [(b"content-encoding", b"br")],
+        [(b"content-encoding", b"identity, x-gzip")],
+        [(b"content-encoding", b"identity"), (b"content-encoding", b"zstd")],
+        [(b"transfer-encoding", b"gzip, chunked")],
+    ],
+)
+def test_encoded_body_raises_unsupported_media(
+    raw: bool, encodings: list[tuple[bytes, bytes]]
+) -> None:
+    body, kind = (A, "image/jpeg") if raw else form(("files", "a.png", A))
+    source = Body([body])
+    with pytest.raises(UnsupportedMedia, match="Send the body as it is"):
+        read(source, kind, more_headers=encodings)
+    assert source.taken == 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        (b"content-encoding", b""),
+        (b"content-encoding", b"Identity"),
+        (b"content-encoding", b"identity ,identity"),
+        (b"transfer-encoding", b"Chunked"),
+    ],
+)
+def test_plain_body_may_say_so(header: tuple[bytes, bytes]) -> None:
+    assert pairs(read(A, "image/png", more_headers=[header])) == [(None, A)]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Content-Transfer-Encoding: base64",
+        "content-transfer-encoding: BASE64 ",
+        "Content-Transfer-Encoding: quoted-printable",
+        "Content-Transfer-Encoding: x-uuencode",
+        "Content-Encoding: gzip",
+    ],
+)
+def test_encoded_part_raises_unsupported_media(header: str) -> None:
+    body, kind = form(("note", None, b"hello"), ("files", "a.png", A))
+    name = b'name="files"; filename="a.png"\r\n'
+    with pytest.raises(UnsupportedMedia, match=header.split(": ")[1].strip().lower()):
+        read(body.replace(name, name + header.encode() + b"\r\n"), kind)
+
+
+@pytest.mark.parametrize("encoding", ["binary", "8BIT", "7bit", ""])
+def test_plain_part_may_say_so(encoding: str) -> None:
+    body, kind = form(("files", "a.png", A))
+    part = f'name="files"; filename="a.png"\r\nContent-Transfer-Encoding: {encoding}\r\n'.encode()
+    body = body.replace(b'name="files"; filename="a.png"\r\n', part)
+    assert pairs(read(body, kind)) == [("a.png", A)]
+
+
+def test_encoding_of_another_field_is_ignored() -> None:
+    body, kind = form(("note", None, b"aGVsbG8="), ("files", "a.png", A))
+    body = body.replace(b'name="note"\r\n', b'name="note"\r\nContent-Transfer-Encoding: base64\r\n')
+    assert pairs(read(body, kind)) == [("a.png", A)]
+
+
+@pytest.mark.parametrize("size", [5, 64, 100_000])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"--x\r\n\r\n\r\n" * 9000,
+        b"--x\r\nContent-Disposition: form-data; name=note\r\n\r\n\r\n" * 1000,
+        b"--x\r\n\r\n" + b"\r\n--xy" * 15_000,
+        b"--x\r\n\r\n" + b"\r\n--x " * 1 + b"\r\n" + b"\r\n--x\r" * 9000,
+    ],
+)
+def test_many_parts_raise_too_many_files_early(junk: bytes, size: int) -> None:
+    source = Body([junk[start : start + size] for start in range(0, len(junk), size)])
+    with pytest.raises(TooManyFiles, match="10 pictures"):
+        read(source, "multipart/form-data; boundary=x", max_files=10)
+    assert source.taken * size < 10_000 or size == 100_000
+
+
+def test_other_fields_leave_room_for_all_files() -> None:
+    fields = [("note", None, b"x"), ("files", "a", A), ("more", None, b"")] * 10
+    body, kind = form(*fields)
+    assert len(read(body, kind, max_files=10)) == 10
+
+
+def test_extended_file_name_is_ignored_as_rfc_7578_demands() -> None:
+    body, kind = form(("files", "a.png", A), ("files", None, B))
+    body = body.replace(b'filename="a.png"', b"filename=\"a.png\"; filename*=UTF-8''%E2%82%AC.png")
+    body = body.replace(b'name="files"\r\n', b"name=\"files\"; filename*=UTF-8''b.png\r\n")
+    assert pairs(read(body, kind)) == [("a.png", A), (None, B)]
 
 
 def test_part_without_disposition_is_ignored() -> None:

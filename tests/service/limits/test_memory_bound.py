@@ -46,7 +46,7 @@ def test_memory_bound_is_the_sum_in_the_documentation() -> None:
 def test_memory_bound_counts_one_request_alone_beyond_the_budget() -> None:
     settings = Settings(max_bodies_bytes=1)
     bound = memory_bound(settings, warm_bytes=0, model_bytes=0, lanes=1, input_px=1)
-    assert bound.bodies == (2 * 64 + 32 * 4) * MIB * 9 // 8
+    assert bound.bodies == (2 * 64 + 32 * 1) * MIB * 9 // 8
 
 
 def test_compose_memory_limit_covers_the_bound_of_the_defaults() -> None:
