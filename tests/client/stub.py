@@ -1,5 +1,11 @@
 """Stub of the service: canned responses, and a record of the requests."""
 
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+
 import httpx
 
 URL = "http://service"
@@ -34,3 +40,54 @@ def predictions(*entries: dict[str, object]) -> httpx.Response:
 def entry(label: str = "mask", score: float = 0.75, **more: object) -> dict[str, object]:
     scores = {label: score}
     return {"decision": label, "label": label, "score": score, "scores": scores, **more}
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    """Answers each request with one prediction per file."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        answer = predictions(*[entry() for _ in range(body.count(b'name="files"'))])
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """Yield the address of a stub that listens, for commands in processes of their own."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def sending(head: bytes, *, chunk: bytes, pause_s: float = 0.0) -> Iterator[str]:
+    """Yield the address of a server that sends a chunk again and again until it is cut off."""
+    stopped = threading.Event()
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(2**16)
+            connection.sendall(head)
+            while not stopped.wait(pause_s):
+                connection.sendall(chunk)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stopped.set()
+            thread.join()

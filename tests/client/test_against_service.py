@@ -1,16 +1,18 @@
-"""Client and AsyncClient against the real service, with a tiny model."""
+"""Client and AsyncClient against the real service, with a tiny model; one rule with the job."""
 
+import mimetypes
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from facemask_client import Answer, AsyncClient, Client
+from facemask_client import Answer, AsyncClient, Client, find_pictures
 from facemask_client.__main__ import main
 from models.bundle.load import Bundle
 from service.app import create_app
 from tests.process.running import running
 from tests.service.fixtures import code_picture, make_engine, publish_bundle, settings_of, wait
+from training.data.dataset import is_picture
 
 TORN = code_picture(7)[:60]
 
@@ -79,3 +81,13 @@ def test_main_prints_what_the_service_answers(
     picture.write_bytes(code_picture(5))
     assert main([address, str(picture)]) == 0
     assert capsys.readouterr().out == f"{picture}\tno_mask\t0.9818\n"
+
+
+def test_find_pictures_takes_the_suffixes_of_the_training_job(tmp_path: Path) -> None:
+    suffixes = {"", ".jpe", ".JPG", ".mpo", ".jfif", ".gz", *mimetypes.types_map}
+    for suffix in suffixes:
+        (tmp_path / f"a{suffix}").touch()
+    taken = {path.suffix for path in find_pictures([tmp_path])}
+    assert taken - {".heic", ".heif"} == {
+        suffix for suffix in suffixes if is_picture(PurePosixPath(f"a{suffix}"))
+    }

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from facemask_client import Answer, AsyncClient, Client, ClientError, find_pictures
+from facemask_client import Answer, AsyncClient, Client, ClientError
 from facemask_client.clients import retry_after_s
 from tests.client.stub import URL, StubService, busy, entry, predictions, unreachable
 
@@ -149,6 +149,17 @@ def test_classify_answers_for_an_unreadable_file_in_its_position(
     assert answers[1].error == "The file cannot be read: No such file or directory."
 
 
+def test_classify_sends_names_of_any_bytes(classify: Classify, tmp_path: Path) -> None:
+    names = ["caf\udce9.png", "\x1b[31mred.png", 'a"b\r\n.png']
+    for name in names:
+        (tmp_path / name).write_bytes(b"one image")
+    service = StubService(predictions(entry(), entry(), entry()))
+    assert len(classify(service, *[tmp_path / name for name in names])) == 3
+    body = service.requests[0].content.decode()
+    assert 'filename="caf\ufffd.png"' in body
+    assert "\x1b" not in body
+
+
 def test_classify_with_faces_returns_each_face(classify: Classify, picture: Path) -> None:
     box = {"left": 1, "top": 2, "width": 3, "height": 4}
     face = entry(box=box, face_score=0.9, familiar=False, added_later=1)
@@ -160,15 +171,6 @@ def test_classify_with_faces_returns_each_face(classify: Classify, picture: Path
     assert (found.left, found.top, found.width, found.height) == (1, 2, 3, 4)
     assert (found.face_score, found.score, found.familiar) == (0.9, 0.75, False)
     assert service.requests[0].url.params["faces"] == "true"
-
-
-def test_find_pictures_searches_folders_and_skips_hidden_and_other_files(tmp_path: Path) -> None:
-    wanted = [tmp_path / "a" / "b" / "1.JPG", tmp_path / "c.heic"]
-    for path in [*wanted, tmp_path / "notes.txt", tmp_path / ".cache" / "2.png"]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    named = tmp_path / "notes.txt"
-    assert list(find_pictures([tmp_path, named])) == [*wanted, named]
 
 
 def test_retry_after_s_reads_seconds_and_dates_within_a_minute() -> None:
@@ -183,6 +185,7 @@ def test_retry_after_s_reads_seconds_and_dates_within_a_minute() -> None:
     assert 0 < seconds(format_datetime(soon, usegmt=True)) <= 30
     assert seconds(format_datetime(past, usegmt=True)) == 0
     assert seconds("soon") == 1
+    assert seconds("Mon, 01 Jan 0001 00:00:00 -0000") in (0, 1)
     assert retry_after_s(httpx.Response(429)) == 1
 
 

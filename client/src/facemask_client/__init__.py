@@ -12,8 +12,8 @@ Depends on httpx only; neither PyTorch nor FastAPI is imported.
 """
 
 from facemask_client.answers import Answer, ClientError, FaceAnswer
-from facemask_client.batches import find_pictures
 from facemask_client.clients import AsyncClient, Client
+from facemask_client.pictures import find_pictures
 
 __version__ = "0.2.0"
 

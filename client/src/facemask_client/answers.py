@@ -1,9 +1,14 @@
-"""Typed answers, parsed from the service's JSON."""
+"""Typed answers, parsed from the service's JSON and checked: the server may be any."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from facemask_client.text import clean
+
+_TOLERANCE: Final = 1e-6  # of a probability, for its rounding
 
 
 class ClientError(Exception):
@@ -75,29 +80,106 @@ class Answer:
     faces: Sequence[FaceAnswer] | None = None
 
 
-def parse_answer(path: Path, entry: Mapping[str, Any], version: str) -> Answer:
-    """Return the answer that one item of `predictions` holds."""
+class OddAnswerError(Exception):
+    """JSON is not of the shape that the service documents."""
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that a response holds.
+
+    Raises:
+        OddAnswerError: It holds something else.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise OddAnswerError("it is not JSON") from error
+    if not isinstance(document, dict):
+        raise OddAnswerError("it is no JSON object")
+    return document
+
+
+def parse_answers(paths: Sequence[Path], document: Mapping[str, Any]) -> list[Answer]:
+    """Return one answer per image from the document of a successful response.
+
+    Raises:
+        OddAnswerError: The document is not of the documented shape.
+    """
+    version = _text(_member(document, "model", dict), "version")
+    entries = _member(document, "predictions", list)
+    if len(entries) != len(paths):
+        raise OddAnswerError(f"it has {len(entries)} predictions for {len(paths)} pictures")
+    return [
+        _parse_answer(path, _object(entry), version)
+        for path, entry in zip(paths, entries, strict=True)
+    ]
+
+
+def parse_errors(document: Mapping[str, Any]) -> tuple[str, str, dict[int, tuple[str, str]]]:
+    """Return detail and code of a problem document, and those of single images by their index.
+
+    Raises:
+        OddAnswerError: The document is not of the documented shape.
+    """
+    errors = _member(document, "errors", list) if "errors" in document else []
+    by_index = {
+        _member(error, "index", int): (_text(error, "detail"), _text(error, "code"))
+        for error in map(_object, errors)
+    }
+    code = _text(document, "code") if "code" in document else ""
+    return _text(document, "detail"), code, by_index
+
+
+def _parse_answer(path: Path, entry: Mapping[str, Any], version: str) -> Answer:
     if "error" in entry:
-        error = entry["error"]
-        return Answer(path, model=version, error=error["detail"], code=error["code"])
+        error = _member(entry, "error", dict)
+        detail, code = _text(error, "detail"), _text(error, "code")
+        return Answer(path, model=version, error=detail, code=code)
     if "faces" in entry:
-        faces = [
-            FaceAnswer(
-                **{side: face["box"][side] for side in ("left", "top", "width", "height")},
-                face_score=face["face_score"],
-                **_classification(face),
-            )
-            for face in entry["faces"]
-        ]
+        faces = [_parse_face(_object(face)) for face in _member(entry, "faces", list)]
         return Answer(path, model=version, faces=faces)
     return Answer(path, model=version, **_classification(entry))
 
 
+def _parse_face(face: Mapping[str, Any]) -> FaceAnswer:
+    box = _member(face, "box", dict)
+    return FaceAnswer(
+        **{side: _member(box, side, int) for side in ("left", "top", "width", "height")},
+        face_score=_number(face, "face_score"),
+        **_classification(face),
+    )
+
+
 def _classification(entry: Mapping[str, Any]) -> dict[str, Any]:
+    scores = _member(entry, "scores", dict)
     return {
-        "decision": entry["decision"],
-        "label": entry["label"],
-        "score": entry["score"],
-        "scores": entry["scores"],
-        "familiar": entry.get("familiar"),
+        "decision": _text(entry, "decision"),
+        "label": _text(entry, "label"),
+        "score": _number(entry, "score"),
+        "scores": {clean(label): _number(scores, label) for label in scores},
+        "familiar": _member(entry, "familiar", bool, type(None)) if "familiar" in entry else None,
     }
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise OddAnswerError("it has a value where an object belongs")
+    return value
+
+
+def _member(entry: Mapping[str, Any], name: str, *types: type) -> Any:
+    value = entry.get(name)
+    if type(value) not in types:  # not isinstance: True is no number
+        raise OddAnswerError(f"its {clean(name)!r} is missing or of another type")
+    return value
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    return clean(_member(entry, name, str))
+
+
+def _number(entry: Mapping[str, Any], name: str) -> float:
+    value = _member(entry, name, int, float)
+    if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # NaN is not, either
+        raise OddAnswerError(f"its {clean(name)!r} is no probability")
+    return float(value)

@@ -1,32 +1,26 @@
-"""Batches of image files: found, read, sent as one request, matched to their answers."""
+"""Batches of image files: read, sent as one request, matched to their answers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
-from facemask_client.answers import Answer, ClientError, parse_answer
-
-IMAGE_SUFFIXES: Final = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".mpo",
-        ".heic",
-        ".heif",
-    ]
+from facemask_client.answers import (
+    Answer,
+    ClientError,
+    OddAnswerError,
+    parse_answers,
+    parse_errors,
+    parse_object,
 )
-"""Suffixes of the files that are taken from folders."""
+from facemask_client.pictures import is_folder, read_picture
+from facemask_client.text import clean, reason_of
+
+UNLISTED_CODE: Final = "unreadable_folder"
+"""Code of the answer that stands for a folder."""
 
 _MAX_BATCH_FILES: Final = 8
 _MAX_BATCH_BYTES: Final = 16 * 2**20
@@ -39,18 +33,6 @@ _IMAGE_ERROR_STATUSES: Final = (
 )
 
 
-def find_pictures(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Yield files as given, and for each folder all images below it, sorted by path."""
-    for path in map(Path, paths):
-        if path.is_dir():
-            for found in sorted(path.rglob("*")):
-                hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
-                if found.suffix.lower() in IMAGE_SUFFIXES and not hidden and found.is_file():
-                    yield found
-        else:
-            yield path
-
-
 @dataclass(frozen=True)
 class Batch:
     """Encoded images of one request, each with its path."""
@@ -59,7 +41,7 @@ class Batch:
 
     def parts(self) -> list[tuple[str, tuple[str, bytes]]]:
         """Return the parts of the multipart body."""
-        return [("files", (path.name, data)) for path, data in self.files]
+        return [("files", (clean(path.name), data)) for path, data in self.files]
 
     def singles(self) -> Iterator["Batch"]:
         """Yield one batch per image."""
@@ -70,29 +52,44 @@ class Batch:
         too_large = response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return too_large and len(self.files) > 1
 
-    def answers(self, response: httpx.Response) -> Iterator[Answer]:
-        """Yield one answer per image from a response.
+    def answers(self, response: httpx.Response) -> list[Answer]:
+        """Return one answer per image from a response.
 
         Raises:
-            ClientError: The response is not about the images.
+            ClientError: The response is not about the images, or not one of this service.
         """
+        status = response.status_code
+        if response.is_success:
+            try:
+                paths = [path for path, _ in self.files]
+                return parse_answers(paths, parse_object(response.content))
+            except OddAnswerError as error:
+                raise ClientError(
+                    f"The answer, with status {status}, is not one of this service: {error}.",
+                    status=status,
+                ) from error
         try:
-            document: dict[str, Any] = response.json()
-        except ValueError:
-            document = {}
-        if response.is_success and "predictions" in document:
-            version = document["model"]["version"]
-            for (path, _), entry in zip(self.files, document["predictions"], strict=True):
-                yield parse_answer(path, entry, version)
-            return
-        code = document.get("code", "")
-        detail = document.get("detail") or f"The service answered with {response.status_code}."
-        if response.status_code not in _IMAGE_ERROR_STATUSES:
-            raise ClientError(detail, code=code, status=response.status_code)
-        errors = {error["index"]: error for error in document.get("errors", [])}
+            detail, code, errors = parse_errors(parse_object(response.content))
+        except OddAnswerError as error:
+            detail, code, errors = _describe(response), "", {}
+            # A proxy in front of the service has its own bound on a body, and its own page.
+            if status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                raise ClientError(detail, status=status) from error
+        if status not in _IMAGE_ERROR_STATUSES:
+            raise ClientError(detail, code=code, status=status)
+        answers = []
         for index, (path, _) in enumerate(self.files):
-            error = errors.get(index, {"code": code, "detail": detail})
-            yield Answer(path, error=error["detail"], code=error["code"])
+            error_detail, error_code = errors.get(index, (detail, code))
+            answers.append(Answer(path, error=error_detail, code=error_code))
+        return answers
+
+
+def _describe(response: httpx.Response) -> str:
+    """Return a sentence about a response without a problem document."""
+    to = clean(response.headers.get("Location", ""))
+    # Not followed: the API key is for the address that was given.
+    moved = f" and redirects to {to}" if response.is_redirect and to else ""
+    return f"The service answered with {response.status_code}{moved}."
 
 
 def read_batches(paths: Iterable[Path]) -> Iterator[Batch | Answer]:
@@ -101,13 +98,12 @@ def read_batches(paths: Iterable[Path]) -> Iterator[Batch | Answer]:
     total_bytes = 0
     for path in paths:
         try:
-            data = path.read_bytes()
-        except OSError as error:
+            data = read_picture(path)
+        except (OSError, ValueError) as error:
             if files:
                 yield Batch(files)
                 files, total_bytes = [], 0
-            reason = error.strerror or type(error).__name__
-            yield Answer(path, error=f"The file cannot be read: {reason}.", code="unreadable_file")
+            yield _unreadable(path, error)
             continue
         if files and (len(files) == _MAX_BATCH_FILES or total_bytes + len(data) > _MAX_BATCH_BYTES):
             yield Batch(files)
@@ -116,3 +112,10 @@ def read_batches(paths: Iterable[Path]) -> Iterator[Batch | Answer]:
         total_bytes += len(data)
     if files:
         yield Batch(files)
+
+
+def _unreadable(path: Path, error: Exception) -> Answer:
+    reason = reason_of(error)
+    if is_folder(path):
+        return Answer(path, error=f"The folder cannot be listed: {reason}.", code=UNLISTED_CODE)
+    return Answer(path, error=f"The file cannot be read: {reason}.", code="unreadable_file")

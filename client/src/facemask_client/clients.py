@@ -2,21 +2,26 @@
 
 import asyncio
 import email.utils
+import queue
+import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import httpx
 
-from facemask_client.answers import Answer, ClientError
-from facemask_client.batches import Batch, find_pictures, read_batches
+from facemask_client.answers import Answer
+from facemask_client.batches import Batch, read_batches
+from facemask_client.connection import AnswerReader, connection_to
+from facemask_client.pictures import find_pictures
 
 _RETRY_STATUSES: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _DEFAULT_RETRY_S: Final = 1.0
 _MAX_RETRY_S: Final = 60.0
+_MAX_RETRY_DIGITS: Final = 10
 
 
 class Client:
@@ -38,14 +43,19 @@ class Client:
             address: Base URL of the service, such as `http://127.0.0.1:8000`.
             key: API key, sent as a bearer token.
             retries: Max repetitions of a request that was answered with 429 or 503.
-            timeout_s: Max seconds without a byte.
+            timeout_s: Max seconds for a request, from the connection to the answer's last byte.
             faces: Classify each face instead of the whole image.
-            transport: httpx transport, for tests and embedding.
+            transport: httpx transport, for tests and embedding; no proxy is used then.
+
+        Raises:
+            ClientError: The address, the key, or a proxy of the environment cannot be used.
         """
         self._retries = retries
-        self._http = httpx.Client(
-            **_http_options(address, key, faces), timeout=timeout_s, transport=transport
+        self._connection = connection_to(
+            address, key, faces=faces, timeout_s=timeout_s, direct=transport is not None
         )
+        with self._connection.errors():
+            self._http = httpx.Client(**self._connection.options(), transport=transport)
 
     def classify(self, paths: Iterable[str | Path]) -> Iterator[Answer]:
         """Yield one answer per image, in order; folders are searched for images.
@@ -61,10 +71,8 @@ class Client:
 
     def _send(self, batch: Batch) -> Iterator[Answer]:
         for attempt in range(self._retries + 1):
-            try:
-                response = self._http.post("/predict", files=batch.parts())
-            except httpx.TransportError as error:
-                raise _unreachable(error) from error
+            with self._connection.errors():
+                response = _within(self._connection.timeout_s, lambda: self._post(batch))
             if response.status_code not in _RETRY_STATUSES or attempt == self._retries:
                 break
             time.sleep(retry_after_s(response))
@@ -73,6 +81,13 @@ class Client:
                 yield from self._send(single)
         else:
             yield from batch.answers(response)
+
+    def _post(self, batch: Batch) -> httpx.Response:
+        with self._http.stream("POST", "/predict", files=batch.parts()) as response:
+            reader = AnswerReader(response)
+            for chunk in response.iter_bytes():
+                reader.add(chunk)
+        return reader.response()
 
     def __enter__(self) -> Self:
         return self
@@ -96,11 +111,13 @@ class AsyncClient:
         faces: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Configure the client without sending a request; arguments as for `Client`."""
+        """Configure the client without sending a request; arguments and errors as for `Client`."""
         self._retries = retries
-        self._http = httpx.AsyncClient(
-            **_http_options(address, key, faces), timeout=timeout_s, transport=transport
+        self._connection = connection_to(
+            address, key, faces=faces, timeout_s=timeout_s, direct=transport is not None
         )
+        with self._connection.errors():
+            self._http = httpx.AsyncClient(**self._connection.options(), transport=transport)
 
     async def classify(self, paths: Iterable[str | Path]) -> AsyncIterator[Answer]:
         """Yield one answer per image, in order; folders are searched for images.
@@ -117,16 +134,22 @@ class AsyncClient:
 
     async def _send(self, batch: Batch) -> list[Answer]:
         for attempt in range(self._retries + 1):
-            try:
-                response = await self._http.post("/predict", files=batch.parts())
-            except httpx.TransportError as error:
-                raise _unreachable(error) from error
+            with self._connection.errors():
+                async with asyncio.timeout(self._connection.timeout_s):
+                    response = await self._post(batch)
             if response.status_code not in _RETRY_STATUSES or attempt == self._retries:
                 break
             await asyncio.sleep(retry_after_s(response))
         if batch.must_be_split(response):
             return [answer for one in batch.singles() for answer in await self._send(one)]
-        return list(batch.answers(response))
+        return batch.answers(response)
+
+    async def _post(self, batch: Batch) -> httpx.Response:
+        async with self._http.stream("POST", "/predict", files=batch.parts()) as response:
+            reader = AnswerReader(response)
+            async for chunk in response.aiter_bytes():
+                reader.add(chunk)
+        return reader.response()
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,22 +167,37 @@ def retry_after_s(response: httpx.Response) -> float:
     """
     value = response.headers.get("Retry-After", "")
     if value.isdecimal() and value.isascii():
-        seconds = float(value[:10])
+        seconds = float(value[:_MAX_RETRY_DIGITS])
     else:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             seconds = _DEFAULT_RETRY_S
     return min(max(seconds, 0.0), _MAX_RETRY_S)
 
 
-def _http_options(address: str, key: str | None, faces: bool) -> dict[str, Any]:
-    return {
-        "base_url": address,
-        "headers": {"Authorization": f"Bearer {key}"} if key else {},
-        "params": {"faces": "true"} if faces else {},
-    }
+def _within(seconds: float, request: Callable[[], httpx.Response]) -> httpx.Response:
+    """Return the result of a request that runs in a thread of its own.
 
+    A socket's timeout starts again with each byte, and looking up a name has none: only another
+    thread can bound the whole. A thread that is given up ends when the client is closed.
 
-def _unreachable(error: httpx.TransportError) -> ClientError:
-    return ClientError(f"The service does not answer ({error or type(error).__name__}).")
+    Raises:
+        TimeoutError: There is none in time.
+    """
+    results: queue.SimpleQueue[httpx.Response | BaseException] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(request())
+        except BaseException as error:  # noqa: BLE001  raised again below
+            results.put(error)
+
+    threading.Thread(target=run, name="facemask-client", daemon=True).start()
+    try:
+        result = results.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
