@@ -78,13 +78,13 @@ def _against_bare(source: Source, names: Sequence[str], backbone: str) -> None:
 
 
 def _bare(source: Source, names: Sequence[str], extractor: Extractor) -> None:
-    def lane(part: Sequence[str]) -> None:
+    def run_worker(part: Sequence[str]) -> None:
         pictures = [decode_image(source.read(name), size=extractor.input_px) for name in part]
         extractor(torch.stack(pictures))
 
     chunks = [names[at : at + EXTRACTION_BATCH] for at in range(0, len(names), EXTRACTION_BATCH)]
     with ThreadPoolExecutor(usable_cores(), initializer=lambda: torch.set_num_threads(1)) as pool:
-        list(pool.map(lane, chunks))
+        list(pool.map(run_worker, chunks))
 
 
 def _growing(source: Source, names: Sequence[str], arguments: argparse.Namespace) -> None:

@@ -87,15 +87,15 @@ def _readable(folder: Path) -> Iterator[bytes]:
 
 
 def _found_small(pictures: list[bytes], edge: int, detector: Detector) -> float:
-    """Share of the pictures with a box in their middle, squeezed to `edge` pixels a side."""
+    """Return the share of pictures with a box in their middle, resized to `edge` pixels."""
     chance = random.Random(edge)
     columns, rows = _GRID
     found = 0
     for at in range(0, len(pictures), columns * rows):
         canvas = Image.new("RGB", _CANVAS, tuple(chance.randrange(60, 200) for _ in range(3)))
         middles = []
-        for place, data in enumerate(pictures[at : at + columns * rows]):
-            row, column = divmod(place, columns)
+        for index, data in enumerate(pictures[at : at + columns * rows]):
+            row, column = divmod(index, columns)
             free = _CELL_PX - edge
             x = column * _CELL_PX + chance.randrange(free)
             y = row * _CELL_PX + chance.randrange(free)

@@ -105,18 +105,18 @@ def _drive(port: int, settings: Settings, store: Path, seconds: float) -> Counte
                 answers[connection.getresponse().status] += 1
 
     posters: list[Callable[[], None]] = []
-    for place in range(_BODY_POSTERS):
-        head, _, body = bodies[place % len(bodies)].partition(b"\r\n\r\n")
+    for index in range(_BODY_POSTERS):
+        head, _, body = bodies[index % len(bodies)].partition(b"\r\n\r\n")
         kind = next(x for x in head.decode().split("\r\n") if x.startswith("Content-Type: "))[14:]
-        path = "/predict?faces=true" if place >= len(bodies) else "/predict"
+        path = "/predict?faces=true" if index >= len(bodies) else "/predict"
         posters.append(lambda path=path, body=body, kind=kind: post(path, body, kind))  # type: ignore[misc]
     posters += [
         lambda: post("/v2/models/facemask/infer", tensors, "application/json")
     ] * _JSON_POSTERS
     with contextlib.ExitStack() as held:
-        for place in range(settings.max_connections - len(posters)):
+        for index in range(settings.max_connections - len(posters)):
             connection = held.enter_context(socket.create_connection(("127.0.0.1", port), _WAIT_S))
-            connection.sendall(_unfinished(place, settings))
+            connection.sendall(_unfinished(index, settings))
         threads = [threading.Thread(target=poster) for poster in posters]
         for thread in threads:
             thread.start()
@@ -152,8 +152,8 @@ def _many_objects(size: int) -> bytes:
     return (head + '"ab",' * room + '"ab"]}}').encode()
 
 
-def _unfinished(place: int, settings: Settings) -> bytes:
-    if place % 2:
+def _unfinished(index: int, settings: Settings) -> bytes:
+    if index % 2:
         return b"GET / HTTP/1.1\r\nX: " + b"a" * (settings.max_header_bytes - 1000)
     head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
     return f"{head}Content-Length: {settings.max_body_bytes}\r\n\r\n".encode() + bytes(65536)

@@ -32,7 +32,7 @@ from training.publish.export import Classifier, export
 from training.quantization.int8 import quantise
 from training.quantization.throughput import measure_rates
 
-_ONE_LANE = {1: 8, 8: 2}  # batch -> forward passes a round
+_ONE_LANE = {1: 8, 8: 2}  # batch -> forward passes per round
 
 Graphs = dict[str, torch.jit.ScriptModule]
 
@@ -66,10 +66,10 @@ def _measure(name: str, source: Source, rounds: int) -> None:
         np.zeros((2, backbone.spec.pooled_width), np.float32), np.zeros(2, np.float32), 1.0
     )
     scaled = Extractor(backbone).scale(pixels)
-    quick = dataclasses.replace(backbone, network=quantise(backbone.network, scaled))
+    quantised = dataclasses.replace(backbone, network=quantise(backbone.network, scaled))
     graphs = {
         "fp32": load_graph(export(Classifier(backbone, blank), input_px=size)),
-        "int8": load_graph(export(Classifier(quick, blank), input_px=size, precision="int8")),
+        "int8": load_graph(export(Classifier(quantised, blank), input_px=size, precision="int8")),
     }
     lanes = f"{usable_cores()} lanes of one thread, batch 4"
     _row(name, lanes, measure_rates(graphs, input_px=size, rounds=rounds))

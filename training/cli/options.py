@@ -10,7 +10,7 @@ DEFAULTS: Final = FitConfig()
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the data set and what describes it."""
+    """Add the data set and its groups."""
     parser.add_argument("data", type=Path, metavar="DIR", help="folder or zip file of the pictures")
     parser.add_argument(
         "--groups",
@@ -26,7 +26,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_backbone_option(parser: argparse._ActionsContainer) -> None:
-    """Add the name of the pretrained network, to a parser or to a group of one."""
+    """Add the name of the pretrained network to a parser, or to one of its argument groups."""
     parser.add_argument(
         "--backbone",
         default=DEFAULTS.backbone,
