@@ -10,7 +10,7 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from models.errors import ImageTooCostly
 from models.imaging.limits import MAX_HEADER_READS, MAX_JPEG_SCANS, MAX_TIFF_PARTS
@@ -47,6 +47,13 @@ class BoundedReader(io.BytesIO):
         self._end = time.thread_time() + max_s
         self._reads = 0
         self._max_reads: int | None = MAX_HEADER_READS
+
+    def replaced(self, data: bytes) -> Self:
+        """Return a reader of other content, on the same clock and without a bound on reads."""
+        reader = type(self)(data, self._max_s)
+        reader._end = self._end
+        reader.finish_header()
+        return reader
 
     def finish_header(self) -> None:
         """Lift the bound on the number of reads."""
@@ -107,25 +114,30 @@ def has_one_scan(data: bytes, end: int, components: int) -> bool:
     return begin >= 0 and data.startswith(header, begin)
 
 
-def _scans(data: bytes) -> int:
-    """Count the scans of the JPEG at the start of a file, up to where it breaks."""
-    scans, at = 0, 2
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and start of content of a JPEG's segments, up to its end mark or a break."""
+    at = 2
     while (found := _MARKER.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()
         if marker == _END:
             break
-        scans += marker == _SCAN[1]
+        yield marker, at
         at += int.from_bytes(data[at : at + 2])  # a segment's length counts itself
-    return scans
+
+
+def _scans(data: bytes) -> int:
+    """Count the scans of the JPEG at the start of a file, up to where it breaks."""
+    return sum(marker == _SCAN[1] for marker, _ in jpeg_segments(data))
 
 
 class TiffEntry(NamedTuple):
-    """An entry of a TIFF directory: tag, type, number of values, and the first value."""
+    """An entry of a TIFF directory: tag, type, number of values, the first one and its place."""
 
     tag: int
     type: int
     values: int
     value: int
+    offset: int
 
 
 def tiff_entries(data: bytes | bytearray) -> Iterator[TiffEntry]:
@@ -141,7 +153,8 @@ def tiff_entries(data: bytes | bytearray) -> Iterator[TiffEntry]:
             begin = at + index * (entry.size + word)
             tag, kind, values = entry.unpack_from(data, begin)
             format = order + _VALUE_FORMATS.get(kind, "I")
-            (value,) = struct.unpack_from(format, data, begin + entry.size)
-            yield TiffEntry(tag, kind, values, value)
+            offset = begin + entry.size
+            (value,) = struct.unpack_from(format, data, offset)
+            yield TiffEntry(tag, kind, values, value, offset)
     except (struct.error, OverflowError):  # cut short, which the decoder reports
         return

@@ -12,16 +12,25 @@ from collections.abc import Iterator
 from typing import Final
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, TiffImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-from models.errors import ImageTooCostly, UndecodableImage
-from models.imaging.limits import MAX_PIXELS
+from models.errors import ImageTooCostly
+from models.imaging.bounded_reader import BoundedReader
+from models.imaging.colour import to_srgb
+from models.imaging.jpeg_end import has_end_mark, with_end_mark
+from models.imaging.limits import DECODE_S, MAX_PIXELS
 from models.imaging.memory import edges_at
-from models.imaging.open import JPEG_FORMATS, LazyImage, open_image, reason_of
+from models.imaging.open import WHITE_IS_ZERO, LazyImage, open_image, undecodable
 
-DECODER: Final = "pillow-draft-squash-bilinear-1"
-"""Name of the way from bytes to pixels that this module implements."""
+DECODER: Final = "pillow-draft-squash-bilinear-2"
+"""Name of the way from bytes to pixels that this module implements.
+
+-1 had other pixels for pictures with a colour profile other than sRGB, for 32-bit BMP and TIFF
+whose alpha is zero everywhere, for 12-bit and for deep white-is-zero TIFF, and for PNG whose
+orientation stands behind the pixels; for all others the same, to the bit.
+"""
 
 # EXIF 2.32, tag Orientation: what makes the stored picture upright.
 _TRANSPOSES: Final = {
@@ -37,7 +46,9 @@ _ORIENTATION_TAG: Final = 0x0112
 _SIDEWAYS: Final = (5, 6, 7, 8)
 
 
-def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Tensor:
+def decode_image(
+    data: bytes, *, size: int, max_pixels: int = MAX_PIXELS, decode_s: float = DECODE_S
+) -> Tensor:
     """Decode one picture, upright and in RGB, and fit it to a square.
 
     The whole picture is squeezed into the square, whatever its aspect: nothing is cut
@@ -48,6 +59,7 @@ def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Ten
         size: Edge S of the result, in pixels.
         max_pixels: Refuse more than this many pixels (width x height), judged from
             the header, before any pixel is decoded.
+        decode_s: Max processor seconds.
 
     Returns:
         uint8 tensor of shape (3, S, S): RGB planes, 0..255, contiguous.
@@ -56,7 +68,7 @@ def decode_image(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Ten
         EmptyPicture, UnsupportedFormat, ImageTooLarge, ImageTooCostly: As `open_image`.
         UndecodableImage: The picture is broken or cut short.
     """
-    return decode_opened(open_image(data, max_pixels=max_pixels), size=size)
+    return decode_opened(open_image(data, max_pixels=max_pixels, decode_s=decode_s), size=size)
 
 
 def decode_opened(image: LazyImage, *, size: int) -> Tensor:
@@ -74,12 +86,13 @@ def decode_opened(image: LazyImage, *, size: int) -> Tensor:
         UndecodableImage: The picture is broken or cut short.
     """
     with _decode_errors(image):
-        orientation = _load(image, (size, size))
+        loaded, orientation = _load(image, (size, size))
         # The resize is antialiased; for a much larger picture it first averages whole blocks.
-        square = _interpolable(image).resize(
+        square = _interpolable(loaded).resize(
             (size, size), Image.Resampling.BILINEAR, reducing_gap=3.0
         )
         # Cheapest order: the small square is turned and converted, not the picture.
+        square = to_srgb(square, loaded.info.get("icc_profile"))
         square = _to_rgb(apply_orientation(square, orientation))
     return _tensor(square)
 
@@ -106,10 +119,11 @@ class OrientedImage:
         """
         width, height = image.size
         with _decode_errors(image):
-            orientation = _load(image, edges_at(image, longest_px))
-            part = _interpolable(image)
+            loaded, orientation = _load(image, edges_at(image, longest_px))
+            part = _interpolable(loaded)
             if (factor := max(part.size) // longest_px) > 1:
                 part = part.reduce(factor)
+            part = to_srgb(part, loaded.info.get("icc_profile"))
             self._rgb = _to_rgb(apply_orientation(part, orientation))
         sideways = orientation in _SIDEWAYS
         self.width, self.height = (height, width) if sideways else (width, height)
@@ -157,21 +171,23 @@ def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _load(image: LazyImage, min_size: tuple[int, int]) -> int:
-    """Decode at no less than a size; return the EXIF orientation that is left to apply."""
+def _load(image: LazyImage, min_size: tuple[int, int]) -> tuple[Image.Image, int]:
+    """Decode at no less than a size; return the picture and the EXIF orientation left to apply."""
     # Pillow turns a TIFF upright itself, as it loads it.
     orientation = 1 if image.format == "TIFF" else exif_orientation(image)
-    if image.format in JPEG_FORMATS:
+    if isinstance(image, JpegImageFile):
+        if not has_end_mark(image):
+            image = with_end_mark(image)
         # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the min size: a 12 MP
         # photograph costs a fraction of a full decode.
         image.draft(None, min_size)
     image.load()
-    return orientation
+    return image, orientation
 
 
 def _interpolable(image: Image.Image) -> Image.Image:
     """Convert a decoded picture to a mode whose values can be averaged."""
-    image = _eight_bit(image)
+    image = _opaque(_eight_bit(image))
     if image.mode not in ("L", "RGB", "RGBA", "CMYK"):  # palettes cannot be interpolated
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode != "RGBA" and image.has_transparency_data:  # a colour key
@@ -182,12 +198,34 @@ def _interpolable(image: Image.Image) -> Image.Image:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Scale more than 8 bits per channel to 8; Pillow's own conversion would clip."""
     if image.mode.startswith("I"):  # 16-bit grey; Pillow calls some of it 32-bit
-        return image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if image.mode == "F":
+        scale = 255 / 4095 if _is_12_bit(image) else 1 / 257
+        grey = image.convert("I").point(lambda value: value * scale).convert("L")
+    elif image.mode == "F":
         _, high = image.getextrema()
         scale = 255.0 if isinstance(high, float) and high <= 1.0 else 1.0
-        return image.point(lambda value: value * scale).convert("L")
-    return image
+        grey = image.point(lambda value: value * scale).convert("L")
+    else:
+        return image
+    return ImageOps.invert(grey) if WHITE_IS_ZERO in image.info else grey
+
+
+def _is_12_bit(image: Image.Image) -> bool:
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(
+        TiffImagePlugin.BITSPERSAMPLE
+    ) == (12,)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Drop an alpha channel that was left unset: zero everywhere, over colours.
+
+    Windows leaves the fourth byte of a BMP's pixels at zero, and some programs that of a TIFF's.
+    """
+    if image.mode != "RGBA" or image.format not in ("BMP", "TIFF"):
+        return image
+    if image.getchannel("A").getbbox() is not None:
+        return image
+    solid = image.convert("RGB")
+    return image if image.format == "TIFF" and solid.getbbox() is None else solid
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -207,11 +245,11 @@ def _tensor(square: Image.Image) -> Tensor:
 @contextlib.contextmanager
 def _decode_errors(image: LazyImage) -> Iterator[None]:
     """Raise `UndecodableImage` for whatever a decoder raises."""
+    reader = getattr(image, "fp", None)
+    file = reader.getvalue() if isinstance(reader, BoundedReader) else b""
     try:
         yield
     except ImageTooCostly:
         raise
     except Exception as error:  # decoders of seven formats raise anything on broken input
-        raise UndecodableImage(
-            f"The {image.format} picture is broken or cut short ({reason_of(error)})."
-        ) from error
+        raise undecodable(file, str(image.format), error) from error

@@ -9,12 +9,16 @@ segments), some 10 times slower but for TIFF, and wrong for the oldest BMP heade
 
 import itertools
 import struct
+from collections.abc import Collection
 from typing import Final
 
 from models.imaging.bounded_reader import tiff_entries
 
 # ITU-T T.81, table B.1: start of frame of all processes but the hierarchical ones.
 _FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+# All of them, and JPEG-LS (T.87).
+ALL_JPEG_FRAMES: Final = (*sorted({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xF7)
+"""Markers of every kind of frame, read here or not."""
 _ALONE: Final = (0x01, 0xFF, *range(0xD0, 0xD9))  # markers without a length
 _MAX_SEGMENTS: Final = 1000
 # TIFF 6.0: ImageWidth and ImageLength, among the first entries, which are sorted by tag.
@@ -31,22 +35,28 @@ def header_pixels(data: bytes | bytearray) -> int | None:
     return size and abs(size[0] * size[1])
 
 
+def jpeg_frame(data: bytes | bytearray, markers: Collection[int]) -> int | None:
+    """Return where a JPEG's first frame header of some markers begins, None if there is none."""
+    at = 2
+    for _ in range(_MAX_SEGMENTS):
+        if at + 1 >= len(data) or data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker in markers:
+            return at
+        at += 1 if marker == 0xFF else 2
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2])
+    return None
+
+
 def _size(data: bytes | bytearray) -> tuple[int, int] | None:
     return next((read(data) for begin, read in _READERS.items() if data.startswith(begin)), None)
 
 
 def _jpeg(data: bytes | bytearray) -> tuple[int, int] | None:
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        if data[at] != 0xFF:
-            return None
-        marker = data[at + 1]
-        if marker in _FRAMES:
-            return struct.unpack_from(">HH", data, at + 5)
-        at += 1 if marker == 0xFF else 2
-        if marker not in _ALONE:
-            at += int.from_bytes(data[at : at + 2])
-    return None
+    at = jpeg_frame(data, _FRAMES)
+    return None if at is None else struct.unpack_from(">HH", data, at + 5)
 
 
 def _webp(data: bytes | bytearray) -> tuple[int, int] | None:

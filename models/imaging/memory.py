@@ -10,6 +10,9 @@ expensive format.
 import math
 from typing import Final
 
+from PIL.JpegImagePlugin import JpegImageFile
+
+from models.imaging.jpeg_end import has_end_mark
 from models.imaging.limits import ORIENTED_PX, SEARCH_EDGES_PX
 from models.imaging.open import JPEG_FORMATS, LazyImage, decodes_by_line, tile_size
 
@@ -75,5 +78,7 @@ def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
         scale = next(
             (s for s in (8, 4, 2) if width >= s * min_size[0] and height >= s * min_size[1]), 1
         )
+        if isinstance(image, JpegImageFile) and not has_end_mark(image):
+            scale = 1
         width, height = -(-width // scale), -(-height // scale)
     return max(width * height, math.prod(tile_size(image))), coefficients

@@ -1,6 +1,6 @@
 """Picture files before decoding: supported formats and the checks on a file's header."""
 
-import math
+import struct
 from typing import Final
 
 from PIL import (  # importing a plugin registers it; Image.open() would load all forty
@@ -22,8 +22,16 @@ from models.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
-from models.imaging.bounded_reader import BoundedReader, check_scans, check_tiff_parts, has_one_scan
-from models.imaging.limits import MAX_PIXELS
+from models.imaging.bounded_reader import (
+    BoundedReader,
+    check_scans,
+    check_tiff_parts,
+    has_one_scan,
+    tiff_entries,
+)
+from models.imaging.formats import known_format, unread_jpeg, unsupported_sentence
+from models.imaging.limits import DECODE_S, MAX_PIXELS
+from models.imaging.metadata import needed_of_jpeg, needed_of_png, needed_of_webp
 
 PLUGINS: Final = {
     "JPEG": JpegImagePlugin,
@@ -43,9 +51,14 @@ JPEG_FORMATS: Final = ("JPEG", "MPO")
 LazyImage = Image.Image
 """Pillow's picture of which only the header has been read."""
 
-# ISO/IEC 23008-12, major brands of still pictures and sequences coded by HEVC.
-_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+WHITE_IS_ZERO: Final = "white_is_zero"
+"""Key of `info`: the picture is a negative, opened as if it were none."""
 
+# TIFF 6.0: BitsPerSample, PhotometricInterpretation; its value for black on white.
+_BITS_TAG: Final = 258
+_PHOTOMETRIC_TAG: Final = 262
+_BLACK_IS_ZERO: Final = 1
+_SEPARATE_PLANES: Final = 2  # PlanarConfiguration
 _TILE_TAGS: Final = (322, 323)  # TIFF 6.0: TileWidth, TileLength
 
 
@@ -54,7 +67,7 @@ def open_image(
     *,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int | None = None,
-    decode_s: float = math.inf,
+    decode_s: float = DECODE_S,
 ) -> LazyImage:
     """Read and check a picture's header, without decoding a pixel.
 
@@ -72,27 +85,36 @@ def open_image(
         UnsupportedFormat: `data` is not a picture of a format in `FORMATS`.
         ImageTooLarge: The header announces more than `max_pixels`.
         ImageTooCostly: The picture is made to keep a decoder busy.
-        UndecodableImage: The header is broken.
+        UndecodableImage: The header is broken, or the file is of a kind of its format that is not
+            read.
     """
     if not data:
         raise EmptyPicture("The file is empty.")
     if max_bytes is not None and len(data) > max_bytes:
         raise FileTooLarge(f"The file is larger than the {max_bytes:,} bytes allowed.")
     data = bytes(data)
+    format = known_format(data)
+    if format is None:
+        raise UnsupportedFormat(unsupported_sentence(data))
     check_tiff_parts(data)
-    reader = BoundedReader(data, decode_s)
+    if format == "PNG":
+        data = needed_of_png(data)
+    positive = _positive(data) if format == "TIFF" else None
+    reader = BoundedReader(positive or data, decode_s)
     try:
-        image = Image.open(reader, formats=FORMATS)
-    except ImageTooCostly:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(
-            f"The header announces more pixels than the {max_pixels:,} allowed."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise UnsupportedFormat(_unsupported_sentence(data)) from error
-    except Exception as error:  # a header that a plugin recognised and then choked on
-        raise UndecodableImage(f"The picture's header is broken ({reason_of(error)}).") from error
+        image = _identify(reader, format, max_pixels)
+    except UndecodableImage:
+        if format not in _NEEDED:
+            raise
+        reader = reader.replaced(_NEEDED[format](data))
+        image = _identify(reader, format, max_pixels)
+    if positive:
+        image.info[WHITE_IS_ZERO] = True
+    if _has_deep_planes(image):
+        raise UndecodableImage(
+            "An uncompressed TIFF with one plane per colour of more than 8 bits is not read here: "
+            "save it with pixels in one plane, or compressed."
+        )
     reader.finish_header()
     for width, height in (image.size, tile_size(image)):
         if width * height > max_pixels:
@@ -104,12 +126,30 @@ def open_image(
     return image
 
 
+def undecodable(data: bytes, format: str, error: Exception) -> UndecodableImage:
+    """Return the error for a file of a known format that a library cannot read."""
+    if format in JPEG_FORMATS and (kind := unread_jpeg(data)) is not None:
+        return UndecodableImage(
+            f"{kind} is not read here: send a baseline or progressive JPEG of 8 bits per sample."
+        )
+    return UndecodableImage(f"The {format} picture is broken or cut short ({reason_of(error)}).")
+
+
 def tile_size(image: LazyImage) -> tuple[int, int]:
     """Return width and height of a TIFF's tiles, which are decoded one by one; else (0, 0)."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 0, 0
     width, height = (image.tag_v2.get(tag, 0) for tag in _TILE_TAGS)
     return (width, height) if isinstance(width, int) and isinstance(height, int) else (0, 0)
+
+
+def _has_deep_planes(image: LazyImage) -> bool:
+    """Return True for a TIFF whose planes Pillow reads as if they had 8 bits."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or len(image.tile) < 2:
+        return False
+    planar = image.tag_v2.get(TiffImagePlugin.PLANAR_CONFIGURATION)
+    bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+    return planar == _SEPARATE_PLANES and max(bits) > 8 and not image.use_load_libtiff
 
 
 def decodes_by_line(image: LazyImage) -> bool:
@@ -124,15 +164,59 @@ def decodes_by_line(image: LazyImage) -> bool:
 
 def reason_of(error: Exception) -> str:
     """Return a library's message as one short line, safe to show: no address, no path."""
+    if isinstance(error, struct.error) or isinstance(error.__cause__, struct.error):
+        return "its header ends too early"
     text = " ".join(str(error).split())
     return type(error).__name__ if not text or " at 0x" in text else text[:120]
 
 
-def _unsupported_sentence(data: bytes) -> str:
-    """Return the error sentence for an unknown file; for HEIC it says how to get JPEG."""
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return (
-            "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
-            "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible."
+def _identify(reader: BoundedReader, format: str, max_pixels: int) -> LazyImage:
+    """Read the header of a file of a known format.
+
+    Raises:
+        ImageTooLarge, ImageTooCostly, UndecodableImage: As `open_image`.
+    """
+    try:
+        try:
+            return Image.open(reader, formats=(format,))
+        except UnidentifiedImageError:
+            # Only the plugin itself says why.
+            reader.seek(0)
+            factory, _ = Image.OPEN[format]
+            return factory(reader, "")
+    except ImageTooCostly:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(
+            f"The header announces more pixels than the {max_pixels:,} allowed."
+        ) from error
+    except Exception as error:  # plugins raise anything on broken input
+        raise undecodable(reader.getvalue(), format, error) from error
+
+
+# Pillow reads metadata together with the header; where that fails, it is tried without.
+_NEEDED: Final = {"JPEG": needed_of_jpeg, "WEBP": needed_of_webp}
+
+
+def _positive(data: bytes) -> bytes | None:
+    """Return a deep white-is-zero TIFF with its tag rewritten to black-is-zero; None for others.
+
+    Of more than 8 bits, Pillow reads such a picture as a negative, or not at all.
+    """
+    found = {entry.tag: entry for entry in tiff_entries(data)}
+    meaning, bits = found.get(_PHOTOMETRIC_TAG), found.get(_BITS_TAG)
+    if (
+        meaning is None
+        or bits is None
+        or meaning.value != 0
+        or (bits.values, bits.value > 8)
+        != (
+            1,
+            True,
         )
-    return "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
+    ):
+        return None
+    changed = bytearray(data)
+    order = "<" if data[:2] == b"II" else ">"
+    struct.pack_into(order + "H", changed, meaning.offset, _BLACK_IS_ZERO)
+    return bytes(changed)

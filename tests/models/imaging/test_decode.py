@@ -3,7 +3,7 @@
 import io
 import struct
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from models.errors import (
+    ImageTooCostly,
     PictureError,
     UndecodableImage,
     UnsupportedFormat,
@@ -19,7 +20,7 @@ from models.errors import (
 from models.imaging.decode import decode_image
 from models.imaging.open import PLUGINS, open_image
 from tests.images import encode, photograph
-from tests.models.imaging.handmade import png
+from tests.models.imaging.handmade import bmp32, grey_tiff, png
 
 ORIENTATION = 0x0112
 
@@ -383,3 +384,111 @@ def test_damaged_files_raise_picture_errors_only(strict: bool) -> None:
     assert len(texts) > 500
     assert max(map(len, texts)) < 250
     assert not any("\n" in text for text in texts)
+
+
+# --- pixels as a viewer shows them ---------------------------------------------------------
+
+
+def with_alpha(alpha: int) -> np.ndarray:
+    """Return (32, 32, 4) in the order of a BMP's bytes."""
+    bgr = np.array(photograph(32, 32))[..., ::-1]
+    return np.dstack([bgr, np.full((32, 32), alpha, dtype=np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("header_bytes", "compression"),
+    [(40, 0), (40, 3), (52, 3), (56, 3), (108, 3), (124, 3), (108, 0), (124, 0)],
+)
+@pytest.mark.parametrize("top_down", [False, True])
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_bmp_with_an_unset_alpha_channel_is_opaque(
+    header_bytes: int, compression: int, top_down: bool, alpha: int
+) -> None:
+    data = bmp32(
+        with_alpha(alpha), header_bytes=header_bytes, compression=compression, top_down=top_down
+    )
+    assert torch.equal(decode_image(data, size=32), pixels_of(photograph(32, 32)))
+
+
+@pytest.mark.parametrize("masks", [(0, 0, 0, 0), (0xFF, 0xFF00, 0xFF0000, 0xFF000000)])
+def test_bmp_masks_order_the_colours(masks: tuple[int, ...]) -> None:
+    pixels = with_alpha(0) if not any(masks) else with_alpha(0)[..., [2, 1, 0, 3]]
+    data = bmp32(pixels, header_bytes=124, compression=3, masks=masks)
+    assert torch.equal(decode_image(data, size=32), pixels_of(photograph(32, 32)))
+
+
+def test_bmp_with_an_alpha_channel_is_transparent() -> None:
+    pixels = with_alpha(255)
+    pixels[:, :16, 3] = 0
+    found = decode_image(bmp32(pixels, header_bytes=124, compression=3), size=32)
+    assert (found[..., :15] == 255).all()
+    assert torch.equal(found[..., 17:], pixels_of(photograph(32, 32))[..., 17:])
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_tiff_with_an_unset_alpha_channel_is_opaque(compression: str) -> None:
+    clear = photograph(32, 32)
+    clear.putalpha(0)
+    data = encode(clear, "TIFF", compression=compression)
+    assert torch.equal(decode_image(data, size=32), pixels_of(photograph(32, 32)))
+
+
+def deep_values(bits: int, sample_format: int) -> np.ndarray:
+    """Return a grey picture's values, (32, 32)."""
+    grey = np.array(photograph(32, 32).convert("L"))
+    if sample_format == 3:
+        return (grey / 255).astype(np.float32)
+    return grey if bits == 8 else grey.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize(("bits", "sample_format"), [(8, 1), (16, 1), (32, 3)])
+def test_grey_tiff_is_shown_in_every_depth_and_order(
+    bits: int, sample_format: int, photometric: int, order: Literal["<", ">"]
+) -> None:
+    values = deep_values(bits, sample_format)
+    white = {1: 2**bits - 1, 3: 1}[sample_format]
+    rows = values if photometric else (white - values).astype(values.dtype)
+    data = grey_tiff(
+        rows, bits=bits, order=order, photometric=photometric, sample_format=sample_format
+    )
+    expected = pixels_of(photograph(32, 32).convert("L").convert("RGB"))
+    difference = decode_image(data, size=32).int() - expected.int()
+    assert int(difference.abs().max()) <= 1
+
+
+def test_12_bit_tiff_is_shown_in_its_full_range() -> None:
+    twelve = np.array(photograph(32, 32).convert("L")).astype(int).reshape(-1, 2) * 4095 // 255
+    first, second = twelve[:, 0], twelve[:, 1]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1)
+    data = grey_tiff(packed.astype(np.uint8).reshape(32, -1), bits=12, width=32)
+    expected = pixels_of(photograph(32, 32).convert("L").convert("RGB"))
+    assert mean_difference(decode_image(data, size=32), expected) <= 1
+
+
+def test_white_is_zero_tiff_is_turned_upright() -> None:
+    values = deep_values(16, 1)
+    one, other = (
+        grey_tiff(rows, bits=16, photometric=photometric, orientation=6)
+        for rows, photometric in ((values, 1), (65535 - values, 0))
+    )
+    assert torch.equal(decode_image(one, size=32), decode_image(other, size=32))
+
+
+def test_deep_tiff_in_planes_is_refused() -> None:
+    planes = np.zeros((3, 8, 8), np.uint16).tobytes()
+    tags = [
+        (256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 3, 14), (277, 3, 1, 3), (278, 4, 1, 8), (279, 4, 3, 26), (284, 3, 1, 2),
+    ]  # fmt: skip
+    lists = struct.pack("<3H6I", 16, 16, 16, 38, 166, 294, 128, 128, 128)
+    data = bytearray(b"II*\0" + struct.pack("<I", 38 + len(planes)) + lists + planes)
+    data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    with pytest.raises(UndecodableImage, match="one plane"):
+        decode_image(bytes(data + bytes(4)), size=8)
+
+
+def test_decode_image_bounds_its_processor_time() -> None:
+    with pytest.raises(ImageTooCostly, match="longer than 0 s"):
+        decode_image(encode(photograph()), size=8, decode_s=0)

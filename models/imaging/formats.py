@@ -1,0 +1,130 @@
+"""What a file is, by its first bytes: a supported format, or something that can be named.
+
+known_format           the format whose signature a file has, however broken it is
+unsupported_sentence   for a file without: what it is, and what to send instead
+unread_jpeg            the kind of a JPEG that no decoder here reads
+"""
+
+import re
+import string
+from typing import Final
+
+from models.imaging.header import ALL_JPEG_FRAMES, jpeg_frame
+
+# Pillow accepts two TIFF signatures with a swapped version number, too.
+_SIGNATURES: Final = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II\0*": "TIFF",
+    b"MM*\0": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+_PRINTABLE: Final = string.printable.encode()
+_BMP_HEADER_BYTES: Final = 26
+
+SEND: Final = "send JPEG, PNG, WebP, BMP, GIF or TIFF"
+
+# ISO/IEC 14496-12, brands in the box `ftyp`: 23008-12 for HEIC, AV1-AVIF for AVIF.
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF_BRANDS: Final = (b"avif", b"avis")
+_BOX_BYTES: Final = 64
+
+_FILM: Final = "A film, not a picture"
+_OTHER_FILES: Final = (
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL is not read here"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000 is not read here"),
+    (rb"\0\0[\1\2]\0.\0", "An icon (ICO) is not read here"),
+    (rb"8BPS", "A Photoshop document is not read here"),
+    (rb"P[1-7]\s", "Netpbm (PPM, PGM, PBM) is not read here"),
+    (rb".{128}DICM", "DICOM is not read here"),
+    (rb"%PDF", "A PDF document, not a picture"),
+    (rb"%!PS", "A PostScript document, not a picture"),
+    (rb"\x1aE\xdf\xa3|RIFF....AVI ", _FILM),
+    (rb"RIFF....WAVE|ID3|OggS", "A sound, not a picture"),
+    (rb"PK[\3\5\7]", "A ZIP archive, not a picture: unpack it"),
+    (rb"\x1f\x8b", "gzip data, not a picture: unpack it"),
+    (rb"Rar!|7z\xbc\xaf|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "An archive, not a picture: unpack it"),
+    (rb"version https://git-lfs", "A Git LFS pointer, not the picture: run `git lfs pull`"),
+    (rb"\s*data:[\w/+.-]*[;,]", "A data: URI, not a picture: decode its base64 to bytes"),
+    (rb"\s*(<\?xml.{0,400}?)?(<!--.{0,400}?-->\s*)?(<!DOCTYPE svg.{0,400}?)?<svg",
+     "SVG is not read here"),
+    (rb"\s*<(!doctype html|html|head|body)", "An HTML page, not a picture"),
+    (rb"\s*<\?xml", "An XML document, not a picture"),
+    (rb"\s*(\{\s*[\"}]|\[\s*[\[{\"\d\]-])", "JSON, not a picture"),
+    (rb"--[^\r\n]{1,70}\r\nContent-",
+     "A multipart body, not a picture: set its Content-Type with the boundary"),
+    (rb"=FF=D8=FF|=89PNG", "A picture in quoted-printable: decode it"),
+    (rb"\s*https?://", "The address of a picture, not a picture: download it"),
+)  # fmt: skip
+_OTHER: Final = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), what) for pattern, what in _OTHER_FILES
+)
+# The signatures of JPEG, PNG, GIF, WebP, TIFF and BMP in base64 (RFC 4648), line ends among them.
+_BASE64: Final = re.compile(
+    rb"\s*(/9j/|_9j_|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|Qk[0-3])[\w+/=\s-]*\Z"
+)
+_LOOK_BYTES: Final = 1024
+
+
+_UNREAD_JPEGS: Final = {
+    **dict.fromkeys((0xC3, 0xCB), "A lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "A hierarchical JPEG"),
+    0xF7: "JPEG-LS",
+}
+
+
+def known_format(data: bytes) -> str | None:
+    """Return Pillow's name of the format whose signature a file has, None for any other file."""
+    if data[:4] == b"RIFF" and b"WEBP".startswith(data[8:12]):
+        return "WEBP"
+    if data[:2] == b"BM":
+        header = data[:_BMP_HEADER_BYTES]
+        is_text = len(header) == _BMP_HEADER_BYTES and not header.strip(_PRINTABLE)
+        return None if is_text else "BMP"
+    return next((name for begin, name in _SIGNATURES.items() if data.startswith(begin)), None)
+
+
+def unsupported_sentence(data: bytes) -> str:
+    """Return the error sentence for a file without a known signature."""
+    if data[4:8] == b"ftyp":
+        return _box_sentence(data)
+    begin = data[:_LOOK_BYTES]
+    if _BASE64.match(begin):
+        return f"A picture as base64 text: decode it to bytes, and {SEND}."
+    what = next((what for pattern, what in _OTHER if pattern.match(begin)), None)
+    if what is None:
+        return f"Not a picture that is read here: {SEND}."
+    return f"{what}; {SEND}." if ":" in what else f"{what}: {SEND}."
+
+
+def unread_jpeg(data: bytes) -> str | None:
+    """Return a noun phrase for a kind of JPEG that is not read here, None for those that are.
+
+    ITU-T T.81, table B.1: the frame's marker names the process.
+    """
+    at = jpeg_frame(data, ALL_JPEG_FRAMES)
+    if at is None or at + 10 > len(data):
+        return None
+    marker, bits, components = data[at + 1], data[at + 4], data[at + 9]
+    if marker in _UNREAD_JPEGS:
+        return _UNREAD_JPEGS[marker]
+    if bits != 8:
+        return f"A JPEG of {bits} bits per sample"
+    return None if components in (1, 3, 4) else f"A JPEG of {components} components"
+
+
+def _box_sentence(data: bytes) -> str:
+    """Return the sentence for an ISO media file; for HEIC it says how to get JPEG."""
+    brands = [data[at : at + 4] for at in (8, *range(16, _BOX_BYTES, 4))]
+    if any(brand in _AVIF_BRANDS for brand in brands):
+        return f"AVIF is not read here: {SEND}."
+    if brands[0] in _HEIF_BRANDS:
+        return (
+            "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
+            "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible."
+        )
+    return f"{_FILM}: {SEND}."

@@ -1,0 +1,73 @@
+"""JPEG files that lack nothing but their end mark (ITU-T T.81, B.2.1).
+
+libjpeg waits for the two bytes, and depending on size and kind of the file Pillow then decodes it
+or calls it cut short. Whether only the mark is missing cannot be seen in the bytes, but in the
+pixels: they must not depend on what follows.
+"""
+
+import io
+from typing import Final
+
+from PIL import Image, ImageChops, JpegImagePlugin
+
+from models.imaging.bounded_reader import BoundedReader, jpeg_segments
+
+END_MARK: Final = b"\xff\xd9"
+_SCAN: Final = 0xDA
+_COEFFICIENTS: Final = 64
+# Stuffed ones, zeros, and two mixtures: read as Huffman codes, they differ from one another in
+# whatever code is missing.
+_FILLERS: Final = (b"\x5a" * 64, b"\0" * 64, b"\xa5" * 64, b"\xff\0" * 64)
+
+
+def has_end_mark(image: JpegImagePlugin.JpegImageFile) -> bool:
+    """Return True if an opened JPEG has an end mark behind its first scan's header."""
+    reader = image.fp
+    if not isinstance(reader, io.BytesIO) or image.format != "JPEG":
+        return True  # the first picture of several ends where the next one begins
+    data = reader.getvalue()
+    return data.endswith(END_MARK) or data.rfind(END_MARK, reader.tell()) >= 0
+
+
+def with_end_mark(image: JpegImagePlugin.JpegImageFile) -> Image.Image:
+    """Return an opened JPEG that lacks its end mark with one.
+
+    It is decoded at its full size, two to four times.
+
+    Raises:
+        OSError: More than the mark is missing.
+    """
+    reader = image.fp
+    assert isinstance(reader, BoundedReader)
+    data = reader.getvalue().rstrip(END_MARK[:1])
+    if not _has_all_bits(data, image.layers):
+        raise OSError("image file is truncated")
+    first: Image.Image | None = None
+    for filler in _FILLERS:
+        other = _opened(reader.replaced(data + filler + END_MARK))
+        other.load()
+        if first is None:
+            first = other
+        elif ImageChops.difference(first, other).getbbox() is not None:
+            raise OSError("image file is truncated")
+    return _opened(reader.replaced(data + END_MARK))
+
+
+def _opened(reader: BoundedReader) -> Image.Image:
+    return Image.open(reader, formats=("JPEG",))
+
+
+def _has_all_bits(data: bytes, components: int) -> bool:
+    """Return True if the scans of a JPEG encode every bit of every coefficient (G.1.1.1)."""
+    missing_bits: dict[int, bytearray] = {}
+    for marker, at in jpeg_segments(data):
+        if marker != _SCAN or at + 2 >= len(data):
+            continue
+        table = at + 3 + 2 * data[at + 2]
+        if table + 3 > len(data):
+            return False
+        first, last, low_bit = data[table], data[table + 1], data[table + 2] & 15
+        for component in data[at + 3 : table : 2]:
+            bits = missing_bits.setdefault(component, bytearray(b"\xff" * _COEFFICIENTS))
+            bits[first : last + 1] = bytes([low_bit]) * (last + 1 - first)
+    return len(missing_bits) == components and not any(any(b) for b in missing_bits.values())
