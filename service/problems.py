@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from models.errors import FacemaskError, PictureError, UndecodableImage, UnsupportedFormat
+from models.text import clean
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -274,7 +275,7 @@ def problem_document(
         "type": f"urn:facemask:problem:{code}",
         "title": HTTPStatus(status).phrase,
         "status": int(status),
-        "detail": detail,
+        "detail": clean(detail),
         "code": code,
         "request_id": request_id,
         **members,
@@ -292,7 +293,7 @@ def none_readable(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> 
     return NothingReadable(
         f"None of the {len(failures)} pictures can be read.",
         errors=[
-            {"index": index, "filename": filename, "code": error.code, "detail": str(error)}
+            {"index": index, "filename": filename, "code": error.code, "detail": clean(str(error))}
             for index, filename, error in failures
         ],
     )

@@ -158,7 +158,7 @@ def _check_decoder(path: Path, name: str) -> None:
     if name not in (DECODER, *_EARLIER_DECODERS):
         raise SchemaUnsupported(f"{sentence}.")
     if name != DECODER:
-        log.warning("%s: %s", sentence, _EARLIER_DECODERS[name])
+        log.warning("%s: %s", clean(sentence), _EARLIER_DECODERS[name])
 
 
 def _require_cropper(name: str) -> None:

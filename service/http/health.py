@@ -38,6 +38,7 @@ async def health(request: Request) -> Response:
     """Return 200 while a model is served that answered its golden pictures correctly, else 503."""
     state: State = request.app.state.facemask
     engine, refusal = state.model_manager.engine, state.model_manager.refusal
+    polled_s = state.model_manager.polled_s
     ready = engine is not None and engine.alive()
     model = None
     if engine is not None:
@@ -56,6 +57,7 @@ async def health(request: Request) -> Response:
             "status": "ok" if ready else "no_model",
             "model": model,
             "refused": {"version": refusal.version, "reason": refusal.reason} if refusal else None,
+            "store_polled_s": None if polled_s is None else round(polled_s, 3),
             "faces": is_installed(),
             "uptime_s": round(time.monotonic() - state.started, 3),
         },

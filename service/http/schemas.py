@@ -145,6 +145,10 @@ class HealthAnswer(_Schema):
     status: Literal["ok", "no_model"]
     model: ServingModel | None
     refused: Refused | None
+    store_polled_s: float | None = Field(
+        description="Seconds since the last look at the store that could read what it names; "
+        "null before the first."
+    )
     faces: bool = Field(description="True if a face detector is installed, for `faces=true`.")
     uptime_s: float
 

@@ -98,9 +98,9 @@ class Batcher(Generic[In, Mid, Out]):
             for lane, future in enumerate(begun)
         ]
         self._unfinished_lanes = lanes
-        for thread in self._threads:
-            thread.start()
         try:
+            for thread in self._threads:
+                thread.start()
             for future in begun:
                 future.result()
         except BaseException:
@@ -149,7 +149,8 @@ class Batcher(Generic[In, Mid, Out]):
         deliver(queued, [BatcherClosed()] * len(queued))
         end = time.monotonic() + wait_s
         for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            if thread.ident is not None:  # the system may have had no thread to start it on
+                thread.join(max(0.0, end - time.monotonic()))
 
     def alive(self) -> bool:
         """Return True if at least one lane works or waits for work."""

@@ -14,7 +14,8 @@ from models.bundle.load import open_bundle
 from models.bundle.signing import load_public_keys
 from models.bundle.store import current_version
 from models.cpu import usable_cores
-from models.errors import BundleError, NoBundle
+from models.errors import BundleError, BundleUnreadable, NoBundle, PointerUnreadable
+from models.text import clean
 from service.inference.engine import Engine
 from service.inference.tuning import use_threads
 from service.limits.memory_bound import DecodingBudgets, MemoryReporter
@@ -28,8 +29,12 @@ log = logging.getLogger("facemask")
 # Between attempts at a bundle that fails for a reason that is not in the bundle.
 _MAX_RETRY_PAUSE_S: Final = 60.0
 
-# Name, size in bytes and time in ns of each file of a bundle.
-_Fingerprint = tuple[tuple[str, int, int], ...]
+# Between two log lines about polls that fail in the same way.
+_MIN_LOG_PAUSE_S: Final = 60.0
+
+# Name, size in bytes, time of the content and time of the rights, both in ns, of each file of a
+# bundle.
+_Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class ModelManager:
         poll_s: float,
         on_serve: Callable[[Engine], None] = lambda engine: None,
         on_refuse: Callable[[str], None] = lambda code: None,
+        on_poll: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start without an engine.
@@ -79,6 +85,7 @@ class ModelManager:
             poll_s: Seconds between two polls of the store.
             on_serve: Called with each engine that goes into service.
             on_refuse: Called with the error's code of each bundle that does not.
+            on_poll: Called after each poll that could read what the store names.
             clock: Returns monotonic seconds.
         """
         self._store = store
@@ -86,18 +93,26 @@ class ModelManager:
         self._poll_s = poll_s
         self._on_serve = on_serve
         self._on_refuse = on_refuse
+        self._on_poll = on_poll
         self._clock = clock
         self._served: _Served | None = None
         self._refused_files: _Fingerprint | None = None
         self._retry_pause_s = 0.0  # 0 unless the last attempt failed for a reason not in the bundle
         self._retry_at = 0.0
         self._first_poll: threading.Thread | None = None
+        self._polled_at: float | None = None
+        self._logged: tuple[str, float] | None = None  # the last failure of a poll, and its time
         self.refusal: Refusal | None = None
 
     @property
     def engine(self) -> Engine | None:
         """The engine in service, if any."""
         return self._served.engine if self._served else None
+
+    @property
+    def polled_s(self) -> float | None:
+        """Seconds since the last poll that could read what the store names, None before it."""
+        return None if self._polled_at is None else self._clock() - self._polled_at
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Engine]:
@@ -120,10 +135,10 @@ class ModelManager:
         """Put an engine into service."""
         old, self._served = self._served, _Served(engine)
         self.refusal = None
-        self._on_serve(engine)
         if old is not None:
             old.retired = True
             self._close_if_unused(old)
+        self._on_serve(engine)
 
     def poll_in_background(self) -> None:
         """Poll once on a thread, before there is an event loop for `run`.
@@ -134,23 +149,44 @@ class ModelManager:
         self._first_poll = threading.Thread(
             target=lambda: asyncio.run(self.poll_once()), name="first-poll", daemon=True
         )
-        self._first_poll.start()
+        try:
+            self._first_poll.start()
+        except RuntimeError as error:  # no thread to be had: `run` polls
+            self._first_poll = None
+            log.warning("the first model is loaded later: %s", error)
 
     async def run(self) -> None:
         """Poll the store until cancelled."""
         if self._first_poll is not None:
-            await run_in_background_thread(self._first_poll.join)
+            with contextlib.suppress(RuntimeError):  # no thread to be had: the poll below waits
+                await run_in_background_thread(self._first_poll.join)
         while True:
             await self.poll_once()
             await asyncio.sleep(self._poll_s)
 
     async def poll_once(self) -> None:
-        """Poll the store, and swap if it names another version that passes its checks."""
+        """Poll the store, and swap if it names another version that passes its checks.
+
+        What a poll raises is logged, and the next one starts afresh.
+        """
+        try:
+            await self._poll()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is logged
+            self._log_failure(error)
+        else:
+            self._logged = None
+
+    async def _poll(self) -> None:
         try:
             version = await run_in_background_thread(lambda: current_version(self._store))
+        except PointerUnreadable as error:
+            self.refusal = Refusal(None, clean(str(error)))
+            raise
         except NoBundle as error:
-            self.refusal = Refusal(None, str(error))
+            self.refusal = Refusal(None, clean(str(error)))
+            self._record_poll()
             return
+        self._record_poll()
         if self.engine and version == self.engine.manifest.version:
             self.refusal = None
             return
@@ -169,6 +205,9 @@ class ModelManager:
             engine = await run_in_background_thread(
                 lambda: self._start(path), discard=lambda late: late.close()
             )
+        except BundleUnreadable as error:
+            self._retry_later(version, files, str(error), error.code)
+            log.error("version %s cannot be read: %s", version, error)
         except BundleError as error:
             self._refuse(version, files, str(error), error.code)
             self._retry_pause_s = 0.0
@@ -176,11 +215,7 @@ class ModelManager:
         except Exception as error:
             # Perhaps not the bundle's fault: memory may be short for a while.
             reason = "It could not be started; the service's log says why."
-            self._refuse(version, files, reason, "internal_error")
-            self._retry_pause_s = min(
-                max(2 * self._retry_pause_s, self._poll_s), _MAX_RETRY_PAUSE_S
-            )
-            self._retry_at = self._clock() + self._retry_pause_s
+            self._retry_later(version, files, reason, "internal_error")
             log.error("version %s could not be started", version, exc_info=error)
         else:
             self._retry_pause_s = 0.0
@@ -194,8 +229,29 @@ class ModelManager:
             self._served = None
 
     def _refuse(self, version: str, files: _Fingerprint, reason: str, code: str) -> None:
-        self.refusal, self._refused_files = Refusal(version, reason), files
+        self.refusal, self._refused_files = Refusal(version, clean(reason)), files
         self._on_refuse(code)
+
+    def _retry_later(self, version: str, files: _Fingerprint, reason: str, code: str) -> None:
+        """Refuse a version until the pause has passed, which grows with each attempt."""
+        self._refuse(version, files, reason, code)
+        self._retry_pause_s = min(max(2 * self._retry_pause_s, self._poll_s), _MAX_RETRY_PAUSE_S)
+        self._retry_at = self._clock() + self._retry_pause_s
+
+    def _record_poll(self) -> None:
+        self._polled_at = self._clock()
+        self._on_poll()
+
+    def _log_failure(self, error: Exception) -> None:
+        """Log why a poll failed, unless the last one failed in the same way a moment ago."""
+        failure, now = repr(error), self._clock()
+        if self._logged and self._logged[0] == failure and now < self._logged[1] + _MIN_LOG_PAUSE_S:
+            return
+        self._logged = (failure, now)
+        if isinstance(error, PointerUnreadable):
+            log.error("the store cannot be followed: %s", error)
+        else:
+            log.error("the store cannot be followed", exc_info=error)
 
     def _close_if_unused(self, served: _Served) -> None:
         if served.retired and served.leases == 0:
@@ -233,13 +289,21 @@ def create_model_manager(settings: Settings, metrics: Metrics) -> ModelManager:
         poll_s=settings.poll_s,
         on_serve=on_serve,
         on_refuse=metrics.refused,
+        on_poll=metrics.polled,
     )
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """Return names, sizes and times of a bundle's files, by which a change is noticed."""
+    """Return names, sizes and times of a bundle's files, by which a change is noticed.
+
+    The time of the rights changes with `chmod` and `chown`, which leave the other two alone.
+    """
     try:
         entries = sorted(path.iterdir())
-        return tuple((e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in entries)
+        return tuple(
+            (entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+            for entry in entries
+            for facts in [entry.stat()]
+        )
     except (OSError, ValueError):  # a null byte in the name is a ValueError
         return ()

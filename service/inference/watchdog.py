@@ -1,17 +1,20 @@
 """Watchdog behind /livez: detects a hung or dead model worker, and an idle service."""
 
 import asyncio
-import contextlib
+import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
 import torch
 
-from service.inference.errors import BatcherClosed, BatchFailed
 from service.inference.model_manager import ModelManager
 from service.problems import NoModel, Stuck
 from service.process.allocator import release_free_memory
 from service.process.background import run_in_background_thread
+from service.process.running_time import RunningTime
+
+log = logging.getLogger("facemask")
 
 _CHECKS_PER_STUCK_S: Final = 4
 
@@ -21,7 +24,8 @@ class Watchdog:
 
     Every answered batch is progress. After a while without one, a blank picture is sent the way
     that all pictures go, which distinguishes an idle service from a stuck one. A service that has
-    become idle releases the memory that it needed while it was busy.
+    become idle releases the memory that it needed while it was busy. Time in which the process
+    itself did not run counts for nothing.
 
     Attributes:
         stuck: True while the model hangs.
@@ -34,6 +38,7 @@ class Watchdog:
         *,
         stuck_s: float,
         on_idle: Callable[[], None] = release_free_memory,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start with a model that was busy: it has just been loaded.
 
@@ -41,10 +46,12 @@ class Watchdog:
             model_manager: Whose model to watch.
             stuck_s: Seconds without progress after which the model counts as stuck.
             on_idle: Called on a thread when the model has become idle.
+            clock: Returns monotonic seconds, pauses of the process included.
         """
         self._model_manager = model_manager
         self._on_idle = on_idle
         self._stuck_s = stuck_s
+        self._running_time = RunningTime(clock)
         self.idle_handled = False
         self.stuck = False
 
@@ -60,15 +67,23 @@ class Watchdog:
     async def run(self) -> None:
         """Check the model at regular intervals until cancelled."""
         while True:
-            version, before = self._progress()
-            # No lease meanwhile: the engine may be replaced.
-            await asyncio.sleep(self._stuck_s / _CHECKS_PER_STUCK_S)
-            current, batches = self._progress()
-            made_progress = version is not None and version == current and batches != before
-            self.stuck = self._hangs() or not (made_progress or await self.probe())
-            if not (made_progress or self.idle_handled):
-                await run_in_background_thread(self._on_idle)
-            self.idle_handled = not made_progress
+            try:
+                await self._check()
+            except Exception as error:  # such as no thread to be had for a while
+                log.error("the watchdog could not check the model", exc_info=error)
+                await asyncio.sleep(self._stuck_s / _CHECKS_PER_STUCK_S)
+
+    async def _check(self) -> None:
+        """Detect a model without progress in a part of the time allowed, and handle idleness."""
+        version, before = self._progress()
+        # No lease meanwhile: the engine may be replaced.
+        await self._running_time.wait(self._stuck_s / _CHECKS_PER_STUCK_S)
+        current, batches = self._progress()
+        made_progress = version is not None and version == current and batches != before
+        self.stuck = self._hangs() or not (made_progress or await self.probe())
+        handled, self.idle_handled = self.idle_handled, not made_progress
+        if not (made_progress or handled):
+            await run_in_background_thread(self._on_idle)
 
     async def probe(self) -> bool:
         """Return False if the model in service answers neither a blank picture nor others in time.
@@ -82,14 +97,15 @@ class Watchdog:
                     return False
                 size = engine.manifest.input_px
                 blank = torch.zeros((3, size, size), dtype=torch.uint8)
-                # A failed batch is its callers' error; the lane goes on.
-                with contextlib.suppress(BatchFailed, BatcherClosed):
-                    await asyncio.wait_for(engine.predict([blank]), self._stuck_s)
+                answer = asyncio.ensure_future(engine.predict([blank]))
+                try:
+                    await self._running_time.wait(self._stuck_s, answer)
+                finally:
+                    if not answer.cancel():
+                        answer.exception()  # a failed batch is its callers' error; the lane goes on
+                return answer.done() or engine.batches != before
         except NoModel:
             return True
-        except TimeoutError:
-            return engine.batches != before
-        return True
 
     def _progress(self) -> tuple[str | None, int]:
         """Return the version in service, if any, and the number of batches that it answered."""
@@ -99,4 +115,6 @@ class Watchdog:
     def _hangs(self) -> bool:
         """Return True if one lane takes too long for one batch, whatever the others do."""
         engine = self._model_manager.engine
-        return engine is not None and engine.busy_s() > self._stuck_s
+        if engine is None:
+            return False
+        return self._running_time.of_last(engine.busy_s()) > self._stuck_s

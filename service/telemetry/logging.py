@@ -1,6 +1,7 @@
 """Log lines on standard error, for people or as JSON.
 
-No line holds a picture, a file name, a header or a query string: they belong to the caller.
+No line holds a picture, a file name, a header or a query string: they belong to the caller. What
+stands in one of others, such as a path or a name in the store, cannot begin a line of its own.
 """
 
 import json
@@ -8,6 +9,8 @@ import logging
 import time
 import warnings
 from typing import Any, Final, Literal
+
+from models.text import clean
 
 Format = Literal["console", "json"]
 
@@ -38,8 +41,10 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{self._time(record)} {record.levelname} {record.name}: {record.getMessage()}"
         fields = [f"{name}={value}" for name, value in _fields(record).items()]
-        text = " ".join([line, *fields])
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        text = clean(" ".join([line, *fields]))
+        if not record.exc_info:
+            return text
+        return f"{text}\n{clean(self.formatException(record.exc_info), lines=True)}"
 
     def _time(self, record: logging.LogRecord) -> str:
         """Return the local time, whose part down to the second is formatted once per second."""
@@ -63,7 +68,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, ensure_ascii=False)
+        return clean(json.dumps(document, ensure_ascii=False))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -53,9 +53,10 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         counter, summary = partial(Counter, registry=registry), partial(Summary, registry=registry)
         seconds = partial(Histogram, buckets=_BUCKETS_S, registry=registry)
-        # Of several processes: the sum over those that run, or the value of any of them.
+        # Of several processes: the sum over those that run, the value of any, or the least.
         total = partial(Gauge, multiprocess_mode="livesum", registry=registry)
         common = partial(Gauge, multiprocess_mode="livemax", registry=registry)
+        oldest = partial(Gauge, multiprocess_mode="livemin", registry=registry)
 
         requests = counter("facemask_requests", "Requests answered.", ["route", "status"])
         request_s = seconds(
@@ -105,6 +106,10 @@ class Metrics:
         )
         self._model = common(
             "facemask_model_info", "1 for the version in service.", ["version", "backbone"]
+        )
+        self._polled = oldest(
+            "facemask_store_polled_timestamp_seconds",
+            "Unix time of the last look at the store that could read what it names.",
         )
         self._swaps = counter("facemask_swaps", "Models that went into service.")
         self._refusals = counter("facemask_refusals", "Bundles refused, by code.", ["code"])
@@ -160,11 +165,15 @@ class Metrics:
         self._served = (manifest.version, manifest.backbone.name)
         self._model.labels(*self._served).set(1)
         # A bundle from before it was measured has no mean score.
-        mean_score = manifest.metrics.get("cross_validation", {}).get("mean_score", float("nan"))
-        self._trained_score.set(mean_score)
+        mean_score = manifest.scores.mean_score
+        self._trained_score.set(float("nan") if mean_score is None else mean_score)
         detector = manifest.familiarity
         self._trained_distance.set(detector.mean_distance if detector else float("nan"))
         self._swaps.inc()
+
+    def polled(self) -> None:
+        """Record a look at the store that could read what it names."""
+        self._polled.set_to_current_time()
 
     def refused(self, code: str) -> None:
         """Record a bundle that was refused."""

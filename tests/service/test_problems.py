@@ -15,6 +15,7 @@ from service.problems import (
     caller_errors,
     meaning_of,
     none_readable,
+    problem_document,
 )
 
 CALLER_ERRORS = caller_errors()
@@ -46,3 +47,7 @@ def test_none_readable_returns_one_failure_or_lists_several() -> None:
         {"index": 0, "filename": "a.jpg", "code": "undecodable_image", "detail": "torn"},
         {"index": 1, "filename": None, "code": "image_too_large", "detail": "huge"},
     ]
+
+
+def test_problem_document_cleans_its_detail() -> None:
+    assert problem_document(400, "x", "a\nb\x1b", None)["detail"] == "a\ufffdb\ufffd"

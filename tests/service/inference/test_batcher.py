@@ -687,3 +687,22 @@ def test_random_faults_lose_duplicate_or_misdeliver_no_answer(
     assert set(engine.prepared.values()) == {1}
     assert set(engine.run_items.values()) == {1}
     assert (ended["BatcherClosed"] > 0) == (seed % 4 == 0)
+
+
+def test_batcher_that_gets_no_thread_ends_the_lanes_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    starting = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        starting(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        Batcher(lambda item, _: Prepared(item), lambda items, _: items, lanes=3, max_batch=1)
+    started[0].join(WAIT_S)
+    assert not started[0].is_alive()

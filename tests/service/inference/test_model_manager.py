@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import errno
 import itertools
+import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -17,6 +20,7 @@ from models.bundle.load import open_bundle
 from models.bundle.store import CURRENT, MODEL, set_current
 from service.inference.engine import Engine
 from service.inference.model_manager import ModelManager, Refusal
+from service.inference.model_manager import _fingerprint as fingerprint
 from service.problems import NoModel
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -342,3 +346,132 @@ def test_run_continues_after_a_failed_start(store: Path, starts: Starts) -> None
 
     wait(scene())
     assert model_manager.engine is starts.engines[0]
+
+
+@pytest.mark.parametrize("code", ["EACCES", "EIO", "EMFILE"])
+def test_bundle_that_cannot_be_read_is_retried_without_a_change(
+    code: str, store: Path, starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    bundle = publish_bundle(store)
+    model_manager = ModelManager(store, start=starts, poll_s=1.0, clock=lambda: now)
+    number = getattr(errno, code)
+    opens, failing = os.open, True
+
+    def fail(path: Path, flags: int, *rest: int) -> int:
+        if failing and Path(path).name == MODEL:
+            raise OSError(number, os.strerror(number))
+        return opens(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", fail)
+    wait(model_manager.poll_once())
+    assert model_manager.refusal is not None
+    assert model_manager.refusal.version == bundle.manifest.version
+    assert os.strerror(number) in model_manager.refusal.reason
+    failing = False
+    now = 1.0
+    wait(model_manager.poll_once())
+    assert model_manager.engine is not None
+    assert model_manager.refusal is None
+
+
+def test_change_of_rights_is_a_change_of_files(store: Path) -> None:
+    bundle = publish_bundle(store)
+    before = fingerprint(bundle.path)
+    time.sleep(0.02)  # the clock of file systems ticks every 4 ms or 10 ms
+    (bundle.path / MODEL).chmod(0o600)
+    (bundle.path / MODEL).chmod(0o644)
+    assert fingerprint(bundle.path) != before
+
+
+def test_polling_outlives_all_that_a_poll_raises(
+    store: Path, starts: Starts, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    bundle = publish_bundle(store)
+    polls: list[float] = []
+    failures: list[Exception] = [KeyError("x"), KeyError("x"), ValueError("y")]
+
+    def on_serve(engine: Engine) -> None:
+        if failures:
+            raise failures.pop(0)
+
+    model_manager = ModelManager(
+        store,
+        start=starts,
+        poll_s=0.0,
+        clock=lambda: now,
+        on_serve=on_serve,
+        on_poll=lambda: polls.append(now),
+    )
+    starting = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    wait(model_manager.poll_once())
+    assert model_manager.polled_s is None
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    wait(model_manager.poll_once())
+    assert model_manager.engine is not None
+    assert model_manager.engine.manifest.version == bundle.manifest.version
+    assert polls == [0.0]
+    now = 7.0
+    assert model_manager.polled_s == 7.0
+    assert [record.message for record in caplog.records] == ["the store cannot be followed"] * 2
+    model_manager.close()
+
+
+def test_same_failure_of_polls_is_logged_once_a_minute(
+    store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    publish_bundle(store)
+    (store / CURRENT).unlink()
+    os.mkfifo(store / CURRENT)
+    model_manager = ModelManager(store, start=starts, poll_s=1.0, clock=lambda: now)
+    while now <= 120.0:
+        wait(model_manager.poll_once())
+        now += 10.0
+    assert caplog.text.count("the store cannot be followed") == 3
+    assert model_manager.polled_s is None
+    assert model_manager.refusal == Refusal(None, f"{store / CURRENT} is no plain file.")
+    (store / CURRENT).unlink()
+    (store / CURRENT).symlink_to("/dev/zero")
+    wait(model_manager.poll_once())
+    assert model_manager.refusal == Refusal(None, f"{store / CURRENT} is no plain file.")
+
+
+def test_old_engine_closes_even_if_the_new_one_cannot_be_recorded(
+    store: Path, starts: Starts
+) -> None:
+    def fail(engine: Engine) -> None:
+        if len(starts.engines) > 1:
+            raise ValueError("odd figures")
+
+    model_manager = ModelManager(store, start=starts, poll_s=1.0, on_serve=fail)
+    for classes in (TWO, THREE):
+        publish_bundle(store, classes)
+        wait(model_manager.poll_once())
+    assert starts.closed == starts.engines[:1]
+    assert model_manager.engine is starts.engines[1]
+
+
+def test_first_poll_without_a_thread_is_left_to_the_loop(
+    store: Path, starts: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_bundle(store)
+    model_manager = ModelManager(store, start=starts, poll_s=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        model_manager.poll_in_background()
+
+    async def scene() -> None:
+        following = asyncio.create_task(model_manager.run())
+        while model_manager.engine is None:
+            await asyncio.sleep(0)
+        following.cancel()
+
+    wait(scene())
+
+
+def no_thread(thread: threading.Thread) -> None:
+    """Fail as `Thread.start` does where the system has no thread to give."""
+    raise RuntimeError("can't start new thread")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.telemetry.logging import JsonFormatter, configure_logging
+from service.telemetry.logging import ConsoleFormatter, JsonFormatter, configure_logging
 
 
 def test_configure_logging_writes_to_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +33,23 @@ def test_json_formatter_writes_one_object_with_the_moment_in_utc() -> None:
         "logger": "facemask",
         "message": "a ünï",
     }
+
+
+@pytest.mark.parametrize("formatter", [ConsoleFormatter(), JsonFormatter()])
+def test_names_of_others_cannot_begin_a_line(formatter: logging.Formatter) -> None:
+    name = "a\n2027-01-15 ERROR root: forged\x1b[31m\u2028\u202e\udce9"
+    record = logging.LogRecord("facemask", logging.INFO, "x", 1, "refused: %s", (name,), None)
+    line = formatter.format(record)
+    line.encode()
+    assert len(line.splitlines()) == 1
+    assert not set(line) & set("\x1b\u2028\u202e\udce9")
+
+
+def test_traceback_keeps_its_lines_and_no_control_characters() -> None:
+    try:
+        raise ValueError("a\x1bb")
+    except ValueError as error:
+        record = logging.LogRecord(
+            "facemask", logging.ERROR, "x", 1, "failed", (), (type(error), error, None)
+        )
+    assert ConsoleFormatter().format(record).splitlines()[1:] == ["ValueError: a\ufffdb"]
