@@ -8,6 +8,8 @@ from types import FrameType
 from typing import Final
 
 from models.errors import FacemaskError
+from models.terminal import run_command, write_error
+from models.text import clean
 from training.cli import audit, fit, sample
 
 _INTERRUPTED_STATUS: Final = 130  # the shell's status for a program that Ctrl-C ended
@@ -20,13 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except FacemaskError as error:
-        print(f"error: {error}", file=sys.stderr)
+        write_error(clean(f"error: {error}"))
         return getattr(error, "exit_status", 1)
     except KeyboardInterrupt:
-        print(
+        write_error(
             "interrupted: nothing was published; run the same command again to go on, "
-            "pictures already read come from the cache",
-            file=sys.stderr,
+            "pictures already read come from the cache"
         )
         return _INTERRUPTED_STATUS
     return status
@@ -47,5 +48,10 @@ def _raise_interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def run() -> None:
+    """Run the command line and exit (console script)."""
+    sys.exit(run_command(main))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,9 +1,11 @@
 """Hyper-parameters and limits of the training job, each with its reason."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from models.environment import read_variable
+from training.errors import OutputError
 
 DEFAULT_BACKBONE: Final = "resnet50_thin"
 
@@ -102,7 +104,19 @@ MAX_FILE_BYTES: Final = 200_000_000
 
 
 def default_cache() -> Path:
-    """Return FACEMASK_CACHE, or `facemask` in the user's cache folder."""
-    if configured := os.environ.get("FACEMASK_CACHE"):
+    """Return FACEMASK_CACHE, or `facemask` in the user's cache folder.
+
+    Raises:
+        OutputError: The user has no home folder.
+    """
+    if configured := read_variable("FACEMASK_CACHE"):
         return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facemask"
+    if caches := read_variable("XDG_CACHE_HOME"):
+        return Path(caches) / "facemask"
+    try:
+        return Path.home() / ".cache" / "facemask"
+    except RuntimeError as error:
+        raise OutputError(
+            "There is no home folder to keep the cache in: give --cache FOLDER, or set "
+            "FACEMASK_CACHE."
+        ) from error

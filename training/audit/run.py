@@ -111,6 +111,16 @@ def holdout_findings(name: str, holdout: HoldoutSet) -> list[Finding]:
         if file not in holdout.source.skipped and is_picture(PurePosixPath(file.name))
     ]
     found = unmatched_findings(holdout.unmatched, of=name)
+    if holdout.known:
+        found.append(
+            Finding(
+                "warning",
+                "training_pictures_in_test",
+                f"Test set {name}: {plural(len(holdout.known), 'picture')} left out, being "
+                f"training pictures or copies of them, the first {holdout.known[0]}.",
+                holdout.known,
+            )
+        )
     if holdout.skipped:
         first = (pictures or holdout.skipped)[0]
         found.append(

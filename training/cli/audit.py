@@ -5,6 +5,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
+from models.terminal import write_line
+from models.text import clean
 from training.cli.options import add_backbone_option, add_data_options, add_run_options
 from training.cli.progress_bar import progress_bar
 from training.config import FitConfig, default_cache
@@ -56,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.json:
         write_json(findings, arguments.json)
-    print("\n".join(format_lines(findings)))
+    for line in format_lines(findings):
+        write_line(clean(line))
     found = worst_level(findings)
     if arguments.fail_on is None or found is None:
         return 0

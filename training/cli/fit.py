@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.bundle.store import DEFAULT_STORE, current_version
 from models.errors import NoBundle
+from models.terminal import write_line
 from training.cli.options import (
     DEFAULTS,
     add_backbone_option,
@@ -135,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, publish, and print the bundle's path."""
     if arguments.if_missing:
         try:
-            print(arguments.out / current_version(arguments.out))
+            write_line(str(arguments.out / current_version(arguments.out)))
         except NoBundle:
             pass
         else:
@@ -169,7 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with progress_bar() as progress:
         bundle = fit(options, config, progress=progress)
-    print(bundle.path)
+    write_line(str(bundle.path))
     return 0
 
 

@@ -1,21 +1,28 @@
 """Progress of a run in the terminal."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from models.text import clean
 from training.data.progress import Progress
 
 
 @contextmanager
 def progress_bar(total: int | None = None) -> Iterator[Progress]:
-    """Show a bar on standard error, and log lines on standard output above it."""
-    with tqdm(total=total, unit="pic", disable=None) as bar:
+    """Show a bar on standard error, and log lines on standard output above it.
+
+    A run outlives its output: lines that cannot be written are dropped.
+    """
+    with tqdm(total=total, unit="pic", disable=None if sys.stderr else True) as bar:
 
         def log(line: str) -> None:
-            bar.write(line, file=sys.stdout)
+            if sys.stdout is not None:  # closed before the program started
+                with contextlib.suppress(OSError):
+                    bar.write(clean(line), file=sys.stdout)
 
         def advance(done: int, total: int) -> None:
             bar.total = total

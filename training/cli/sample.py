@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from models.terminal import write_line
 from training.cli.progress_bar import progress_bar
 
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from training.sample import make_sample
 
     if arguments.if_missing and arguments.directory.is_dir():
-        print(f"{arguments.directory} is there already.")
+        write_line(f"{arguments.directory} is there already.")
         return 0
     reported = 0  # `make_sample` counts from the start, the bar takes steps
 
@@ -47,5 +48,5 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=advance,
         )
-    print(arguments.directory)
+    write_line(str(arguments.directory))
     return 0

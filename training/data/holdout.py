@@ -1,7 +1,7 @@
 """Holdout sets: labelled pictures, kept apart from training, that a finished model is tested on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,7 +11,13 @@ from models.text import normalize_name
 from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
 from training.data.layout import label_key
 from training.data.source import SkippedFile, Source, open_source
-from training.data.tables import SLICES_TABLE, Tables, UnmatchedRows
+from training.data.tables import (
+    GROUPS_TABLE,
+    SLICES_TABLE,
+    Tables,
+    UnmatchedRows,
+    groups_by_pattern,
+)
 from training.errors import TooFewPictures
 
 
@@ -25,6 +31,11 @@ class HoldoutSet:
         classes: int64 (n,) indices into the model's labels.
         slices: By attribute, the slice of each picture, or "": the folder below the class's, and
             the attributes of a slices.csv in the root.
+        group_names: By file name, what a picture shares with others, where known: from a
+            groups.csv in the root, or the pattern.
+        groups: int64 (n,) group numbers, once the pictures were compared with each other.
+        known: Training pictures, and copies of them, that were left out, once the set was
+            compared with the training pictures.
         skipped: Files that are not evaluated.
         unmatched: Rows of its slices.csv that name no picture.
     """
@@ -33,11 +44,16 @@ class HoldoutSet:
     names: list[str]
     classes: NDArray[np.int64]
     slices: Mapping[str, list[str]]
+    group_names: Mapping[str, str] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
+    known: tuple[str, ...] | None = None
     skipped: tuple[SkippedFile, ...] = ()
     unmatched: tuple[UnmatchedRows, ...] = ()
 
 
-def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = None) -> HoldoutSet:
+def find_holdout_set(
+    path: Path, labels: Sequence[str], *, label: str | None = None, pattern: str | None = None
+) -> HoldoutSet:
     """List the pictures of a holdout set.
 
     Args:
@@ -45,11 +61,13 @@ def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = N
             skipped; or, with `label`, any folder whose pictures are all of that class.
         labels: Class names of the model.
         label: The one class of all pictures.
+        pattern: A regular expression; its first capture group in a file name is the picture's
+            group. It may match none. Without it, a groups.csv in the root is read.
 
     Raises:
         NoSuchData: The path is neither a folder nor a zip file.
         TooFewPictures: It holds no picture of a known class.
-        BadTable: Its slices.csv is not as documented.
+        BadTable: A table, or the pattern, is not as documented.
     """
     source = open_source(path)
     index_of = {name: index for index, name in enumerate(labels)}
@@ -58,7 +76,7 @@ def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = N
     subfolders: list[str] = []
     skipped = list(source.skipped)
     for name in source.names():
-        if name == SLICES_TABLE:
+        if name in (GROUPS_TABLE, SLICES_TABLE):
             continue
         file = PurePosixPath(name)
         if not is_picture(file):
@@ -88,8 +106,9 @@ def find_holdout_set(path: Path, labels: Sequence[str], *, label: str | None = N
         names,
         np.array(classes, dtype=np.int64),
         slices,
-        tuple(skipped),
-        tuple(tables.unmatched),
+        groups_by_pattern(pattern, names, required=False) if pattern else tables.groups(),
+        skipped=tuple(skipped),
+        unmatched=tuple(tables.unmatched),
     )
 
 

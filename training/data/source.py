@@ -201,10 +201,13 @@ def open_source(path: Path) -> Source:
     Raises:
         NoSuchData: The path does not exist, or is neither.
     """
-    if path.is_dir():
-        return FolderSource(path)
-    if path.is_file():
-        return ZipSource(path)
+    try:
+        if path.is_dir():
+            return FolderSource(path)
+        if path.is_file():
+            return ZipSource(path)
+    except OSError as error:
+        raise NoSuchData(f"{path} cannot be read ({error.strerror}).") from error
     raise NoSuchData(f"{path} does not exist: give a folder with one folder of pictures per class.")
 
 

@@ -201,11 +201,14 @@ class Tables:
         return None
 
 
-def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
+def groups_by_pattern(
+    pattern: str, pictures: Sequence[str], *, required: bool = True
+) -> dict[str, str]:
     """Return group by picture: the first capture group of a pattern found in its name.
 
     Raises:
-        BadTable: The pattern is invalid, has no capture group, or matches no picture.
+        BadTable: The pattern is invalid, has no capture group, or matches no picture although
+            that is required.
     """
     try:
         expression = re.compile(pattern)
@@ -217,7 +220,7 @@ def groups_by_pattern(pattern: str, pictures: Sequence[str]) -> dict[str, str]:
         raise BadTable(f"--group-pattern {pattern!r} has no (bracket) around the group's name.")
     matches = ((name, expression.search(name)) for name in pictures)
     found = {name: match[1] for name, match in matches if match and match[1]}
-    if not found:
+    if required and not found:
         raise BadTable(f"--group-pattern {pattern!r} matches no picture's name.")
     return found
 
