@@ -1,7 +1,6 @@
 """Routes of the Open Inference Protocol: health, metadata and inference."""
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from service.inference.decision import Prediction
 from service.inference.engine import Engine
 from service.inference.session import Session, count_outcomes
 from service.inference.state import State
-from service.limits.json_cost import parsing_bytes
+from service.limits.json_cost import parsing_bytes, parsing_turn
 from service.problems import (
     BadInference,
     NoModel,
@@ -41,9 +40,6 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 keyed_router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 NAME: Final = "facemask"
-
-# Threads that parse keep the interpreter from the event loop, each in its turn: one at a time.
-_PARSING: Final = threading.Lock()
 
 _VERSION: Final = {
     "name": "version",
@@ -208,7 +204,7 @@ async def _read_inference(
     size = session.engine.manifest.input_px
 
     def parse() -> tuple[InferRequest, list[bytes | Tensor]]:
-        with _PARSING:
+        with parsing_turn():
             inference, rest = split_body(memoryview(body), json_bytes)
             return inference, pictures_of(inference, rest, size=size, max_files=settings.max_files)
 
