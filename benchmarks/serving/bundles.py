@@ -171,6 +171,6 @@ def plain_model(backbone: LoadedBackbone, head: Head, *, channels_last: bool) ->
     buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # torch.jit is deprecated, and what is compared here
-        traced = torch.jit.trace(plain, example)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(plain, example, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(torch.jit.freeze(traced), buffer)
     return buffer.getvalue()

@@ -1,7 +1,8 @@
 """Hooks for Schemathesis: real images, and inference bodies whose parts agree.
 
 An OpenAPI document can express neither. Schemathesis imports this module by name. Requests that it
-generates to be refused stay as they are.
+generates to be refused stay as they are, but for boolean queries: the service also takes `1`,
+`yes`, `TRUE` and the bare name, as other clients write them.
 """
 
 from typing import Any, Final, cast
@@ -15,10 +16,12 @@ from schemathesis.transport.serialization import Binary
 from benchmarks.process import binary_request
 from service.http.kserve.schema import HEADER_LENGTH, TINY_BMP
 from service.http.kserve.tensors import IMAGE
+from service.http.schemas import EXPLAIN_QUERY, FACES_QUERY
 from tests.service.fixtures import SIZE_PX, encoded
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _MODES: Final = ("RGB", "L")
+_BOOLEAN_QUERIES: Final = {EXPLAIN_QUERY["name"], FACES_QUERY["name"]}
 _EDGES: Final = (1, 7, SIZE_PX, 90)
 
 
@@ -40,10 +43,16 @@ for _format, _made in _BY_FORMAT.items():
 
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
-    """Make the parts of an inference request agree, which JSON Schema cannot require."""
-    if not case.path.endswith("/infer") or case.meta is None:
+    """Make the parts of an inference request agree, which JSON Schema cannot require.
+
+    Of the requests that are to be refused, only the boolean queries are changed.
+    """
+    if case.meta is None:
         return
     if case.meta.generation.mode is not GenerationMode.POSITIVE:
+        _make_no_boolean(case.query)
+        return
+    if not case.path.endswith("/infer"):
         return
     case.headers.pop(HEADER_LENGTH, None)
     if case.media_type == "application/json":
@@ -55,6 +64,13 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         head, tensor_bytes = binary_request([picture])
         case.headers[HEADER_LENGTH] = str(len(head))
         case.body = head + tensor_bytes
+
+
+def _make_no_boolean(query: dict[str, Any]) -> None:
+    """Replace values that the document does not name, but that the service reads as a boolean."""
+    for name in _BOOLEAN_QUERIES & query.keys():
+        if str(query[name]).lower() not in ("true", "false"):
+            query[name] = "neither"
 
 
 def _make_consistent(tensor: dict[str, Any]) -> dict[str, Any]:
