@@ -20,6 +20,8 @@ _INJECTED_NAME: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
     r"|FACEMASK_(\w+_)?(NAME|ENV_\w+)"  # docker --link
 )
+# To ignore one of these would open a door.
+_NEVER_IGNORED: Final = {"FACEMASK_API_KEYS", "FACEMASK_TRUSTED_KEYS", "FACEMASK_ALLOWED_HOSTS"}
 
 
 def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -29,7 +31,7 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
     platform injects under the product's prefix.
     """
     value = environment.get(name, "").strip()
-    return None if not value or _INJECTED_VALUE.fullmatch(value) else value
+    return None if not value or _is_injected(name, value) else value
 
 
 def unknown_variables(
@@ -51,7 +53,7 @@ def warn_of_injected(names: Iterable[str], environment: Mapping[str, str] = os.e
     """Log those of the variables that a platform has set to the address of a Service."""
     for name in names:
         value = environment.get(name, "").strip()
-        if _INJECTED_VALUE.fullmatch(value):
+        if _is_injected(name, value):
             log.warning(
                 "%s=%s is ignored: it is the address that Kubernetes (or docker --link) gives a "
                 "Service of that name. enableServiceLinks: false in the pod keeps it out",
@@ -65,3 +67,7 @@ def warn_of_unknown(known: Collection[str], environment: Mapping[str, str] = os.
     for name, likely in unknown_variables(known, environment).items():
         hint = f": is {likely} meant?" if likely else ""
         log.warning("%s is set, and nothing reads it%s", clean(name), hint)
+
+
+def _is_injected(name: str, value: str) -> bool:
+    return name not in _NEVER_IGNORED and _INJECTED_VALUE.fullmatch(value) is not None

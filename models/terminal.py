@@ -48,6 +48,15 @@ def write_line(line: str = "") -> None:
         raise _OutputFailed from error
 
 
+def write_if_possible(line: str) -> None:
+    """Write a line to standard output at once, if that can be written to."""
+    try:
+        write_line(line)
+        flush_output()
+    except _OutputFailed:
+        _discard(sys.stdout)
+
+
 def flush_output() -> None:
     """Write what was printed so far; where that fails, `run_command` ends."""
     if sys.stdout is None:

@@ -13,13 +13,17 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from models.errors import reason_of
+from models.terminal import run_command, write_error, write_if_possible
+from models.text import clean
 from service.process.allocator import limit_retained_memory
 from service.process.background import exit_if_threads_run
-from service.settings import Settings
+from service.settings import Settings, faults_of, warn_of_variables
 from service.telemetry.logging import configure_logging
 
 _BAD_SETTING: Final = 2  # exit status
 _CANNOT_LISTEN: Final = 3  # exit status
+_SYSTEM_FAILED: Final = 6  # exit status, as of the other commands
 # While a worker loads PyTorch it does not answer its supervisor.
 _WORKER_TIMEOUT_S: Final = 60
 
@@ -29,30 +33,26 @@ def main() -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        _print_faults(error)
+        for fault in faults_of(error):
+            write_error(f"error: {fault}")
         return _BAD_SETTING
+    configure_logging(settings.log_format)
+    warn_of_variables()
     try:
         listening = _listen(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
-        print(f"error: {_reason(error, settings)}", file=sys.stderr)
+        write_error(f"error: {_reason(error, settings)}")
         return _CANNOT_LISTEN
     _raise_open_files_limit()
-    if settings.workers == 1:
-        _serve_in_this_process(settings, listening)
-    else:
-        _serve_in_workers(settings, listening)
-    return 0
-
-
-def _print_faults(error: ValidationError) -> None:
-    """Print a line for each bad setting."""
-    for fault in error.errors():
-        name = "_".join(str(part) for part in fault["loc"]).upper()
-        if name == "FACEMASK_PORT" and name not in os.environ:
-            name = "PORT"
-        name = name if name.startswith(("FACEMASK", "PORT")) else f"FACEMASK_{name}"
-        reason = fault["msg"].removeprefix("Value error, ")
-        print(f"error: {name}={fault['input']!r}: {reason}", file=sys.stderr)
+    try:
+        if settings.workers == 1:
+            return _serve_in_this_process(settings, listening)
+        return _serve_in_workers(settings, listening)
+    except OSError as error:  # no process, no free descriptor, a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        write_error(clean(f"error: the service cannot go on ({where}{reason_of(error)})."))
+        listening.close()
+        return _SYSTEM_FAILED
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -76,26 +76,27 @@ def _reason(error: OSError | UnicodeError, settings: Settings) -> str:
             f"port {settings.port} is taken on {settings.host}: stop what listens there, "
             "or set FACEMASK_PORT to another."
         )
-    reason = error.strerror if isinstance(error, OSError) else error
-    return f"cannot listen on {settings.host}, port {settings.port} ({reason})."
+    return f"cannot listen on {settings.host}, port {settings.port} ({reason_of(error)})."
 
 
 def _raise_open_files_limit() -> None:
     """Allow as many open files as the system does: each connection is one, shells allow 1,024."""
-    with contextlib.suppress(ImportError):  # not a POSIX system
+    with contextlib.suppress(ImportError, OSError, ValueError):  # no POSIX system, or no right
         import resource
 
         _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def _serve_in_this_process(settings: Settings, listening: socket.socket) -> None:
+def _serve_in_this_process(settings: Settings, listening: socket.socket) -> int:
+    # A folder for several processes that is inherited from elsewhere; set but empty, it would be
+    # the working folder.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     limit_retained_memory()
     # Imported here: they take a second or two, and a taken port is reported before that.
     from service.inference.model_manager import create_model_manager
     from service.telemetry.metrics import Metrics
 
-    configure_logging(settings.log_format)
     metrics = Metrics()
     model_manager = create_model_manager(settings, metrics)
     model_manager.poll_in_background()  # loads the model while the imports below run
@@ -110,9 +111,10 @@ def _serve_in_this_process(settings: Settings, listening: socket.socket) -> None
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+    return 0
 
 
-def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
+def _serve_in_workers(settings: Settings, listening: socket.socket) -> int:
     """Serve one socket from several worker processes; this one only supervises them."""
     import uvicorn
 
@@ -126,10 +128,21 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> None:
         **server_options(settings),
     )
     supervisor = Supervisor(config, sockets=[listening])  # handles signals from here on
-    with tempfile.TemporaryDirectory(prefix="facemask-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # inherited by the workers
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="facemask-metrics-", ignore_cleanup_errors=True)
+    except OSError as error:
+        write_error(
+            f"error: {settings.workers} workers share their metrics in a temporary folder, and "
+            f"none can be made ({reason_of(error)}): give the service a writable /tmp, set TMPDIR, "
+            "or set FACEMASK_WORKERS to 1."
+        )
+        listening.close()
+        return _SYSTEM_FAILED
+    with folder as path:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = path  # inherited by the workers
         _announce(listening)
         supervisor.run()
+    return 0
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
@@ -154,7 +167,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
 def _announce(listening: socket.socket) -> None:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"listening on http://{shown}:{port} (documentation: /docs)", flush=True)
+    write_if_possible(f"listening on http://{shown}:{port} (documentation: /docs)")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -163,7 +176,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def run() -> None:
     """Serve, then exit the process (console script)."""
-    status = main()
+    status = run_command(main)
     if status == 0:
         exit_if_threads_run()
     sys.exit(status)

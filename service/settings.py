@@ -1,15 +1,19 @@
 """Settings of the service, read once from the environment when it starts."""
 
+import os
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.bundle.store import DEFAULT_STORE
+from models.environment import PREFIX, read_variable, warn_of_injected, warn_of_unknown
 from models.errors import KeyUnusable
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
+from models.text import clean
 
 # As the Host header has it, but for the port.
 _HOST_NAME: Final = re.compile(
@@ -21,6 +25,9 @@ _ORIGIN: Final = re.compile(
     r"(:(?P<port>[1-9][0-9]*))?"
 )
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_SECRETS: Final = {"api_keys", "trusted_keys"}
+# Read by the training job and the client, which may share an env file with the service.
+_VARIABLES_OF_OTHERS: Final = {"FACEMASK_CACHE", "FACEMASK_KEY"}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -45,16 +52,44 @@ def split_hashes(text: str) -> list[str]:
     hashes = [part.strip().lower() for part in text.split(",")] if text else []
     for found in hashes:
         if not _SHA256.fullmatch(found):
+            # Perhaps it is the key itself: it is not repeated.
             raise ValueError(
-                f"{found!r} is no SHA-256 hash: `python -m service.keys` makes a key and its hash."
+                "one of the comma separated values is no SHA-256 hash: `python -m service.keys` "
+                "makes a key and its hash."
             )
     return hashes
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """The environment, by the rules of `models.environment`; case counts for nothing."""
+
+    def __init__(self, settings: type[BaseSettings]) -> None:
+        super().__init__(settings)
+        self._variables = {name.upper(): value for name, value in os.environ.items()} | os.environ
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        values = (read_variable(name, self._variables) for name in variables_of(field_name))
+        return next((value for value in values if value is not None), None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def variables_of(setting: str) -> tuple[str, ...]:
+    """Return the environment variables of a setting; the first that is set counts."""
+    variable = f"{PREFIX}{setting.upper()}"
+    return (variable, "PORT") if setting == "port" else (variable,)
 
 
 class Settings(BaseSettings):
     """Settings from FACEMASK_* variables; each description is its row in the documentation."""
 
-    model_config = SettingsConfigDict(env_prefix="FACEMASK_", frozen=True)
+    # Errors go to the log, and an input may be a secret.
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     store: Path = Field(
         default=DEFAULT_STORE, description="Folder of model bundles that training publishes to."
@@ -69,7 +104,6 @@ class Settings(BaseSettings):
         default=8000,
         ge=0,
         le=65535,
-        validation_alias=AliasChoices("FACEMASK_PORT", "PORT"),
         description="Port to listen on. PORT, as container platforms set it, is read as well.",
     )
     poll_s: float = Field(
@@ -227,6 +261,18 @@ class Settings(BaseSettings):
         description="URL that OpenTelemetry spans are sent to, by OTLP over HTTP; empty for none.",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment by the product's own rules, and nothing else."""
+        return init_settings, _Environment(settings_cls)
+
     @field_validator("api_keys")
     @classmethod
     def _check_hashes(cls, text: str) -> str:
@@ -270,3 +316,22 @@ class Settings(BaseSettings):
             except KeyUnusable as error:
                 raise ValueError(str(error)) from error
         return text
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """Return a sentence for each bad setting; those of secrets do not repeat their value."""
+    sentences = []
+    for fault in error.errors():
+        setting = str(fault["loc"][0])
+        names = variables_of(setting)
+        name = next((name for name in names if read_variable(name) is not None), names[0])
+        value = "" if setting in _SECRETS else f"={fault['input']!r}"
+        sentences.append(clean(f"{name}{value}: {fault['msg'].removeprefix('Value error, ')}"))
+    return sentences
+
+
+def warn_of_variables() -> None:
+    """Log the variables that are ignored: injected by a platform, or read by nothing."""
+    names = [name for setting in Settings.model_fields for name in variables_of(setting)]
+    warn_of_injected(names)
+    warn_of_unknown({*names, *_VARIABLES_OF_OTHERS})

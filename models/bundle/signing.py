@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from models.bundle.store import read_small
-from models.errors import BundleIncomplete, BundleUntrusted, KeyUnusable
+from models.errors import BundleIncomplete, BundleUntrusted, KeyUnusable, reason_of
 
 SIGNATURE: Final = "manifest.sig"
 
@@ -72,7 +72,7 @@ def load_private_key(path: Path) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise KeyUnusable(f"The key {path} cannot be read ({error.strerror}).") from error
+        raise KeyUnusable(f"The key {path} cannot be read ({reason_of(error)}).") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it is encrypted
         raise KeyUnusable(f"{path} is no unencrypted private key in PEM.") from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -90,7 +90,8 @@ def load_public_keys(text: str) -> list[PublicKey]:
         KeyUnusable: One is neither, or a text that is not empty holds none.
     """
     # "," must not read as "no key is needed".
-    return [_public_key(part.strip()) for part in text.split(",")] if text else []
+    parts = [part.strip() for part in text.split(",")] if text else []
+    return [_public_key(part, f"Key {number}") for number, part in enumerate(parts, 1)]
 
 
 def generate_keys(path: Path) -> PublicKey:
@@ -116,7 +117,7 @@ def generate_keys(path: Path) -> PublicKey:
         try:
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except OSError as error:
-            raise KeyUnusable(f"{file} cannot be created ({error.strerror}).") from error
+            raise KeyUnusable(f"{file} cannot be created ({reason_of(error)}).") from error
         with open(handle, "wb") as opened:
             opened.write(data)
     return key.public_key()
@@ -128,22 +129,23 @@ def to_base64(key: PublicKey) -> str:
     return base64.b64encode(raw).decode()
 
 
-def _public_key(given: str) -> PublicKey:
+def _public_key(given: str, name: str) -> PublicKey:
+    """Read a key, or raise an error that does not repeat it: it may be a private one."""
     try:
         raw = base64.b64decode(given, validate=True)
         if len(raw) == 32:
             return Ed25519PublicKey.from_public_bytes(raw)
-    except binascii.Error:
+    except ValueError:  # binascii's, or a character outside ASCII
         pass  # a file, then
     try:
         key = serialization.load_pem_public_key(Path(given).read_bytes())
     except OSError as error:
         raise KeyUnusable(
-            f"{given!r} is neither a public key of 32 bytes in Base64 nor a file that can be "
-            f"read ({error.strerror})."
+            f"{name} is neither a public key of 32 bytes in Base64 nor a file that can be "
+            f"read ({reason_of(error)})."
         ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyUnusable(f"{given} is no public key in PEM.") from error
+    except (ValueError, UnsupportedAlgorithm) as error:  # or a null byte in the name
+        raise KeyUnusable(f"{name} is a file, but no public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise KeyUnusable(f"{given} is a public key, but not of Ed25519.")
+        raise KeyUnusable(f"{name} is a public key, but not of Ed25519.")
     return key

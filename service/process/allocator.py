@@ -21,7 +21,8 @@ _TRIM_THRESHOLD_BYTES: Final = 64 * 2**20
 def limit_retained_memory() -> None:
     """Set the two thresholds above, unless a MALLOC_* environment variable is set."""
     libc = _glibc()
-    if libc is not None and not any(name.startswith("MALLOC_") for name in os.environ):
+    chosen = any(value for name, value in os.environ.items() if name.startswith("MALLOC_"))
+    if libc is not None and not chosen:
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
 

@@ -67,5 +67,6 @@ def exit_if_threads_run() -> None:
     shuts down.
     """
     if has_running_threads():
-        sys.stdout.flush()
+        with contextlib.suppress(OSError, AttributeError):  # a full disk behind it, or closed
+            sys.stdout.flush()
         os._exit(0)

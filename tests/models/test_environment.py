@@ -58,3 +58,7 @@ def test_known_and_injected_names_are_not_unknown() -> None:
         "FACEMASK_ENV_PATH": "/bin",
     }
     assert unknown_variables(KNOWN, environment) == {}
+
+
+def test_variable_that_guards_a_door_is_never_ignored() -> None:
+    assert read_variable("FACEMASK_API_KEYS", {"FACEMASK_API_KEYS": INJECTED[0]}) == INJECTED[0]

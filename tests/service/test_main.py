@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import pytest
@@ -91,6 +92,62 @@ def test_start_prints_its_address(
     with listening:
         port = listening.getsockname()[1]
     assert capsys.readouterr().out == f"listening on http://{shown}:{port} (documentation: /docs)\n"
+
+
+def test_full_output_is_no_reason_not_to_serve(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    served: list[socket.socket] = []
+
+    def run(_: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        served.extend(sockets)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setenv("FACEMASK_PORT", "0")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for name in ("/dev/full", None):
+            output = open(name, "w") if name else None  # noqa: SIM115  closed below
+            monkeypatch.setattr(sys, "stdout", output)
+            assert command.main() == 0
+            if output is not None:
+                output.close()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(served) == 2
+    for listening in served:
+        listening.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_workers_without_a_temporary_folder_are_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("FACEMASK_WORKERS", "2")
+    monkeypatch.setenv("FACEMASK_PORT", "0")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert command.main() == 6
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    error = capsys.readouterr().err
+    assert "set TMPDIR" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_failing_system_ends_the_service_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(command, "_serve_in_this_process", fail)
+    monkeypatch.setenv("FACEMASK_PORT", "0")
+    assert command.main() == 6
+    assert capsys.readouterr().err == "error: the service cannot go on (Too many open files).\n"
 
 
 def _service(**environment: str) -> subprocess.CompletedProcess[str]:

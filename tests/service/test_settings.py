@@ -1,13 +1,15 @@
 """Settings from the environment, and errors for bad ones."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from service import __main__ as command
-from service.settings import Settings
+from service.settings import Settings, warn_of_variables
+from tests import ROOT
 
 _KEY = "iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w="
 
@@ -176,7 +178,7 @@ def test_bad_trusted_keys_stop_the_start(
     monkeypatch.setenv("FACEMASK_TRUSTED_KEYS", text)
     assert command.main() == 2
     line = capsys.readouterr().err
-    assert line.startswith(f"error: FACEMASK_TRUSTED_KEYS='{text}': ")
+    assert line.startswith("error: FACEMASK_TRUSTED_KEYS: Key ")
     assert "neither a public key" in line
     assert line.count("\n") == 1
 
@@ -187,7 +189,7 @@ def test_bad_trusted_keys_stop_the_start(
         ("FACEMASK_API_KEYS", ","),
         ("FACEMASK_API_KEYS", "a-key-and-not-its-hash"),
         ("FACEMASK_ALLOWED_HOSTS", "a.org,"),
-        ("FACEMASK_CORS_ORIGINS", " "),
+        ("FACEMASK_CORS_ORIGINS", ","),
     ],
 )
 def test_list_with_an_empty_element_stops_the_start(
@@ -195,4 +197,100 @@ def test_list_with_an_empty_element_stops_the_start(
 ) -> None:
     monkeypatch.setenv(variable, text)
     assert command.main() == 2
-    assert capsys.readouterr().err.startswith(f"error: {variable}='{text}': ")
+    assert capsys.readouterr().err.startswith(f"error: {variable}")
+
+
+@pytest.mark.parametrize("variable", ["FACEMASK_API_KEYS", "FACEMASK_TRUSTED_KEYS"])
+@pytest.mark.parametrize("text", ["my-secret-key", f"{'a' * 64},my-secret-key", "my-secret-\u00e4"])
+def test_secret_that_stops_the_start_is_not_shown(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert command.main() == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {variable}: ")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    for shown in (captured.err, captured.out, str(caught.value), repr(caught.value)):
+        assert "secret" not in shown
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\t"])
+@pytest.mark.parametrize("variable", [*ENVIRONMENT, "PORT"])
+def test_empty_variable_is_not_set(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert Settings() == Settings.model_construct()
+
+
+@pytest.mark.parametrize("variable", ENVIRONMENT)
+def test_blanks_around_a_value_are_dropped(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, name, wanted = ENVIRONMENT[variable]
+    monkeypatch.setenv(variable, f" {text}\n")
+    assert getattr(Settings(), name) == wanted
+
+
+@pytest.mark.parametrize("variable", [*ENVIRONMENT, "PORT"])
+def test_address_that_kubernetes_injects_is_ignored_with_a_log_line(
+    variable: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(variable, "tcp://10.43.7.62:8000")
+    if variable in ("FACEMASK_API_KEYS", "FACEMASK_TRUSTED_KEYS", "FACEMASK_ALLOWED_HOSTS"):
+        with pytest.raises(ValidationError):  # to ignore it would open a door
+            Settings()
+        return
+    assert Settings() == Settings.model_construct()
+    warn_of_variables()
+    assert "enableServiceLinks: false" in caplog.text
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("text", ["", "tcp://10.43.7.62:8000"])
+def test_port_counts_if_facemask_port_does_not(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMASK_PORT", text)
+    monkeypatch.setenv("PORT", " 8115 ")
+    assert Settings().port == 8115
+
+
+def test_bad_port_is_named_by_the_variable_that_set_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEMASK_PORT", "")
+    monkeypatch.setenv("PORT", "http")
+    assert command.main() == 2
+    assert capsys.readouterr().err.startswith("error: PORT='http': ")
+
+
+def test_bad_value_cannot_begin_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEMASK_CORS_ORIGINS", "https://a\x1b[31m\n2027 ERROR forged")
+    assert command.main() == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "\x1b" not in error
+
+
+def test_unknown_variables_are_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("FACEMASK_API_KEY", "FACEMASK_KEY", "FACEMASK_CACHE", "FACEMASK_SERVICE_HOST"):
+        monkeypatch.setenv(name, "x")
+    warn_of_variables()
+    assert caplog.messages == [
+        "FACEMASK_API_KEY is set, and nothing reads it: is FACEMASK_API_KEYS meant?"
+    ]
+
+
+def test_image_leaves_the_port_to_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "Dockerfile.serve").read_text()
+    for line in re.findall(r"^ENV (.+)$", text, re.M):
+        for name, value in re.findall(r"(\w+)=(\S+)", line):
+            assert name not in ("FACEMASK_PORT", "PORT")
+            monkeypatch.setenv(name, value)
+    assert Settings().port == 8000
+    assert re.search(r"^EXPOSE 8000$", text, re.M)
+    monkeypatch.setenv("PORT", "8111")
+    settings = Settings()
+    assert (settings.host, settings.port, settings.store) == ("0.0.0.0", 8111, Path("/store"))
