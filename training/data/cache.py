@@ -1,7 +1,7 @@
 """Persistent cache of computed values, keyed by the content they were computed from.
 
-One SQLite file: its transactions survive a kill, several runs may share it, and every value
-carries a checksum, so that a damaged entry is computed again instead of being trusted.
+One SQLite file: its transactions survive a kill, several runs may share it, and every entry
+carries a checksum, so that a damaged one is computed again instead of being trusted.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class Cache:
                     self._go_on_without(error)
                 return None
         # A damaged row may have values of other types.
-        if row is not None and isinstance(row[0], bytes) and zlib.crc32(row[0]) == row[1]:
+        if row is not None and isinstance(row[0], bytes) and _checksum(key, row[0]) == row[1]:
             return row[0]
         return None
 
@@ -70,7 +70,7 @@ class Cache:
         Raises:
             OutputError: The disk is full.
         """
-        rows = [(key, value, zlib.crc32(value)) for key, value in items]
+        rows = [(key, value, _checksum(key, value)) for key, value in items]
         with self._lock:
             if self._database is None:
                 return
@@ -113,7 +113,7 @@ class Cache:
                 "CREATE TABLE IF NOT EXISTS entries"
                 " (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL)"
             )
-            database.execute("SELECT key, value, crc FROM entries LIMIT 1").fetchone()
+            database.execute("SELECT key, value, crc FROM entries LIMIT 0").fetchone()
         except sqlite3.Error:
             database.close()
             raise
@@ -144,23 +144,27 @@ class Cache:
             self._close()
 
 
+def _checksum(key: str, value: bytes) -> int:
+    """Return a checksum of both, because a damaged index leads to the value of another key."""
+    return zlib.crc32(value, zlib.crc32(key.encode()))
+
+
 def _is_damage(error: sqlite3.Error) -> bool:
-    """Return True if the file holds no database that can be read."""
-    # Operational errors: no permission, no space, locked, moved away.
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.OperationalError
-    )
+    """Return True if the file holds no database of ours that can be read."""
+    if isinstance(error, sqlite3.OperationalError):  # no permission, no space, locked, moved away
+        return _code(error) == sqlite3.SQLITE_ERROR  # a table without our columns
+    return isinstance(error, sqlite3.DatabaseError)
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's primary result code; 0 of another error."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
 
 
 def _is_locked(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-    )
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _is_full(error: Exception) -> bool:
-    return (
-        getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        or getattr(error, "errno", None) == errno.ENOSPC
-    )
+    return _code(error) == sqlite3.SQLITE_FULL or getattr(error, "errno", None) == errno.ENOSPC

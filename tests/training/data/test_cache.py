@@ -1,13 +1,16 @@
 """The cache: damaged entries are ignored, damaged files replaced."""
 
+import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training.data.cache import Cache
+from training.data.progress import Progress
 from training.errors import OutputError
 
 
@@ -150,3 +153,114 @@ def test_two_runs_share_one_file(tmp_path: Path) -> None:
         one.put([("a", b"one")])
         other.put([("b", b"two")])
         assert (one.get("b"), other.get("a")) == (b"two", b"one")
+
+
+# --- what happens to the file while a run uses it --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "CAST(value AS TEXT), crc",
+        "'text', crc",
+        "7, crc",
+        "1.5, crc",
+        "value, 'text'",
+        "value, 1.5",
+        "value, x'00'",
+        "CAST(x'ffff' AS TEXT), crc",
+    ],
+)
+def test_get_returns_none_for_values_of_other_types(tmp_path: Path, row: str) -> None:
+    with sqlite3.connect(filled(tmp_path)) as database:
+        database.execute(
+            f"INSERT OR REPLACE INTO entries SELECT key, {row} FROM entries WHERE key = 'key7'"
+        )
+    database.close()
+    with Cache(tmp_path) as cache:
+        assert cache.get("key7") is None
+        cache.put([("key7", b"again")])
+        assert cache.get("key7") == b"again"
+
+
+@pytest.mark.parametrize("bit", [0, 3, 7])
+def test_get_after_one_flipped_bit_returns_true_value_or_none(tmp_path: Path, bit: int) -> None:
+    path = filled(tmp_path)
+    size = path.stat().st_size
+    for at in (*range(16, 200, 5), *range(200, size, 1499)):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1 << bit
+        path.write_bytes(data)
+        with Cache(tmp_path) as cache:
+            for n in (0, 7, 150, 299):
+                assert cache.get(f"key{n}") in (None, bytes([n % 256]) * 200)
+            cache.put((f"key{n}", bytes([n % 256]) * 200) for n in range(300))
+
+
+def replaced(folder: Path) -> None:
+    """Replace the file, as another run's fresh start does."""
+    file_of(folder).unlink()
+    Cache(folder).__exit__()
+
+
+def deleted(folder: Path) -> None:
+    file_of(folder).unlink()
+
+
+def folder_deleted(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def damaged(folder: Path) -> None:
+    file_of(folder).write_bytes(b"no database any more" * 500)
+
+
+def emptied(folder: Path) -> None:
+    file_of(folder).write_bytes(b"")
+
+
+@pytest.mark.parametrize("change", [replaced, deleted, folder_deleted, damaged, emptied])
+def test_cache_is_opened_again_after_its_file_changed(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "cache"
+    with Cache(folder) as cache:
+        cache.put([("a", b"one")])
+        change(folder)
+        assert cache.get("a") in (b"one", None)
+        cache.put([("b", b"two")])
+        assert cache.get("b") == b"two"
+    with Cache(folder) as cache:
+        assert cache.get("b") == b"two"
+
+
+def test_run_goes_on_without_a_locked_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.data.cache._LOCK_TIMEOUT_S", 0.05)
+    lines: list[str] = []
+    with Cache(tmp_path, progress=Progress(lines.append)) as cache:
+        cache.put([("a", b"one")])
+        other = sqlite3.connect(file_of(tmp_path))
+        other.execute("BEGIN EXCLUSIVE")
+        for _ in range(3):
+            cache.put([("b", b"two")])
+            assert cache.get("b") is None
+        other.rollback()
+        other.close()
+    (line,) = lines
+    assert "locked" in line
+    assert line.endswith("going on without it.")
+
+
+def test_run_goes_on_without_a_cache_that_cannot_be_made_again(tmp_path: Path) -> None:
+    lines: list[str] = []
+    folder = tmp_path / "cache"
+    with Cache(folder, progress=Progress(lines.append)) as cache:
+        cache.put([("a", b"one")])
+        shutil.rmtree(folder)
+        folder.write_bytes(b"a file in its place")
+        cache.put([("b", b"two")])
+        cache.put([("b", b"two")])
+        assert cache.get("b") is None
+    assert len(lines) == 1

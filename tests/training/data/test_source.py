@@ -2,6 +2,7 @@
 
 import os
 import struct
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from training.data import source
 from training.data.source import FolderSource, ZipSource, open_source
-from training.errors import NoSuchData
+from training.errors import ChangedData, NoSuchData
 
 FILES = {"a/1.jpg": b"one", "a/deep/er/2.jpg": b"two" * 500, "b/3": b""}
 
@@ -174,3 +175,89 @@ def test_damaged_zip_raises_its_two_errors_only(archive: Path, seed: int) -> Non
             except OSError:
                 outcomes["refused"] += 1
     assert min(outcomes.values()) > 0
+
+
+# --- a file keeps the content of its first reading -------------------------------------------
+
+
+def test_read_of_changed_file_raises_and_names_it(folder: Path) -> None:
+    found = open_source(folder)
+    assert found.read("a/1.jpg") == b"one"
+    assert found.read("a/1.jpg") == b"one"
+    (folder / "a/1.jpg").write_bytes(b"two")
+    with pytest.raises(ChangedData, match=r"a/1\.jpg has changed since this run read it"):
+        found.read("a/1.jpg")
+    assert open_source(folder).read("a/1.jpg") == b"two"
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied", "made a folder"])
+def test_read_of_file_that_went_away_raises_and_names_it(folder: Path, how: str) -> None:
+    found = open_source(folder)
+    found.read("a/1.jpg")
+    (folder / "a/1.jpg").unlink()
+    if how == "emptied":
+        (folder / "a/1.jpg").write_bytes(b"")
+    elif how != "deleted":
+        (folder / "a/1.jpg").mkdir()
+    with pytest.raises(ChangedData, match=r"^a/1\.jpg "):
+        found.read("a/1.jpg")
+    assert ChangedData.exit_status == 3
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+def test_names_are_in_one_spelling_and_safe_to_show(tmp_path: Path) -> None:
+    nfd = unicodedata.normalize("NFD", "ä.jpg")
+    for name in (nfd, "\x1b[31mred.jpg", "two\nlines.jpg", os.fsdecode(b"caf\xe9.jpg")):
+        (tmp_path / name).write_bytes(name.encode("utf-8", "surrogateescape"))
+    (tmp_path / os.fsdecode(b"caf\xe8.jpg")).write_bytes(b"other")
+    found = open_source(tmp_path)
+    assert sorted(found.names()) == sorted(
+        [
+            "caf\ufffd.jpg",
+            "caf\ufffd (2).jpg",
+            "two\ufffdlines.jpg",
+            "ä.jpg",
+            "\ufffd[31mred.jpg",
+        ]
+    )
+    assert found.read("ä.jpg") == nfd.encode()
+    assert {found.read("caf\ufffd.jpg"), found.read("caf\ufffd (2).jpg")} == {
+        b"other",
+        b"caf\xe9.jpg",
+    }
+    assert found.has("ä.jpg")
+
+
+SYSTEM_FOLDERS = (
+    *("lost+found", ".Trash-0", ".Trashes", "System Volume Information", "$RECYCLE.BIN", "@eaDir"),
+    *("__MACOSX", ".thumbs", "Thumbs", "#recycle", "RECYCLER", "$Recycle.Bin", ".git"),
+)
+
+
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
+@pytest.mark.parametrize("where", ["", "a/"])
+def test_system_folders_are_not_entered(
+    folder: Path, name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / where / name).mkdir()
+    (folder / where / name / "1.jpg").write_bytes(b"x")
+    real = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = open_source(folder)
+    assert found.names() == sorted(FILES)
+    assert [(file.name, file.reason) for file in found.skipped] == [
+        (f"{where}{name}/", "hidden or made by the system")
+    ]
+
+
+def test_open_source_of_impossible_path_raises(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchData, match="cannot be read"):
+        open_source(tmp_path / ("x" * 300))

@@ -1,5 +1,6 @@
 """Tables: groups.csv, labels.csv and slices.csv."""
 
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from models.bundle.manifest import DatasetFacts
 from tests.images import DrawData, encode, photograph
+from training.audit.run import audit
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.csv_file import parse_csv
@@ -256,6 +258,84 @@ def test_groups_csv_about_excluded_pictures_only_is_valid(data: Path) -> None:
     assert found.names == ()
     assert found.groups == {}
     assert len(found.skipped) == 4
+
+
+# --- rows that name no picture -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spelt", "nearest"),
+    [
+        ("Cat/1.JPG", "cat/1.jpg"),
+        ("cat/1.jpeg", "cat/1.jpg"),
+        ("/home/me/data/cat/1.jpg", "cat/1.jpg"),
+        (r"C:\me\data\cat\1.jpg", "cat/1.jpg"),
+        ("data/dog/2.jpg", "dog/2.jpg"),
+        ("../cat/1.jpg", "cat/1.jpg"),
+        ("mouse/99.jpg", None),
+    ],
+)
+@pytest.mark.parametrize("table", ["groups.csv", "labels.csv", "slices.csv"])
+def test_row_that_names_no_picture_is_counted(
+    data: Path, table: str, spelt: str, nearest: str | None
+) -> None:
+    column = table.removesuffix("s.csv")
+    (data / table).write_text(f"file,{column}\n{spelt},cat\ndog/1.jpg,dog\nother/1.jpg,cat\n")
+    (rows,) = listed(data).unmatched
+    assert (rows.table, rows.files, rows.rows, rows.nearest) == (
+        table,
+        (spelt, "other/1.jpg"),
+        3,
+        nearest,
+    )
+    assert rows.sentence.startswith(f"{table}: 2 of 3 rows name no picture, the first {spelt}")
+
+
+@pytest.mark.parametrize("spelt", ["cat//1.jpg", "/cat/1.jpg", ".//cat/./1.jpg", r"\cat\1.jpg"])
+def test_tables_accept_paths_with_more_slashes(data: Path, spelt: str) -> None:
+    (data / "groups.csv").write_text(f"file,group\n{spelt},g\n")
+    found = listed(data)
+    assert (found.groups, found.unmatched) == ({"cat/1.jpg": "g"}, ())
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_tables_match_composed_and_decomposed_names(tmp_path: Path, forms: tuple[str, str]) -> None:
+    on_disk, in_table = (
+        [unicodedata.normalize(form, name) for name in ("Bärte/Müller.jpg", "Bärte")]
+        for form in forms
+    )
+    data = make(tmp_path / "data", on_disk[0], "cat/1.jpg", "cat/2.jpg")
+    (data / "groups.csv").write_text(f"file,group\n{in_table[0]},g\ncat/1.jpg,g\n")
+    (data / "slices.csv").write_text(f"file,slice\n{in_table[0]},old\n")
+    (data / "labels.csv").write_text(f"file,label\n{in_table[0]},cat\ncat/2.jpg,{in_table[1]}\n")
+    for found in (listed(data), listed(zipped(data))):
+        assert found.labels == ("Bärte", "cat")
+        assert found.groups == {"Bärte/Müller.jpg": "g", "cat/1.jpg": "g"}
+        assert found.slices == {"slice": {"Bärte/Müller.jpg": "old"}}
+        assert found.corrected == {"Bärte/Müller.jpg": "Bärte", "cat/2.jpg": "cat"}
+        assert found.unmatched == ()
+
+
+def test_unmatched_rows_are_findings(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
+    (data / "groups.csv").write_text("file,group\nbar/000.jpg,g\nbar/000.jpeg,g\n")
+    sentence = (
+        "groups.csv: 1 of 2 rows names no picture, the first bar/000.jpeg; is bar/000.jpg meant?"
+    )
+    (found,) = [
+        finding
+        for finding in audit(read(data, tmp_path / "cache"))
+        if finding.kind == "unmatched_rows"
+    ]
+    assert (found.level, found.message) == ("warning", sentence)
+    assert found.details == {"table": "groups.csv", "rows": 2, "unmatched": ["bar/000.jpeg"]}
+
+
+@pytest.mark.parametrize("name", ["Groups.csv", "LABELS.CSV"])
+def test_table_in_other_case_is_named(data: Path, name: str) -> None:
+    (data / name).write_text("file,group\ncat/1.jpg,g\n")
+    (file,) = listed(data).skipped
+    assert file.reason == f"not read: a table must be called {name.lower()}"
 
 
 # --- feature set ---------------------------------------------------------------------------

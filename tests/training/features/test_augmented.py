@@ -14,6 +14,7 @@ from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
 from training.data.source import open_source
+from training.errors import ChangedData
 from training.evaluation import cross_validation
 from training.evaluation.cross_validation import cross_validate
 from training.evaluation.head import fit_head, fit_with_copies
@@ -105,3 +106,60 @@ def test_cross_validate_never_fits_on_copies_of_test_pictures(
     assert len(learnt) == 3
     for index, fold in enumerate(judged.folds):
         assert index not in learnt[fold]
+
+
+# --- pictures that change while the run uses them ---------------------------------------------
+
+
+def exchange(pictures: FeatureSet) -> None:
+    """Exchange the contents of the two class folders."""
+    root = pictures.listing.source.path
+    (root / "bar").rename(root / "aside")
+    (root / "disc").rename(root / "bar")
+    (root / "aside").rename(root / "disc")
+
+
+def test_exchanged_pictures_end_the_run_and_leave_the_cache_true(
+    pictures: FeatureSet, tmp_path: Path
+) -> None:
+    clean = features_of(pictures, tmp_path / "clean")
+    exchange(pictures)
+    with pytest.raises(ChangedData, match=r"(bar|disc)/\d+\.jpg has changed"):
+        features_of(pictures, tmp_path / "cache")
+    exchange(pictures)
+    assert features_of(pictures, tmp_path / "cache").tobytes() == clean.tobytes()
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_missing_picture_ends_the_run_with_its_name(
+    pictures: FeatureSet, tmp_path: Path, how: str
+) -> None:
+    path = pictures.listing.source.path / "disc" / "004.jpg"
+    path.unlink()
+    if how == "emptied":
+        path.write_bytes(b"")
+    with pytest.raises(ChangedData, match=r"^disc/004\.jpg "):
+        features_of(pictures, tmp_path / "cache")
+
+
+def test_rows_of_0_1_are_not_read(pictures: FeatureSet, tmp_path: Path) -> None:
+    """Their pictures may have been others."""
+    clean = features_of(pictures, tmp_path / "cache")
+    with Cache(tmp_path / "cache") as cache:
+        rows = cache._database.execute("SELECT key, value FROM entries").fetchall()  # type: ignore[union-attr]
+        old = [(key.replace("copies:", "views:"), bytes(len(value))) for key, value in rows]
+    with Cache(tmp_path / "poisoned") as cache:
+        assert any(key.startswith("views:") for key, _ in old)
+        cache.put(old)
+    assert features_of(pictures, tmp_path / "poisoned").tobytes() == clean.tobytes()
+
+
+def test_cached_copies_that_are_no_numbers_are_extracted_again(
+    pictures: FeatureSet, tmp_path: Path
+) -> None:
+    clean = features_of(pictures, tmp_path / "cache")
+    with Cache(tmp_path / "cache") as cache:
+        rows = cache._database.execute("SELECT key FROM entries").fetchall()  # type: ignore[union-attr]
+        wrong = np.full(2 * TINY_POOLED, np.nan, np.float32).tobytes()
+        cache.put([(key, wrong) for (key,) in rows])
+    assert features_of(pictures, tmp_path / "cache").tobytes() == clean.tobytes()

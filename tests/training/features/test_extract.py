@@ -5,6 +5,7 @@ import hashlib
 import json
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from tests.images import encode, photograph
 from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
+from training.data import decoding
 from training.data.cache import Cache
 from training.data.progress import Progress
 from training.data.source import FolderSource, open_source
-from training.errors import OutputError
+from training.errors import ChangedData, OutputError
 from training.features.extract import Extracted, Extractor, extract
 
 COUNT = 2 * EXTRACTION_BATCH + 3
@@ -148,6 +150,91 @@ def test_damaged_cache_entry_is_recomputed(folder: Path, tmp_path: Path) -> None
     assert second.num_cached == COUNT - 3
     assert_same(first, second)
     assert run(folder, tmp_path / "cache").num_cached == COUNT
+
+
+def changed(stats: bytes, **values: object) -> bytes:
+    return json.dumps(json.loads(stats) | values).encode()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda stats: b"[]",
+        lambda stats: b"null",
+        lambda stats: b"{}",
+        lambda stats: b"\xff",
+        lambda stats: stats[:-2],
+        lambda stats: changed(stats, more=1),
+        lambda stats: changed(stats, width_px="40"),
+        lambda stats: changed(stats, brightness=float("nan")),
+        lambda stats: changed(stats, sharpness=None),
+        lambda stats: changed(stats, dhash="no hash"),
+        lambda stats: changed(stats, sha256="0" * 64),
+    ],
+)
+def test_cached_stats_of_another_shape_are_measured_again(
+    folder: Path, tmp_path: Path, wrong: Callable[[bytes], bytes]
+) -> None:
+    first = run(folder, tmp_path / "cache")
+    with Cache(tmp_path / "cache") as cache:
+        rows = cache._database.execute(  # type: ignore[union-attr]
+            "SELECT key, value FROM entries WHERE key LIKE 'facts:%'"
+        ).fetchall()
+        cache.put([(key, wrong(value)) for key, value in rows[:2]])
+    second = run(folder, tmp_path / "cache")
+    assert second.num_cached == COUNT - 2
+    assert_same(first, second)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_cached_features_that_are_no_numbers_are_extracted_again(
+    folder: Path, tmp_path: Path, value: float
+) -> None:
+    first = run(folder, tmp_path / "cache")
+    key = f"features:{Extractor(tiny_backbone()).key}:{first.stats[0].sha256}"
+    vector = first.features[0].copy()
+    vector[-1] = value
+    with Cache(tmp_path / "cache") as cache:
+        cache.put([(key, vector.tobytes())])
+    second = run(folder, tmp_path / "cache")
+    assert second.num_cached == COUNT - 1
+    assert_same(first, second)
+
+
+def test_unreadable_picture_is_decoded_once_and_remembered(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "02.png").write_bytes(b"no picture")
+    first = run(folder, tmp_path / "cache")
+    monkeypatch.setattr("training.features.extract.decode_and_measure", None)  # not called
+    second = run(folder, tmp_path / "cache")
+    assert_same(first, second)
+    assert [file.name for file in second.unreadable] == ["02.png"]
+    with Cache(tmp_path / "cache") as cache:
+        cache._database.execute(  # type: ignore[union-attr]
+            "UPDATE entries SET crc = crc + 1 WHERE key LIKE 'failure:%'"
+        )
+        cache._database.commit()  # type: ignore[union-attr]
+    monkeypatch.undo()
+    assert_same(first, run(folder, tmp_path / "cache"))
+
+
+def test_decoding_has_the_time_bound_of_the_service(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "DECODE_S", 0.0)
+    found = run(folder, tmp_path / "cache")
+    assert len(found.unreadable) == COUNT
+    assert "takes longer than 0 s" in found.unreadable[0].reason
+
+
+def test_second_extraction_of_changed_picture_raises(folder: Path, tmp_path: Path) -> None:
+    source = open_source(folder)
+    with Cache(tmp_path / "cache") as opened:
+        extract(source, source.names(), Extractor(tiny_backbone()), opened)
+        (folder / "03.png").write_bytes((folder / "04.png").read_bytes())
+        with pytest.raises(ChangedData, match=r"^03\.png has changed"):
+            extract(source, source.names(), Extractor(tiny_backbone(), variant="int8"), opened)
 
 
 def test_cache_is_keyed_by_backbone(folder: Path, tmp_path: Path) -> None:
