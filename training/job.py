@@ -24,7 +24,12 @@ from training.data.holdout import HoldoutSet, find_holdout_set
 from training.data.progress import SILENT, Progress
 from training.data.source import open_source
 from training.evaluation.errors import explain_errors
-from training.evaluation.holdout import HoldoutResult, evaluate_holdout, holdout_metrics
+from training.evaluation.holdout import (
+    HoldoutResult,
+    evaluate_holdout,
+    holdout_metrics,
+    leave_out_known,
+)
 from training.evaluation.metrics import confidence_metrics
 from training.evaluation.ood import OodDetector, fit_ood_detector
 from training.evaluation.robustness import (
@@ -137,6 +142,10 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         feature_set = read_feature_set(
             listing, Extractor(backbone), cache, config, strict=options.strict, progress=progress
         )
+        holdouts = {
+            name: leave_out_known(holdout, feature_set, cache, input_px=backbone.spec.input_px)
+            for name, holdout in holdouts.items()
+        }
         findings, label_issues = _audit(feature_set, holdouts, config, progress)
         trained = _train(feature_set, backbone, cache, options, config, progress)
         model = _export(trained)
@@ -176,9 +185,13 @@ def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, Hold
         prefix, separator, path = given.partition("=")
         label = normalize_name(prefix)
         if separator and label in labels:
-            holdouts[clean(given)] = find_holdout_set(Path(path), labels, label=label)
+            holdouts[clean(given)] = find_holdout_set(
+                Path(path), labels, label=label, pattern=options.group_pattern
+            )
         else:
-            holdouts[clean(given)] = find_holdout_set(Path(given), labels)
+            holdouts[clean(given)] = find_holdout_set(
+                Path(given), labels, pattern=options.group_pattern
+            )
     complete = any(has_every_class(holdout.classes, labels) for holdout in holdouts.values())
     if options.robustness and options.finetune is not None and not complete:
         raise BadFinetuneConfig(
@@ -365,7 +378,7 @@ def _summarise(
         "robustness": robustness,
         "finetuning": tuning.summary if tuning else None,
         "precision": trained.choice.summary,
-        "familiarity": detector.facts.model_dump() if detector else None,
+        "familiarity": detector.summary(feature_set.labels) if detector else None,
         "backbone": trained.backbone.facts.model_dump(),
         "config": config.as_dict()
         | {"penalty": studied.head.penalty}

@@ -37,12 +37,14 @@ class Metrics(TypedDict):
     `confusion[i][j]` counts the pictures of class i that were predicted as j. `recall` lacks
     classes without pictures, `precision` lacks classes that were never predicted, and `roc_auc`
     (mean over classes of each against the rest) is None where there is one class only.
+    `next_100_interval_95` is the range of the correct answers among the next 100 pictures.
     """
 
     pictures: int
     groups: int
     accuracy: float
     accuracy_interval_95: Interval
+    next_100_interval_95: list[int]
     mean_score: float
     balanced_accuracy: float
     balanced_accuracy_interval_95: Interval
@@ -62,11 +64,19 @@ class CrossValidationMetrics(Metrics):
 
 
 class CalibrationSummary(TypedDict):
-    """Temperature, and the expected calibration error before and after it."""
+    """Temperature, with log loss and expected calibration error before and after it.
+
+    Both are cross-fitted, and the error is debiased; 95 % of perfectly calibrated models stay below
+    `ece_band`.
+    """
 
     temperature: float
     ece_before: float
     ece_after: float
+    ece_band: float
+    log_loss_before: float
+    log_loss: float
+    log_loss_interval_95: Interval
 
 
 class DecisionSummary(TypedDict):
@@ -93,6 +103,8 @@ class LearningCurveSummary(TypedDict):
     """Learning curve, and its extrapolation to twice as many pictures."""
 
     points: list[LearningCurvePoint]
+    gain: float | None
+    gain_interval_95: Interval | None
     at_twice: float | None
     interval_95: Interval | None
     outlook: Literal["more", "same", "unknown"]
@@ -145,7 +157,9 @@ class HoldoutMetrics(Metrics, ConfidenceMetrics):
 
     slices: list[AttributeSlices]
     unfamiliar: float | None
+    unfamiliar_by_class: NotRequired[dict[str, float] | None]
     unreadable: int
+    training_copies: NotRequired[int | None]
 
 
 class RobustnessMetrics(TypedDict):
@@ -219,13 +233,18 @@ class PrecisionSummary(TypedDict):
 
 
 class OodSummary(TypedDict):
-    """Out-of-distribution detector; `models.bundle.manifest.FamiliarityFacts`."""
+    """Out-of-distribution detector; `models.bundle.manifest.FamiliarityFacts`.
+
+    `unfamiliar_by_class` is the share of each class's training pictures beyond the threshold, each
+    compared with those of other groups.
+    """
 
     threshold: float
     false_alarms: float
     neighbours: int
     references: int
     mean_distance: float
+    unfamiliar_by_class: NotRequired[dict[str, float]]
 
 
 class Summary(TypedDict):

@@ -1,5 +1,6 @@
 """Evaluation of an exported model on a holdout set, with the service's decoding."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,17 @@ from models.bundle.manifest import FamiliarityFacts
 from models.errors import PictureError
 from models.imaging.decode import decode_opened
 from training.config import EXTRACTION_BATCH, FitConfig
+from training.data.cache import Cache
 from training.data.decoding import open_bounded
+from training.data.duplicates import find_near_duplicates, group_pictures
+from training.data.hash_search import connected_groups
 from training.data.holdout import HoldoutSet
 from training.data.source import SkippedFile
 from training.errors import TooFewPictures
 from training.evaluation.metrics import classification_metrics, confidence_metrics
 from training.evaluation.slices import slice_metrics
+from training.features.extract import StatsOnly, extract
+from training.features.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class EvaluatedSet:
         probabilities: float64 (n, K).
         slices: As in the holdout set.
         unreadable: Files that could not be read.
+        groups: int64 (n,) group numbers; without, each picture is a group of its own.
+        known: Training pictures, and copies of them, that were left out; None if the set was not
+            compared with the training pictures.
         distances: float64 (n,) from the training pictures, if the model measures them.
     """
 
@@ -39,6 +48,8 @@ class EvaluatedSet:
     probabilities: NDArray[np.float64]
     slices: Mapping[str, list[str]]
     unreadable: list[SkippedFile]
+    groups: NDArray[np.int64] | None = None
+    known: tuple[str, ...] | None = None
     distances: NDArray[np.float64] | None = None
 
 
@@ -55,6 +66,58 @@ class HoldoutResult:
     name: str
     evaluated: EvaluatedSet
     read: Callable[[int], bytes]
+
+
+def leave_out_known(
+    holdout: HoldoutSet, feature_set: FeatureSet, cache: Cache, *, input_px: int
+) -> HoldoutSet:
+    """Leave out training pictures and copies of them, and group the other pictures.
+
+    Copies are files equal to the byte and near-duplicates, also of a copy that is left out.
+    Pictures that cannot be read are kept, for the evaluation to report.
+
+    Args:
+        holdout: The set, as listed.
+        feature_set: The training pictures.
+        cache: Of the statistics that pictures are compared by.
+        input_px: Edge S that they are measured at.
+
+    Raises:
+        TooFewPictures: Nothing else is left.
+    """
+    found = extract(holdout.source, holdout.names, StatsOnly(input_px), cache)
+    stats = [*feature_set.stats, *found.stats]
+    first = len(feature_set.stats)
+    by_digest: dict[str, int] = {}
+    equal = [(by_digest.setdefault(one.sha256, i), i) for i, one in enumerate(stats)]
+    joined = connected_groups(len(stats), [*equal, *find_near_duplicates(stats)])
+    known = set(found.kept[np.isin(joined[first:], joined[:first])].tolist())
+    kept = [index for index in range(len(holdout.names)) if index not in known]
+    if len(known) == len(found.kept) > 0:
+        raise TooFewPictures(
+            f"{holdout.source.path}: all of its {len(known)} pictures are training pictures or "
+            "copies of them, and a model cannot be tested on what it was trained on. Give "
+            "pictures of another folder to --test."
+        )
+    names = [holdout.names[index] for index in kept]
+    position = {index: new for new, index in enumerate(kept)}
+    read = [(i, index) for i, index in enumerate(found.kept.tolist()) if index not in known]
+    firsts: dict[int, int] = {}
+    copies = [
+        (firsts.setdefault(int(joined[first + i]), position[index]), position[index])
+        for i, index in read
+    ]
+    return dataclasses.replace(
+        holdout,
+        names=names,
+        classes=holdout.classes[kept],
+        slices={
+            attribute: [values[index] for index in kept]
+            for attribute, values in holdout.slices.items()
+        },
+        groups=group_pictures(names, holdout.group_names, copies),
+        known=tuple(holdout.names[index] for index in sorted(known)),
+    )
 
 
 def evaluate_holdout(
@@ -97,6 +160,8 @@ def evaluate_holdout(
             for attribute, values in holdout.slices.items()
         },
         unreadable=unreadable,
+        groups=None if holdout.groups is None else holdout.groups[kept],
+        known=holdout.known,
         distances=np.concatenate(distances) if distances else None,
     )
 
@@ -120,18 +185,21 @@ def holdout_metrics(
 
     Returns:
         Those of `classification_metrics` and `confidence_metrics`; under `slices`, of
-        `slice_metrics`; `unfamiliar`, as `unfamiliar_share`; and `unreadable`, the number of files
-        that could not be read.
+        `slice_metrics`; `unfamiliar`, as `unfamiliar_share`, and the same by class; `unreadable`,
+        the number of files that could not be read; and `training_copies`, the number of training
+        pictures and their copies that were left out, None if these were not searched for.
     """
     probabilities, classes = evaluated.probabilities, evaluated.classes
     correct = probabilities.argmax(axis=1) == classes
-    groups = np.arange(len(classes))
+    groups = np.arange(len(classes)) if evaluated.groups is None else evaluated.groups
     return {
         **classification_metrics(probabilities, classes, groups, labels),
         **confidence_metrics(probabilities, classes, threshold=threshold),
         "slices": slice_metrics(correct, classes, groups, labels, evaluated.slices, config=config),
         "unfamiliar": unfamiliar_share(evaluated, familiarity),
+        "unfamiliar_by_class": _unfamiliar_by_class(evaluated, labels, familiarity),
         "unreadable": len(evaluated.unreadable),
+        "training_copies": None if evaluated.known is None else len(evaluated.known),
     }
 
 
@@ -140,3 +208,15 @@ def unfamiliar_share(evaluated: EvaluatedSet, familiarity: FamiliarityFacts | No
     if familiarity is None or evaluated.distances is None:
         return None
     return float((evaluated.distances > familiarity.threshold).mean())
+
+
+def _unfamiliar_by_class(
+    evaluated: EvaluatedSet, labels: list[str], familiarity: FamiliarityFacts | None
+) -> dict[str, float] | None:
+    if familiarity is None or evaluated.distances is None:
+        return None
+    beyond = evaluated.distances > familiarity.threshold
+    return {
+        labels[k]: float(beyond[evaluated.classes == k].mean())
+        for k in np.unique(evaluated.classes).tolist()
+    }

@@ -8,7 +8,13 @@ from typing import Any, Final
 import torch
 
 from models.bundle.load import Bundle, answer
-from models.bundle.manifest import CropFacts, DecisionFacts, Golden, PrecisionFacts
+from models.bundle.manifest import (
+    CropFacts,
+    DecisionFacts,
+    FamiliarityFacts,
+    Golden,
+    PrecisionFacts,
+)
 from models.bundle.publish import publish
 from models.bundle.signing import PrivateKey
 from models.bundle.store import MODEL, REPORT
@@ -81,7 +87,7 @@ def publish_bundle(
 
 def _manifest_fields(content: BundleContent, config: FitConfig) -> dict[str, Any]:
     summary = content.summary
-    decision = summary["decision"]
+    decision, familiarity = summary["decision"], summary["familiarity"]
     return {
         "labels": summary["labels"],
         "input_px": content.input_px,
@@ -103,7 +109,8 @@ def _manifest_fields(content: BundleContent, config: FitConfig) -> dict[str, Any
             target_error=decision["target_error"],
             coverage=decision["coverage"],
         ),
-        "familiarity": summary["familiarity"],
+        "familiarity": familiarity
+        and {name: familiarity.get(name) for name in FamiliarityFacts.model_fields},
         "golden": _golden(content, config),
     }
 

@@ -40,6 +40,7 @@ class Classifier(nn.Module):
     bias: Tensor
     rows: Tensor
     references: Tensor | None
+    scales: Tensor | None
 
     def __init__(
         self,
@@ -69,7 +70,9 @@ class Classifier(nn.Module):
             blank: Tensor = self.network(torch.zeros(1, 3, size, size))
         self.register_buffer("rows", row_weights(blank.shape[2]))  # (3, h)
         references = torch.from_numpy(ood_detector.references) if ood_detector else None
+        scales = torch.from_numpy(ood_detector.scales) if ood_detector else None
         self.register_buffer("references", references)  # (R, F)
+        self.register_buffer("scales", scales)  # (R,)
         self.neighbours = ood_detector.facts.neighbours if ood_detector else 0
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -78,10 +81,12 @@ class Classifier(nn.Module):
         features = self.network(scaled)  # (N, D, h, w)
         activation = activation_map(features, self.weight, self.rows) + self.bias[:, None, None]
         probabilities = activation.mean((2, 3)).softmax(1)
-        if self.references is None:
+        if self.references is None or self.scales is None:
             return probabilities, activation
         similarity = functional.normalize(pyramid_pool(features)) @ self.references.T  # (N, R)
-        return probabilities, activation, 1 - similarity.topk(self.neighbours).values[:, -1]
+        distances = (1 - similarity) * self.scales
+        nearest = distances.topk(self.neighbours, largest=False).values
+        return probabilities, activation, nearest[:, -1]
 
 
 def export(

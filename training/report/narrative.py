@@ -9,9 +9,9 @@ from typing import Final
 
 from training.report.formats import hundred, number, percent, plural, span
 from training.summary import (
+    DatasetSummary,
     DecisionSummary,
     HoldoutMetrics,
-    LearningCurveSummary,
     Metrics,
     Summary,
 )
@@ -28,14 +28,41 @@ _MAX_STEPS: Final = 5
 def headline(summary: Summary) -> str:
     """Return the expected accuracy and the most frequent error, in two sentences."""
     metrics = summary["cross_validation"]
+    expected = _uneven(metrics, summary["labels"]) or (
+        f"Of 100 new pictures like these, the model is expected to get {_right(metrics)}."
+    )
+    return f"{expected} {_most_frequent_error(metrics, summary['labels'])}"
+
+
+def _right(metrics: Metrics) -> str:
     correct = f"{hundred(metrics['accuracy'])} right"
     if metrics["accuracy"] >= 1.0:
         correct = "all or nearly all right"
-    low, high = metrics["accuracy_interval_95"]
+    low, high = metrics["next_100_interval_95"]
+    return f"{correct} (between {low} and {high}, with 95% confidence)"
+
+
+def _has_uneven_classes(metrics: Metrics) -> bool:
+    sizes = [sum(row) for row in metrics["confusion"] if sum(row)]
+    return max(sizes) > _MAX_CLASS_RATIO * min(sizes)
+
+
+def _uneven(metrics: Metrics, labels: Sequence[str]) -> str:
+    """Return the expectation for classes of very different size, "" for others.
+
+    Accuracy alone would flatter: the largest class as the only answer may have nearly as much.
+    """
+    if not _has_uneven_classes(metrics):
+        return ""
+    sizes = [sum(row) for row in metrics["confusion"]]
+    largest = sizes.index(max(sizes))
+    low, high = metrics["balanced_accuracy_interval_95"]
     return (
-        f"Of 100 new pictures like these, the model is expected to get {correct} (between "
-        f"{round(low * 100)} and {round(high * 100)}). "
-        f"{_most_frequent_error(metrics, summary['labels'])}"
+        f"If every class came equally often, {hundred(metrics['balanced_accuracy'])} of 100 would "
+        f"be right in the long run (balanced accuracy; between {round(low * 100)} and "
+        f"{round(high * 100)}). Of 100 new pictures in the mix of these, the model is expected to "
+        f"get {_right(metrics)}; always answering “{labels[largest]}” would get "
+        f"{hundred(sizes[largest] / sum(sizes))} right."
     )
 
 
@@ -74,6 +101,7 @@ def caveats(summary: Summary) -> list[str]:
     sentences = [
         _wide_interval(metrics),
         _leakage(metrics, summary["naive_split"]),
+        _corrected_labels(summary["dataset"]),
         _class_imbalance(metrics),
         _uncertain_share(summary["decision"]),
         *(_holdout_accuracy(name, test, metrics) for name, test in summary["tests"].items()),
@@ -110,9 +138,21 @@ def _leakage(metrics: Metrics, naive: Metrics) -> str:
     )
 
 
+def _corrected_labels(dataset: DatasetSummary) -> str:
+    changed = dataset["corrected"] + dataset["left_out"]
+    if not changed:
+        return ""
+    return (
+        f"labels.csv changes or leaves out {plural(changed, 'picture')}. As far as that followed a "
+        "model's own list of doubtful labels, these figures are flattered: its answers became the "
+        "truth that it is measured by. Only a separate test set, labelled without the model, is "
+        "free of that."
+    )
+
+
 def _class_imbalance(metrics: Metrics) -> str:
     balanced = metrics["balanced_accuracy"]
-    if abs(metrics["accuracy"] - balanced) < _MIN_IMBALANCE:
+    if abs(metrics["accuracy"] - balanced) < _MIN_IMBALANCE or _has_uneven_classes(metrics):
         return ""
     return (
         "The classes are of different size, and the large ones count more. If every class came "
@@ -129,22 +169,27 @@ def _uncertain_share(decision: DecisionSummary) -> str:
     )
     text += f" Of the answers that it gave, {percent(decision['error'])} were wrong"
     text += f" (at most {percent(decision['error_bound'])}, with 95% confidence)"
+    target = percent(decision["target_error"])
     if decision["reached"]:
-        return text + "."
+        return f"{text}. So no more than {target} are wrong, with 95% confidence, as was asked for."
     return (
-        f"{text}; that no more than {percent(decision['target_error'])} are wrong, as was asked "
-        "for, cannot be shown from so few pictures."
+        f"{text}; that no more than {target} are wrong, as was asked for, cannot be shown with 95% "
+        "confidence from so few pictures."
     )
 
 
 def _holdout_accuracy(name: str, test: HoldoutMetrics, metrics: Metrics) -> str:
     interval = test["accuracy_interval_95"]
     wrong = test["pictures"] - round(test["accuracy"] * test["pictures"])
+    copies = test.get("training_copies")
+    unseen = ", which it had never seen," if copies is not None else ""
     text = (
-        f"On the {plural(test['pictures'], 'picture')} of “{name}”, which it had never seen, "
+        f"On the {plural(test['pictures'], 'picture')} of “{name}”{unseen} "
         f"{percent(test['accuracy'])} were right ({wrong} wrong; {span(interval)} with 95% "
         "confidence)"
     )
+    if copies:
+        text += f"; {plural(copies, 'training picture')} or copies of them were left out there"
     if interval[1] < metrics["accuracy_interval_95"][0]:
         return f"{text}: clearly worse than on pictures like the training pictures."
     return f"{text}."
@@ -155,7 +200,7 @@ def next_steps(summary: Summary, num_label_issues: int) -> list[str]:
 
     Args:
         summary: The metrics.
-        num_label_issues: Pictures whose label may be wrong.
+        num_label_issues: Pictures whose label the model disagrees with.
     """
     steps = [
         f"Mend this first: {_sentence(finding['message'])}"
@@ -164,11 +209,11 @@ def next_steps(summary: Summary, num_label_issues: int) -> list[str]:
     ][:2]
     if num_label_issues:
         steps.append(
-            f"Look at the {plural(num_label_issues, 'picture')} whose label may be wrong, listed "
-            "below. Move those that lie in the wrong folder (or list them in labels.csv), and "
-            "train again: a few wrong labels cost more than a few missing pictures."
+            f"Look at the {plural(num_label_issues, 'picture')} whose label the model disagrees "
+            "with, listed below. Correct in labels.csv only what you can see to be wrong "
+            "yourself: a model that is corrected by its own answers looks better than it is."
         )
-    steps += [*_from_tests(summary), *_from_curve(summary["learning_curve"])]
+    steps += [*_from_tests(summary), *_from_curve(summary)]
     steps += _from_classes(summary)
     if not summary["decision"]["reached"]:
         steps.append(
@@ -218,10 +263,11 @@ def _from_tests(summary: Summary) -> list[str]:
     ]
 
 
-def _from_curve(curve: LearningCurveSummary) -> list[str]:
+def _from_curve(summary: Summary) -> list[str]:
+    curve = summary["learning_curve"]
     if curve["at_twice"] is None:
         return []
-    now, twice = curve["points"][-1]["mean"], curve["at_twice"]
+    now, twice = summary["cross_validation"]["balanced_accuracy"], curve["at_twice"]
     if curve["outlook"] == "more":
         return [
             f"Collect more pictures of every class: with twice as many, a balanced accuracy of "

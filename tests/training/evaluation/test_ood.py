@@ -34,11 +34,9 @@ def fitted(num_pictures: int = 400, config: FitConfig = CONFIG) -> OodDetector:
 
 def distances(features: np.ndarray, detector: OodDetector) -> np.ndarray:
     """Return distances by their definition."""
-    all_distances = [
-        np.sort([1 - f @ r / np.linalg.norm(f) / np.linalg.norm(r) for r in detector.references])
-        for f in features.astype(np.float64)
-    ]
-    return np.array(all_distances)[:, detector.facts.neighbours - 1]
+    unit = features / np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    all_distances = (1 - unit @ detector.references.T) * detector.scales
+    return np.sort(all_distances, axis=1)[:, detector.facts.neighbours - 1]
 
 
 def test_about_the_configured_share_of_new_pictures_is_beyond_the_threshold() -> None:
@@ -72,6 +70,60 @@ def test_references_have_unit_length_and_a_maximum_number() -> None:
     np.testing.assert_allclose(np.linalg.norm(detector.references, axis=1), 1, atol=1e-6)
     assert detector.facts.references == 10
     assert detector.facts.neighbours == 5
+
+
+def uneven(sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw features of classes around directions of their own, and their classes."""
+    random = np.random.default_rng(seed)
+    middles = np.random.default_rng(99).normal(size=(len(sizes), 16)) + 2
+    spreads = np.linspace(1.5, 0.4, 16)
+    classes = np.repeat(np.arange(len(sizes)), sizes)
+    noise = random.normal(size=(len(classes), 16)) * spreads
+    return (middles[classes] + noise).astype(np.float32), classes
+
+
+@pytest.mark.parametrize("sizes", [(400, 20), (300, 60), (180, 180), (60, 60, 60)])
+def test_every_class_has_the_configured_share_beyond_the_threshold(sizes: tuple[int, ...]) -> None:
+    shares = []
+    for seed in range(8):
+        features, classes = uneven(sizes, seed)
+        detector = fit_ood_detector(features, classes, np.arange(len(classes)), CONFIG)
+        assert (detector.unfamiliar <= 0.07).all()
+        new, of = uneven((200,) * len(sizes), 1000 + seed)
+        far = distances(new, detector) > detector.facts.threshold
+        shares.append([far[of == k].mean() for k in range(len(sizes))])
+    np.testing.assert_allclose(np.mean(shares, axis=0), 0.05, atol=0.02)
+
+
+def test_references_are_equally_many_per_class() -> None:
+    features, classes = uneven((40, 8, 200), 0)
+    config = dataclasses.replace(CONFIG, familiarity_references=60)
+    detector = fit_ood_detector(features, classes, np.arange(248), config)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    of = classes[[int(np.argmax(unit @ reference)) for reference in detector.references]]
+    assert np.bincount(of).tolist() == [26, 8, 26]
+
+
+def test_facts_give_the_level_that_small_classes_have() -> None:
+    features, classes = uneven((9, 9), 0)
+    detector = fit_ood_detector(features, classes, np.arange(18), CONFIG)
+    assert detector.facts.false_alarms == pytest.approx(0.1)
+    strict = dataclasses.replace(CONFIG, familiarity_alarms=0.01)
+    features, classes = uneven((120, 59), 0)
+    detector = fit_ood_detector(features, classes, np.arange(179), strict)
+    assert detector.facts.false_alarms == pytest.approx((120 * 0.01 + 59 / 60) / 179)
+
+
+def test_equal_pictures_have_finite_distances() -> None:
+    features = np.concatenate([np.ones((12, 4)), np.ones((12, 4)) * [1, 1, 1, 5]])
+    detector = fit_ood_detector(
+        features.astype(np.float32), np.arange(24) // 12, np.arange(24), CONFIG
+    )
+    assert np.isfinite(detector.scales).all()
+    assert (detector.unfamiliar == 0).all()
+    one_group = np.where(np.arange(24) < 12, 0, np.arange(24))
+    burst = fit_ood_detector(features.astype(np.float32), np.arange(24) // 12, one_group, CONFIG)
+    assert np.isfinite(burst.distances).all()
 
 
 def test_exported_graph_returns_the_distance() -> None:
