@@ -40,7 +40,10 @@ _ALLOWED_GROWTH_MB: Final = 300
 # The service releases memory once it has been idle for some 15 seconds.
 _MAX_REST_S: Final = 40.0
 _LOGGED_BOUND: Final = re.compile(r"memory: at most (\d+) MiB")
-_VALID: Final = ("jpeg", "png alpha", "webp", "gif", "tiff lzw", "bmp palette", "mpo")
+_VALID: Final = (
+    "jpeg", "png alpha", "webp", "gif", "tiff lzw", "bmp palette", "mpo", "jpeg no end mark",
+    "png profile", "png wrong checksum", "tiff white is zero", "bmp unset alpha",
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,9 +2,20 @@
 
 import functools
 import io
+import zlib
 from typing import Any, Final
 
+import numpy as np
 from PIL import Image
+
+from tests.models.imaging.handmade import (
+    bmp32,
+    exchanged_profile,
+    grey_tiff,
+    jpeg_segment,
+    png_chunk,
+    with_frame,
+)
 
 _NOT_READ: Final = {"ICO": "ICO", "PPM": "PPM", "TGA": "TGA", "PCX": "PCX"}
 
@@ -49,9 +60,33 @@ def originals() -> dict[str, bytes]:
         "bmp palette": _saved(rgb.quantize(16), "BMP"),
         "bmp one bit": _saved(rgb.convert("1"), "BMP"),
     }
+    found |= _odd(rgb, found)
     for name, kind in _NOT_READ.items():
         found[f"{name.lower()}, not read"] = _saved(rgb.resize((32, 32)), kind)
     return found
+
+
+def _odd(rgb: Image.Image, plain: dict[str, bytes]) -> dict[str, bytes]:
+    """Return pictures with odd metadata, colours or depths, by name."""
+    jpeg, png, profile = plain["jpeg"], plain["png"], exchanged_profile()
+    grey = np.array(rgb.convert("L"))
+    unset_alpha = np.dstack([np.array(rgb)[..., ::-1], np.zeros_like(grey)])
+    long_text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000)))
+    deep = grey.astype(np.uint16) * 257
+    return {
+        "jpeg no end mark": jpeg[:-2],
+        "jpeg progressive no end mark": plain["jpeg progressive"][:-2],
+        "jpeg broken profile": jpeg[:2] + jpeg_segment(0xE2, b"ICC_PROFILE\0") + jpeg[2:],
+        "jpeg profile": _saved(rgb, "JPEG", icc_profile=profile),
+        "jpeg 12 bit": with_frame(jpeg, bits=12),
+        "png profile": _saved(rgb, "PNG", icc_profile=profile),
+        "png wrong checksum": png[:33] + png_chunk(b"pHYs", bytes(9), wrong_bits=1) + png[33:],
+        "png long text": png[:33] + long_text + png[33:],
+        "webp profile": _saved(rgb, "WEBP", icc_profile=profile, exif=b"Exif\0\0"),
+        "tiff profile": _saved(rgb, "TIFF", icc_profile=profile),
+        "tiff white is zero": grey_tiff(deep, bits=16, order=">", photometric=0),
+        "bmp unset alpha": bmp32(unset_alpha, header_bytes=124, compression=3),
+    }
 
 
 def _drawing(mode: str) -> Image.Image:

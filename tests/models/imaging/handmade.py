@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from PIL import ImageCms
 
 
 def png_chunk(name: bytes, content: bytes, *, wrong_bits: int = 0) -> bytes:
@@ -91,3 +92,15 @@ def png(
     header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     chunks = [(b"IHDR", header), *more, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def exchanged_profile() -> bytes:
+    """Return the colour profile sRGB with red and blue exchanged."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (count,) = struct.unpack_from(">I", srgb, 128)
+    tags = (struct.unpack_from(">4sII", srgb, 132 + 12 * index) for index in range(count))
+    begin = {name: offset + 8 for name, offset, _ in tags}
+    profile = bytearray(srgb)
+    for name, other in ((b"rXYZ", b"bXYZ"), (b"bXYZ", b"rXYZ")):
+        profile[begin[name] : begin[name] + 12] = srgb[begin[other] : begin[other] + 12]
+    return bytes(profile)

@@ -1,7 +1,6 @@
 """Colour profiles: a picture has the pixels that a viewer shows."""
 
 import io
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,26 +13,13 @@ from models.imaging.colour import to_srgb
 from models.imaging.decode import decode_image
 from models.imaging.faces import cut_face, open_oriented
 from tests.images import encode, photograph
+from tests.models.imaging.handmade import exchanged_profile
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 PHOTOGRAPH = photograph(64, 64)
 
 
-def _exchanged() -> bytes:
-    """Return sRGB with red and blue exchanged."""
-    (count,) = struct.unpack_from(">I", SRGB, 128)
-    tags = (struct.unpack_from(">4sII", SRGB, 132 + 12 * index) for index in range(count))
-    begin = {name: offset for name, offset, _ in tags}
-    red, blue = begin[b"rXYZ"] + 8, begin[b"bXYZ"] + 8
-    profile = bytearray(SRGB)
-    profile[red : red + 12], profile[blue : blue + 12] = (
-        SRGB[blue : blue + 12],
-        SRGB[red : red + 12],
-    )
-    return bytes(profile)
-
-
-EXCHANGED = _exchanged()
+EXCHANGED = exchanged_profile()
 
 
 def _stored() -> Image.Image:
