@@ -4,6 +4,8 @@ import hashlib
 import secrets
 import sys
 
+from models.terminal import run_command, write_line
+
 
 def hash_of(key: str) -> str:
     """Return the SHA-256 hash of a key; keys are long and random, so no salt is needed."""
@@ -13,10 +15,10 @@ def hash_of(key: str) -> str:
 def main() -> int:
     """Print a new key and its hash."""
     key = secrets.token_urlsafe(32)
-    print(f"key, for the caller: {key}")
-    print(f"hash, for FACEMASK_API_KEYS: {hash_of(key)}")
+    write_line(f"key, for the caller: {key}")
+    write_line(f"hash, for FACEMASK_API_KEYS: {hash_of(key)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -242,3 +242,10 @@ class Manifest(_Section):
             if (golden.distance is None) != (self.familiarity is None):
                 raise ValueError("golden pictures have a distance where there is familiarity")
         return self
+
+
+def schema_fault(error: ValidationError) -> str:
+    """Return a sentence on the first fault of a manifest that breaks its schema."""
+    first = error.errors()[0]
+    where = ".".join(str(step) for step in first["loc"]) or "the file"
+    return clean(f"{where}: {first['msg'].removeprefix('Value error, ')}.")

@@ -1,5 +1,6 @@
 """Publication of a bundle: write beside its final path, verify, rename, make it current."""
 
+import contextlib
 import dataclasses
 import hashlib
 import secrets
@@ -9,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from models.bundle import fsync, signing
 from models.bundle.load import Bundle, open_bundle
-from models.bundle.manifest import FileFacts, Manifest
+from models.bundle.manifest import FileFacts, Manifest, schema_fault
 from models.bundle.store import (
     MANIFEST,
     MODEL,
@@ -21,6 +24,7 @@ from models.bundle.store import (
     set_current,
     versions,
 )
+from models.errors import SchemaUnsupported
 
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
 
@@ -49,7 +53,8 @@ def publish(
 
     Raises:
         OSError: The store cannot be written to, or the disk is full.
-        BundleError: The bundle does not verify; nothing was published.
+        BundleError: The bundle breaks the manifest's schema or does not verify; nothing was
+            published.
     """
     store.mkdir(parents=True, exist_ok=True)
     with lock(store):
@@ -60,7 +65,10 @@ def publish(
         }
         created = _next_moment(store)
         version = f"{created.strftime(_VERSION_TIME)}-{listed[MODEL].sha256[:8]}"
-        manifest = Manifest(version=version, created_at=created, files=listed, **facts)
+        try:
+            manifest = Manifest(version=version, created_at=created, files=listed, **facts)
+        except ValidationError as error:
+            raise SchemaUnsupported(f"No bundle is made: {schema_fault(error)}") from error
         text = manifest.model_dump_json(indent=2).encode() + b"\n"
         partial = store / f"{PARTIAL}{secrets.token_hex(4)}"
         try:
@@ -85,7 +93,7 @@ def _next_moment(store: Path) -> datetime:
     """Return now, or the second after the newest version: versions sort even if clocks go back."""
     now = datetime.now(UTC).replace(microsecond=0)
     stamps = [name.split("-")[0] for name in versions(store)]
-    if stamps:
+    with contextlib.suppress(IndexError, ValueError, OverflowError):  # a name that is no time
         newest = datetime.strptime(stamps[-1], _VERSION_TIME).replace(tzinfo=UTC)
         now = max(now, newest + timedelta(seconds=1))
     return now

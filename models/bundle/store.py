@@ -27,7 +27,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from models.bundle import fsync
-from models.bundle.manifest import VERSION_PATTERN, FileFacts, Manifest
+from models.bundle.manifest import VERSION_PATTERN, FileFacts, Manifest, schema_fault
 from models.bundle.plain_file import read_plain_file
 from models.errors import (
     BundleError,
@@ -38,7 +38,6 @@ from models.errors import (
     StoreNotSynced,
     reason_of,
 )
-from models.text import clean
 
 log = logging.getLogger("facemask")
 
@@ -126,10 +125,7 @@ def parse_manifest(path: Path, text: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"]) or "the file"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise SchemaUnsupported(clean(f"{path / MANIFEST}: {where}: {reason}.")) from error
+        raise SchemaUnsupported(f"{path / MANIFEST}: {schema_fault(error)}") from error
     if manifest.version != path.name and not path.name.startswith(PARTIAL):
         raise BundleIncomplete(f"{path} holds the bundle {manifest.version}.")
     if MODEL not in manifest.files:

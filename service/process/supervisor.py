@@ -1,5 +1,6 @@
 """Supervisor of several worker processes that serve one port; it does not load PyTorch."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,10 @@ from typing import Final
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
+
+from models.errors import reason_of
+
+log = logging.getLogger("facemask")
 
 _MIN_BACKOFF_S: Final = 1.0
 _MAX_BACKOFF_S: Final = 30.0
@@ -48,10 +53,14 @@ class Supervisor(Multiprocess):
         """Replace workers that are dead or hang, unless the backoff has not passed yet."""
         if self._clock() < self._next_start_at:
             return
-        before = list(self.processes)
-        super().keep_subprocess_alive()
+        before, failed = list(self.processes), False
+        try:
+            super().keep_subprocess_alive()
+        except OSError as error:  # no process or descriptor to be had: the other workers serve
+            failed = True
+            log.error("a worker cannot be started: %s", reason_of(error))
         now = self._clock()
-        if self.processes != before:
+        if failed or self.processes != before:
             self._backoff_s = min(max(2 * self._backoff_s, _MIN_BACKOFF_S), _MAX_BACKOFF_S)
             self._next_start_at = now + self._backoff_s
         elif now >= self._next_start_at + _STABLE_S:

@@ -222,3 +222,13 @@ def test_change_that_the_disk_does_not_confirm_is_reported_as_done(
     assert main(["promote", first]) == 6
     assert f"{first} is current, but the disk" in capsys.readouterr().err
     assert current_version(store) == first
+
+
+def test_help_needs_no_home_and_takes_any_store(store: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "models", "list", "--help"],
+        env={"FACEMASK_STORE": "/w/a%2Fb", "PATH": ""},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

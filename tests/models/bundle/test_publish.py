@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import ValidationError
 
 from models.bundle.load import answer, open_bundle
 from models.bundle.publish import publish
 from models.bundle.store import (
+    MANIFEST,
     MODEL,
     current_version,
     read_manifest,
@@ -23,6 +23,7 @@ from models.bundle.store import (
 from models.errors import (
     BundleIncomplete,
     GoldenMismatch,
+    SchemaUnsupported,
     StoreNotSynced,
 )
 from tests.models.tiny_bundle import TINY_PX, TinyGraph, bundle_facts
@@ -206,7 +207,7 @@ def test_publish_refuses_a_bundle_that_does_not_verify(
 def test_publish_refuses_a_file_outside_the_bundle(
     store: Path, tiny_model: bytes, name: str
 ) -> None:
-    with pytest.raises(ValidationError, match="not a plain file name"):
+    with pytest.raises(SchemaUnsupported, match="not a plain file name"):
         publish(store, {MODEL: tiny_model, name: b"x"}, bundle_facts(tiny_model))
     assert {item.name for item in store.iterdir()} == {".lock"}
 
@@ -262,3 +263,32 @@ def test_reader_never_opens_half_a_bundle(
     assert failures == []
     assert seen == sorted(seen)
     assert set(seen) <= set(versions(store))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"labels": ["cat", "cat"]}, "labels: 'cat' stands there twice"),
+        ({"labels": ["cat", ""]}, "blank"),
+        ({"labels": ["cat", "d" * 300]}, "255 characters"),
+        ({"labels": ["cat", "do\ng"]}, "cannot be shown"),
+        ({"metrics": {"cross_validation": {"mean_score": "high"}}}, "cross_validation.mean_score"),
+    ],
+)
+def test_publish_refuses_facts_that_break_the_schema(
+    store: Path, path: Path, tiny_model: bytes, change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(SchemaUnsupported, match="No bundle is made: ") as caught:
+        publish(store, {MODEL: tiny_model}, bundle_facts(tiny_model) | change)
+    assert sentence in str(caught.value)
+    assert versions(store) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["99999999T999999Z-00000000", "99991231T235959Z-00000000"])
+def test_version_that_is_no_time_does_not_stop_publication(
+    store: Path, path: Path, other_model: bytes, name: str
+) -> None:
+    (store / name).mkdir()
+    (store / name / MANIFEST).write_text("{}")
+    published = publish(store, {MODEL: other_model}, bundle_facts(other_model))
+    assert current_version(store) == published.manifest.version

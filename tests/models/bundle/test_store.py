@@ -1,6 +1,7 @@
 """The store without its models: current version, history, rollback, pruning."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -424,7 +425,7 @@ def test_file_system_without_locks_holds_a_store(
     def fail(handle: object, operation: int) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(store.fcntl, "flock", fail)
+    monkeypatch.setattr(fcntl, "flock", fail)
     promote(folder, four[0])
     assert current_version(folder) == four[0]
     assert "without locks" in caplog.text

@@ -74,6 +74,28 @@ def test_restarts_back_off_exponentially_until_stable() -> None:
     assert _Process.started == before + 4
 
 
+def test_worker_that_cannot_be_started_is_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    supervisor = supervisor_of(1, clock=lambda: now)
+    _Process.dies = True
+
+    def fail(process: _Process) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Process, "start", fail)
+        supervisor.keep_subprocess_alive()
+    assert "a worker cannot be started: Resource temporarily unavailable" in caplog.text
+    before = _Process.started
+    supervisor.keep_subprocess_alive()
+    assert _Process.started == before
+    now = 1.0
+    supervisor.keep_subprocess_alive()
+    assert _Process.started == before + 1
+
+
 def test_terminate_all_closes_the_sockets() -> None:
     supervisor = supervisor_of(1)
     with socket.create_server(("127.0.0.1", 0)) as listening:
