@@ -30,6 +30,7 @@ _OTHER_EXIT_STATUSES: Final = {
     2: "The command line is wrong.",
     7: "`audit --fail-on` found something of that level or worse.",
     130: "Interrupted. Run the same command again: it continues from the cache.",
+    141: "Nobody reads the output any more; a bundle that was being trained is published.",
 }
 
 # Why each direct dependency is needed, and its licence. A package without a row is an error.

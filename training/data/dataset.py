@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from models.text import normalize_name
-from training.data.layout import check_labels, check_layout
+from training.data.names.classes import check_labels, check_layout
 from training.data.source import SkippedFile, Source
 from training.data.tables import LABELS_TABLE, TABLES, Tables, UnmatchedRows, groups_by_pattern
 from training.errors import TooFewClasses

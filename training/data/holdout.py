@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.text import normalize_name
 from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
-from training.data.layout import label_key
+from training.data.names.classes import label_key
 from training.data.source import SkippedFile, Source, open_source
 from training.data.tables import (
     GROUPS_TABLE,
@@ -116,5 +116,5 @@ def _unknown_folder(folders: Sequence[str], labels: Sequence[str]) -> str:
     """Return the reason to skip a picture in no class's folder, and the class that may be meant."""
     keys = {label_key(label): label for label in labels}
     meant = next((keys[key] for folder in folders if (key := label_key(folder)) in keys), None)
-    hint = f": is {meant} meant?" if meant else ""
+    hint = f" (is {meant} meant?)" if meant else ""
     return f"in no folder with the name of a class{hint}"

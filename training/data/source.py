@@ -13,7 +13,7 @@ from typing import Final
 from models.errors import PictureError
 from models.text import clean, normalize_path
 from training.config import MAX_FILE_BYTES
-from training.data.archive_names import entry_names
+from training.data.names.archive import entry_names
 from training.errors import ChangedData, NoSuchData
 
 # Names of folders and files that systems, network storage and viewers add to disks, shares, copies

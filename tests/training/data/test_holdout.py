@@ -48,7 +48,7 @@ def test_find_holdout_set_lists_class_folders_and_ignores_others(tmp_path: Path)
         ".git/": "hidden or made by the system",
         "__MACOSX/": "hidden or made by the system",
         "cat/.hidden.png": "hidden or made by the system",
-        "Dog/1.png": f"{unknown}: is dog meant?",
+        "Dog/1.png": f"{unknown} (is dog meant?)",
         "cat/notes.txt": "no picture by its name (.txt)",
         "loose.png": unknown,
         "mouse/1.png": unknown,

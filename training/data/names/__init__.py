@@ -1,0 +1,1 @@
+"""Names of archive entries and of class folders."""
