@@ -1,11 +1,15 @@
 """Command line of the training job: output and exit statuses."""
 
 import dataclasses
+import io
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ from models.bundle.load import open_bundle
 from models.bundle.publish import publish
 from models.bundle.store import DEFAULT_STORE, MODEL, current_version, read_manifest, versions
 from models.errors import BundleError, FacemaskError
+from models.terminal import run_command
 from tests import ROOT
 from tests.images import DrawData
 from tests.models.tiny_bundle import bundle_facts
@@ -294,3 +299,123 @@ def test_fit_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None
                    "--cache", "--if-missing", "--seed", "--test", "--target-error",
                    "--robustness", "--preset", "--views"):  # fmt: skip
         assert option in text
+
+
+# --- names, and what the output is connected to -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def odd_names(tmp_path_factory: pytest.TempPathFactory, draw_data: DrawData) -> Path:
+    """Return a data set with copies whose names are not UTF-8, or move the cursor."""
+    data = draw_data(tmp_path_factory.mktemp("odd") / "data", {"bar": 10, "disc": 10})
+    copy = (data / "bar" / "001.jpg").read_bytes()
+    for name in (b"caf\xe9.jpg", "日本.jpg".encode(), b"\x1b[31mred.jpg", b"two\nlines.jpg"):
+        (data / "bar" / os.fsdecode(name)).write_bytes(copy)
+    (data / "bar" / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"")
+    (data / "groups.csv").write_text("file,group\nbar/001.jpg,g\nbar/001.png,g\n")
+    return data
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1", "ascii:strict"])
+def test_audit_prints_names_in_any_encoding(odd_names: Path, tmp_path: Path, encoding: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "audit", odd_names, "--no-model",
+         "--cache", tmp_path / "cache", "--json", tmp_path / "found.json"],
+        cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding.partition(":")[0])
+    assert "\x1b" not in text
+    assert "groups.csv: 1 of 2 rows names no picture, the first bar/001.png" in text
+    if encoding.startswith("utf-8"):
+        for name in ("caf\ufffd.jpg", "日本.jpg", "\ufffd[31mred.jpg", "two\ufffdlines.jpg"):
+            assert f"bar/{name}" in text
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert any(finding["kind"] == "unmatched_rows" for finding in found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "reason"),
+    [
+        ("| true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("> /dev/full", 6, "error: standard output cannot be written to (No space left on device)"),
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+def test_audit_ends_quietly_whatever_its_output_is(
+    odd_names: Path, tmp_path: Path, redirection: str, status: int, reason: str
+) -> None:
+    program = shlex.join(
+        [sys.executable, "-m", "training", "audit", str(odd_names), "--no-model",
+         "--cache", str(tmp_path)]
+    )  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", f"{program} {redirection}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(reason)
+    assert "Traceback" not in done.stderr
+
+
+def test_fit_outlives_a_closed_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The run is worth more than its log: it publishes, and the status says what is lost."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    published: list[bool] = []
+
+    def fit(options: object, config: object, progress: Progress) -> Any:
+        progress.log("a line")
+        published.append(True)
+        return SimpleNamespace(path=tmp_path)
+
+    monkeypatch.setattr(training.job, "fit", fit)
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert run_command(lambda: main(["fit", "data", "--cache", str(tmp_path)])) == 141
+    assert published == [True]
+
+
+def test_control_characters_of_an_error_are_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", str(tmp_path / "\x1b[31mred"), "--cache", str(tmp_path)]) == 3
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cache", ["/w/feature%2Fx", "%s", "", "  "])
+@pytest.mark.parametrize("name", ["--help", "fit", "audit", "sample"])
+def test_help_reads_no_default_of_the_cache(
+    name: str, cache: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("FACEMASK_CACHE", cache)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"] if name != "--help" else [name])
+    assert caught.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_run_without_home_needs_a_cache_folder(
+    shapes: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    for name in ("FACEMASK_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+    assert main(["audit", str(shapes), "--no-model"]) == 6
+    assert "give --cache FOLDER" in capsys.readouterr().err
+    assert main(["audit", str(shapes), "--no-model", "--cache", str(tmp_path)]) == 0

@@ -10,9 +10,9 @@ from PIL import Image
 
 from tests.images import encode, photograph
 from training.audit.findings import Finding
-from training.data.dataset import Listing, SkippedFile
+from training.data.dataset import Listing
 from training.data.image_stats import ImageStats, decode_and_measure
-from training.data.source import FolderSource
+from training.data.source import FolderSource, SkippedFile
 from training.features.extract import Extracted
 from training.features.feature_set import FeatureSet
 

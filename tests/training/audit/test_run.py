@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from training.audit.findings import LEVELS, format_lines, worst_level
 from training.audit.label_issues import (
     confident_issues,
 )
-from training.audit.run import audit
-from training.data.dataset import SkippedFile
+from training.audit.run import audit, holdout_findings
 from training.data.duplicates import find_near_duplicates
+from training.data.holdout import find_holdout_set
+from training.data.source import SkippedFile
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -93,3 +95,22 @@ def test_audit_reports_few_pictures_and_imbalance(
         k: v for k, v in wanted.items() if k != "class_imbalance"
     }
     assert ("class_imbalance" in kinds(found)) == ("class_imbalance" in wanted)
+
+
+def test_holdout_findings_name_what_is_not_used(tmp_path: Path) -> None:
+    for name in ("cat/1.jpg", "dog/1.jpg", "Dog/2.jpg", "cat/.hidden.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "slices.csv").write_text("file,slice\ncat/1.jpg,day\ncat/9.jpg,day\n")
+    found = holdout_findings("apart", find_holdout_set(tmp_path, ["cat", "dog"]))
+    assert kinds(found) == {"unmatched_rows": "warning", "left_out_of_test": "warning"}
+    assert only(found, "unmatched_rows").message == (
+        "Test set apart: slices.csv: 1 of 2 rows names no picture, the first cat/9.jpg; "
+        "is cat/1.jpg meant?"
+    )
+    left_out = only(found, "left_out_of_test")
+    assert left_out.message == (
+        "Test set apart: 3 files left out, the first Dog/2.jpg: in no folder with the name of a "
+        "class (is dog meant?)."
+    )
+    assert set(left_out.details["why"]) == {"Dog/2.jpg", "cat/.hidden.jpg", "notes.txt"}
