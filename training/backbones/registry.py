@@ -15,6 +15,7 @@ from typing import Final
 from torch import nn
 
 from models.bundle.manifest import BackboneFacts
+from models.text import clean
 from training.backbones import efficientnet_lite, thin_resnet, torchvision_networks
 from training.backbones.concat import Concat, Rescale
 from training.backbones.efficientnet_lite import EfficientNetLite0
@@ -93,7 +94,7 @@ def load_backbone(name: str, *, weights: Path | None = None) -> LoadedBackbone:
         sha256, state = _fetch(spec)
     else:
         sha256, state = read_state_dict(weights)
-        source, licence = f"local file {weights.name} for: {source}", "as the local file's"
+        source, licence = f"local file {clean(weights.name)} for: {source}", "as the local file's"
     network = spec.build()
     load_state(network, state, source=str(weights or spec.source))
     network.eval().requires_grad_(False)

@@ -125,17 +125,18 @@ class FolderSource(Source):
                 continue
             above[folder] = outer | {real}
             relative = folder.relative_to(self.path)
+            prefix = f"{relative.as_posix()}/" if relative.parts else ""
             system = [part for part in inner if _is_system(part)]
             skipped += [
-                SkippedFile(f"{_visible(relative / part)}/", _SYSTEM_REASON) for part in system
+                SkippedFile(f"{_visible(prefix + part)}/", _SYSTEM_REASON) for part in system
             ]
             inner[:] = sorted(set(inner) - set(system))
             for file in sorted(files):
+                path = prefix + file
                 if _is_system(file):
-                    skipped.append(SkippedFile(_visible(relative / file), _SYSTEM_REASON))
+                    skipped.append(SkippedFile(_visible(path), _SYSTEM_REASON))
                 else:
-                    path = (relative / file).as_posix()
-                    paths[_unique(_visible(relative / file), paths)] = path
+                    paths[_unique(_visible(path), paths)] = path
         return paths, sorted(skipped, key=lambda file: file.name)
 
 
@@ -229,13 +230,15 @@ def _system_part(path: str) -> str | None:
     return None
 
 
-def _visible(path: Path) -> str:
+def _visible(path: str) -> str:
     """Return a relative path in one spelling, safe to show."""
-    return clean(normalize_path(path.as_posix()))
+    return path if path.isascii() and path.isprintable() else clean(normalize_path(path))
 
 
 def _unique(name: str, taken: Container[str]) -> str:
     """Return a name with a number if another file has it, in the same spelling."""
+    if name not in taken:
+        return name
     path, number, unique = PurePosixPath(name), 1, name
     while unique in taken:
         number += 1

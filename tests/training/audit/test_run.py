@@ -114,3 +114,18 @@ def test_holdout_findings_name_what_is_not_used(tmp_path: Path) -> None:
         "class (is dog meant?)."
     )
     assert set(left_out.details["why"]) == {"Dog/2.jpg", "cat/.hidden.jpg", "notes.txt"}
+
+
+@pytest.mark.usefixtures("no_shortcuts")
+@pytest.mark.parametrize(
+    ("folders", "found"), [(("train", "test"), True), (("day", "test"), False), (("a", "b"), False)]
+)
+def test_audit_reports_splits_below_class_folders(folders: tuple[str, str], found: bool) -> None:
+    stats, given = sound()
+    plain = make_feature_set(stats, given)
+    slices = {"folder": {name: folders[i % 2] for i, name in enumerate(plain.names)}}
+    listing = dataclasses.replace(plain.listing, slices=slices)
+    findings = audit(dataclasses.replace(plain, listing=listing))
+    assert ("splits_below_classes" in kinds(findings)) == found
+    if found:
+        assert "called test, train" in only(findings, "splits_below_classes").message

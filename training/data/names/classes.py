@@ -37,6 +37,18 @@ def label_key(name: str) -> str:
     return normalize_name(name).casefold()
 
 
+def split_kind(name: str) -> str | None:
+    """Return "train" or "test" for the name of a split, such as `Train`, `test_set`, `val2017`."""
+    words = [word for word in re.split(r"[\W\d_]+", name.casefold()) if word]
+    words = [re.sub(r"(?<=[a-z])(set|data|images)$", "", word) or word for word in words]
+    rest = [word for word in words if word not in _FILLERS]
+    if rest and set(rest) <= _TRAINING:
+        return "train"
+    if rest and set(rest) <= _EVALUATION:
+        return "test"
+    return None
+
+
 def check_layout(path: Path, root: str, pictures: Sequence[str]) -> None:
     """Refuse a data set whose top folders are splits instead of classes.
 
@@ -52,7 +64,7 @@ def check_layout(path: Path, root: str, pictures: Sequence[str]) -> None:
     for name in pictures:
         parts = PurePosixPath(name.removeprefix(root)).parts
         inner[parts[0]] |= {label_key(part) for part in parts[1:-1][:1]}
-    splits = {top: kind for top in sorted(inner) if (kind := _split_kind(top))}
+    splits = {top: kind for top in sorted(inner) if (kind := split_kind(top))}
     below = [inner[top] for top in splits]
     shared = len(below) > 1 and len(set.intersection(*below)) > 1
     if len(splits) < 2 or (len(splits) < len(inner) and not shared):
@@ -105,15 +117,3 @@ def check_labels(path: Path, folders: Collection[str]) -> None:
                 "make them one, or rename one."
             )
         seen[key] = folder
-
-
-def _split_kind(name: str) -> str | None:
-    """Return "train" or "test" for the name of a split, such as `Train`, `test_set`, `val2017`."""
-    words = [word for word in re.split(r"[\W\d_]+", name.casefold()) if word]
-    words = [re.sub(r"(?<=[a-z])(set|data|images)$", "", word) or word for word in words]
-    rest = [word for word in words if word not in _FILLERS]
-    if rest and set(rest) <= _TRAINING:
-        return "train"
-    if rest and set(rest) <= _EVALUATION:
-        return "test"
-    return None
