@@ -190,8 +190,7 @@ _EXAMPLE: dict[str, Any] = {
             "filename": "torn.jpg",
             "error": {
                 "code": "undecodable_image",
-                "detail": "The JPEG picture is broken or cut short "
-                "(image file is truncated (0 bytes not processed)).",
+                "detail": "The JPEG picture is broken or cut short (image file is truncated).",
             },
         },
     ],

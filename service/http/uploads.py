@@ -167,7 +167,6 @@ async def _read_form(body: AsyncIterator[bytes], boundary: bytes, max_files: int
                     f"A request may hold {max_files} pictures; the form has over {max_parts} parts."
                 )
             parser.write(chunk)
-            tail = chunk[-len(boundary) - 1 :]
         parser.finalize()
     except FormParserError as error:
         raise BadUpload("The multipart body breaks its format.") from error

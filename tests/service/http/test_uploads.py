@@ -315,7 +315,7 @@ def test_encoding_of_another_field_is_ignored() -> None:
     assert pairs(read(body, kind)) == [("a.png", A)]
 
 
-@pytest.mark.parametrize("size", [5, 64, 100_000])
+@pytest.mark.parametrize("size", [1, 5, 64, 100_000])
 @pytest.mark.parametrize(
     "junk",
     [
