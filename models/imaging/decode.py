@@ -13,7 +13,6 @@ from typing import Final
 
 import torch
 from PIL import Image, ImageOps, TiffImagePlugin
-from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from models.errors import ImageTooCostly
@@ -22,7 +21,7 @@ from models.imaging.colour import to_srgb
 from models.imaging.jpeg_end import has_end_mark, with_end_mark
 from models.imaging.limits import DECODE_S, MAX_PIXELS
 from models.imaging.memory import edges_at
-from models.imaging.open import WHITE_IS_ZERO, LazyImage, open_image, undecodable
+from models.imaging.open import JPEG_FORMATS, WHITE_IS_ZERO, LazyImage, open_image, undecodable
 
 DECODER: Final = "pillow-draft-squash-bilinear-2"
 """Name of the way from bytes to pixels that this module implements.
@@ -175,9 +174,9 @@ def _load(image: LazyImage, min_size: tuple[int, int]) -> tuple[Image.Image, int
     """Decode at no less than a size; return the picture and the EXIF orientation left to apply."""
     # Pillow turns a TIFF upright itself, as it loads it.
     orientation = 1 if image.format == "TIFF" else exif_orientation(image)
-    if isinstance(image, JpegImageFile):
-        if not has_end_mark(image):
-            image = with_end_mark(image)
+    if not has_end_mark(image):
+        image = with_end_mark(image)
+    if image.format in JPEG_FORMATS:
         # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the min size: a 12 MP
         # photograph costs a fraction of a full decode.
         image.draft(None, min_size)

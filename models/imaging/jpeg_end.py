@@ -5,7 +5,6 @@ or calls it cut short. Whether only the mark is missing cannot be seen in the by
 pixels: they must not depend on what follows.
 """
 
-import io
 from typing import Final
 
 from PIL import Image, ImageChops, JpegImagePlugin
@@ -20,16 +19,19 @@ _COEFFICIENTS: Final = 64
 _FILLERS: Final = (b"\x5a" * 64, b"\0" * 64, b"\xa5" * 64, b"\xff\0" * 64)
 
 
-def has_end_mark(image: JpegImagePlugin.JpegImageFile) -> bool:
-    """Return True if an opened JPEG has an end mark behind its first scan's header."""
-    reader = image.fp
-    if not isinstance(reader, io.BytesIO) or image.format != "JPEG":
-        return True  # the first picture of several ends where the next one begins
+def has_end_mark(image: Image.Image) -> bool:
+    """Return False for an opened JPEG without an end mark behind its first scan's header.
+
+    Others have none to lack. In MPO the first picture ends where the next one begins.
+    """
+    reader = image.fp if isinstance(image, JpegImagePlugin.JpegImageFile) else None
+    if image.format != "JPEG" or not isinstance(reader, BoundedReader):
+        return True
     data = reader.getvalue()
     return data.endswith(END_MARK) or data.rfind(END_MARK, reader.tell()) >= 0
 
 
-def with_end_mark(image: JpegImagePlugin.JpegImageFile) -> Image.Image:
+def with_end_mark(image: Image.Image) -> Image.Image:
     """Return an opened JPEG that lacks its end mark with one.
 
     It is decoded at its full size, two to four times.
@@ -37,6 +39,7 @@ def with_end_mark(image: JpegImagePlugin.JpegImageFile) -> Image.Image:
     Raises:
         OSError: More than the mark is missing.
     """
+    assert isinstance(image, JpegImagePlugin.JpegImageFile)
     reader = image.fp
     assert isinstance(reader, BoundedReader)
     data = reader.getvalue().rstrip(END_MARK[:1])

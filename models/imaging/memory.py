@@ -10,8 +10,6 @@ expensive format.
 import math
 from typing import Final
 
-from PIL.JpegImagePlugin import JpegImageFile
-
 from models.imaging.jpeg_end import has_end_mark
 from models.imaging.limits import ORIENTED_PX, SEARCH_EDGES_PX
 from models.imaging.open import JPEG_FORMATS, LazyImage, decodes_by_line, tile_size
@@ -40,7 +38,7 @@ def decoding_bytes(image: LazyImage, size: int) -> int:
         size: Edge S of the result, in pixels.
     """
     pixels, coefficients = _decoded(image, (size, size))
-    return _BYTES_PER_PIXEL * pixels + coefficients
+    return max(_BYTES_PER_PIXEL * pixels + coefficients, _completing_bytes(image))
 
 
 def searching_bytes(image: LazyImage) -> int:
@@ -49,7 +47,8 @@ def searching_bytes(image: LazyImage) -> int:
     # Of a JPEG, the decoder has left out what it could.
     factor = 1 if image.format in JPEG_FORMATS else max(1, max(image.size) // ORIENTED_PX)
     orienting = _DECODED_BYTES_PER_PIXEL * pixels + _ORIENTING_BYTES_PER_PIXEL * pixels // factor**2
-    return max(_BYTES_PER_PIXEL * pixels + coefficients, orienting) + SEARCH_BYTES
+    decoding = max(_BYTES_PER_PIXEL * pixels + coefficients, _completing_bytes(image))
+    return max(decoding, orienting) + SEARCH_BYTES
 
 
 def largest_picture_bytes(max_pixels: int) -> int:
@@ -68,6 +67,14 @@ def edges_at(image: LazyImage, longest_px: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def _completing_bytes(image: LazyImage) -> int:
+    """Return the max memory that a JPEG takes only if it lacks its end mark.
+
+    Two copies of its full size are compared, with 4 bytes per pixel, beside the coefficients.
+    """
+    return 0 if has_end_mark(image) else _BYTES_PER_PIXEL * image.width * image.height
+
+
 def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
     """Return the pixels that a decoder yields at no less than a size, and its own bytes."""
     width, height = image.size
@@ -78,7 +85,5 @@ def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
         scale = next(
             (s for s in (8, 4, 2) if width >= s * min_size[0] and height >= s * min_size[1]), 1
         )
-        if isinstance(image, JpegImageFile) and not has_end_mark(image):
-            scale = 1
         width, height = -(-width // scale), -(-height // scale)
     return max(width * height, math.prod(tile_size(image))), coefficients

@@ -19,7 +19,6 @@ _MAX_INFLATED_BYTES: Final = 2**20
 _MAX_CHUNKS: Final = 200_000
 _ANCILLARY: Final = 0x20  # of the first letter: PNG, section 5.4
 _MIN_TRNS_BYTES: Final = {0: 2, 2: 6}  # by colour type: grey, RGB
-_NEEDED: Final = (b"tRNS", b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _EXIF_KEYWORD: Final = b"Raw profile type exif"  # ImageMagick's chunk of before eXIf
 _XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 
@@ -48,9 +47,10 @@ def needed_of_png(data: bytes) -> bytes:
         end = at + 12 + int.from_bytes(data[at : at + 4])
         if kind in (b"IDAT", b"IEND") or not kind[0] & _ANCILLARY:
             (pixels if pixels or kind == b"IDAT" else before).append((at, end))
-        elif kind not in seen and _is_needed(data, at, end, behind_pixels=bool(pixels)):
-            seen.add(kind)
-            before.append((at, end))
+        elif kind not in seen and _is_of_use(data, at, behind_pixels=bool(pixels)):
+            seen.add(kind)  # the first one counts, broken or not: each takes time to unpack
+            if _is_intact(data, at, end):
+                before.append((at, end))
         if kind != b"IDAT":
             others += 1
             if others > MAX_HEADER_READS:
@@ -96,6 +96,7 @@ def needed_of_jpeg(data: bytes) -> bytes:
 # RFC 9649, section 2.7: chunks of pixels; and metadata with its flag in VP8X.
 _WEBP_PIXELS: Final = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_METADATA: Final = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+_WEBP_FLAGS_AT: Final = 8  # behind the name and length of VP8X
 _WEBP_PIXEL_FLAGS: Final = 0x12  # alpha, animation
 
 
@@ -115,33 +116,42 @@ def needed_of_webp(data: bytes) -> bytes:
         if at >= len(data):
             break
     body = bytearray(b"".join(parts))
-    if body.startswith(b"VP8X"):
-        body[8] = body[8] & _WEBP_PIXEL_FLAGS | flags
+    if body.startswith(b"VP8X") and len(body) > _WEBP_FLAGS_AT:
+        body[_WEBP_FLAGS_AT] = body[_WEBP_FLAGS_AT] & _WEBP_PIXEL_FLAGS | flags
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
-def _is_needed(data: bytes, at: int, end: int, *, behind_pixels: bool) -> bool:
-    """Return True for a whole ancillary chunk that pixels or the orientation depend on."""
-    kind = data[at + 4 : at + 8]
-    if kind not in _NEEDED or end > len(data):
+def _is_of_use(data: bytes, at: int, *, behind_pixels: bool) -> bool:
+    """Return True for an ancillary chunk that pixels or the orientation may depend on."""
+    kind, content = data[at + 4 : at + 8], at + 8
+    match kind:
+        case b"tRNS" | b"iCCP":
+            return not behind_pixels
+        case b"tEXt" | b"zTXt":
+            return data.startswith(_EXIF_KEYWORD + b"\0", content)
+        case b"iTXt":
+            return data.startswith(_XMP_KEYWORD + b"\0", content)
+        case _:
+            return kind == b"eXIf"
+
+
+def _is_intact(data: bytes, at: int, end: int) -> bool:
+    """Return True for a whole chunk of use that Pillow can read."""
+    kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
+    checksum = zlib.crc32(content, zlib.crc32(kind)).to_bytes(4)
+    if end > len(data) or data[end - 4 : end] != checksum:
         return False
-    content = data[at + 8 : end - 4]
-    keyword, separator, rest = content.partition(b"\0")
+    _, separator, rest = content.partition(b"\0")
     match kind:
         case b"tRNS":
-            needed = not behind_pixels and len(content) >= _MIN_TRNS_BYTES.get(data[25], 0)
-        case b"iCCP":
-            needed = not behind_pixels and separator == b"\0" and _inflates(rest)
-        case b"tEXt":
-            needed = keyword == _EXIF_KEYWORD
-        case b"zTXt":
-            needed = keyword == _EXIF_KEYWORD and _inflates(rest)
+            return len(content) >= _MIN_TRNS_BYTES.get(data[25], 0)
+        case b"iCCP" | b"zTXt":
+            return separator == b"\0" and _inflates(rest)
         case b"iTXt":
             is_plain, text = rest[:1] == b"\0", rest[1:2] + rest[2:].split(b"\0", 2)[-1]
-            needed = keyword == _XMP_KEYWORD and (is_plain or _inflates(text))
+            return is_plain or _inflates(text)
         case _:
-            needed = True
-    return needed and zlib.crc32(content, zlib.crc32(kind)) == int.from_bytes(data[end - 4 : end])
+            return True
 
 
 def _inflates(compressed: bytes) -> bool:

@@ -8,7 +8,7 @@ import torch
 from models.errors import UndecodableImage
 from models.imaging.decode import decode_image
 from models.imaging.faces import open_oriented
-from models.imaging.memory import decoding_bytes
+from models.imaging.memory import decoding_bytes, largest_picture_bytes, searching_bytes
 from models.imaging.open import open_image
 from tests.images import encode, photograph
 
@@ -56,7 +56,10 @@ def test_orientation_and_faces_need_no_end_mark() -> None:
     assert (oriented.width, oriented.height) == (50, 90)
 
 
-def test_decoding_bytes_counts_the_full_size_without_an_end_mark() -> None:
+def test_memory_counts_the_full_size_without_an_end_mark() -> None:
     data = jpeg("baseline", (1280, 960))
     assert decoding_bytes(open_image(data), 64) == 16 * 160 * 120
     assert decoding_bytes(open_image(data[:-2]), 64) == 16 * 1280 * 960
+    large = jpeg("progressive", (5000, 4000))[:-2]
+    for needed in (decoding_bytes(open_image(large), 224), searching_bytes(open_image(large))):
+        assert 16 * 20_000_000 <= needed <= largest_picture_bytes(20_000_000)

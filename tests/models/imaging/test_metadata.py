@@ -1,7 +1,9 @@
 """Metadata that no pixel needs neither refuses nor changes a picture."""
 
 import struct
+import time
 import zlib
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from models.errors import ImageTooCostly, UndecodableImage
 from models.imaging.decode import decode_image
-from models.imaging.metadata import needed_of_png
+from models.imaging.metadata import needed_of_jpeg, needed_of_png, needed_of_webp
 from tests.images import encode, photograph
 from tests.models.imaging.handmade import jpeg_segment, png_chunk
 
@@ -155,6 +157,15 @@ def test_png_with_too_many_chunks_is_refused() -> None:
         needed_of_png(inserted(png_chunk(b"prVt", b"") * 20_000, BEFORE))
 
 
+def test_only_the_first_profile_of_a_png_is_unpacked() -> None:
+    bomb = png_chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(50_000_000), 9))
+    data = inserted(bomb * 600, BEFORE)  # each takes 3 ms to unpack
+    assert torch.equal(decode_image(data, size=24, decode_s=0.5), pixels(PNG))
+    begin = time.thread_time()
+    needed_of_png(data)
+    assert time.thread_time() - begin < 0.5
+
+
 def test_png_of_very_many_pixel_chunks_is_whole() -> None:
     at = PNG.index(b"IDAT") - 4
     assert torch.equal(pixels(inserted(png_chunk(b"IDAT", b"") * 200_001, at)), pixels(PNG))
@@ -199,3 +210,18 @@ def test_first_frame_of_a_webp_cut_short_is_read() -> None:
     frames = [photograph(64, 64, seed) for seed in (1, 2, 3)]
     data = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     assert torch.equal(pixels(data[:-60]), pixels(data))
+
+
+@pytest.mark.parametrize(
+    ("needed", "data"),
+    [
+        (needed_of_png, encode(PHOTOGRAPH, exif=exif(6), transparency=(1, 2, 3))),
+        (needed_of_jpeg, encode(PHOTOGRAPH, "JPEG", exif=exif(6))),
+        (needed_of_webp, encode(PHOTOGRAPH, "WEBP", exif=exif(6), xmp=b"x" * 40)),
+    ],
+)
+def test_files_cut_short_anywhere_can_be_rewritten(
+    needed: Callable[[bytes], bytes], data: bytes
+) -> None:
+    for length in (*range(100), *range(100, len(data), 23)):
+        assert len(needed(data[:length])) <= length + 12
