@@ -1,13 +1,25 @@
-"""95 % intervals: Jeffreys' of a share, with Kish's effective sample size, and of ROC AUC."""
+"""95 % intervals of shares, of balanced accuracy, of ROC AUC, and of the next 100 pictures.
 
-from collections.abc import Callable
+Pictures of one group are not independent. A set of n pictures therefore counts as n / deff of
+them, with the design effect deff = 1 + (m - 1) * ICC of Rao and Scott (1992). m is the mean size of
+the group that a picture lies in, and ICC the correlation of the errors within a group.
+"""
+
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import beta, betabinom, norm
 
-_AUC_DRAWS: Final = 1000  # fix the ends of the interval to about 0.05 points
-_MAX_AUC_WEIGHTS: Final = 2_000_000  # numbers in memory at once: 16 MB
+# Below these the correlation of errors within groups cannot be estimated, and is taken to be 1.
+_MIN_GROUPS: Final = 15
+_MIN_ERRORS: Final = 10  # and as many correct answers
+_HEAD_GROUPS: Final = 15.0  # per class, at which heads vary as much as a trial of one does
+_MAX_HEAD_FACTOR: Final = 1.6  # more was too wide where it was tried
+_ENDS: Final = (0.025, 0.975)
+_NEAR: Final = 1e-9  # a distance of ROC AUC from 0 or 1 that means none
 
 
 def percentile_interval(draws: NDArray[np.float64]) -> list[float]:
@@ -15,52 +27,218 @@ def percentile_interval(draws: NDArray[np.float64]) -> list[float]:
     return [float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5))]
 
 
-def draw_share(
-    correct: NDArray[np.bool_],
-    groups: NDArray[np.int64],
-    subset: NDArray[np.bool_],
-    random: np.random.Generator,
-    num_draws: int,
-) -> NDArray[np.float64]:
-    """Draw the share of correct answers in a subset from its Jeffreys posterior.
+@dataclass(frozen=True)
+class Design:
+    """How far answers are from independent, and so how much a sample of pictures is worth.
 
-    Jeffreys' interval (Brown, Cai and DasGupta 2001) stays honest where nothing went wrong: 60 of
-    60 is 96-100 %, not 100-100 %. Pictures of one group are not independent, so the subset counts
-    as many pictures as Kish's effective sample size (1965) of its groups.
+    Attributes:
+        correlation: Intraclass correlation of correct answers within groups, 0..1.
+        head_factor: Widens the variance where the pictures were answered by heads of a
+            cross-validation; 1 for one model that has seen none of them.
+    """
+
+    correlation: float = 0.0
+    head_factor: float = 1.0
+
+    @classmethod
+    def of(
+        cls, correct: NDArray[np.bool_], groups: NDArray[np.int64], *, fitted_classes: int = 0
+    ) -> "Design":
+        """Return the design of answers.
+
+        The correlation has the analysis-of-variance estimator, which is consistent for binary
+        outcomes, too (Ridout, Demetrio and Firth 1999), and one standard error more, from a
+        jackknife over groups; bounded below by 0. With under 15 groups, or under 10 errors, it is
+        too uncertain to rely on: it is taken to be 1, which makes the size that of Kish (1965).
+
+        Errors of a fold share a head, and the published head is another one. The variance of a
+        head's accuracy falls as 1 / n^2, that of a trial of it as 1 / n, so that their ratio goes
+        with the groups per class. `python -m checks.coverage` measures it: without it, intervals
+        of 60 to 360 pictures held the truth in 84 to 91 % of data sets. Kish's size needs none: it
+        takes errors to be more alike than they are.
+
+        Args:
+            correct: (n,).
+            groups: (n,) group numbers.
+            fitted_classes: Classes of the heads of a cross-validation; 0 for one model.
+        """
+        correlation = _correlation(correct, groups)
+        if correlation >= 1.0:
+            return cls(1.0)
+        factor = 1 + _HEAD_GROUPS * fitted_classes / cls(1.0).size(groups)
+        return cls(correlation, min(factor, _MAX_HEAD_FACTOR))
+
+    def size(self, groups: NDArray[np.int64]) -> float:
+        """Return the number of independent pictures that pictures in groups are worth."""
+        _, sizes = np.unique(groups, return_counts=True)
+        mean_size = (sizes**2).sum() / len(groups)  # of the group that a picture lies in
+        design_effect = 1 + (mean_size - 1) * self.correlation
+        return float(len(groups) / (design_effect * self.head_factor))
+
+
+def _correlation(correct: NDArray[np.bool_], groups: NDArray[np.int64]) -> float:
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    n, num_groups, hits = len(correct), len(sizes), int(correct.sum())
+    if n == num_groups:
+        return 0.0
+    if num_groups < _MIN_GROUPS or min(hits, n - hits) < _MIN_ERRORS:
+        return 1.0
+    hits_of = np.bincount(group, correct)
+    # Per group, and summed: groups, pictures, squared sizes, hits, and hits^2 / size.
+    each = np.array([np.ones(num_groups), sizes, sizes**2, hits_of, hits_of**2 / sizes])
+    total = each.sum(axis=1)
+    without = _anova_correlation(total[:, None] - each)
+    error = float(np.sqrt((num_groups - 1) * without.var()))
+    return float(np.clip(_anova_correlation(total) + error, 0.0, 1.0))
+
+
+def _anova_correlation(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    num_groups, n, squares, hits, means = sums
+    between = (means - hits**2 / n) / (num_groups - 1)
+    within = (hits - means) / np.maximum(n - num_groups, 1)
+    mean_size = (n - squares / n) / (num_groups - 1)
+    whole = between + (mean_size - 1) * within
+    return np.asarray((between - within) / np.where(whole > 0, whole, np.inf))
+
+
+def share_interval(share: float, size: float) -> list[float]:
+    """Return Jeffreys' interval of a share (Brown, Cai and DasGupta 2001).
+
+    It stays honest where nothing went wrong: 60 of 60 is 96-100 %, not 100-100 %. An end beyond
+    which no data can lie is the share itself, as in that paper.
 
     Args:
-        correct: (n,).
-        groups: (n,) group numbers.
-        subset: (n,), true for at least one picture.
+        share: 0..1.
+        size: Number of independent pictures, whole or not.
+    """
+    low, high = beta.ppf(_ENDS, size * share + 0.5, size * (1 - share) + 0.5)
+    return [
+        0.0 if share <= 0.0 else float(min(low, share)),
+        1.0 if share >= 1.0 else float(max(high, share)),
+    ]
+
+
+def draw_share(
+    share: float, size: float, random: np.random.Generator, num_draws: int
+) -> NDArray[np.float64]:
+    """Draw from the Jeffreys posterior of a share: float64 (num_draws,), each 0..1.
+
+    Args:
+        share: 0..1.
+        size: Number of independent pictures, whole or not.
         random: Source of the draws.
         num_draws: Number of draws.
-
-    Returns:
-        float64 (num_draws,), each 0..1.
     """
-    _, sizes = np.unique(groups[subset], return_counts=True)
-    effective = sizes.sum() ** 2 / (sizes**2).sum()
-    hits = effective * correct[subset].mean()
-    return random.beta(hits + 0.5, effective - hits + 0.5, size=num_draws)
+    return random.beta(size * share + 0.5, size * (1 - share) + 0.5, size=num_draws)
+
+
+def mean_interval(shares: NDArray[np.float64], sizes: NDArray[np.float64]) -> list[float]:
+    """Return the interval of the mean of shares, such as balanced accuracy.
+
+    It is Jeffreys' interval of the mean p with the number of pictures that has the same variance
+    (Korn and Graubard 1998): p (1 - p) / sum(w^2 p_k (1 - p_k) / n_k), with w = 1 / K. Each p_k is
+    shrunk by two pictures towards p, and the number is never above K^2 / sum(1 / n_k), that of
+    equal shares. Intervals of each class's own Jeffreys posterior would be pulled towards 50 % by
+    one picture per class: 30 classes of 12 pictures, all correct, were given as 94-98 %.
+
+    Args:
+        shares: (K,), each 0..1.
+        sizes: (K,) numbers of independent pictures, whole or not.
+    """
+    mean, num_classes = float(shares.mean()), len(shares)
+    shrunk = (sizes * shares + 2 * mean) / (sizes + 2)
+    variance = float((shrunk * (1 - shrunk) / sizes).sum()) / num_classes**2
+    largest = num_classes**2 / float((1 / sizes).sum())
+    size = largest if variance <= 0 else min(largest, mean * (1 - mean) / variance)
+    return share_interval(mean, size)
+
+
+def next_hundred_interval(share: float, size: float) -> list[int]:
+    """Return the range of the number of correct answers among the next 100 pictures.
+
+    The beta-binomial predictive distribution of the Jeffreys posterior (Krishnamoorthy and Peng
+    2011): wider than the interval of the share by the chance in 100 pictures.
+
+    Args:
+        share: Measured, 0..1.
+        size: Number of independent pictures that it was measured on, whole or not.
+    """
+    low, high = betabinom.ppf(_ENDS, 100, size * share + 0.5, size * (1 - share) + 0.5)
+    return [int(min(low, np.floor(share * 100))), int(max(high, np.ceil(share * 100)))]
+
+
+def mean_loss_interval(losses: NDArray[np.float64], groups: NDArray[np.int64]) -> list[float]:
+    """Return the interval of a mean of positive losses, normal on the scale of logarithms.
+
+    Its standard error is that of means of groups (Liang and Zeger 1986).
+
+    Args:
+        losses: (n,), each at least 0.
+        groups: (n,) group numbers.
+    """
+    mean = float(losses.mean())
+    error = standard_error(losses, groups)
+    if mean <= 0:
+        return [0.0, 0.0]
+    factor = float(np.exp(norm.ppf(_ENDS[1]) * error / mean))
+    return [mean / factor, mean * factor]
+
+
+def standard_error(values: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
+    """Return the standard error of a mean of values in groups (Liang and Zeger 1986)."""
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, values - values.mean())
+    return float(np.sqrt((sums**2).sum() * len(sums) / max(1, len(sums) - 1)) / len(values))
 
 
 def roc_auc_interval(
-    mean_auc: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    area: float,
+    influences: NDArray[np.float64],
+    class_sizes: NDArray[np.int64],
     groups: NDArray[np.int64],
-    random: np.random.Generator,
+    *,
+    design: Design,
 ) -> list[float]:
-    """Return the 95 % interval of ROC AUC, by a bootstrap over groups.
+    """Return the interval of the mean over classes of one-versus-rest ROC AUC.
+
+    Newcombe's (2006) method 5: the areas from which the measured one is at most 1.96 standard
+    errors away, each with its own Hanley-McNeil variance. Perfectly ranked pictures so have an
+    interval of a width, which a bootstrap denies them. The variance is scaled up to that of DeLong,
+    DeLong and Clarke-Pearson (1988) where that is larger, and to that of Obuchowski (1997) where
+    pictures lie in groups.
 
     Args:
-        mean_auc: Picture weights (draws, n) -> area of each draw that has one.
+        area: Mean area, 0..1.
+        influences: (n,) of each picture on the area; they add up to 0.
+        class_sizes: (K,) pictures of each class present, at least two classes.
         groups: (n,) group numbers.
-        random: Source of the draws.
+        design: Of the answers; a correlation of 1 is unknown, and Kish's design effect counts.
     """
-    _, group = np.unique(groups, return_inverse=True)
-    num_groups = int(group.max()) + 1
-    chunk = min(_AUC_DRAWS, max(1, _MAX_AUC_WEIGHTS // len(groups)))
-    areas: list[float] = []
-    for _ in range(0, _AUC_DRAWS, chunk):
-        times = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=chunk)
-        areas += mean_auc(times[:, group].astype(np.float64)).tolist()  # (chunk, n)
-    return percentile_interval(np.array(areas))
+    total = len(influences)
+    positives, negatives = class_sizes, total - class_sizes
+    areas = len(class_sizes) / 2  # independent ones: those of two classes are the same
+
+    def variance(theta: float) -> float:
+        """Return Hanley and McNeil's variance (1982) in Newcombe's form."""
+        extra = (1 - theta) / (2 - theta) + theta / (1 + theta)
+        each = theta * (1 - theta) * (1 + (total / 2 - 1) * extra) / (positives * negatives)
+        return float(each.mean()) / areas
+
+    independent = float((influences**2).sum()) * total / (total - 1)
+    design_effect = total / Design(1.0).size(groups)
+    if design.correlation < 1.0 and independent > 0:
+        _, group = np.unique(groups, return_inverse=True)
+        sums = np.bincount(group, influences)
+        clustered = float((sums**2).sum()) * len(sums) / (len(sums) - 1)
+        design_effect = max(1.0, clustered / independent)
+    here = variance(area)
+    scale = design.head_factor * design_effect * (max(1.0, independent / here) if here > 0 else 1.0)
+    z = float(norm.ppf(_ENDS[1]))
+
+    def distance(theta: float) -> float:
+        return (area - theta) ** 2 - z**2 * scale * variance(theta)
+
+    # At 0 and 1 the variance vanishes, so that those are roots, too.
+    low = 0.0 if area <= 0.0 else brentq(distance, 0.0, min(area, 1.0 - _NEAR))
+    high = 1.0 if area >= 1.0 else brentq(distance, max(area, _NEAR), 1.0)
+    return [float(low), float(high)]

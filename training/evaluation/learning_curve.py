@@ -12,7 +12,8 @@ from training.config import FitConfig
 from training.errors import TooFewPictures
 from training.evaluation.cross_validation import grouped_folds
 from training.evaluation.head import Classes, Features, fit_head
-from training.evaluation.metrics import balanced_accuracy
+from training.evaluation.intervals import Design, percentile_interval
+from training.evaluation.metrics import balanced_accuracy_interval
 
 Outlook = Literal["more", "same", "unknown"]
 
@@ -22,6 +23,7 @@ _REPEATS: Final = 4  # seeds of the split; each gives `folds` tested heads per s
 _EXPONENTS: Final = np.linspace(0.1, 2.0, 20)
 _RESAMPLES: Final = 400
 _MIN_GAIN: Final = 0.005  # in balanced accuracy; less is not worth collecting pictures for
+_MIN_ERRORS: Final = 10  # independent ones; fewer do not show how they fall
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,19 @@ class LearningCurve:
 
     Attributes:
         points: From few to all pictures of a training part.
-        at_twice: Expected balanced accuracy at twice the pictures; None if unknown.
-        interval_95: Of `at_twice`.
+        gain: Expected gain in balanced accuracy from twice the pictures; None if unknown.
+        gain_interval_95: Of `gain`.
+        at_twice: Balanced accuracy of the cross-validation, and the gain; None if unknown.
+        interval_95: Of `at_twice`; never narrower than that of the balanced accuracy.
         outlook: "more" if more pictures of the same kind would help, "same" if not, or "unknown".
         sentence: The outlook in words.
     """
 
     points: list[Point]
+    gain: float | None
+    gain_interval_95: list[float] | None
     at_twice: float | None
-    interval_95: tuple[float, float] | None
+    interval_95: list[float] | None
     outlook: Outlook
     sentence: str
 
@@ -64,6 +70,7 @@ def learning_curve(
     *,
     num_classes: int,
     penalty: float,
+    measured: tuple[float, list[float]],
     config: FitConfig,
 ) -> LearningCurve:
     """Fit heads on growing, grouped, stratified parts of each training part, several times.
@@ -74,24 +81,34 @@ def learning_curve(
         groups: (n,).
         num_classes: Classes K.
         penalty: Inverse L2 strength C of every head.
+        measured: Balanced accuracy of the cross-validation, and its interval.
         config: Folds and seed.
     """
-    accuracies: list[list[float]] = []  # per split: balanced accuracy at each share
+    hits = np.zeros((len(_SHARES), len(classes)))
+    times = np.zeros(len(classes))  # that a picture was judged
     sizes: list[list[int]] = []
     for subsets, test in _splits(classes, groups, config):
-        row = []
-        for subset in subsets:
+        for share, subset in enumerate(subsets):
             head = fit_head(
                 features[subset], classes[subset], num_classes=num_classes, penalty=penalty
             )
-            correct = head.logits(features[test]).argmax(axis=1) == classes[test]
-            row.append(balanced_accuracy(correct, classes[test]))
-        accuracies.append(row)
+            hits[share, test] += head.logits(features[test]).argmax(axis=1) == classes[test]
+        times[test] += 1
         sizes.append([len(subset) for subset in subsets])
-    if not accuracies:
-        return LearningCurve([], None, None, "unknown", "There are too few pictures to tell.")
-    pictures = np.array(sizes).mean(axis=0)
-    return _extrapolate(np.array(accuracies), pictures, total=len(classes), seed=config.seed)
+    judged = times > 0
+    if len(np.unique(classes[judged])) < len(np.unique(classes)):
+        return LearningCurve(
+            [], None, None, None, None, "unknown", "There are too few pictures to tell."
+        )
+    return extrapolate(
+        hits[:, judged] / times[judged],
+        classes[judged],
+        groups[judged],
+        np.array(sizes).mean(axis=0),
+        total=len(classes),
+        measured=measured,
+        config=config,
+    )
 
 
 def _splits(
@@ -129,59 +146,115 @@ def _nested_subsets(
     return subsets
 
 
-def _extrapolate(
-    accuracies: NDArray[np.float64], pictures: NDArray[np.float64], *, total: int, seed: int
+def extrapolate(
+    hits: NDArray[np.float64],
+    classes: Classes,
+    groups: NDArray[np.int64],
+    pictures: NDArray[np.float64],
+    *,
+    total: int,
+    measured: tuple[float, list[float]],
+    config: FitConfig,
 ) -> LearningCurve:
-    """Return the curve of a table (splits, shares), extrapolated to twice the data."""
-    random = np.random.default_rng(seed)
-    draws = random.integers(0, len(accuracies), (_RESAMPLES, len(accuracies)))
-    resampled = accuracies[draws].mean(axis=1)
-    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
-    points = [
-        Point(float(size), float(mean), float(lower), float(upper))
-        for size, mean, lower, upper in zip(
-            pictures, accuracies.mean(axis=0), low, high, strict=True
+    """Return the curve, extrapolated to twice the data.
+
+    Draws of the curve weigh groups at random (Bayesian bootstrap, Rubin 1981), so that pictures
+    that were judged several times count once. Heads of other training pictures would differ, too:
+    the draws' spread is corrected for it by Nadeau and Bengio (2003). The forecast is the gain
+    from twice the pictures; the accuracy it is added to is that of the cross-validation.
+
+    Args:
+        hits: (shares, n): how often a picture was classified correctly, 0..1.
+        classes: (n,).
+        groups: (n,).
+        pictures: (shares,) mean number of pictures that heads were fitted on.
+        total: Number of pictures of the data set.
+        measured: Balanced accuracy of the cross-validation, and its interval.
+        config: Folds and seed.
+    """
+    design = Design.of(hits[-1] >= 0.5, groups, fitted_classes=len(np.unique(classes)))
+    means = _mean_over_classes(hits, np.ones((1, len(classes))), classes)[0]
+    _, group = np.unique(groups, return_inverse=True)
+    random = np.random.default_rng(config.seed)
+    weights = random.exponential(size=(_RESAMPLES, int(group.max()) + 1))[:, group]
+    # 1 / J + n_test / n_train over 1 / J, for the J folds of one repeat.
+    spread = np.sqrt(1 + config.folds / (config.folds - 1))
+    draws = means + spread * (_mean_over_classes(hits, weights, classes) - means)
+    points = []
+    for share, size in enumerate(pictures.tolist()):
+        low, high = percentile_interval(draws[:, share])
+        own = balanced_accuracy_interval(hits[share], classes, groups, design)
+        points.append(
+            Point(
+                size, float(means[share]), max(0.0, min(low, own[0])), min(1.0, max(high, own[1]))
+            )
         )
+    errors = float((1 - hits[-1]).sum()) * Design(design.correlation).size(groups) / len(groups)
+    if errors < _MIN_ERRORS:
+        return LearningCurve(points, None, None, None, None, "unknown", _FEW_ERRORS)
+    at = np.array([_fit_power_law(pictures, row, (total, 2 * total)) for row in draws])
+    gains = at[:, 1] - at[:, 0]
+    gain, gain_interval = float(np.median(gains)), percentile_interval(gains)
+    accuracy, (low, high) = measured
+    at_twice = min(1.0, accuracy + gain)
+    interval = [
+        max(0.0, at_twice - float(np.hypot(accuracy - low, gain - gain_interval[0]))),
+        min(1.0, at_twice + float(np.hypot(high - accuracy, gain_interval[1] - gain))),
     ]
-    at_twice = np.array([_fit_power_law(pictures, row, 2 * total) for row in resampled])
-    at_total = np.array([_fit_power_law(pictures, row, total) for row in resampled])
-    median = float(np.median(at_twice))
-    interval = (float(np.percentile(at_twice, 2.5)), float(np.percentile(at_twice, 97.5)))
-    outlook = _outlook(at_twice - at_total)
-    return LearningCurve(
-        points, median, interval, outlook, _sentence(outlook, median, interval, total)
-    )
+    outlook = _outlook(gain_interval)
+    sentence = _sentence(outlook, gain, gain_interval, total)
+    return LearningCurve(points, gain, gain_interval, at_twice, interval, outlook, sentence)
+
+
+def _mean_over_classes(
+    hits: NDArray[np.float64], weights: NDArray[np.float64], classes: Classes
+) -> NDArray[np.float64]:
+    """Return balanced accuracies: (shares, n) hits, (draws, n) weights -> (draws, shares)."""
+    recalls = []
+    for k in np.unique(classes):
+        inside = weights[:, classes == k]
+        recalls.append(inside @ hits[:, classes == k].T / inside.sum(axis=1, keepdims=True))
+    return np.asarray(np.mean(recalls, axis=0))
 
 
 def _fit_power_law(
-    pictures: NDArray[np.float64], accuracy: NDArray[np.float64], target: int
-) -> float:
-    """Fit error = a + b * n^-c with a, b >= 0 by least squares; return accuracy at `target`."""
-    lowest_residual, estimate = np.inf, float(accuracy[-1])
+    pictures: NDArray[np.float64], accuracy: NDArray[np.float64], targets: Sequence[int]
+) -> NDArray[np.float64]:
+    """Fit error = a + b * n^-c with a, b >= 0 by least squares; return accuracy at `targets`."""
+    lowest_residual, estimate = np.inf, np.full(len(targets), accuracy[-1])
+    at = np.array(targets, dtype=np.float64)
     for exponent in _EXPONENTS:
         design = np.column_stack([np.ones(len(pictures)), pictures**-exponent])
         weights, residual = nnls(design, 1.0 - accuracy)
         if residual < lowest_residual:
             lowest_residual = residual
-            estimate = 1.0 - float(weights[0] + weights[1] * float(target) ** -exponent)
+            estimate = 1.0 - (weights[0] + weights[1] * at**-exponent)
     return estimate
 
 
-def _outlook(gains: NDArray[np.float64]) -> Outlook:
-    """Classify draws of the gain from twice the pictures."""
-    low, high = np.percentile(gains, [2.5, 97.5])
+def _outlook(gain_interval: Sequence[float]) -> Outlook:
+    """Classify the interval of the gain from twice the pictures."""
+    low, high = gain_interval
     if high < _MIN_GAIN:
         return "same"
     return "more" if low > _MIN_GAIN else "unknown"
 
 
-def _sentence(outlook: Outlook, at_twice: float, interval: Sequence[float], total: int) -> str:
+_FEW_ERRORS: Final = (
+    "What more pictures would gain cannot be told from fewer than "
+    f"{_MIN_ERRORS} independent errors."
+)
+
+
+def _sentence(outlook: Outlook, gain: float, interval: Sequence[float], total: int) -> str:
     conclusion = {
         "same": "more of the same would hardly help; pictures of other kinds might",
         "more": "more pictures should help",
         "unknown": "whether more of the same would help can't be told from this data",
     }[outlook]
+    low, high = (100 * end for end in interval)
     return (
-        f"With twice the pictures ({2 * total}) of the same kind, about {at_twice:.1%} is to be "
-        f"expected ({interval[0]:.1%} to {interval[1]:.1%}): {conclusion}."
+        f"Twice the pictures ({2 * total}) of the same kind are expected to gain about "
+        f"{100 * gain:.1f} points of balanced accuracy ({low:.1f} to {high:.1f}, with 95 % "
+        f"confidence): {conclusion}."
     )

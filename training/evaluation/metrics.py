@@ -5,11 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
-from training.config import FitConfig
 from training.evaluation.calibration import calibration_error
 from training.evaluation.head import Classes
-from training.evaluation.intervals import draw_share, percentile_interval, roc_auc_interval
+from training.evaluation.intervals import (
+    Design,
+    mean_interval,
+    next_hundred_interval,
+    roc_auc_interval,
+    share_interval,
+)
 
 
 def balanced_accuracy(correct: NDArray[np.bool_], classes: Classes) -> float:
@@ -23,107 +29,130 @@ def classification_metrics(
     groups: NDArray[np.int64],
     labels: Sequence[str],
     *,
-    config: FitConfig,
+    cross_validated: bool = False,
 ) -> dict[str, Any]:
     """Return accuracy, recall, precision, confusion matrix and ROC AUC, with 95 % intervals.
-
-    Shares (accuracy, recall, precision) have the interval of `draw_share`. Intervals of means
-    over classes come from draws of the classes' shares. The interval of ROC AUC is a bootstrap
-    over groups.
 
     Args:
         probabilities: (n, K).
         classes: (n,) true classes; some of the K may have no picture.
         groups: (n,) group numbers.
         labels: Class names.
-        config: Seed and number of draws.
+        cross_validated: True if heads of a cross-validation answered, for the published one.
     """
     predicted = probabilities.argmax(axis=1)
     correct = predicted == classes
-    random = np.random.default_rng(config.seed)
-    present = np.unique(classes).tolist()
-    answered = np.unique(predicted).tolist()
-    sizes = np.array([(classes == k).sum() for k in present])
-    recall_draws = {
-        k: draw_share(correct, groups, classes == k, random, config.draws) for k in present
-    }
-    precision_draws = {
-        k: draw_share(correct, groups, predicted == k, random, config.draws) for k in answered
-    }
-    draws = np.column_stack(list(recall_draws.values()))  # (draws, classes present)
+    design = Design.of(correct, groups, fitted_classes=len(labels) if cross_validated else 0)
+    accuracy, size = float(correct.mean()), design.size(groups)
+    recall, recall_interval = _shares_by_class(correct, classes, groups, labels, design)
+    precision, precision_interval = _shares_by_class(correct, predicted, groups, labels, design)
     confusion = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(confusion, (classes, predicted), 1)
     return {
         "pictures": len(classes),
         "groups": len(np.unique(groups)),
-        "accuracy": float(correct.mean()),
+        "accuracy": accuracy,
         "mean_score": float(probabilities.max(axis=1).mean()),
-        "accuracy_interval_95": percentile_interval(draws @ (sizes / sizes.sum())),
+        "accuracy_interval_95": share_interval(accuracy, size),
+        "next_100_interval_95": next_hundred_interval(accuracy, size),
         "balanced_accuracy": balanced_accuracy(correct, classes),
-        "balanced_accuracy_interval_95": percentile_interval(draws.mean(axis=1)),
-        "recall": {labels[k]: float(correct[classes == k].mean()) for k in present},
-        "recall_interval_95": {
-            labels[k]: percentile_interval(drawn) for k, drawn in recall_draws.items()
-        },
-        "precision": {labels[k]: float(correct[predicted == k].mean()) for k in answered},
-        "precision_interval_95": {
-            labels[k]: percentile_interval(drawn) for k, drawn in precision_draws.items()
-        },
+        "balanced_accuracy_interval_95": balanced_accuracy_interval(
+            correct, classes, groups, design
+        ),
+        "recall": recall,
+        "recall_interval_95": recall_interval,
+        "precision": precision,
+        "precision_interval_95": precision_interval,
         "confusion": confusion.tolist(),
-        **_roc_auc(probabilities, classes, groups, random),
+        **_roc_auc(probabilities, classes, groups, design),
     }
+
+
+def balanced_accuracy_interval(
+    correct: NDArray[np.bool_] | NDArray[np.float64],
+    classes: Classes,
+    groups: NDArray[np.int64],
+    design: Design,
+) -> list[float]:
+    """Return the interval of balanced accuracy; see `mean_interval`.
+
+    Args:
+        correct: (n,).
+        classes: (n,) true classes.
+        groups: (n,) group numbers.
+        design: Of the answers.
+    """
+    present = np.unique(classes)
+    return mean_interval(
+        np.array([correct[classes == k].mean() for k in present]),
+        np.array([design.size(groups[classes == k]) for k in present]),
+    )
+
+
+def _shares_by_class(
+    correct: NDArray[np.bool_],
+    classes: Classes,
+    groups: NDArray[np.int64],
+    labels: Sequence[str],
+    design: Design,
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the share of correct answers of each class that occurs, and its interval."""
+    shares, intervals = {}, {}
+    for k in np.unique(classes).tolist():
+        inside = classes == k
+        shares[labels[k]] = float(correct[inside].mean())
+        intervals[labels[k]] = share_interval(shares[labels[k]], design.size(groups[inside]))
+    return shares, intervals
 
 
 def _roc_auc(
     probabilities: NDArray[np.float64],
     classes: Classes,
     groups: NDArray[np.int64],
-    random: np.random.Generator,
+    design: Design,
 ) -> dict[str, Any]:
     """Return the macro average over classes of one-versus-rest ROC AUC; None for one class."""
-    present = np.unique(classes)
+    present, class_sizes = np.unique(classes, return_counts=True)
     if len(present) < 2:
         return {"roc_auc": None, "roc_auc_interval_95": None}
-
-    def mean_auc(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        areas = np.array(
-            [weighted_roc_auc(probabilities[:, k], classes == k, weights) for k in present]
-        )
-        defined = ~np.isnan(areas)  # a draw may lack a class: the mean is over the others
-        usable = defined.any(axis=0)  # a draw of a single class has no area at all
-        return np.asarray(np.where(defined, areas, 0).sum(0)[usable] / defined.sum(0)[usable])
-
+    area, influences = 0.0, np.zeros(len(classes))
+    for k in present:
+        class_area, class_influences = roc_auc(probabilities[:, k], classes == k)
+        area += class_area / len(present)
+        influences += class_influences / len(present)
     return {
-        "roc_auc": float(mean_auc(np.ones((1, len(classes))))[0]),
-        "roc_auc_interval_95": roc_auc_interval(mean_auc, groups, random),
+        "roc_auc": min(1.0, area),
+        "roc_auc_interval_95": roc_auc_interval(
+            min(1.0, area), influences, class_sizes, groups, design=design
+        ),
     }
 
 
-def weighted_roc_auc(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the area under the ROC curve for many weightings of the same pictures at once.
+def roc_auc(
+    scores: NDArray[np.float64], positive: NDArray[np.bool_]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the area under the ROC curve, and each picture's influence on it.
 
     The area is the probability that a positive scores higher than a negative, ties counting half
-    (Hanley and McNeil 1982). It equals scikit-learn's `roc_auc_score`, which takes one weighting
-    at a time.
+    (Hanley and McNeil 1982). Influences are the structural components of DeLong, DeLong and
+    Clarke-Pearson (1988), found by ranks (Sun and Xu 2014).
 
     Args:
         scores: (n,).
-        positive: (n,).
-        weights: (draws, n): how often each picture counts.
+        positive: (n,), some true and some false.
 
     Returns:
-        float64 (draws,); NaN where a draw has no positive or no negative.
+        The area, and float64 (n,) that adds up to 0.
     """
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # of equal scores
-    positives = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
-    negatives = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.asarray((positives * (below + negatives / 2)).sum(axis=1) / pairs)
+    ranks = rankdata(scores)
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    above = (ranks[positive] - rankdata(scores[positive])) / negatives
+    below = 1 - (ranks[~positive] - rankdata(scores[~positive])) / positives
+    area = float(above.mean())
+    influences = np.zeros(len(scores))
+    influences[positive] = (above - area) / positives
+    influences[~positive] = (below - area) / negatives
+    return area, influences
 
 
 def confidence_metrics(

@@ -23,8 +23,8 @@ from training.data.progress import SILENT, Progress
 from training.evaluation.corruptions import CORRUPTIONS, corrupt
 from training.evaluation.head import Classes
 from training.evaluation.holdout import HoldoutResult
-from training.evaluation.intervals import draw_share, percentile_interval
-from training.evaluation.metrics import balanced_accuracy
+from training.evaluation.intervals import Design, share_interval
+from training.evaluation.metrics import balanced_accuracy, balanced_accuracy_interval
 from training.evaluation.study import Study
 from training.features.extract import Extractor
 from training.features.feature_set import FeatureSet
@@ -115,7 +115,7 @@ def measure_robustness(
         held_out: The pictures; of each class at most `config.robustness_pictures` are used,
             spread evenly over its files.
         labels: Class names.
-        config: Number of pictures, and of draws behind the intervals.
+        config: Number of pictures.
         progress: Advanced per picture.
 
     Returns:
@@ -138,7 +138,7 @@ def measure_robustness(
     classes, groups = held_out.classes[indices], held_out.groups[indices]
 
     def row(predicted: NDArray[np.int64]) -> dict[str, Any]:
-        return _row(predicted == classes, classes, groups, labels, config)
+        return _row(predicted == classes, classes, groups, labels)
 
     rows = [row(predicted) for predicted in np.stack(predictions, axis=1)]  # (versions, n)
     mean = float(np.mean([measured["balanced_accuracy"] for measured in rows]))
@@ -180,14 +180,18 @@ def _row(
     classes: Classes,
     groups: NDArray[np.int64],
     labels: Sequence[str],
-    config: FitConfig,
 ) -> dict[str, Any]:
-    random = np.random.default_rng(config.seed)
     present = np.unique(classes).tolist()
-    draws = {k: draw_share(correct, groups, classes == k, random, config.draws) for k in present}
+    design = Design.of(correct, groups)
+    recall = {k: float(correct[classes == k].mean()) for k in present}
     return {
         "balanced_accuracy": balanced_accuracy(correct, classes),
-        "balanced_accuracy_interval_95": percentile_interval(np.mean(list(draws.values()), axis=0)),
-        "recall": {labels[k]: float(correct[classes == k].mean()) for k in present},
-        "recall_interval_95": {labels[k]: percentile_interval(drawn) for k, drawn in draws.items()},
+        "balanced_accuracy_interval_95": balanced_accuracy_interval(
+            correct, classes, groups, design
+        ),
+        "recall": {labels[k]: share for k, share in recall.items()},
+        "recall_interval_95": {
+            labels[k]: share_interval(share, design.size(groups[classes == k]))
+            for k, share in recall.items()
+        },
     }

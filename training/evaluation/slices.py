@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.config import FitConfig
 from training.evaluation.head import Classes
-from training.evaluation.intervals import draw_share, percentile_interval
+from training.evaluation.intervals import Design, draw_share, share_interval
 
 MAX_INTERVAL_WIDTH: Final = 0.2
 """A slice whose 95 % interval is wider is too small to compare. 11 pictures that are all correct
@@ -33,7 +33,7 @@ def slice_metrics(
     Args:
         correct: (n,): true where the prediction is correct.
         classes: (n,).
-        groups: (n,): pictures of one group are not independent (Kish 1965).
+        groups: (n,) group numbers: pictures of one group are not independent.
         labels: Class names.
         slices: By attribute, the slice of each of the n pictures; "" where it has none.
         config: Seed and number of draws.
@@ -47,6 +47,7 @@ def slice_metrics(
         (Bonferroni).
     """
     random = np.random.default_rng(config.seed)
+    design = Design.of(correct, groups)
     found = []
     for attribute, values in slices.items():
         rows: list[dict[str, Any]] = []
@@ -54,15 +55,17 @@ def slice_metrics(
         slice_of = np.array(values)
         for name in sorted(set(values) - {""}):
             inside = slice_of == name
-            draws[name] = draw_share(correct, groups, inside, random, config.draws)
-            low, high = percentile_interval(draws[name])
+            accuracy = float(correct[inside].mean())
+            size = design.size(groups[inside])
+            draws[name] = draw_share(accuracy, size, random, config.draws)
+            low, high = share_interval(accuracy, size)
             rows.append(
                 {
                     "name": name,
                     "pictures": int(inside.sum()),
                     "groups": len(np.unique(groups[inside])),
                     "right": int(correct[inside].sum()),
-                    "accuracy": float(correct[inside].mean()),
+                    "accuracy": accuracy,
                     "accuracy_interval_95": [low, high],
                     "recall": {
                         labels[k]: float(correct[inside & (classes == k)].mean())

@@ -98,8 +98,9 @@ def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = 
     out_of_fold = cross_validate(
         features, classes, groups, num_classes=num_classes, config=config, copies=copies
     )
-    calibration = calibrate(out_of_fold.logits, classes)
+    calibration = calibrate(out_of_fold.logits, classes, groups, out_of_fold.folds)
     probabilities = softmax(out_of_fold.logits / calibration.temperature)
+    metrics = classification_metrics(probabilities, classes, groups, labels, cross_validated=True)
     own_groups = np.arange(len(classes))
     naive = cross_validate(
         features, classes, own_groups, num_classes=num_classes, config=config, copies=copies
@@ -112,13 +113,19 @@ def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = 
         folds=out_of_fold.folds,
         probabilities=probabilities,
         calibration=calibration,
-        decision=choose_threshold(probabilities, classes, target_error=config.target_error),
-        metrics=classification_metrics(probabilities, classes, groups, labels, config=config),
+        decision=choose_threshold(probabilities, classes, groups, target_error=config.target_error),
+        metrics=metrics,
         naive=classification_metrics(
-            softmax(naive.logits), classes, own_groups, labels, config=config
+            softmax(naive.logits), classes, own_groups, labels, cross_validated=True
         ),
         learning_curve=learning_curve(
-            features, classes, groups, num_classes=num_classes, penalty=penalty, config=config
+            features,
+            classes,
+            groups,
+            num_classes=num_classes,
+            penalty=penalty,
+            measured=(metrics["balanced_accuracy"], metrics["balanced_accuracy_interval_95"]),
+            config=config,
         ),
     )
 

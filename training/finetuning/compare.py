@@ -52,7 +52,7 @@ class Comparison:
     verdict: str = ""
 
     def summary(
-        self, tuned: Finetuned, data: LabelledPixels, labels: Sequence[str], *, config: FitConfig
+        self, tuned: Finetuned, data: LabelledPixels, labels: Sequence[str]
     ) -> dict[str, Any]:
         """Return block `finetuning` of summary.json, with the epochs of the run on all pictures."""
         both = {"head_only": self.head_only, "finetuned": self.finetuned}
@@ -67,7 +67,7 @@ class Comparison:
             "p_value": self.p_value,
         } | {
             name: classification_metrics(
-                softmax(logits), data.classes, data.groups, labels, config=config
+                softmax(logits), data.classes, data.groups, labels, cross_validated=True
             )
             | {"log_loss": log_loss(logits, data.classes)}
             for name, logits in both.items()

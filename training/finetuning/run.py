@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.backbones.registry import LoadedBackbone
 from training.errors import TrainingError
-from training.evaluation.calibration import calibrate
+from training.evaluation.calibration import fit_temperature
 from training.evaluation.head import Classes, Features, Head, fit_head, log_loss
 from training.evaluation.metrics import balanced_accuracy
 from training.features.augment import make_augment
@@ -213,7 +213,7 @@ def calibrated_loss(logits: NDArray[np.float64], classes: Classes) -> float:
     Epochs must not be compared by the size of their logits: a temperature is fitted in the end
     anyway, and label smoothing makes logits small, a fitted head large.
     """
-    return log_loss(logits / calibrate(logits, classes).temperature, classes)
+    return log_loss(logits / fit_temperature(logits, classes), classes)
 
 
 def _seed(*parts: int) -> int:

@@ -98,7 +98,7 @@ def tune(
         features=features,
         progress=progress,
     )
-    summary = compared.summary(tuned, data, feature_set.labels, config=config)
+    summary = compared.summary(tuned, data, feature_set.labels)
     wins = compared.better == "finetuned" and tuned.best_epoch > 0
     summary["published"] = "finetuned" if wins else "head_only"
     if not wins:
@@ -118,8 +118,8 @@ def _tuned_study(
     config: FitConfig,
 ) -> Study:
     """Return the study of the tuned network, with the out-of-fold logits of the comparison."""
-    classes = feature_set.classes
-    calibration = calibrate(compared.finetuned, classes)
+    classes, groups = feature_set.classes, feature_set.groups
+    calibration = calibrate(compared.finetuned, classes, groups, compared.folds)
     probabilities = softmax(compared.finetuned / calibration.temperature)
     return dataclasses.replace(
         studied,
@@ -129,8 +129,8 @@ def _tuned_study(
         folds=compared.folds,
         probabilities=probabilities,
         calibration=calibration,
-        decision=choose_threshold(probabilities, classes, target_error=config.target_error),
+        decision=choose_threshold(probabilities, classes, groups, target_error=config.target_error),
         metrics=classification_metrics(
-            probabilities, classes, feature_set.groups, feature_set.labels, config=config
+            probabilities, classes, groups, feature_set.labels, cross_validated=True
         ),
     )

@@ -10,14 +10,23 @@ def study_lines(study: Study) -> list[str]:
     """Return the lines on cross-validation, data leakage, threshold and learning curve."""
     metrics, decision = study.metrics, study.decision
     kept = "keeps" if decision.reached else "cannot be shown to keep"
+    calibration = study.calibration
+    low, high = calibration.log_loss_interval_95
     return [
         f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
         f"{_shares(metrics)}.",
         "A random split that ignores copies and groups would claim a balanced accuracy of "
         f"{study.naive['balanced_accuracy']:.1%}.",
         f"Answering only above {decision.threshold:.0%} (the threshold) {kept} the error of given "
-        f"answers under {decision.target_error:.1%}; it answers {decision.coverage:.1%} of the "
-        "pictures (coverage).",
+        f"answers under {decision.target_error:.1%}, with 95 % confidence; it answers "
+        f"{decision.coverage:.1%} of the pictures (coverage).",
+        f"Log loss {calibration.log_loss:.3f} (95 % interval {low:.3f} to {high:.3f}) "
+        + (
+            "with the scores as they are: no temperature lowers it."
+            if calibration.temperature == 1.0
+            else f"at temperature {calibration.temperature:.2f}, "
+            f"{calibration.log_loss_before:.3f} without."
+        ),
         study.learning_curve.sentence,
     ]
 

@@ -14,6 +14,9 @@ from training.evaluation.head import Classes, Features, fit_head
 from training.evaluation.learning_curve import LearningCurve, learning_curve
 
 CONFIG = dataclasses.replace(FitConfig(), folds=3)
+MEASURED = (0.8, [0.74, 0.85])
+"""Balanced accuracy of a cross-validation, and its interval."""
+
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
 
 
@@ -35,7 +38,13 @@ def found(
     features, classes, groups = data
     num_classes = int(classes.max()) + 1
     return learning_curve(
-        features, classes, groups, num_classes=num_classes, penalty=0.1, config=config
+        features,
+        classes,
+        groups,
+        num_classes=num_classes,
+        penalty=0.1,
+        measured=MEASURED,
+        config=config,
     )
 
 
@@ -57,22 +66,37 @@ def test_accuracy_rises_with_the_number_of_pictures(rising: LearningCurve) -> No
         assert 0.5 < point.low < point.mean < point.high < 1.0
 
 
-def test_at_twice_lies_between_the_last_point_and_1(
-    rising: LearningCurve,
-) -> None:
-    assert rising.at_twice is not None
+def test_at_twice_is_the_measured_accuracy_and_the_gain(rising: LearningCurve) -> None:
+    assert rising.gain is not None
+    assert rising.gain_interval_95 is not None
+    assert rising.interval_95 is not None
+    assert rising.gain_interval_95[0] <= rising.gain <= rising.gain_interval_95[1]
+    assert rising.at_twice == pytest.approx(MEASURED[0] + rising.gain)
+    low, high = rising.interval_95
+    assert low < MEASURED[0] + rising.gain < high <= 1.0
+
+
+def test_forecast_is_never_narrower_than_the_measured_accuracy(rising: LearningCurve) -> None:
     assert rising.interval_95 is not None
     low, high = rising.interval_95
-    assert rising.points[-1].mean < rising.at_twice < 1.0
-    assert low <= rising.at_twice <= high <= 1.0
+    assert high - low >= MEASURED[1][1] - MEASURED[1][0]
+    for point in rising.points:
+        assert point.high - point.low > 0.05
 
 
-def test_at_twice_predicts_the_accuracy_of_twice_the_data() -> None:
+def test_gain_predicts_the_accuracy_of_twice_the_data() -> None:
     # Of three times the data, a training part (two of three folds) is twice the data.
     promise, truth = found(drawn(100, seed=1)), found(drawn(300, seed=2)).points[-1]
     assert truth.pictures == pytest.approx(400)
-    assert promise.at_twice == pytest.approx(truth.mean, abs=0.025)
-    assert promise.at_twice != pytest.approx(promise.points[-1].mean, abs=0.005)
+    assert promise.gain_interval_95 is not None
+    low, high = promise.gain_interval_95
+    at_total = curve._fit_power_law(
+        np.array([point.pictures for point in promise.points]),
+        np.array([point.mean for point in promise.points]),
+        (200,),
+    )[0]
+    # Both ends are within two standard errors of the truth's own.
+    assert low - 0.02 <= truth.mean - at_total <= high + 0.02
 
 
 def test_learning_curve_depends_on_data_and_seed_alone(rising: LearningCurve) -> None:
@@ -83,7 +107,15 @@ def test_learning_curve_depends_on_data_and_seed_alone(rising: LearningCurve) ->
 
 def test_as_dict_holds_plain_numbers(rising: LearningCurve) -> None:
     given = rising.as_dict()
-    assert set(given) == {"points", "at_twice", "interval_95", "outlook", "sentence"}
+    assert set(given) == {
+        "points",
+        "gain",
+        "gain_interval_95",
+        "at_twice",
+        "interval_95",
+        "outlook",
+        "sentence",
+    }
     assert set(given["points"][0]) == {"pictures", "mean", "low", "high"}
     assert {type(value) for point in given["points"] for value in point.values()} == {float}
 
@@ -91,38 +123,55 @@ def test_as_dict_holds_plain_numbers(rising: LearningCurve) -> None:
 # --- the sentence --------------------------------------------------------------------------
 
 
-def test_outlook_of_a_flat_curve_is_same() -> None:
+def test_no_forecast_from_under_ten_errors() -> None:
+    # It was "100.0 % (100.0 % to 100.0 %): more of the same would hardly help".
     full = found(drawn(50, apart=30, width=20))
     assert full.points[-1].mean == 1.0
-    assert full.at_twice == pytest.approx(1.0)
-    assert "would hardly help" in full.sentence
-    assert "With twice the pictures (200)" in full.sentence
+    assert full.points[-1].low < 0.97
+    assert (full.gain, full.at_twice, full.interval_95) == (None, None, None)
+    assert full.outlook == "unknown"
+    assert "cannot be told" in full.sentence
 
 
-def test_outlook_of_a_rising_curve_is_more(rising: LearningCurve) -> None:
-    assert "more pictures should help" in rising.sentence
-    assert f"{rising.at_twice:.1%}" in rising.sentence
+def test_errors_of_copies_count_once() -> None:
+    classes = np.repeat([0, 1], 180)
+    hits = np.ones((6, 360))
+    hits[:, np.arange(360) // 6 % 12 == 0] = 0.0  # 30 errors, in 5 groups of 6
+    found_of = [
+        curve.extrapolate(
+            hits,
+            classes,
+            groups,
+            288 * np.array(SHARES),
+            total=360,
+            measured=MEASURED,
+            config=CONFIG,
+        )
+        for groups in (np.arange(360), np.arange(360) // 6)
+    ]
+    assert found_of[0].at_twice is not None
+    assert found_of[1].at_twice is None
 
 
-def test_outlook_of_contradicting_splits_is_unknown() -> None:
-    # Three splits that contradict one another.
-    shares = np.array(SHARES)
-    table = np.array(
-        [
-            0.90 - 0.6 * (shares * 100) ** -0.5,
-            np.full(6, 0.85),
-            0.80 - 0.0 * shares,
-        ]
-    )
-    given = curve._extrapolate(table, shares * 100, total=120, seed=0)
-    assert "can't be told from this data" in given.sentence
-    assert given.at_twice is not None
+def test_outlook_of_a_rising_curve(rising: LearningCurve) -> None:
+    assert rising.gain is not None
+    assert f"gain about {100 * rising.gain:.1f} points" in rising.sentence
+    assert "Twice the pictures (400)" in rising.sentence
+
+
+@pytest.mark.parametrize(
+    ("interval", "outlook"),
+    [([0.01, 0.04], "more"), ([0.0, 0.004], "same"), ([0.0, 0.03], "unknown")],
+)
+def test_outlook_follows_the_interval_of_the_gain(interval: list[float], outlook: str) -> None:
+    assert curve._outlook(interval) == outlook
 
 
 @pytest.mark.parametrize("each", [2, 6])
 def test_too_few_pictures_give_no_estimate(each: int) -> None:
     few = found(drawn(each))
-    assert few == LearningCurve([], None, None, "unknown", "There are too few pictures to tell.")
+    assert (few.points, few.at_twice, few.outlook) == ([], None, "unknown")
+    assert few.sentence == "There are too few pictures to tell."
 
 
 def test_fit_power_law_recovers_a_planted_law() -> None:
@@ -130,13 +179,14 @@ def test_fit_power_law_recovers_a_planted_law() -> None:
     for floor, factor, exponent in ((0.0, 1.0, 0.5), (0.05, 2.0, 1.0), (0.1, 0.0, 1.0)):
         accuracy = 1 - floor - factor * pictures**-exponent
         at = 1 - floor - factor * 400.0**-exponent
-        assert curve._fit_power_law(pictures, accuracy, 400) == pytest.approx(at, abs=1e-3)
+        assert curve._fit_power_law(pictures, accuracy, (400,))[0] == pytest.approx(at, abs=1e-3)
 
 
 def test_fit_power_law_does_not_extrapolate_a_fall() -> None:
     pictures = np.array([20.0, 40, 70, 100, 140, 200])
     accuracy = np.linspace(0.9, 0.8, 6)
-    assert curve._fit_power_law(pictures, accuracy, 400) == pytest.approx(accuracy.mean(), abs=1e-6)
+    at = curve._fit_power_law(pictures, accuracy, (400,))[0]
+    assert at == pytest.approx(accuracy.mean(), abs=1e-6)
 
 
 # --- the growing parts ---------------------------------------------------------------------

@@ -120,12 +120,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureSet, Study]:
 def test_study_metrics_are_those_of_its_probabilities(plain: tuple[FeatureSet, Study]) -> None:
     pictures, found = plain
     wanted = classification_metrics(
-        found.probabilities, pictures.classes, pictures.groups, pictures.labels, config=CONFIG
+        found.probabilities,
+        pictures.classes,
+        pictures.groups,
+        pictures.labels,
+        cross_validated=True,
     )
     assert found.metrics == wanted
     assert 0.8 < found.metrics["accuracy"] <= 1.0
     assert found.decision == choose_threshold(
-        found.probabilities, pictures.classes, target_error=CONFIG.target_error
+        found.probabilities, pictures.classes, pictures.groups, target_error=CONFIG.target_error
     )
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1.0)
 
@@ -141,7 +145,7 @@ def test_study_probabilities_are_those_of_the_fold_head_at_the_temperature(
             for index, fold in enumerate(found.folds)
         ]
     )
-    again = calibrate(logits, pictures.classes)
+    again = calibrate(logits, pictures.classes, pictures.groups, found.folds)
     assert found.calibration.temperature == pytest.approx(again.temperature, rel=1e-3)
     wanted = softmax(logits / found.calibration.temperature)
     np.testing.assert_allclose(found.probabilities, wanted, atol=1e-3)

@@ -17,7 +17,6 @@ from PIL import Image
 from tests.images import draw_class, encode, photograph
 from training.audit.label_issues import LabelIssue
 from training.config import FitConfig
-from training.evaluation import intervals
 from training.evaluation.calibration import calibrate, choose_threshold
 from training.evaluation.corruptions import CORRUPTIONS
 from training.evaluation.errors import Misclassified
@@ -54,17 +53,8 @@ SHAPES = ("bar", "disc", "triangle")
 VOID = {"meta", "link", "br", "hr", "img", "input", "wbr", "image", "use", "path", "rect"}
 
 
-def measured(*arguments: Any) -> dict[str, Any]:
-    """Classification metrics with a short bootstrap."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intervals, "_AUC_DRAWS", 2)
-        return dict(classification_metrics(*arguments, config=CONFIG))
-
-
 def measured_test(evaluated: EvaluatedSet, labels: list[str]) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(intervals, "_AUC_DRAWS", 2)
-        return dict(holdout_metrics(evaluated, labels, threshold=0.6, config=CONFIG))
+    return dict(holdout_metrics(evaluated, labels, threshold=0.6, config=CONFIG))
 
 
 def sliced(correct: Any, classes: Any, labels: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -166,9 +156,9 @@ def make_data(
     step = max(1, len(classes) // max(1, wrong))
     for index in range(0, step * wrong, step):
         logits[index] = np.eye(count)[(classes[index] + 1) % count] * (3 + index / 50)
-    calibration = calibrate(logits, classes)
-    probabilities = softmax(logits / calibration.temperature)
     groups = np.arange(len(classes))
+    calibration = calibrate(logits, classes, groups, groups % 5)
+    probabilities = softmax(logits / calibration.temperature)
     missed = np.flatnonzero(probabilities.argmax(axis=1) != classes)
     missed = missed[np.argsort(-probabilities[missed].max(axis=1), kind="stable")]
     errors = [
@@ -191,7 +181,10 @@ def make_data(
         results.append(HoldoutResult("away", evaluated, lambda index: files[index]))
     summary: dict[str, Any] = {
         "labels": list(labels),
-        "cross_validation": measured(probabilities, classes, groups, labels) | {"penalties": [0.3]},
+        "cross_validation": classification_metrics(
+            probabilities, classes, groups, labels, cross_validated=True
+        )
+        | {"penalties": [0.3]},
         "dataset": {
             "fingerprint": "ab" * 32,
             "pictures": dict.fromkeys(labels, each),
@@ -216,14 +209,16 @@ def make_data(
                 "details": {"distance": 0.5, "pairs": [["a", "b"]]},
             },
         ],
-        "naive_split": measured(np.eye(count)[classes], classes, groups, labels),
+        "naive_split": classification_metrics(np.eye(count)[classes], classes, groups, labels),
         "calibration": calibration.as_dict(),
-        "decision": choose_threshold(probabilities, classes, target_error=0.01).as_dict(),
+        "decision": choose_threshold(probabilities, classes, groups, target_error=0.01).as_dict(),
         "learning_curve": {
             "points": [
                 {"pictures": 6.0, "mean": 0.7, "low": 0.6, "high": 0.8},
                 {"pictures": 22.0, "mean": 0.85, "low": 0.8, "high": 0.9},
             ],
+            "gain": 0.02,
+            "gain_interval_95": [0.01, 0.03],
             "at_twice": 0.93,
             "outlook": "more",
             "interval_95": [0.9, 0.96],
@@ -265,6 +260,8 @@ def without_optional_parts(data: ReportData) -> ReportData:
     """A small run without slices, robustness, learning curve or findings."""
     curve: dict[str, Any] = {
         "points": [],
+        "gain": None,
+        "gain_interval_95": None,
         "at_twice": None,
         "interval_95": None,
         "outlook": "unknown",
@@ -366,8 +363,8 @@ def test_headline_gives_measured_accuracy(name: str) -> None:
     found = data_of(name).summary["cross_validation"]
     line = narrative.headline(data_of(name).summary)
     assert line in Page(page_of(name)).text
-    low, high = found["accuracy_interval_95"]
-    assert f"(between {round(low * 100)} and {round(high * 100)})" in line
+    low, high = found["next_100_interval_95"]
+    assert f"(between {low} and {high}, with 95% confidence)" in line
     if found["accuracy"] < 1:
         assert f"about {round(found['accuracy'] * 100)} right" in line
         i, j = narrative.worst_cell(found["confusion"]) or (0, 0)
@@ -685,6 +682,32 @@ def test_caveats_name_what_is_wrong() -> None:
     uneven = good["cross_validation"] | {"accuracy": 0.95, "balanced_accuracy": 0.8}
     caveats = " ".join(narrative.caveats(summary_with(cross_validation=uneven)))
     assert "every class came equally often" in caveats
+
+
+def test_headline_of_uneven_classes_leads_with_balanced_accuracy() -> None:
+    classes = np.repeat([0, 1], [400, 20])
+    answers = classes.copy()
+    answers[400:410] = 0
+    metrics = classification_metrics(
+        np.eye(2)[answers], classes, np.arange(420), ["bar", "disc"], cross_validated=True
+    )
+    summary = summary_with(cross_validation=metrics | {"penalties": [0.3]})
+    line = narrative.headline(summary)
+    assert line.startswith("If every class came equally often, about 75 of 100 would be right")
+    assert "always answering “bar” would get about 95 right" in line
+    assert "Of 100 new pictures in the mix of these" in line
+    assert "every class came equally often" not in " ".join(narrative.caveats(summary))
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_threshold_is_promised_with_its_confidence(reached: bool) -> None:
+    good: Any = data_of("two").summary
+    decision = good["decision"] | {"reached": reached, "target_error": 0.01}
+    text = " ".join(narrative.caveats(summary_with(decision=decision)))
+    if reached:
+        assert "no more than 1.0% are wrong, with 95% confidence, as was asked for" in text
+    else:
+        assert "cannot be shown with 95% confidence from so few pictures" in text
 
 
 def test_next_steps_follow_from_the_findings() -> None:
