@@ -1,6 +1,7 @@
 """Augmented copies: reproducible, learnt from, never evaluated."""
 
 import dataclasses
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ def pictures(draw_data: DrawData, tmp_path: Path) -> FeatureSet:
     listing = scan(open_source(draw_data(tmp_path / "data", {"bar": 11, "disc": 11})))
     with Cache(tmp_path / "first") as cache:
         return read_feature_set(listing, Extractor(tiny_backbone()), cache, CONFIG)
+
+
+def rows_of(cache: Cache) -> sqlite3.Connection:
+    assert cache._database is not None
+    return cache._database
 
 
 def features_of(
@@ -146,7 +152,7 @@ def test_rows_of_0_1_are_not_read(pictures: FeatureSet, tmp_path: Path) -> None:
     """Their pictures may have been others."""
     clean = features_of(pictures, tmp_path / "cache")
     with Cache(tmp_path / "cache") as cache:
-        rows = cache._database.execute("SELECT key, value FROM entries").fetchall()  # type: ignore[union-attr]
+        rows = rows_of(cache).execute("SELECT key, value FROM entries").fetchall()
         old = [(key.replace("copies:", "views:"), bytes(len(value))) for key, value in rows]
     with Cache(tmp_path / "poisoned") as cache:
         assert any(key.startswith("views:") for key, _ in old)
@@ -159,7 +165,7 @@ def test_cached_copies_that_are_no_numbers_are_extracted_again(
 ) -> None:
     clean = features_of(pictures, tmp_path / "cache")
     with Cache(tmp_path / "cache") as cache:
-        rows = cache._database.execute("SELECT key FROM entries").fetchall()  # type: ignore[union-attr]
+        rows = rows_of(cache).execute("SELECT key FROM entries").fetchall()
         wrong = np.full(2 * TINY_POOLED, np.nan, np.float32).tobytes()
         cache.put([(key, wrong) for (key,) in rows])
     assert features_of(pictures, tmp_path / "cache").tobytes() == clean.tobytes()

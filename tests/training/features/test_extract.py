@@ -5,6 +5,7 @@ import hashlib
 import json
 import mmap
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def folder(tmp_path: Path) -> Path:
     for index in range(COUNT):
         (path / f"{index:02}.png").write_bytes(encode(photograph(40, 36, index)))
     return path
+
+
+def rows_of(cache: Cache) -> sqlite3.Connection:
+    assert cache._database is not None
+    return cache._database
 
 
 def run(folder: Path, cache: Path, backbone: LoadedBackbone | None = None) -> Extracted:
@@ -137,15 +143,15 @@ def test_damaged_cache_entry_is_recomputed(folder: Path, tmp_path: Path) -> None
     with Cache(tmp_path / "cache") as cache:
         # Of another width; the checksum is right.
         cache.put([(f"features:{extractor.key}:{first.stats[0].sha256}", b"\0" * 4)])
-        cache._database.execute(
+        rows_of(cache).execute(
             "UPDATE entries SET value = zeroblob(24) WHERE key = ?",
             (f"features:{extractor.key}:{first.stats[1].sha256}",),
         )
-        cache._database.execute(
+        rows_of(cache).execute(
             "DELETE FROM entries WHERE key LIKE 'facts:%' AND key LIKE ?",
             (f"%{first.stats[2].sha256}",),
         )
-        cache._database.commit()
+        rows_of(cache).commit()
     second = run(folder, tmp_path / "cache")
     assert second.num_cached == COUNT - 3
     assert_same(first, second)
@@ -177,9 +183,11 @@ def test_cached_stats_of_another_shape_are_measured_again(
 ) -> None:
     first = run(folder, tmp_path / "cache")
     with Cache(tmp_path / "cache") as cache:
-        rows = cache._database.execute(  # type: ignore[union-attr]
-            "SELECT key, value FROM entries WHERE key LIKE 'facts:%'"
-        ).fetchall()
+        rows = (
+            rows_of(cache)
+            .execute("SELECT key, value FROM entries WHERE key LIKE 'facts:%'")
+            .fetchall()
+        )
         cache.put([(key, wrong(value)) for key, value in rows[:2]])
     second = run(folder, tmp_path / "cache")
     assert second.num_cached == COUNT - 2
@@ -211,10 +219,8 @@ def test_unreadable_picture_is_decoded_once_and_remembered(
     assert_same(first, second)
     assert [file.name for file in second.unreadable] == ["02.png"]
     with Cache(tmp_path / "cache") as cache:
-        cache._database.execute(  # type: ignore[union-attr]
-            "UPDATE entries SET crc = crc + 1 WHERE key LIKE 'failure:%'"
-        )
-        cache._database.commit()  # type: ignore[union-attr]
+        rows_of(cache).execute("UPDATE entries SET crc = crc + 1 WHERE key LIKE 'failure:%'")
+        rows_of(cache).commit()
     monkeypatch.undo()
     assert_same(first, run(folder, tmp_path / "cache"))
 
@@ -325,9 +331,9 @@ def test_number_of_pending_pictures_is_bounded(
 def test_cached_stats_are_json(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "cache")
     with Cache(tmp_path / "cache") as cache:
-        rows = cache._database.execute(
-            "SELECT value FROM entries WHERE key LIKE 'facts:%'"
-        ).fetchall()
+        rows = (
+            rows_of(cache).execute("SELECT value FROM entries WHERE key LIKE 'facts:%'").fetchall()
+        )
     assert {json.loads(row[0])["sha256"] for row in rows} == {f.sha256 for f in found.stats}
 
 
