@@ -13,7 +13,7 @@ from models.bundle.signing import load_private_key
 from models.text import clean, normalize_name
 from training.audit.faces import face_findings
 from training.audit.findings import Finding
-from training.audit.label_issues import LabelIssue, find_label_issues
+from training.audit.label_issues import LabelIssues, find_label_issues
 from training.audit.run import audit, holdout_findings
 from training.backbones.registry import LoadedBackbone, load_backbone
 from training.config import FitConfig
@@ -163,7 +163,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             probabilities=trained.study.probabilities,
             read=feature_set.read,
             errors=explain_errors(trained.choice.feature_set, trained.study, trained.extractor),
-            label_issues=label_issues,
+            label_issues=label_issues.found,
             tests=results,
         )
         content = BundleContent(
@@ -221,7 +221,7 @@ def _audit(
     holdouts: Mapping[str, HoldoutSet],
     config: FitConfig,
     progress: Progress,
-) -> tuple[list[Finding], list[LabelIssue]]:
+) -> tuple[list[Finding], LabelIssues]:
     """Look for faults of the data set, and log those that are worse than a note."""
     label_issues = find_label_issues(
         feature_set.features,

@@ -39,8 +39,14 @@ def _data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(name="bundle", scope="module")
 def _bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("fitted")
+    apart = folder / "apart"
+    make_sample(apart, classes=ALL_CLASSES, per_class=4, seed=9)
     options = FitOptions(
-        data, folder / "store", folder / "cache", robustness=True, tests=[f"incorrect={data}"]
+        data,
+        folder / "store",
+        folder / "cache",
+        robustness=True,
+        tests=[f"incorrect={apart / 'incorrect'}"],
     )
     return fit(options, CONFIG)
 

@@ -11,11 +11,12 @@ from typing import Final
 
 from training.audit.copies import copy_findings
 from training.audit.findings import LEVELS, Finding, plural
-from training.audit.label_issues import LabelIssue, label_issue_findings
+from training.audit.label_issues import LabelIssues, label_issue_findings
 from training.audit.quality import quality_findings
 from training.audit.shortcuts import shortcut_findings
-from training.data.dataset import is_picture
+from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
 from training.data.holdout import HoldoutSet
+from training.data.names.classes import split_kind
 from training.data.source import SkippedFile
 from training.data.tables import UnmatchedRows
 from training.features.feature_set import FeatureSet
@@ -31,7 +32,7 @@ _MIN_PICTURES_FOR_FIGURES: Final = 50
 def audit(
     feature_set: FeatureSet,
     *,
-    label_issues: Sequence[LabelIssue] = (),
+    label_issues: LabelIssues | None = None,
     min_pictures: int = 10,
     seed: int = 0,
 ) -> list[Finding]:
@@ -50,8 +51,9 @@ def audit(
     found = [
         *_file_findings(feature_set.unreadable, feature_set.listing.skipped),
         *unmatched_findings(feature_set.listing.unmatched),
+        *_split_findings(feature_set),
         *copy_findings(feature_set),
-        *label_issue_findings(names, labels, label_issues),
+        *label_issue_findings(names, labels, label_issues or LabelIssues()),
         *_count_findings(feature_set.pictures_per_class, min_pictures),
         *quality_findings(names, feature_set.stats),
         *shortcut_findings(feature_set, seed=seed),
@@ -133,6 +135,24 @@ def holdout_findings(name: str, holdout: HoldoutSet) -> list[Finding]:
             )
         )
     return found
+
+
+def _split_findings(feature_set: FeatureSet) -> list[Finding]:
+    """Report folders below the class folders that look like splits, which training ignores."""
+    folders = sorted(set(feature_set.listing.slices.get(FOLDER_ATTRIBUTE, {}).values()))
+    kinds = {folder: kind for folder in folders if (kind := split_kind(folder))}
+    if len(set(kinds.values())) < 2:
+        return []
+    return [
+        Finding(
+            "warning",
+            "splits_below_classes",
+            f"Folders below the class folders are called {', '.join(kinds)}, and the pictures of "
+            "all of them are trained on. If they are splits, give those to test on to --test, in "
+            "folders of their own.",
+            details={"folders": list(kinds)},
+        )
+    ]
 
 
 def _count_findings(counts: dict[str, int], min_pictures: int) -> list[Finding]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from training.audit.findings import Finding
-from training.audit.label_issues import LabelIssue, find_label_issues
+from training.audit.label_issues import find_label_issues
 from training.audit.run import audit
 from training.backbones.registry import BACKBONES, load_backbone
 from training.config import FitConfig
@@ -54,7 +54,7 @@ def audit_folder(
     with Cache(cache, progress=progress) as opened:
         extracted = extract(listing.source, listing.names, extractor, opened, progress=progress)
     feature_set = FeatureSet.of(listing, extracted)
-    issues: list[LabelIssue] = []
+    issues = None
     counts = np.bincount(feature_set.classes, minlength=len(feature_set.labels))
     if extractor.width and counts.min() >= config.min_pictures:
         try:

@@ -23,6 +23,7 @@ from training.errors import UnreadableData
 from training.evaluation.cross_validation import OutOfFold
 from training.evaluation.head import Features, Head
 from training.evaluation.metrics import balanced_accuracy
+from training.evaluation.paired import paired_test
 from training.evaluation.study import cross_validate_originals
 from training.features.extract import Extractor, extract
 from training.features.feature_set import FeatureSet
@@ -142,31 +143,49 @@ def _compare(
         "int8": cross_validate_originals(int8_features, config),
     }
     correct = {name: it.logits.argmax(axis=1) == classes for name, it in predictions.items()}
-    gained = correct["int8"].astype(np.int64) - correct["fp32"]  # -1, 0 or 1 per picture
-    sizes = np.bincount(classes)
-    loss = -float(np.mean([gained[classes == k].mean() for k in range(len(sizes))]))
-    one_picture = 1 / (len(sizes) * int(sizes.min()))
+    logits = predictions["fp32"].logits.copy()
+    every = np.arange(len(classes))
+    given = logits[every, classes].copy()
+    logits[every, classes] = -np.inf
+    test = paired_test(
+        correct["fp32"],
+        correct["int8"],
+        classes,
+        feature_set.groups,
+        given - logits.max(axis=1),
+        margin=config.precision_loss,
+    )
     noise = noise_share(feature_set.features, int8_features.features)
     return {
         name: {"balanced_accuracy": balanced_accuracy(correct[name], classes)} for name in correct
     } | {
-        "gained": int((gained > 0).sum()),
-        "lost": int((gained < 0).sum()),
+        "gained": test.gained,
+        "lost": test.lost,
+        "difference": test.difference,
+        "difference_interval_90": list(test.interval_90),
+        "margin": test.margin,
+        "resolution": test.resolution,
         "noise_share": noise,
-        "accurate": loss <= max(config.precision_loss, one_picture) + 1e-9,
+        "accurate": test.not_worse,
         "faithful": noise <= config.precision_noise,
     }
 
 
 def _verdict(summary: dict[str, Any], config: FitConfig) -> str:
     accuracy = {name: f"{summary[name]['balanced_accuracy']:.1%}" for name in ("fp32", "int8")}
+    margin = f"{100 * summary['margin']:g} points"
     reasons = {
-        "accurate": "it loses more than is allowed",
+        "accurate": f"it is not shown to lose less than {margin}",
         "faithful": "its rounding changes the features too much",
         "faster": f"it is not {config.precision_speedup:g} times as fast here",
     }
+    if summary["resolution"] >= summary["margin"]:
+        reasons["accurate"] += f", for which these pictures are too few ({_resolution(summary)})"
+    low, high = (100 * end for end in summary["difference_interval_90"])
     failed = [reasons[test] for test in _TESTS if not summary[test]]
-    reason = f"although {' and '.join(failed)}" if failed else "as accurate, and faster"
+    reason = (
+        f"although {' and '.join(failed)}" if failed else f"less than {margin} worse, and faster"
+    )
     if summary["published"] == "fp32":
         reason = f"int8 was not taken: {' and '.join(failed)}"
     elif config.precision == "int8":
@@ -174,9 +193,14 @@ def _verdict(summary: dict[str, Any], config: FitConfig) -> str:
     return (
         f"Published in {summary['published']} ({reason}): on the same folds fp32 has "
         f"{accuracy['fp32']} balanced accuracy and int8 {accuracy['int8']}, {summary['gained']} "
-        f"pictures gained and {summary['lost']} lost; rounding adds "
+        f"pictures gained and {summary['lost']} lost, a difference of {low:+.1f} to {high:+.1f} "
+        f"points (each end with 95 % confidence); rounding adds "
         f"{summary['noise_share']:.1%} to the features' variance."
     )
+
+
+def _resolution(summary: dict[str, Any]) -> str:
+    return f"they could show {100 * summary['resolution']:.1f} points at best"
 
 
 def _extract_again(

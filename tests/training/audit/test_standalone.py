@@ -22,6 +22,7 @@ from training.audit import standalone
 from training.audit.findings import Finding
 from training.audit.label_issues import (
     LabelIssue,
+    LabelIssues,
 )
 from training.audit.standalone import audit_folder
 from training.config import FitConfig
@@ -80,9 +81,9 @@ def test_audit_folder_with_model_reports_label_issues(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def find(features: Any, classes: Any, groups: Any, **options: Any) -> list[LabelIssue]:
+    def find(features: Any, classes: Any, groups: Any, **options: Any) -> LabelIssues:
         asked.update(options, shape=features.shape, groups=len(np.unique(groups)))
-        return [LabelIssue(0, 0, 1, 0.1, 0.9)]
+        return LabelIssues([LabelIssue(0, 0, 1, 0.1, 0.9)])
 
     monkeypatch.setattr(standalone, "load_backbone", lambda *_, **__: tiny_backbone())
     monkeypatch.setattr(standalone, "find_label_issues", find)

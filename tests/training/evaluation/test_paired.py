@@ -1,0 +1,122 @@
+"""Paired test of a model that must not be worse by a margin."""
+
+import numpy as np
+import pytest
+
+from training.evaluation.paired import (
+    paired_test,
+    rare_event_correlation,
+    score_interval,
+    score_statistic,
+)
+
+
+def answers(size: int, gained: int, lost: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return correct answers of the old and the new model, spread over two classes in turn."""
+    old, new = np.ones(size, dtype=bool), np.ones(size, dtype=bool)
+    old[:gained] = False
+    new[gained : gained + lost] = False
+    return old, new
+
+
+def test_statistic_is_that_of_tango() -> None:
+    # 360 pictures, none answered differently, margin 1.5 points.
+    assert score_statistic(0, 0, 360, -0.015) == pytest.approx(2.34, abs=0.005)
+    # Without discordance the interval ends at z^2 / (n + z^2).
+    assert score_interval(0, 0, 54, z=1.96) == pytest.approx((-0.0664, 0.0664), abs=1e-4)
+    # 12 and 2 of 50 discordant: the example of Newcombe (1998) and Tango (1998).
+    assert score_interval(12, 2, 50, z=1.959964) == pytest.approx((0.0611, 0.3447), abs=1e-4)
+
+
+@pytest.mark.parametrize(("gained", "lost", "size"), [(5, 0, 5), (0, 5, 5), (3, 9, 40), (0, 1, 9)])
+def test_interval_holds_the_difference_and_mirrors(gained: int, lost: int, size: int) -> None:
+    low, high = score_interval(gained, lost, size)
+    assert -1 <= low <= (gained - lost) / size <= high <= 1
+    assert score_interval(lost, gained, size) == pytest.approx((-high, -low))
+
+
+def test_178_pictures_without_discordance_show_the_margin_and_177_do_not() -> None:
+    for size, shown in ((178, True), (176, False)):
+        old, new = answers(size, 0, 0)
+        found = paired_test(
+            old, new, np.arange(size) % 2, np.arange(size), np.zeros(size), margin=0.015
+        )
+        assert found.not_worse is shown
+        assert (found.resolution < 0.015) is shown
+        assert found.difference == 0.0
+
+
+@pytest.mark.parametrize(("noise", "shown"), [(0.05, False), (1.5, True)])
+def test_copies_of_a_picture_count_once(noise: float, shown: bool) -> None:
+    old, new = answers(360, 0, 0)
+    groups, random = np.arange(360) // 6, np.random.default_rng(0)
+    scores = random.normal(size=60)[groups] + random.normal(0, noise, 360)
+    classes = np.arange(360) // 180
+    assert paired_test(old, new, classes, np.arange(360), scores, margin=0.015).not_worse
+    assert paired_test(old, new, classes, groups, scores, margin=0.015).not_worse is shown
+    few = np.arange(360) // 30
+    assert not paired_test(old, new, classes, few, scores, margin=0.015).not_worse
+
+
+def test_groups_that_change_together_count_once() -> None:
+    groups = np.arange(1000) // 10
+    old, new = np.ones(1000, dtype=bool), ~np.isin(groups, [3, 50])
+    alone, grouped = (
+        paired_test(old, new, np.arange(1000) % 2, of, np.zeros(1000), margin=0.05)
+        for of in (np.arange(1000), groups)
+    )
+    assert grouped.interval_90[0] < alone.interval_90[0] - 0.01
+
+
+def test_loss_of_the_small_class_counts_as_much() -> None:
+    classes = np.repeat([0, 1], [1000, 60])
+    old, new = np.ones(1060, dtype=bool), np.ones(1060, dtype=bool)
+    new[-6:] = False  # a tenth of the small class
+    found = paired_test(old, new, classes, np.arange(1060), np.zeros(1060), margin=0.015)
+    assert found.difference == pytest.approx(-0.05)
+    assert (found.gained, found.lost, found.not_worse) == (0, 6, False)
+
+
+@pytest.mark.parametrize("size", [100, 360, 1000])
+def test_a_loss_at_the_margin_is_accepted_in_five_percent(size: int) -> None:
+    random = np.random.default_rng(0)
+    taken = 0
+    for _ in range(400):
+        outcome = random.choice([1, -1, 0], p=[0.005, 0.02, 0.975], size=size)
+        found = paired_test(
+            outcome < 1,
+            outcome > -1,
+            np.arange(size) % 2,
+            np.arange(size),
+            np.zeros(size),
+            margin=0.015,
+        )
+        taken += found.not_worse
+    assert taken / 400 <= 0.075
+
+
+def test_equal_models_are_accepted_where_pictures_are_many() -> None:
+    random = np.random.default_rng(1)
+    taken = 0
+    for _ in range(100):
+        outcome = random.choice([1, -1, 0], p=[0.01, 0.01, 0.98], size=1000)
+        found = paired_test(
+            outcome < 1,
+            outcome > -1,
+            np.arange(1000) % 2,
+            np.arange(1000),
+            np.zeros(1000),
+            margin=0.015,
+        )
+        taken += found.not_worse
+    assert taken >= 85
+
+
+@pytest.mark.parametrize(("latent", "expected"), [(0.0, 0.0), (0.3, 0.05), (0.95, 0.69)])
+def test_rare_events_correlate_less_than_scores(latent: float, expected: float) -> None:
+    random = np.random.default_rng(0)
+    groups = np.arange(20_000) // 4
+    shared, own = random.normal(size=5000)[groups], random.normal(size=20_000)
+    scores = latent**0.5 * shared + (1 - latent) ** 0.5 * own
+    found = rare_event_correlation(scores, np.zeros(20_000, np.int64), groups, share=0.015)
+    assert found == pytest.approx(expected, abs=0.03)
