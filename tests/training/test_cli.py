@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import training.job
+from models.bundle.files import MODEL, read_manifest
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
-from models.bundle.store import DEFAULT_STORE, MODEL, current_version, read_manifest, versions
+from models.bundle.store import DEFAULT_STORE, current_version, versions
 from models.errors import BundleError, FacemaskError
 from models.terminal import run_command
 from tests import ROOT
@@ -60,12 +61,15 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
     )
 
 
-def test_fit_prints_the_bundle_path_and_is_deterministic(shapes: Path, tmp_path: Path) -> None:
+def test_fit_prints_the_bundle_path_and_is_deterministic(
+    shapes: Path, tmp_path: Path, draw_data: DrawData
+) -> None:
+    apart = draw_data(tmp_path / "apart", {"disc": 3}, seed=5) / "disc"
     contents = []
     for number in (1, 2):
         # Caches of their own: neither run may owe its bytes to the other.
-        done = command("fit", shapes, "--out", tmp_path / str(number),
-                       "--test", f"disc={shapes / 'disc'}", "--cache", tmp_path / f"cache{number}",
+        done = command("fit", shapes, "--out", tmp_path / str(number), "--views", "1",
+                       "--test", f"disc={apart}", "--cache", tmp_path / f"cache{number}",
                        PYTHONHASHSEED=str(number))  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 import torch
 
 from models.bundle import fsync
+from models.bundle.files import MODEL, REPORT
 from models.bundle.load import Bundle, answer, open_bundle
 from models.bundle.manifest import PrecisionFacts
 from models.bundle.signing import generate_keys
-from models.bundle.store import MODEL, REPORT, current_version, versions
+from models.bundle.store import current_version, versions
 from models.errors import BundleUntrusted, GoldenMismatch, KeyUnusable
 from models.imaging.decode import DECODER, decode_image
 from tests.images import DrawData, encode, photograph
@@ -44,9 +46,17 @@ from training.job import FitOptions, fit
 from training.publish import bundle
 from training.publish.bundle import CARD, SUMMARY
 from training.publish.golden import choose_golden
+from training.quantization import choose
 
+# Few folds and copies: the shape of a run, at a fraction of its cost.
 CONFIG = dataclasses.replace(
-    FitConfig(), penalties=(0.03, 0.3), folds=3, draws=500, precision="fp32"
+    FitConfig(),
+    penalties=(0.03, 0.3),
+    folds=3,
+    inner_folds=2,
+    draws=500,
+    precision="fp32",
+    views=1,
 )
 
 
@@ -202,11 +212,14 @@ def test_fit_evaluates_holdout_sets(done: Run, tmp_path: Path, draw_data: DrawDa
     assert str(apart) in run.bundle.documents[REPORT].decode()
 
 
-def test_command_in_summary_parses_to_the_same_run(done: Run, tmp_path: Path, shapes: Path) -> None:
+def test_command_in_summary_parses_to_the_same_run(
+    done: Run, tmp_path: Path, shapes: Path, draw_data: DrawData
+) -> None:
     data = tmp_path / "two words"
     shutil.copytree(shapes, data)
     config = dataclasses.replace(CONFIG, seed=3, target_error=0.0375)
-    tests = [f"disc={data / 'disc'}"]
+    apart = draw_data(tmp_path / "apart", {"disc": 3}, seed=5)
+    tests = [f"disc={apart / 'disc'}"]
     table = tmp_path / "it's mine.csv"
     table.write_text("file,group\nbar/000.jpg,g\nbar/001.jpg,g\n")
     run = Run(
@@ -238,6 +251,20 @@ def test_int8_bundle_is_deterministic(done: Run, tmp_path: Path) -> None:
     assert compared["verdict"] in one.bundle.documents[CARD].decode()
 
 
+@pytest.fixture(scope="module")
+def quantise_once() -> Callable[..., Any]:
+    """Return the job's quantisation for runs on the same pictures: it computes once."""
+    quantise = choose._quantise
+    results: list[Any] = []
+
+    def once(*arguments: Any) -> Any:
+        if not results:
+            results.append(quantise(*arguments))
+        return results[0]
+
+    return once
+
+
 @pytest.mark.parametrize(
     ("speedup", "change", "published"),
     [
@@ -250,12 +277,14 @@ def test_auto_precision_publishes_int8_if_it_passes_the_gate(
     done: Run,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    quantise_once: Callable[..., Any],
     speedup: float,
     change: dict[str, Any],
     published: str,
 ) -> None:
     rates = {"fp32": 10.0, "int8": 10.0 * speedup}
-    monkeypatch.setattr("training.quantization.choose._cached_rates", lambda *_: rates)
+    monkeypatch.setattr(choose, "_cached_rates", lambda *_: rates)
+    monkeypatch.setattr(choose, "_quantise", quantise_once)
     config = dataclasses.replace(CONFIG, precision="auto", **change)
     run = Run(done.data, tmp_path / "store", done.cache, config=config)
     assert run.bundle.manifest.precision.name == published
