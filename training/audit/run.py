@@ -14,6 +14,7 @@ from training.audit.findings import LEVELS, Finding, plural
 from training.audit.label_issues import LabelIssues, label_issue_findings
 from training.audit.quality import quality_findings
 from training.audit.shortcuts import shortcut_findings
+from training.audit.undeclared_groups import undeclared_group_findings
 from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
 from training.data.holdout import HoldoutSet
 from training.data.names.classes import split_kind
@@ -39,7 +40,7 @@ def audit(
     """Look for all known faults of a data set.
 
     Args:
-        feature_set: Its features are not used.
+        feature_set: With features, or without any if no network was loaded.
         label_issues: As a model found them, if one was available.
         min_pictures: Min number of pictures per class to train on.
         seed: Of the shortcuts' folds.
@@ -57,6 +58,7 @@ def audit(
         *_count_findings(feature_set.pictures_per_class, min_pictures),
         *quality_findings(names, feature_set.stats),
         *shortcut_findings(feature_set, seed=seed),
+        *undeclared_group_findings(feature_set),
     ]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 

@@ -14,7 +14,7 @@ from tests.training.audit.data_sets import (
     sound,
 )
 from training.audit.run import audit
-from training.audit.shortcuts import FAMILIES, find_shortcuts
+from training.audit.shortcuts import FAMILIES, find_shortcuts, find_word_shortcuts
 from training.errors import TooFewPictures
 
 
@@ -84,3 +84,32 @@ def test_shortcut_findings_without_folds_are_empty(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(training.audit.shortcuts, "find_shortcuts", refuses)
     assert audit(make_feature_set(*sound())) == []
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.6, True), (0.1, False)])
+def test_format_of_a_part_of_a_class_is_warning(share: float, warned: bool) -> None:
+    stats, given = sound(160)
+    stats = [
+        make_stats(n, format="PNG" if k == 0 and n // 2 % 10 < 10 * share else "JPEG")
+        for n, k in enumerate(given)
+    ]
+    found = audit(make_feature_set(stats, given))
+    assert [finding.kind for finding in found] == (["shortcut_file"] if warned else [])
+    if warned:
+        assert "60% of 'cat' have format PNG, and 0% of 'dog'" in found[0].message
+
+
+def test_random_formats_are_no_shortcut() -> None:
+    random, alarms = np.random.default_rng(0), 0
+    for _ in range(40):
+        formats = random.choice(["PNG", "JPEG", "WEBP"], size=60)
+        stats = [make_stats(n, format=str(name)) for n, name in enumerate(formats)]
+        alarms += bool(find_word_shortcuts(stats, np.arange(60) % 2, np.arange(60), num_classes=2))
+    assert alarms <= 1
+
+
+def test_classes_that_are_too_small_are_named() -> None:
+    found = audit(make_feature_set(*sound(36, 3), labels=("cat", "dog", "emu")), min_pictures=1)
+    one = only(found, "shortcuts_not_checked")
+    assert (one.level, one.details["classes"]) == ("info", ["cat", "dog", "emu"])
+    assert "too few" in one.message

@@ -69,6 +69,7 @@ def test_audit_folder_without_model(
         "unreadable": "warning",
         "left_out": "info",
         "few_pictures": "info",
+        "shortcuts_not_checked": "info",
     }
     assert sum(done for done, _ in seen) == seen[0][1] == 31
     assert only(found, "unreadable").names == ("emu/broken.png",)
@@ -177,7 +178,7 @@ def test_audit_command_writes_json(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "findings.json"
     assert main(["audit", str(folder), "--no-model", "--json", str(path)]) == 0
     content = json.loads(path.read_text())
-    assert content["levels"] == {"error": 1, "warning": 1, "info": 4}
+    assert content["levels"] == {"error": 1, "warning": 1, "info": 5}
     assert content["findings"][0]["groups"] == [["cat/0.png", "dog/9.png"]]
     assert main(["audit", str(folder), "--no-model", "--json", str(tmp_path / "no" / "f")]) == (
         OutputError.exit_status
