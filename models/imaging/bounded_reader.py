@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 from models.errors import ImageTooCostly
 from models.imaging.limits import MAX_HEADER_READS, MAX_JPEG_SCANS, MAX_TIFF_PARTS
 
-# ITU-T T.81, B.1.1: start of scan, end of image, and the markers that stand alone in scans.
+# ITU-T T.81, B.1.1: start of scan, end of image, and the markers without a segment.
 _SCAN: Final = b"\xff\xda"
 _MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _END: Final = 0xD9
@@ -85,10 +85,12 @@ def check_scans(data: bytes) -> None:
 
 
 def check_tiff_parts(data: bytes) -> None:
-    """Refuse a TIFF of so many parts that their list alone fills memory.
+    """Refuse a TIFF with more than `MAX_TIFF_PARTS` strips, tiles or values.
+
+    Their list alone fills memory.
 
     Raises:
-        ImageTooCostly: It has more than `MAX_TIFF_PARTS`.
+        ImageTooCostly: It has more.
     """
     if data[:2] in (b"II", b"MM") and any(
         # More values than the file has bytes: a broken file, which the decoder refuses.
@@ -107,7 +109,7 @@ def has_one_scan(data: bytes, end: int, components: int) -> bool:
     Args:
         data: The file.
         end: Where the first scan's header ends.
-        components: Of the picture, 1 to 4.
+        components: Number of the picture's components, 1 to 4.
     """
     header = _SCAN + (6 + 2 * components).to_bytes(2) + bytes([components])
     begin = end - len(header) - 2 * components - 3
@@ -115,7 +117,7 @@ def has_one_scan(data: bytes, end: int, components: int) -> bool:
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield marker and start of content of a JPEG's segments, up to its end mark or a break."""
+    """Yield marker and start of content of a JPEG's segments, up to its end marker or a break."""
     at = 2
     while (found := _MARKER.search(data, at)) is not None:
         marker, at = data[found.start() + 1], found.end()
@@ -131,7 +133,7 @@ def _scans(data: bytes) -> int:
 
 
 class TiffEntry(NamedTuple):
-    """An entry of a TIFF directory: tag, type, number of values, the first one and its place."""
+    """An entry of a TIFF directory: tag, type, number of values, the first value and its offset."""
 
     tag: int
     type: int

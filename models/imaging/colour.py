@@ -26,7 +26,7 @@ def to_srgb(image: Image.Image, profile: object) -> Image.Image:
     """Convert a decoded picture from its profile's colours to sRGB.
 
     Args:
-        image: Of mode L, RGB, RGBA or CMYK.
+        image: A picture in mode L, RGB, RGBA or CMYK.
         profile: Content of the embedded profile, None without one.
 
     Returns:

@@ -18,7 +18,7 @@ from torch import Tensor
 from models.errors import ImageTooCostly
 from models.imaging.bounded_reader import BoundedReader
 from models.imaging.colour import to_srgb
-from models.imaging.jpeg_end import has_end_mark, with_end_mark
+from models.imaging.jpeg_end import append_end_marker, has_end_marker
 from models.imaging.limits import DECODE_S, MAX_PIXELS
 from models.imaging.memory import edges_at
 from models.imaging.open import JPEG_FORMATS, WHITE_IS_ZERO, LazyImage, open_image, undecodable
@@ -31,7 +31,7 @@ whose alpha is zero everywhere, for 12-bit and for deep white-is-zero TIFF, and 
 orientation stands behind the pixels; for all others the same, to the bit.
 """
 
-# EXIF 2.32, tag Orientation: what makes the stored picture upright.
+# EXIF 2.32, tag Orientation: the operation that makes the stored picture upright.
 _TRANSPOSES: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,8 +56,8 @@ def decode_image(
     Args:
         data: One encoded JPEG, MPO, PNG, WebP, BMP, GIF or TIFF file.
         size: Edge S of the result, in pixels.
-        max_pixels: Refuse more than this many pixels (width x height), judged from
-            the header, before any pixel is decoded.
+        max_pixels: Refuse more than this many pixels (width x height), by the header,
+            before any pixel is decoded.
         decode_s: Max processor seconds.
 
     Returns:
@@ -90,7 +90,7 @@ def decode_opened(image: LazyImage, *, size: int) -> Tensor:
         square = _interpolable(loaded).resize(
             (size, size), Image.Resampling.BILINEAR, reducing_gap=3.0
         )
-        # Cheapest order: the small square is turned and converted, not the picture.
+        # Cheapest order: turn and convert the small square, not the whole picture.
         square = to_srgb(square, loaded.info.get("icc_profile"))
         square = _to_rgb(apply_orientation(square, orientation))
     return _tensor(square)
@@ -100,8 +100,8 @@ class OrientedImage:
     """A picture decoded once, upright and in RGB, to cut parts from.
 
     Attributes:
-        width: Of the upright original, in pixels, at whatever size it was decoded.
-        height: As width.
+        width: Width of the upright original, in pixels, at whatever size it was decoded.
+        height: Height, likewise.
     """
 
     def __init__(self, image: LazyImage, *, longest_px: int) -> None:
@@ -160,7 +160,7 @@ def exif_orientation(image: LazyImage) -> int:
     """Return a picture's EXIF orientation, 1 (upright) if it has none that can be read."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # noqa: BLE001  broken metadata is no reason to refuse good pixels
+    except Exception:  # noqa: BLE001  broken metadata does not spoil the pixels
         return 1
 
 
@@ -174,8 +174,8 @@ def _load(image: LazyImage, min_size: tuple[int, int]) -> tuple[Image.Image, int
     """Decode at no less than a size; return the picture and the EXIF orientation left to apply."""
     # Pillow turns a TIFF upright itself, as it loads it.
     orientation = 1 if image.format == "TIFF" else exif_orientation(image)
-    if not has_end_mark(image):
-        image = with_end_mark(image)
+    if not has_end_marker(image):
+        image = append_end_marker(image)
     if image.format in JPEG_FORMATS:
         # libjpeg then decodes at 1/2, 1/4 or 1/8, never below the min size: a 12 MP
         # photograph costs a fraction of a full decode.

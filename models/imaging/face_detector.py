@@ -2,8 +2,8 @@
 
 The package's own Python function holds the interpreter's lock while it computes, so that one
 picture would stop every other thread of the service. Here the same library is called by ctypes,
-which releases the lock. It trusts the size that it is given for its buffers, and writes results in
-this release's layout: `Detector.find` alone deals with both.
+which releases the lock. The library does not check buffer sizes, and writes results in a layout of
+this release: `Detector.find` handles both.
 
 Method: W. Wu, H. Peng and S. Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine
 Intelligence Research 20, 2023.
@@ -60,15 +60,15 @@ class Detector:
         """Return the faces of about ten pixels and more.
 
         Args:
-            width: In pixels, 1..32767.
-            height: As width.
+            width: Width in pixels, 1..32767.
+            height: Height, likewise.
             rgb: `3 * width * height` bytes, row by row from the top.
 
         Raises:
             ValueError: `rgb` has another length.
         """
         if len(rgb) != 3 * width * height or not 0 < max(width, height) < 2**15:
-            raise ValueError(f"{len(rgb)} bytes are no {width} x {height} RGB pixels")
+            raise ValueError(f"{len(rgb)} bytes are not {width} x {height} RGB pixels")
         result = ctypes.create_string_buffer(_RESULT_BYTES)
         # Its callers run one picture per thread; the library's own threads would busy-wait.
         self._use_threads(1)

@@ -20,7 +20,8 @@ CROPPER: Final = f"{PACKAGE}-{VERSION}-square-1"
 """Name of the way from a picture to its faces that this module implements."""
 
 _MIN_SCORE: Final = 0.5
-# Of two boxes whose intersection over union is above, only the likelier one is kept.
+# Non-maximum suppression: of two boxes with a larger intersection over union, only the likelier
+# one is kept.
 _MAX_OVERLAP: Final = 0.3
 # On each side, as a share of the box's longer side: hair, chin, and some surroundings.
 _MARGIN: Final = 0.2
@@ -36,8 +37,8 @@ class Face:
 
     Attributes:
         box: The face itself.
-        square: The model's input: the box with a margin, moved and at last shortened to stay
-            inside the picture.
+        square: The model's input: the box with a margin, moved and, if needed, shortened to
+            stay inside the picture.
         score: The detector's confidence, 0..1.
     """
 
@@ -87,7 +88,7 @@ def find_faces(picture: OrientedImage, detector: Detector) -> list[Face]:
 
 
 def square_around(box: Edges, width: int, height: int) -> Edges:
-    """Return the square around a face, shortened only where a picture of that size is."""
+    """Return the square around a face, moved and, if needed, shortened to stay inside."""
     left, top, right, bottom = box
     side = round((1 + 2 * _MARGIN) * max(right - left, bottom - top))
     x0, x1 = _span((left + right) / 2, side, width)

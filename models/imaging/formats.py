@@ -1,8 +1,8 @@
-"""What a file is, by its first bytes: a supported format, or something that can be named.
+"""File type by signature: a supported format, or a name for the error sentence.
 
 known_format           the format whose signature a file has, however broken it is
-unsupported_sentence   for a file without: what it is, and what to send instead
-unread_jpeg            the kind of a JPEG that no decoder here reads
+unsupported_sentence   error sentence for a file without a known signature
+unsupported_jpeg_kind  noun phrase for an unsupported kind of JPEG
 """
 
 import re
@@ -33,7 +33,7 @@ _HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"m
 _AVIF_BRANDS: Final = (b"avif", b"avis")
 _BOX_BYTES: Final = 64
 
-_FILM: Final = "A film, not a picture"
+_VIDEO: Final = "A video, not a picture"
 _OTHER_FILES: Final = (
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL is not read here"),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000 is not read here"),
@@ -43,7 +43,7 @@ _OTHER_FILES: Final = (
     (rb".{128}DICM", "DICOM is not read here"),
     (rb"%PDF", "A PDF document, not a picture"),
     (rb"%!PS", "A PostScript document, not a picture"),
-    (rb"\x1aE\xdf\xa3|RIFF....AVI ", _FILM),
+    (rb"\x1aE\xdf\xa3|RIFF....AVI ", _VIDEO),
     (rb"RIFF....WAVE|ID3|OggS", "A sound, not a picture"),
     (rb"PK[\3\5\7]", "A ZIP archive, not a picture: unpack it"),
     (rb"\x1f\x8b", "gzip data, not a picture: unpack it"),
@@ -67,10 +67,10 @@ _OTHER: Final = tuple(
 _BASE64: Final = re.compile(
     rb"\s*(/9j/|_9j_|iVBORw0KGgo|R0lGOD|UklGR|SUkqA|TU0AK|Qk[0-3])[\w+/=\s-]*\Z"
 )
-_LOOK_BYTES: Final = 1024
+_SNIFFED_BYTES: Final = 1024
 
 
-_UNREAD_JPEGS: Final = {
+_UNSUPPORTED_JPEGS: Final = {
     **dict.fromkeys((0xC3, 0xCB), "A lossless JPEG"),
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "A hierarchical JPEG"),
     0xF7: "JPEG-LS",
@@ -92,7 +92,7 @@ def unsupported_sentence(data: bytes) -> str:
     """Return the error sentence for a file without a known signature."""
     if data[4:8] == b"ftyp":
         return _box_sentence(data)
-    begin = data[:_LOOK_BYTES]
+    begin = data[:_SNIFFED_BYTES]
     if _BASE64.match(begin):
         return f"A picture as base64 text: decode it to bytes, and {SEND}."
     what = next((what for pattern, what in _OTHER if pattern.match(begin)), None)
@@ -101,8 +101,8 @@ def unsupported_sentence(data: bytes) -> str:
     return f"{what}; {SEND}." if ":" in what else f"{what}: {SEND}."
 
 
-def unread_jpeg(data: bytes) -> str | None:
-    """Return a noun phrase for a kind of JPEG that is not read here, None for those that are.
+def unsupported_jpeg_kind(data: bytes) -> str | None:
+    """Return a noun phrase for an unsupported kind of JPEG, None for a supported one.
 
     ITU-T T.81, table B.1: the frame's marker names the process.
     """
@@ -110,15 +110,15 @@ def unread_jpeg(data: bytes) -> str | None:
     if at is None or at + 10 > len(data):
         return None
     marker, bits, components = data[at + 1], data[at + 4], data[at + 9]
-    if marker in _UNREAD_JPEGS:
-        return _UNREAD_JPEGS[marker]
+    if marker in _UNSUPPORTED_JPEGS:
+        return _UNSUPPORTED_JPEGS[marker]
     if bits != 8:
         return f"A JPEG of {bits} bits per sample"
     return None if components in (1, 3, 4) else f"A JPEG of {components} components"
 
 
 def _box_sentence(data: bytes) -> str:
-    """Return the sentence for an ISO media file; for HEIC it says how to get JPEG."""
+    """Return the sentence for an ISO media file; that for HEIC explains how to get JPEG."""
     brands = [data[at : at + 4] for at in (8, *range(16, _BOX_BYTES, 4))]
     if any(brand in _AVIF_BRANDS for brand in brands):
         return f"AVIF is not read here: {SEND}."
@@ -127,4 +127,4 @@ def _box_sentence(data: bytes) -> str:
             "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
             "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible."
         )
-    return f"{_FILM}: {SEND}."
+    return f"{_VIDEO}: {SEND}."

@@ -1,10 +1,10 @@
 """Pixel count of an encoded picture, in microseconds and without a decoder.
 
-It serves to estimate load before a picture is decoded. A picture itself is judged by
-`models.imaging.open`, from Pillow's reading of the same header.
+It serves to estimate load before a picture is decoded. `models.imaging.open` checks the picture
+itself against the limits, by Pillow's reading of the same header.
 
 The package `imagesize` does the same, but without bounds (1.7 s for a JPEG of a million empty
-segments), some 10 times slower but for TIFF, and wrong for the oldest BMP header.
+segments), some 10 times slower except for TIFF, and wrong for the oldest BMP header.
 """
 
 import itertools
@@ -14,12 +14,12 @@ from typing import Final
 
 from models.imaging.bounded_reader import tiff_entries
 
-# ITU-T T.81, table B.1: start of frame of all processes but the hierarchical ones.
+# ITU-T T.81, table B.1: start-of-frame markers except the hierarchical ones.
 _FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
-# All of them, and JPEG-LS (T.87).
+# All start-of-frame markers, and that of JPEG-LS (T.87).
 ALL_JPEG_FRAMES: Final = (*sorted({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xF7)
-"""Markers of every kind of frame, read here or not."""
-_ALONE: Final = (0x01, 0xFF, *range(0xD0, 0xD9))  # markers without a length
+"""Markers of every kind of frame, supported or not."""
+_MARKERS_WITHOUT_LENGTH: Final = (0x01, 0xFF, *range(0xD0, 0xD9))
 _MAX_SEGMENTS: Final = 1000
 # TIFF 6.0: ImageWidth and ImageLength, among the first entries, which are sorted by tag.
 _SIZE_TAGS: Final = (256, 257)
@@ -36,7 +36,7 @@ def header_pixels(data: bytes | bytearray) -> int | None:
 
 
 def jpeg_frame(data: bytes | bytearray, markers: Collection[int]) -> int | None:
-    """Return where a JPEG's first frame header of some markers begins, None if there is none."""
+    """Return the offset of a JPEG's first frame header with one of the markers; None without."""
     at = 2
     for _ in range(_MAX_SEGMENTS):
         if at + 1 >= len(data) or data[at] != 0xFF:
@@ -45,7 +45,7 @@ def jpeg_frame(data: bytes | bytearray, markers: Collection[int]) -> int | None:
         if marker in markers:
             return at
         at += 1 if marker == 0xFF else 2
-        if marker not in _ALONE:
+        if marker not in _MARKERS_WITHOUT_LENGTH:
             at += int.from_bytes(data[at : at + 2])
     return None
 

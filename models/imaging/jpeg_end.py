@@ -1,8 +1,8 @@
-"""JPEG files that lack nothing but their end mark (ITU-T T.81, B.2.1).
+"""Repair of JPEG files whose only fault is a missing end-of-image marker (EOI, T.81, B.2.1).
 
 libjpeg waits for the two bytes, and depending on size and kind of the file Pillow then decodes it
-or calls it cut short. Whether only the mark is missing cannot be seen in the bytes, but in the
-pixels: they must not depend on what follows.
+or calls it cut short. The bytes do not show if only the marker is missing, but the pixels do: they
+must not depend on the bytes that follow.
 """
 
 from typing import Final
@@ -11,49 +11,49 @@ from PIL import Image, ImageChops, JpegImagePlugin
 
 from models.imaging.bounded_reader import BoundedReader, jpeg_segments
 
-END_MARK: Final = b"\xff\xd9"
+END_MARKER: Final = b"\xff\xd9"
 _SCAN: Final = 0xDA
 _COEFFICIENTS: Final = 64
-# Stuffed ones, zeros, and two mixtures: read as Huffman codes, they differ from one another in
-# whatever code is missing.
+# Bit patterns appended in place of missing data: decoded as Huffman codes they give different
+# pixels, which shows that data is missing.
 _FILLERS: Final = (b"\x5a" * 64, b"\0" * 64, b"\xa5" * 64, b"\xff\0" * 64)
 
 
-def has_end_mark(image: Image.Image) -> bool:
-    """Return False for an opened JPEG without an end mark behind its first scan's header.
+def has_end_marker(image: Image.Image) -> bool:
+    """Return False for an opened JPEG without an end marker behind its first scan's header.
 
-    Others have none to lack. In MPO the first picture ends where the next one begins.
+    Other formats need none. In MPO the first picture ends where the next one begins.
     """
     reader = image.fp if isinstance(image, JpegImagePlugin.JpegImageFile) else None
     if image.format != "JPEG" or not isinstance(reader, BoundedReader):
         return True
     data = reader.getvalue()
-    return data.endswith(END_MARK) or data.rfind(END_MARK, reader.tell()) >= 0
+    return data.endswith(END_MARKER) or data.rfind(END_MARKER, reader.tell()) >= 0
 
 
-def with_end_mark(image: Image.Image) -> Image.Image:
-    """Return an opened JPEG that lacks its end mark with one.
+def append_end_marker(image: Image.Image) -> Image.Image:
+    """Append the missing end marker to an opened JPEG and return it.
 
-    It is decoded at its full size, two to four times.
+    The picture is decoded at its full size, two to four times, to check it.
 
     Raises:
-        OSError: More than the mark is missing.
+        OSError: More than the marker is missing.
     """
     assert isinstance(image, JpegImagePlugin.JpegImageFile)
     reader = image.fp
     assert isinstance(reader, BoundedReader)
-    data = reader.getvalue().rstrip(END_MARK[:1])
+    data = reader.getvalue().rstrip(END_MARKER[:1])
     if not _has_all_bits(data, image.layers):
         raise OSError("image file is truncated")
     first: Image.Image | None = None
     for filler in _FILLERS:
-        other = _opened(reader.replaced(data + filler + END_MARK))
+        other = _opened(reader.replaced(data + filler + END_MARKER))
         other.load()
         if first is None:
             first = other
         elif ImageChops.difference(first, other).getbbox() is not None:
             raise OSError("image file is truncated")
-    return _opened(reader.replaced(data + END_MARK))
+    return _opened(reader.replaced(data + END_MARKER))
 
 
 def _opened(reader: BoundedReader) -> Image.Image:

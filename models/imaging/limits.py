@@ -15,18 +15,20 @@ DECODE_S: Final = 5.0
 """Default max processor seconds per picture: 50 megapixels take below 1.5 in any format."""
 
 MAX_JPEG_SCANS: Final = 100
-"""Encoders make 10 or so, and each may cost 4 ms at 50 megapixels with no data."""
+"""Max scans of a JPEG. Encoders write about 10; each costs up to 4 ms at 50 megapixels without any
+data."""
 
 MAX_TIFF_PARTS: Final = 65_536
-"""Strips or tiles, each of which costs Pillow some 300 bytes before any is decoded."""
+"""Max strips or tiles of a TIFF. Each costs Pillow some 300 bytes before any is decoded."""
 
 MAX_HEADER_READS: Final = 20_000
-"""Reads until the header is known; a part of it takes three or so. Pillow remembers each part."""
+"""Max reads of a header. Each part takes about three, and Pillow keeps each part in memory."""
 
 ORIENTED_PX: Final = 1920
-"""Min longer side of a picture decoded for its faces: a face that can just be found then keeps its
-pixels. Pictures of at least twice as many are reduced."""
+"""Longer side, in pixels, down to which a picture is reduced before face detection: the smallest
+detectable faces keep their pixels. Pictures of at least twice as many are reduced."""
 
 SEARCH_EDGES_PX: Final = (320, 1280)
-"""Longer sides that a picture is searched for faces at. The detector is best at faces of 20 to 300
-pixels: the small copy is for faces that fill the picture, the large one for small faces."""
+"""Longer sides, in pixels, at which a picture is searched for faces. The detector is best at faces
+of 20 to 300 pixels: the small copy is for faces that fill the picture, the large one for small
+faces."""

@@ -10,7 +10,7 @@ expensive format.
 import math
 from typing import Final
 
-from models.imaging.jpeg_end import has_end_mark
+from models.imaging.jpeg_end import has_end_marker
 from models.imaging.limits import ORIENTED_PX, SEARCH_EDGES_PX
 from models.imaging.open import JPEG_FORMATS, LazyImage, decodes_by_line, tile_size
 
@@ -44,7 +44,7 @@ def decoding_bytes(image: LazyImage, size: int) -> int:
 def searching_bytes(image: LazyImage) -> int:
     """Return the max memory that `orient` and then `find_faces` take."""
     pixels, coefficients = _decoded(image, edges_at(image, ORIENTED_PX))
-    # Of a JPEG, the decoder has left out what it could.
+    # A JPEG is already decoded at a reduced size.
     factor = 1 if image.format in JPEG_FORMATS else max(1, max(image.size) // ORIENTED_PX)
     orienting = _DECODED_BYTES_PER_PIXEL * pixels + _ORIENTING_BYTES_PER_PIXEL * pixels // factor**2
     decoding = max(_BYTES_PER_PIXEL * pixels + coefficients, _completing_bytes(image))
@@ -53,8 +53,8 @@ def searching_bytes(image: LazyImage) -> int:
 
 def largest_picture_bytes(max_pixels: int) -> int:
     """Return the max memory for one picture of at most `max_pixels`, face search included."""
-    # An `OrientedImage` is made at the picture's full size below twice ORIENTED_PX, at half of it
-    # from there on, and from thrice on so small that decoding takes more than orienting.
+    # Below 2 x ORIENTED_PX an `OrientedImage` has the full size, from there on half of it; from 3 x
+    # on decoding takes more than orienting.
     full = (_DECODED_BYTES_PER_PIXEL + _ORIENTING_BYTES_PER_PIXEL) * max_pixels
     halved = (_DECODED_BYTES_PER_PIXEL + _ORIENTING_BYTES_PER_PIXEL // 4) * (3 * ORIENTED_PX) ** 2
     return max(_BYTES_PER_PIXEL * max_pixels, min(full, halved)) + SEARCH_BYTES
@@ -68,11 +68,11 @@ def edges_at(image: LazyImage, longest_px: int) -> tuple[int, int]:
 
 
 def _completing_bytes(image: LazyImage) -> int:
-    """Return the max memory that a JPEG takes only if it lacks its end mark.
+    """Return the max memory that a JPEG takes only if it lacks its end marker.
 
     Two copies of its full size are compared, with 4 bytes per pixel, beside the coefficients.
     """
-    return 0 if has_end_mark(image) else _BYTES_PER_PIXEL * image.width * image.height
+    return 0 if has_end_marker(image) else _BYTES_PER_PIXEL * image.width * image.height
 
 
 def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
@@ -80,7 +80,7 @@ def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
     width, height = image.size
     coefficients = 0
     if image.format in JPEG_FORMATS:
-        if not decodes_by_line(image):  # all coefficients are there before the first pixel is
+        if not decodes_by_line(image):  # all coefficients exist before the first pixel
             coefficients = width * height * _COEFFICIENT_BYTES * len(image.getbands())
         scale = next(
             (s for s in (8, 4, 2) if width >= s * min_size[0] and height >= s * min_size[1]), 1

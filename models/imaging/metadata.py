@@ -1,8 +1,7 @@
-"""Files without the metadata that no pixel needs, so that it neither refuses nor changes a picture.
+"""Removal of metadata that does not affect pixels, so that no broken metadata refuses a picture.
 
 A viewer shows a picture whose comment has a wrong checksum, or whose profile cannot be read. Pillow
-refuses some of them. What is kept of the metadata is what pixels depend on: transparency, the
-colour profile, and the orientation.
+refuses some of them. Transparency, colour profile and orientation are kept: pixels depend on them.
 """
 
 import struct
@@ -15,21 +14,21 @@ from models.imaging.limits import MAX_HEADER_READS
 
 # Pillow inflates no more of a chunk, and refuses one that has more.
 _MAX_INFLATED_BYTES: Final = 2**20
-# IDAT chunks have some kB each. What is behind this many chunks is left as it is.
+# IDAT chunks have some kB each. Bytes behind this many chunks are kept as they are.
 _MAX_CHUNKS: Final = 200_000
 _ANCILLARY: Final = 0x20  # of the first letter: PNG, section 5.4
 _MIN_TRNS_BYTES: Final = {0: 2, 2: 6}  # by colour type: grey, RGB
-_EXIF_KEYWORD: Final = b"Raw profile type exif"  # ImageMagick's chunk of before eXIf
+_EXIF_KEYWORD: Final = b"Raw profile type exif"  # ImageMagick's chunk from before eXIf existed
 _XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 
 _Span = tuple[int, int]  # start and end in the file
 
 
-def needed_of_png(data: bytes) -> bytes:
-    """Return a PNG without the chunks that no pixel needs; `data` itself if it has none.
+def strip_png_metadata(data: bytes) -> bytes:
+    """Return a PNG without the chunks that do not affect pixels; `data` itself if it has none.
 
-    A needed chunk that is ancillary and has a wrong checksum counts as missing, as for libpng.
-    One for the orientation is found behind the pixels, too.
+    An ancillary chunk that is kept counts as missing if its checksum is wrong, as in libpng. A
+    chunk with the orientation is found behind the pixels, too.
 
     Raises:
         ImageTooCostly: It has too many chunks beside the pixels.
@@ -69,8 +68,8 @@ def needed_of_png(data: bytes) -> bytes:
     return b"".join(data[begin:end] for begin, end in spans)
 
 
-def needed_of_jpeg(data: bytes) -> bytes:
-    """Return a JPEG without the segments before its first scan that no pixel needs."""
+def strip_jpeg_metadata(data: bytes) -> bytes:
+    """Return a JPEG without the segments before its first scan that do not affect pixels."""
     parts, at = [data[:2]], 2
     for _ in range(MAX_HEADER_READS):
         marker = data[at + 1 : at + 2]
@@ -83,7 +82,7 @@ def needed_of_jpeg(data: bytes) -> bytes:
         if marker != b"\x01" and not b"\xd0" <= marker <= b"\xd8":
             end += int.from_bytes(data[at + 2 : at + 4])
         if not (b"\xe0" <= marker <= b"\xef" or marker == b"\xfe") or (
-            # What decides on the colours, and the orientation.
+            # They define the colours and the orientation.
             data.startswith((b"\xff\xe1", b"\xff\xe0", b"\xff\xee"), at)
             and (data.startswith((b"Exif\0\0", b"JFIF\0", b"Adobe"), at + 4))
             and end - at >= 16
@@ -100,7 +99,7 @@ _WEBP_FLAGS_AT: Final = 8  # behind the name and length of VP8X
 _WEBP_PIXEL_FLAGS: Final = 0x12  # alpha, animation
 
 
-def needed_of_webp(data: bytes) -> bytes:
+def strip_webp_metadata(data: bytes) -> bytes:
     """Return a WebP without metadata and later frames that are cut short, of its real length."""
     parts: list[bytes] = []
     flags, at, has_frame = 0, 12, False
@@ -136,7 +135,7 @@ def _is_of_use(data: bytes, at: int, *, behind_pixels: bool) -> bool:
 
 
 def _is_intact(data: bytes, at: int, end: int) -> bool:
-    """Return True for a whole chunk of use that Pillow can read."""
+    """Return True for a complete chunk that Pillow can read."""
     kind, content = data[at + 4 : at + 8], data[at + 8 : end - 4]
     checksum = zlib.crc32(content, zlib.crc32(kind)).to_bytes(4)
     if end > len(data) or data[end - 4 : end] != checksum:

@@ -29,9 +29,9 @@ from models.imaging.bounded_reader import (
     has_one_scan,
     tiff_entries,
 )
-from models.imaging.formats import known_format, unread_jpeg, unsupported_sentence
+from models.imaging.formats import known_format, unsupported_jpeg_kind, unsupported_sentence
 from models.imaging.limits import DECODE_S, MAX_PIXELS
-from models.imaging.metadata import needed_of_jpeg, needed_of_png, needed_of_webp
+from models.imaging.metadata import strip_jpeg_metadata, strip_png_metadata, strip_webp_metadata
 
 PLUGINS: Final = {
     "JPEG": JpegImagePlugin,
@@ -52,7 +52,7 @@ LazyImage = Image.Image
 """Pillow's picture of which only the header has been read."""
 
 WHITE_IS_ZERO: Final = "white_is_zero"
-"""Key of `info`: the picture is a negative, opened as if it were none."""
+"""Key of `info`: a white-is-zero TIFF was opened as black-is-zero, and the decoder inverts it."""
 
 # TIFF 6.0: BitsPerSample, PhotometricInterpretation; its value for black on white.
 _BITS_TAG: Final = 258
@@ -73,7 +73,7 @@ def open_image(
 
     Args:
         data: One encoded file.
-        max_pixels: Refuse more than this many pixels (width x height), judged from the header.
+        max_pixels: Refuse more than this many pixels (width x height), by the header.
         max_bytes: Refuse larger files.
         decode_s: Max processor seconds for this and for decoding, on the same thread. Between
             two checks of the clock lie at most 64 kB of the file, or one call into the library
@@ -85,8 +85,8 @@ def open_image(
         UnsupportedFormat: `data` is not a picture of a format in `FORMATS`.
         ImageTooLarge: The header announces more than `max_pixels`.
         ImageTooCostly: The picture is made to keep a decoder busy.
-        UndecodableImage: The header is broken, or the file is of a kind of its format that is not
-            read.
+        UndecodableImage: The header is broken, or the file uses an unsupported variant of its
+            format.
     """
     if not data:
         raise EmptyPicture("The file is empty.")
@@ -98,15 +98,15 @@ def open_image(
         raise UnsupportedFormat(unsupported_sentence(data))
     check_tiff_parts(data)
     if format == "PNG":
-        data = needed_of_png(data)
+        data = strip_png_metadata(data)
     positive = _positive(data) if format == "TIFF" else None
     reader = BoundedReader(positive or data, decode_s)
     try:
         image = _identify(reader, format, max_pixels)
     except UndecodableImage:
-        if format not in _NEEDED:
+        if format not in _STRIPPERS:
             raise
-        reader = reader.replaced(_NEEDED[format](data))
+        reader = reader.replaced(_STRIPPERS[format](data))
         image = _identify(reader, format, max_pixels)
     if positive:
         image.info[WHITE_IS_ZERO] = True
@@ -128,7 +128,7 @@ def open_image(
 
 def undecodable(data: bytes, format: str, error: Exception) -> UndecodableImage:
     """Return the error for a file of a known format that a library cannot read."""
-    if format in JPEG_FORMATS and (kind := unread_jpeg(data)) is not None:
+    if format in JPEG_FORMATS and (kind := unsupported_jpeg_kind(data)) is not None:
         return UndecodableImage(
             f"{kind} is not read here: send a baseline or progressive JPEG of 8 bits per sample."
         )
@@ -180,7 +180,7 @@ def _identify(reader: BoundedReader, format: str, max_pixels: int) -> LazyImage:
         try:
             return Image.open(reader, formats=(format,))
         except UnidentifiedImageError:
-            # Only the plugin itself says why.
+            # Only the plugin itself gives the reason.
             reader.seek(0)
             factory, _ = Image.OPEN[format]
             return factory(reader, "")
@@ -194,8 +194,8 @@ def _identify(reader: BoundedReader, format: str, max_pixels: int) -> LazyImage:
         raise undecodable(reader.getvalue(), format, error) from error
 
 
-# Pillow reads metadata together with the header; where that fails, it is tried without.
-_NEEDED: Final = {"JPEG": needed_of_jpeg, "WEBP": needed_of_webp}
+# Pillow reads metadata together with the header; if that fails, the header is read without.
+_STRIPPERS: Final = {"JPEG": strip_jpeg_metadata, "WEBP": strip_webp_metadata}
 
 
 def _positive(data: bytes) -> bytes | None:
@@ -205,16 +205,7 @@ def _positive(data: bytes) -> bytes | None:
     """
     found = {entry.tag: entry for entry in tiff_entries(data)}
     meaning, bits = found.get(_PHOTOMETRIC_TAG), found.get(_BITS_TAG)
-    if (
-        meaning is None
-        or bits is None
-        or meaning.value != 0
-        or (bits.values, bits.value > 8)
-        != (
-            1,
-            True,
-        )
-    ):
+    if meaning is None or bits is None or meaning.value != 0 or bits.values != 1 or bits.value <= 8:
         return None
     changed = bytearray(data)
     order = "<" if data[:2] == b"II" else ">"

@@ -1,4 +1,4 @@
-"""Signatures: a broken picture of a known format is no other file, and other files are named."""
+"""Signatures: a broken picture of a known format is not another file, and other files are named."""
 
 import base64
 import quopri
@@ -58,10 +58,10 @@ def test_png_with_converted_line_ends_is_undecodable() -> None:
         (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "AVIF"),
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "AVIF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "film"),
-        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "film"),
-        (b"\x1aE\xdf\xa3" + bytes(40), "film"),
-        (b"RIFF\x24\0\0\0AVI LIST", "film"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video"),
+        (b"\x1aE\xdf\xa3" + bytes(40), "video"),
+        (b"RIFF\x24\0\0\0AVI LIST", "video"),
         (b"RIFF\x24\0\0\0WAVEfmt ", "sound"),
         (b"\xff\x0a" + bytes(20), "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),

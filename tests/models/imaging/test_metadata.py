@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.errors import ImageTooCostly, UndecodableImage
 from models.imaging.decode import decode_image
-from models.imaging.metadata import needed_of_jpeg, needed_of_png, needed_of_webp
+from models.imaging.metadata import strip_jpeg_metadata, strip_png_metadata, strip_webp_metadata
 from tests.images import encode, photograph
 from tests.models.imaging.handmade import jpeg_segment, png_chunk
 
@@ -149,12 +149,12 @@ def test_transparency_and_animation_are_read_as_before() -> None:
 
 def test_png_with_needed_chunks_only_is_not_copied() -> None:
     for data in (PNG, encode(PHOTOGRAPH.quantize(16), transparency=3), PNG + b"tail"):
-        assert needed_of_png(data) is data
+        assert strip_png_metadata(data) is data
 
 
 def test_png_with_too_many_chunks_is_refused() -> None:
     with pytest.raises(ImageTooCostly):
-        needed_of_png(inserted(png_chunk(b"prVt", b"") * 20_000, BEFORE))
+        strip_png_metadata(inserted(png_chunk(b"prVt", b"") * 20_000, BEFORE))
 
 
 def test_only_the_first_profile_of_a_png_is_unpacked() -> None:
@@ -162,7 +162,7 @@ def test_only_the_first_profile_of_a_png_is_unpacked() -> None:
     data = inserted(bomb * 600, BEFORE)  # each takes 3 ms to unpack
     assert torch.equal(decode_image(data, size=24, decode_s=0.5), pixels(PNG))
     begin = time.thread_time()
-    needed_of_png(data)
+    strip_png_metadata(data)
     assert time.thread_time() - begin < 0.5
 
 
@@ -215,9 +215,9 @@ def test_first_frame_of_a_webp_cut_short_is_read() -> None:
 @pytest.mark.parametrize(
     ("needed", "data"),
     [
-        (needed_of_png, encode(PHOTOGRAPH, exif=exif(6), transparency=(1, 2, 3))),
-        (needed_of_jpeg, encode(PHOTOGRAPH, "JPEG", exif=exif(6))),
-        (needed_of_webp, encode(PHOTOGRAPH, "WEBP", exif=exif(6), xmp=b"x" * 40)),
+        (strip_png_metadata, encode(PHOTOGRAPH, exif=exif(6), transparency=(1, 2, 3))),
+        (strip_jpeg_metadata, encode(PHOTOGRAPH, "JPEG", exif=exif(6))),
+        (strip_webp_metadata, encode(PHOTOGRAPH, "WEBP", exif=exif(6), xmp=b"x" * 40)),
     ],
 )
 def test_files_cut_short_anywhere_can_be_rewritten(

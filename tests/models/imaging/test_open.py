@@ -109,7 +109,7 @@ def test_heic_error_explains_how_to_get_jpeg() -> None:
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + b"x" * 64
     with pytest.raises(UnsupportedFormat, match=r"^HEIC pictures.* send the picture as JPEG"):
         decode_image(heic, size=8)
-    with pytest.raises(UnsupportedFormat, match=r"^A film, not a picture"):
+    with pytest.raises(UnsupportedFormat, match=r"^A video, not a picture"):
         decode_image(heic.replace(b"ftypheic", b"ftypmp42"), size=8)
 
 
