@@ -6,7 +6,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from training.config import FitConfig
 from training.errors import TooFewPictures
@@ -192,7 +191,7 @@ def extrapolate(
     errors = float((1 - hits[-1]).sum()) * Design(design.correlation).size(groups) / len(groups)
     if errors < _MIN_ERRORS:
         return LearningCurve(points, None, None, None, None, "unknown", _FEW_ERRORS)
-    at = np.array([_fit_power_law(pictures, row, (total, 2 * total)) for row in draws])
+    at = _fit_power_law(pictures, draws, (total, 2 * total))
     gains = at[:, 1] - at[:, 0]
     gain, gain_interval = float(np.median(gains)), percentile_interval(gains)
     accuracy, (low, high) = measured
@@ -218,18 +217,34 @@ def _mean_over_classes(
 
 
 def _fit_power_law(
-    pictures: NDArray[np.float64], accuracy: NDArray[np.float64], targets: Sequence[int]
+    pictures: NDArray[np.float64], accuracies: NDArray[np.float64], targets: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Fit error = a + b * n^-c with a, b >= 0 by least squares; return accuracy at `targets`."""
-    lowest_residual, estimate = np.inf, np.full(len(targets), accuracy[-1])
-    at = np.array(targets, dtype=np.float64)
-    for exponent in _EXPONENTS:
-        design = np.column_stack([np.ones(len(pictures)), pictures**-exponent])
-        weights, residual = nnls(design, 1.0 - accuracy)
-        if residual < lowest_residual:
-            lowest_residual = residual
-            estimate = 1.0 - (weights[0] + weights[1] * at**-exponent)
-    return estimate
+    """Fit error = a + b * n^-c with a, b >= 0 by least squares to each curve.
+
+    Args:
+        pictures: (shares,).
+        accuracies: (curves, shares).
+        targets: Numbers of pictures.
+
+    Returns:
+        float64 (curves, targets): accuracies there.
+    """
+    x = pictures ** -_EXPONENTS[:, None]  # (exponents, shares)
+    x_mean = x.mean(axis=1)
+    errors = np.maximum(0.0, 1.0 - accuracies)
+    mean = errors.mean(axis=1)[:, None]  # (curves, 1)
+    slope = errors @ (x - x_mean[:, None]).T / ((x - x_mean[:, None]) ** 2).sum(axis=1)
+    slope = np.maximum(0.0, slope)  # (curves, exponents)
+    floor = mean - slope * x_mean
+    through_zero = errors @ x.T / (x**2).sum(axis=1)
+    slope = np.where(floor < 0, through_zero, slope)
+    floor = np.maximum(0.0, floor)
+    fitted = floor[..., None] + slope[..., None] * x  # (curves, exponents, shares)
+    best = ((fitted - errors[:, None]) ** 2).sum(axis=-1).argmin(axis=1)[:, None]
+    at = np.array(targets, dtype=np.float64) ** -_EXPONENTS[best]  # (curves, targets)
+    return np.asarray(
+        1.0 - np.take_along_axis(floor, best, 1) - np.take_along_axis(slope, best, 1) * at
+    )
 
 
 def _outlook(gain_interval: Sequence[float]) -> Outlook:

@@ -92,9 +92,9 @@ def test_gain_predicts_the_accuracy_of_twice_the_data() -> None:
     low, high = promise.gain_interval_95
     at_total = curve._fit_power_law(
         np.array([point.pictures for point in promise.points]),
-        np.array([point.mean for point in promise.points]),
+        np.array([[point.mean for point in promise.points]]),
         (200,),
-    )[0]
+    )[0, 0]
     # Both ends are within two standard errors of the truth's own.
     assert low - 0.02 <= truth.mean - at_total <= high + 0.02
 
@@ -179,13 +179,15 @@ def test_fit_power_law_recovers_a_planted_law() -> None:
     for floor, factor, exponent in ((0.0, 1.0, 0.5), (0.05, 2.0, 1.0), (0.1, 0.0, 1.0)):
         accuracy = 1 - floor - factor * pictures**-exponent
         at = 1 - floor - factor * 400.0**-exponent
-        assert curve._fit_power_law(pictures, accuracy, (400,))[0] == pytest.approx(at, abs=1e-3)
+        assert curve._fit_power_law(pictures, accuracy[None], (400,))[0, 0] == pytest.approx(
+            at, abs=1e-3
+        )
 
 
 def test_fit_power_law_does_not_extrapolate_a_fall() -> None:
     pictures = np.array([20.0, 40, 70, 100, 140, 200])
     accuracy = np.linspace(0.9, 0.8, 6)
-    at = curve._fit_power_law(pictures, accuracy, (400,))[0]
+    at = curve._fit_power_law(pictures, accuracy[None], (400,))[0, 0]
     assert at == pytest.approx(accuracy.mean(), abs=1e-6)
 
 

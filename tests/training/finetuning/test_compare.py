@@ -26,7 +26,7 @@ from training.finetuning.pixels import LabelledPixels
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of 32 x 32 are no work for two threads, which would only wait for each other."""
+    """Pictures of 32 x 32 are not enough work for two threads, which would only wait for each other."""
     monkeypatch.setattr("training.finetuning.device.usable_cores", lambda: 1)
 
 
@@ -56,7 +56,7 @@ def test_compare_predicts_with_both_models_on_the_same_folds(
     assert "on the same folds" in found.verdict
     assert len(found.best_epochs) == 2
     whole = run(two, tmp_path / "all")
-    summary = found.summary(whole, two, ("bars", "waves"), config=FitConfig(draws=200))
+    summary = found.summary(whole, two, ("bars", "waves"))
     assert summary["epochs"] == whole.epochs
     assert summary["verdict"] == found.verdict
     for name in ("head_only", "finetuned"):

@@ -718,7 +718,7 @@ def test_next_steps_follow_from_the_findings() -> None:
 
     steps = steps_with(2)
     assert steps[0] == "Mend this first: One picture lies in two folders."
-    assert "2 pictures whose label may be wrong" in steps[1]
+    assert "2 pictures whose label the model disagrees with" in steps[1]
     assert any("Collect more pictures of every class" in step for step in steps)
     quiet = {
         "audit": [],
