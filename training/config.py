@@ -23,7 +23,7 @@ class FitConfig:
 
     Attributes:
         backbone: Row of `training.backbones.registry.BACKBONES`.
-        seed: Of fold assignment and bootstrap; the rest is deterministic.
+        seed: Seed of fold assignment and bootstrap; the rest is deterministic.
         folds: Cross-validation folds. 5 leave 288 of 360 pictures to fit on.
         inner_folds: Folds inside each training part, to choose the penalty on.
         penalties: Inverse L2 strengths C to try, for features scaled to unit variance overall.
@@ -32,7 +32,7 @@ class FitConfig:
         searched: Max pictures that the penalty is chosen on, spread evenly over all. The time of a
             fit grows with its pictures, and hundreds of fits are tried.
         min_pictures: Min readable pictures per class. Fewer cannot fill 5 folds twice.
-        target_error: Wanted share of wrong answers among those given; the others are `uncertain`.
+        target_error: Target share of wrong answers among those given; the others are `uncertain`.
         draws: Draws behind each interval; 20,000 fix its ends to about 0.05 points.
         crop: `whole` pictures, or `faces`: the main face of each picture, in the service, too.
         precision: Number format: `fp32`, `int8`, or `auto`: int8 if it passes the next three.
@@ -99,7 +99,7 @@ class FitConfig:
 # Pictures per forward pass of a worker thread; small, because each core runs one thread.
 EXTRACTION_BATCH: Final = 8
 
-# Largest picture file that is read; a folder may hold a film called .jpg.
+# Largest picture file that is read; a folder may hold a video called .jpg.
 MAX_FILE_BYTES: Final = 200_000_000
 
 

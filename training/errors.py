@@ -4,21 +4,21 @@ FacemaskError
 └── TrainingError            exit 1
     ├── DataError            exit 3: the pictures must change
     │   ├── NoSuchData       the folder or zip does not exist, or is neither
-    │   ├── BadLayout        the folders are no classes, or their names cannot be labels
+    │   ├── BadLayout        the folders are not classes, or their names cannot be labels
     │   ├── TooFewClasses    fewer than two classes with pictures
     │   ├── TooFewPictures   a class has fewer pictures than training needs
     │   ├── UnreadableData   --strict, and a picture is unreadable
     │   ├── ChangedData      a picture changed while the run used it
-    │   └── BadTable         groups.csv is not as documented
+    │   └── BadTable         a table beside the data is not as documented
     ├── BackboneError        exit 4: another backbone or weights file is needed
     │   ├── UnknownBackbone  no entry of that name
-    │   ├── NoWeights        the weights cannot be had here
+    │   ├── NoWeights        the weights cannot be obtained here
     │   └── BadWeights       the weights file does not fit
     ├── SampleError          exit 5: the sample data set could not be written
     └── OutputError          exit 6: disk full, or no right to write
 
-Status 7 is no error: `audit --fail-on LEVEL` ran to its end and found something of that level or
-a worse one. Status 2 is a wrong command line, 130 an interrupted run.
+Status 7 is not an error: `audit --fail-on LEVEL` ran to its end and found something of that level
+or a worse one. Status 2 is a wrong command line, 130 an interrupted run.
 """
 
 from models.errors import FacemaskError
@@ -41,7 +41,7 @@ class NoSuchData(DataError):
 
 
 class BadLayout(DataError):
-    """The folders are no classes, or their names cannot be labels."""
+    """The folders are not classes, or their names cannot be labels."""
 
 
 class TooFewClasses(DataError):
@@ -75,7 +75,7 @@ class UnknownBackbone(BackboneError):
 
 
 class NoWeights(BackboneError):
-    """The pretrained weights cannot be had on this machine."""
+    """The pretrained weights cannot be obtained on this machine."""
 
 
 class BadWeights(BackboneError):

@@ -222,7 +222,7 @@ def _audit(
     config: FitConfig,
     progress: Progress,
 ) -> tuple[list[Finding], LabelIssues]:
-    """Look for faults of the data set, and log those that are worse than a note."""
+    """Audit the data set, and log errors and warnings."""
     label_issues = find_label_issues(
         feature_set.features,
         feature_set.classes,
@@ -410,4 +410,4 @@ def _command(options: FitOptions, config: FitConfig) -> str:
             "--target-error": f"{config.target_error:g}",
         },
     )
-    return clean(command)  # of a path that is not UTF-8
+    return clean(command)  # a path may not be UTF-8

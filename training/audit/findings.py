@@ -74,7 +74,7 @@ def format_lines(findings: Sequence[Finding], *, max_cases: int = 10) -> list[st
     """Format findings as lines of text, by level, each with its first cases.
 
     Args:
-        findings: As `training.audit.run.audit` returns them.
+        findings: Findings, as from `training.audit.run.audit`.
         max_cases: Max number of cases per finding; the others are counted.
     """
     if not findings:

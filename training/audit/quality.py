@@ -35,7 +35,7 @@ _MIN_DARKEST_OF_BRIGHT: Final = 0.5
 # photographs have more than 0.03; 2 of them, really out of focus, have less than this.
 _MAX_RELATIVE_SHARPNESS_OF_BLURRED: Final = 0.0025
 
-# Shorter side from which blur is judged: a smaller picture is soft because it is enlarged to the
+# Shorter side from which blur is checked: a smaller picture is soft because it is enlarged to the
 # model's input. Size is reported by `tiny` and in the shortcuts.
 _MIN_EDGE_PX_FOR_BLUR: Final = 200
 
@@ -49,7 +49,7 @@ class Check:
 
     Attributes:
         kind: Stable name.
-        level: Of the finding, unless it is common in the set.
+        level: Level of the finding, unless it is common in the set.
         test: Predicate of the condition.
         description: Follows "12 pictures are " or "1 picture is ".
         advice: A sentence.
@@ -104,7 +104,7 @@ CHECKS: Final = (
             and not stats.is_blank
         ),
         "very dark",
-        "Check that a person could tell what they show.",
+        "Check that a person can recognise the subject.",
     ),
     Check(
         "bright",
@@ -115,7 +115,7 @@ CHECKS: Final = (
             and not stats.is_blank
         ),
         "very bright",
-        "Check that a person could tell what they show.",
+        "Check that a person can recognise the subject.",
     ),
     Check(
         "blurred",
@@ -126,7 +126,7 @@ CHECKS: Final = (
             and stats.sharpness < _MAX_RELATIVE_SHARPNESS_OF_BLURRED * stats.contrast**2
         ),
         "blurred",
-        "Check that a person could tell what they show.",
+        "Check that a person can recognise the subject.",
     ),
     Check(
         "not_rgb",

@@ -22,7 +22,7 @@ def read_state_dict(path: Path) -> tuple[str, State]:
         The sha256 of the file's bytes, and the state dict.
 
     Raises:
-        BadWeights: The file is unreadable, or holds no state dict.
+        BadWeights: The file is unreadable, or does not hold a state dict.
     """
     try:
         data = path.read_bytes()
@@ -31,11 +31,11 @@ def read_state_dict(path: Path) -> tuple[str, State]:
     try:
         state: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a broken file can raise any exception
-        raise BadWeights(f"{path} is no state dict that torch.load can read.") from error
+        raise BadWeights(f"{path} is not a state dict that torch.load can read.") from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadWeights(f"{path} holds no state dict: names and tensors are expected.")
+        raise BadWeights(f"{path} does not hold a state dict: names and tensors are expected.")
     return hashlib.sha256(data).hexdigest(), state
 
 
@@ -76,5 +76,5 @@ def load_state(network: nn.Module, state: State, *, source: str) -> None:
         raise BadWeights(f"{source} is not for this backbone: it {reason}.")
     not_finite = [key for key in own if key in state and not state[key].isfinite().all()]
     if not_finite:
-        raise BadWeights(f"{source} is damaged: {not_finite[0]} holds values that are no numbers.")
+        raise BadWeights(f"{source} is damaged: {not_finite[0]} holds NaN or infinity.")
     network.load_state_dict({key: state[key] for key in own if key in state}, strict=False)

@@ -20,7 +20,7 @@ def add_command(commands: Any) -> None:
         "audit",
         help="look for faults of a data set, without training on it",
         description="Look for unreadable files, copies, wrong labels, odd pictures and shortcuts. "
-        f"Ends with status 0, or {_FINDINGS_STATUS} where --fail-on says so.",
+        f"Ends with status 0, or {_FINDINGS_STATUS} if --fail-on applies.",
     )
     add_data_options(parser)
     parser.add_argument(
@@ -33,7 +33,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--no-model",
         action="store_true",
-        help="load no network: labels are then not checked for being wrong",
+        help="load no network, and skip label issues",
     )
     add_backbone_option(parser)
     add_run_options(parser)

@@ -62,7 +62,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     backbone.add_argument(
         "--preset",
         choices=tuple(PRESETS),
-        help="a backbone by what it is for: "
+        help="a backbone by its purpose: "
         + ", ".join(f"{name} is {backbone}" for name, backbone in PRESETS.items()),
     )
     parser.add_argument(
@@ -91,7 +91,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=DEFAULTS.target_error,
         metavar="SHARE",
-        help="wanted share of wrong answers among those given; less sure ones are 'uncertain' "
+        help="target share of wrong answers among those given; the others are 'uncertain' "
         f"({DEFAULTS.target_error:g})",
     )
 
@@ -121,9 +121,7 @@ def _add_finetuning_options(parser: argparse.ArgumentParser) -> None:
         "publish what is better on the same folds",
     )
     parser.add_argument("--epochs", type=int, help="max epochs of fine-tuning")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with a fine-tuning that was cut short"
-    )
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted fine-tuning")
     parser.add_argument(
         "--checkpoint",
         type=Path,

@@ -47,7 +47,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         default=DEFAULTS.seed,
-        help=f"of everything that is random ({DEFAULTS.seed})",
+        help=f"seed of everything random ({DEFAULTS.seed})",
     )
     parser.add_argument(
         "--cache",

@@ -20,7 +20,7 @@ def add_command(commands: Any) -> None:
         help="folders to draw (mask no_mask); incorrect: masks worn below the nose",
     )
     parser.add_argument("--per-class", type=int, default=180, help="pictures per class (180)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is random (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (0)")
     parser.add_argument("--if-missing", action="store_true", help="do nothing if DIR exists")
     parser.set_defaults(run=run)
 

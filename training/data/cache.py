@@ -150,7 +150,7 @@ def _checksum(key: str, value: bytes) -> int:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    """Return True if the file holds no database of ours that can be read."""
+    """Return True if the file is not a readable database with our table."""
     if isinstance(error, sqlite3.OperationalError):  # no permission, no space, locked, moved away
         return _code(error) == sqlite3.SQLITE_ERROR  # a table without our columns
     return isinstance(error, sqlite3.DatabaseError)

@@ -11,7 +11,7 @@ from models.text import clean
 from training.errors import BadTable
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
-_MAX_CHARS_SHOWN: Final = 60  # of a first line that is no header
+_MAX_CHARS_SHOWN: Final = 60  # of a first line that is not a header
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CsvFile:
         path: For messages.
         header: Names of the columns, in lower case.
         table: The rows of cells, which may be shorter or longer than the header.
-        first_line: As written, for messages.
+        first_line: The first line as written, for messages.
     """
 
     path: str

@@ -34,8 +34,8 @@ class Listing:
         labels: Class names, sorted; position k is class index k.
         names: File names of the pictures, sorted.
         classes: Class index of each picture.
-        groups: By file name, what a picture shares with others (a person, a film), where known.
-        skipped: Files that are no pictures, or that labels.csv excludes.
+        groups: Group name (a person, a video) by file name, where known.
+        skipped: Files that are not pictures, or that labels.csv excludes.
         corrected: The folder's class of each picture that labels.csv gives another.
         slices: By attribute, the slice of each picture that has one: from slices.csv, and
             `folder`, the folder below the class folder.
@@ -63,7 +63,7 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
             group.
 
     Raises:
-        BadLayout: The folders are no classes, or their names cannot be labels.
+        BadLayout: The folders are not classes, or their names cannot be labels.
         TooFewClasses: Fewer than two folders hold pictures.
         BadTable: A table, or the pattern, is not as documented.
     """
@@ -113,12 +113,12 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
 
 def is_picture(path: PurePosixPath) -> bool:
     """Return True if a file's name suggests a picture."""
-    # Files without a suffix are tried: cameras and crawlers write such.
+    # Files without a suffix are accepted: some cameras and crawlers write them.
     return path.suffix.lower() in _PICTURE_SUFFIXES or path.suffix == ""
 
 
 def _subfolder_slices(root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the slices that the folders below the class folders are."""
+    """Return the slices given by the folders below the class folders."""
     subfolders = {
         name: parts[1]
         for name in pictures
@@ -163,4 +163,4 @@ def _skip_reason(name: str, parts: tuple[str, ...]) -> str | None:
         if parts and path.name.casefold() in TABLES:
             return f"not read: a table must be called {path.name.casefold()}"
         return "in no class folder"
-    return None if is_picture(path) else f"no picture by its name ({path.suffix})"
+    return None if is_picture(path) else f"not a picture by its name ({path.suffix})"

@@ -1,4 +1,4 @@
-"""Decoding under the service's bound of time, and the memory of pictures that cannot be decoded."""
+"""Cache of decoding failures, so that a file that cannot be decoded is tried once."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def remembered_failure(cache: Cache, sha256: str) -> Iterator[None]:
     """Run the decoding of a file, unless the same bytes could not be decoded before.
 
     Args:
-        cache: Remembers what is raised.
+        cache: Keeps the error.
         sha256: Digest of the file, in hexadecimal.
 
     Raises:

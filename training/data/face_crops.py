@@ -90,7 +90,7 @@ class FaceCropSource(Source):
 
 
 def _parse_face(cached: bytes, picture: OrientedImage) -> Face | None:
-    """Return a face from the cache; raise for what is no face of the picture."""
+    """Return a face from the cache; raise if it does not lie in the picture."""
     found = json.loads(cached)
     if found is None:
         return None

@@ -5,7 +5,7 @@ pigeonhole principle of Norouzi, Punjani, Fleet 2012), so only pictures that sha
 compared. The bits are shuffled before they are cut into chunks: neighbouring bits of pictures
 with plain borders are equal far too often.
 
-The result is groups, so a pair that is in one group already is not compared: a film of
+The result is groups, so a pair that is in one group already is not compared: a video of
 thousands of frames costs little more than as many different pictures.
 """
 

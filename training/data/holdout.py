@@ -31,8 +31,8 @@ class HoldoutSet:
         classes: int64 (n,) indices into the model's labels.
         slices: By attribute, the slice of each picture, or "": the folder below the class's, and
             the attributes of a slices.csv in the root.
-        group_names: By file name, what a picture shares with others, where known: from a
-            groups.csv in the root, or the pattern.
+        group_names: Group name by file name, where known: from a groups.csv in the root, or the
+            pattern.
         groups: int64 (n,) group numbers, once the pictures were compared with each other.
         known: Training pictures, and copies of them, that were left out, once the set was
             compared with the training pictures.
@@ -80,7 +80,7 @@ def find_holdout_set(
             continue
         file = PurePosixPath(name)
         if not is_picture(file):
-            skipped.append(SkippedFile(name, f"no picture by its name ({file.suffix})"))
+            skipped.append(SkippedFile(name, f"not a picture by its name ({file.suffix})"))
             continue
         folders = [normalize_name(folder) for folder in file.parts[:-1]]
         depth = next((i for i, folder in enumerate(folders) if folder in index_of), None)

@@ -68,7 +68,7 @@ class ImageStats:
 
     @property
     def informative_bits(self) -> int:
-        """Comparisons of 256 that are no draw: set in the hash, or in the mirror image's."""
+        """Comparisons of 256 without a tie: set in the hash, or in the mirror image's."""
         return int(self.dhash, 16).bit_count() + int(self.dhash_mirrored, 16).bit_count()
 
     @property

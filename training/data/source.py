@@ -52,7 +52,7 @@ class Source(ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Return the names of all files, sorted, without those that systems made."""
+        """Return the names of all files, sorted, without system files."""
 
     @property
     @abstractmethod
@@ -159,7 +159,7 @@ class ZipSource(Source):
         self._add([entry for entry in self._zip.infolist() if entry.filename])
 
     def _add(self, entries: list[zipfile.ZipInfo]) -> None:
-        """Name the entries; of several with one name the last counts, as for `unzip`."""
+        """Name the entries; the last of several with one name counts, as for `unzip`."""
         paths: dict[str, zipfile.ZipInfo] = {}
         for entry, (given, path) in zip(entries, entry_names(entries), strict=True):
             if path is None:

@@ -1,6 +1,6 @@
 """Tables beside the class folders: groups.csv, labels.csv and slices.csv.
 
-    groups.csv   file,group             pictures that belong together: a person, a film, an address
+    groups.csv   file,group             pictures that belong together: a person, a video, an address
     labels.csv   file,label             corrections: another class, or "-" to exclude a picture
     slices.csv   file,[attribute,]slice kinds of pictures that are evaluated separately as well
 
@@ -46,7 +46,7 @@ class UnmatchedRows:
 
     @property
     def sentence(self) -> str:
-        """How many there are, the first of them, and what it may mean."""
+        """Sentence with their number, the first one, and the picture it may mean."""
         verb = "names" if len(self.files) == 1 else "name"
         hint = f"; is {self.nearest} meant?" if self.nearest else "."
         return (
@@ -152,13 +152,13 @@ class Tables:
     ) -> list[tuple[str, ...]]:
         """Return the rows about pictures of the data set, with the pictures' names.
 
-        Rows about missing files are no error, because people delete pictures and keep tables; they
-        are counted. A table of which no row matches is one, because it would change nothing.
+        Rows about missing files are counted, not refused, because people delete pictures and keep
+        tables. A table without any match is refused, because it would change nothing.
 
         Args:
             table: For messages.
             rows: File, and other cells.
-            keys: Number of cells that tell rows apart; the last cells must agree where these do.
+            keys: Number of leading cells that identify a row; equal rows must agree in the last.
         """
         matched: list[tuple[str, ...]] = []
         missed: list[str] = []

@@ -121,7 +121,7 @@ def load(folder: Path, key: str) -> RunState | None:
             raise ValueError("of another version of this program")
         state = RunState(**content)
     except Exception as error:  # unpickling a broken file can raise any exception
-        raise CheckpointMismatch(f"{path} is no checkpoint that can be read: {advice}") from error
+        raise CheckpointMismatch(f"{path} is not a readable checkpoint: {advice}") from error
     if state.key != key:
         raise CheckpointMismatch(
             f"{path} is of a run on other pictures, labels, groups, weights or settings: {advice}"

@@ -35,8 +35,8 @@ class Comparison:
         folds: int64 (n,): test fold of each picture.
         best_epochs: The best epoch of each fold's run; 0 where none beat its start.
         difference: Balanced accuracy of the tuned networks minus that of the heads.
-        interval_95: Of `difference`, by a paired bootstrap over groups.
-        p_value: Of the two-sided sign test over groups on which the models differ.
+        interval_95: Interval of `difference`, by a paired bootstrap over groups.
+        p_value: P-value of the two-sided sign test over groups on which the models differ.
         better: The better model; "neither" where the data cannot show a difference.
         verdict: The same in a sentence.
     """
@@ -93,10 +93,10 @@ def compare(
 
     Args:
         backbone: The pretrained network.
-        features: (n, F) of it.
+        features: Its features (n, F).
         data: The pictures.
-        config: Of fine-tuning; its `folds` and `seed` define the folds.
-        fit: Of the heads: penalties and inner folds.
+        config: Hyper-parameters of fine-tuning; `folds` and `seed` define the folds.
+        fit: Hyper-parameters of the heads: penalties and inner folds.
         checkpoint: Folder; fold 1 is in its subfolder `fold-1`.
         resume: Continue from existing checkpoints.
         progress: Logs a line per fold and epoch; advanced per batch.

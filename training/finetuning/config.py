@@ -29,7 +29,8 @@ class FinetuneConfig:
             times the backbone's, because no pretrained knowledge is lost in the head.
         warmup_share: Share of the steps over which the rates rise from zero: AdamW's first steps
             rest on few gradients and vary most.
-        weight_decay: Of AdamW, per unit of learning rate; none on biases and normalisation.
+        weight_decay: Weight decay of AdamW, per unit of learning rate; none on biases and
+            normalisation.
         label_smoothing: Share of a label that is spread over all classes (Szegedy et al. 2016).
             Without it, logits kept growing and single pictures disturbed the run (losses of 0.2
             to 0.4 on held-out parts where the head alone had 0.08).
@@ -39,7 +40,7 @@ class FinetuneConfig:
         validation_share: Share of pictures held out, in whole groups, to validate each epoch.
         folds: Folds of the comparison with the head alone; each costs one run.
         draws: Bootstrap draws of its interval.
-        seed: Of the validation part, the order of pictures, and their augmentation.
+        seed: Seed of the validation part, the order of pictures, and their augmentation.
         augmentation: Random changes to training pictures.
     """
 

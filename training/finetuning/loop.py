@@ -109,7 +109,7 @@ def finetune(
     key = fingerprint(settings, data.pixels, indices, classes, groups)
     saved = load(checkpoint, key) if resume else None
     if resume and saved is None:
-        progress.log(f"{checkpoint} holds no checkpoint to resume: starting at the beginning.")
+        progress.log(f"{checkpoint} has no checkpoint to resume from: starting at the beginning.")
     train, validation = (indices[part] for part in _split(classes, groups, config))
     device = choose_device()
     with repeatable(device):

@@ -140,7 +140,7 @@ class Run:
             part = self._step(batch, self._data.classes[indices], step)
             if not np.isfinite(part).all():
                 raise Diverged(
-                    f"The loss is no number any more in epoch {number}: "
+                    f"The loss is NaN or infinite in epoch {number}: "
                     "the learning rates are too high for these pictures."
                 )
             logits[done : done + len(indices)] = part

@@ -24,8 +24,8 @@ class Tuning:
     """Result of the step.
 
     Attributes:
-        backbone: To publish: the tuned one, or the given one if fine-tuning was not better.
-        study: Of the model to publish.
+        backbone: The backbone to publish: tuned, or as given if fine-tuning was not better.
+        study: Study of the model to publish.
         tuned: True if that is the tuned one.
         summary: Block `finetuning` of summary.json.
     """
@@ -58,8 +58,8 @@ def tune(
         feature_set: The data.
         studied: The head alone.
         backbone: Pretrained.
-        config: Of the head and the metrics.
-        tuning: Of fine-tuning.
+        config: Hyper-parameters of the head and the metrics.
+        tuning: Hyper-parameters of fine-tuning.
         checkpoint: Folder of checkpoints and event files.
         resume: Continue from the checkpoints.
         progress: Logs a line per fold and epoch; advanced per batch.

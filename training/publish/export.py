@@ -97,7 +97,7 @@ def export(
     Args:
         classifier: The eager network.
         input_px: Edge S.
-        precision: Of the backbone; bounds the difference from the eager network.
+        precision: Number format of the backbone; bounds the difference from the eager network.
 
     Returns:
         The bytes of a TorchScript file.

@@ -33,7 +33,7 @@ def span(interval: Sequence[float] | None) -> str:
 
 
 def score(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """Format a score between 0 and 1 that is no share, such as ROC AUC, with its interval."""
+    """Format a score between 0 and 1 that is not a share, such as ROC AUC, with its interval."""
     if value is None:
         return "–"
     ends = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
@@ -120,7 +120,7 @@ def markdown_text(value: Any) -> Any:
     text = re.sub(r"[\n\t\u2028\u2029]+", " ", printable(value))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|~$])", r"\\\1", text)
-    # An underscore inside a word is no emphasis: no_mask stays readable.
+    # An underscore inside a word is not emphasis: no_mask stays readable.
     return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", text)
 
 

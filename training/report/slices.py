@@ -30,7 +30,7 @@ def slice_tables(attributes: Sequence[AttributeSlices]) -> list[dict[str, Any]]:
 
 
 def gap_sentence(attribute: AttributeSlices) -> str:
-    """Return what the gap between the best and the worst slice of an attribute shows."""
+    """Return a sentence on the gap between the best and the worst slice of an attribute."""
     gap = attribute["gap"]
     num_small = sum(row["small"] for row in attribute["slices"])
     text = ""

@@ -17,7 +17,7 @@ Rng = np.random.Generator
 
 
 def draw_occluder(rng: Rng, scene: Scene) -> None:
-    """Hide a part of an unmasked face behind one object that is no mask."""
+    """Hide a part of an unmasked face behind one object that is not a mask."""
     kinds = (_draw_hand, _draw_scarf, _draw_beard, _draw_microphone, _draw_cup, _draw_sheet)
     _draw_one(rng, scene, kinds, (0.34, 0.14, 0.16, 0.16, 0.12, 0.08))
 

@@ -263,13 +263,13 @@ def test_read_state_dict_runs_no_code_of_a_pickle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04garbage", bytes(1000)])
 def test_read_state_dict_refuses_garbage(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(BadWeights, match=r"w\.pth is no state dict"):
+    with pytest.raises(BadWeights, match=r"w\.pth is not a state dict"):
         load_backbone("resnet18", weights=tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, torch.zeros(3)])
 def test_read_state_dict_refuses_other_objects(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(BadWeights, match="holds no state dict"):
+    with pytest.raises(BadWeights, match="does not hold a state dict"):
         load_backbone("resnet18", weights=saved(tmp_path / "w.pth", content))
 
 

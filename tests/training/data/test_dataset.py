@@ -53,9 +53,9 @@ def test_scan_accepts_picture_names(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("a/notes.txt", "no picture by its name (.txt)"),
-        ("a/film.mp4", "no picture by its name (.mp4)"),
-        ("a/1.jpg.part", "no picture by its name (.part)"),
+        ("a/notes.txt", "not a picture by its name (.txt)"),
+        ("a/film.mp4", "not a picture by its name (.mp4)"),
+        ("a/1.jpg.part", "not a picture by its name (.part)"),
         ("a/.hidden.jpg", "hidden or made by the system"),
         ("a/._1.jpg", "hidden or made by the system"),
         (".git/a/1.jpg", "hidden or made by the system"),

@@ -49,7 +49,7 @@ def test_find_holdout_set_lists_class_folders_and_ignores_others(tmp_path: Path)
         "__MACOSX/": "hidden or made by the system",
         "cat/.hidden.png": "hidden or made by the system",
         "Dog/1.png": f"{unknown} (is dog meant?)",
-        "cat/notes.txt": "no picture by its name (.txt)",
+        "cat/notes.txt": "not a picture by its name (.txt)",
         "loose.png": unknown,
         "mouse/1.png": unknown,
     }

@@ -121,7 +121,7 @@ def test_labels_csv_corrects_classes(data: Path) -> None:
         "dog/1.jpg": "dog",
         "dog/2.jpg": "dog",
     }
-    assert found.corrected == {"cat/2.jpg": "cat"}  # what the folder says already is no change
+    assert found.corrected == {"cat/2.jpg": "cat"}  # repeating the folder is not a change
     assert found.skipped == ()
 
 

@@ -47,7 +47,7 @@ from training.publish.export import Classifier, export
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of 32 x 32 are no work for two threads, which would only wait for each other."""
+    """Pictures of 32 x 32 are not enough work for two threads, which would only wait for each other."""
     monkeypatch.setattr("training.finetuning.device.usable_cores", lambda: 1)
 
 
@@ -289,7 +289,7 @@ def test_load_refuses_a_truncated_checkpoint(
     run(two, tmp_path, short)
     data = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(data[:left])
-    with pytest.raises(CheckpointMismatch, match="no checkpoint that can be read"):
+    with pytest.raises(CheckpointMismatch, match="not a readable checkpoint"):
         run(two, tmp_path, short, resume=True)
 
 

@@ -1,8 +1,8 @@
 """Names of the entries of a zip file: their encoding and their separators.
 
 A name without the UTF-8 flag has the encoding of the system that packed it, which the format does
-not record. Decoded as cp437, which the specification asks for, a Shift-JIS name is other text, and
-bytes of its characters become separators.
+not record. Decoded as cp437, as the specification demands, a Shift-JIS name becomes different
+text, and bytes of its characters become separators.
 """
 
 import re
@@ -25,7 +25,7 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:(?=/)")
 def entry_names(entries: Sequence[ZipInfo]) -> Iterator[tuple[str, str | None]]:
     """Yield each entry's name as packed, and as a relative path.
 
-    Bytes that are no UTF-8 become lone surrogates, as in names of files. The path is None for an
+    Bytes that are not UTF-8 become lone surrogates, as in names of files. The path is None for an
     entry that leads out of the archive.
     """
     names = [_decode(entry) for entry in entries]

@@ -1,4 +1,4 @@
-"""Checks of the class folders: layouts that are no classes, and names that cannot be labels."""
+"""Checks of the class folders: splits instead of classes, and names that cannot be labels."""
 
 import re
 from collections import defaultdict
@@ -25,15 +25,15 @@ _FILLERS: Final = frozenset(
 _DETECTION_FOLDERS: Final = frozenset(("images", "labels", "annotations"))
 
 _RESERVED: Final = {
-    "uncertain": "it is what the service answers below the threshold",
-    "unfamiliar": "it is what the service calls pictures unlike the training pictures",
+    "uncertain": "the service answers it below the threshold",
+    "unfamiliar": "the service answers it for pictures unlike the training pictures",
     "-": "it excludes pictures in labels.csv",
 }
 _MAX_LABEL_CHARS: Final = 200
 
 
 def label_key(name: str) -> str:
-    """Return what two spellings of one class name have in common."""
+    """Return a key that is equal for two spellings of one class name."""
     return normalize_name(name).casefold()
 
 
@@ -83,14 +83,14 @@ def check_layout(path: Path, root: str, pictures: Sequence[str]) -> None:
     if path.is_dir():
         where, folder = f"run python -m training fit {base / train}", f"{base}/"
     options = "".join(f" --test {folder}{top}" for top in reversed(tests) if inner[top])
-    raise BadLayout(f"{path}: {tops} are splits, and no classes: {where}{options}.")
+    raise BadLayout(f"{path}: {tops} are splits, not classes: {where}{options}.")
 
 
 def check_labels(path: Path, folders: Collection[str]) -> None:
     """Refuse class folders whose names cannot be labels.
 
     Raises:
-        BadLayout: A name has a meaning of its own, is no text, or is another one's spelling.
+        BadLayout: A name is reserved, is not valid text, or differs from another only in spelling.
     """
     seen: dict[str, str] = {}
     for folder in sorted(folders):
@@ -108,7 +108,7 @@ def check_labels(path: Path, folders: Collection[str]) -> None:
             )
         if not label or len(label) > _MAX_LABEL_CHARS:
             raise BadLayout(
-                f"{path}: the name of the class folder {folder!r} is no label: 1 to "
+                f"{path}: the name of the class folder {folder!r} is not a label: 1 to "
                 f"{_MAX_LABEL_CHARS} characters are needed."
             )
         if key in seen:

@@ -1,4 +1,4 @@
-"""Class folders: splits that are no classes, and names that cannot be labels."""
+"""Class folders: splits instead of classes, and names that cannot be labels."""
 
 import os
 import unicodedata
