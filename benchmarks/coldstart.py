@@ -20,8 +20,9 @@ import sys
 import time
 from pathlib import Path
 
+from models.bundle.files import read_manifest
 from models.bundle.manifest import GoldenPicture
-from models.bundle.store import current_version, read_manifest
+from models.bundle.store import current_version
 
 _WAIT_S = 60.0
 _POLL_S = 0.01

@@ -32,7 +32,8 @@ from typing import Final
 from PIL import Image
 
 from benchmarks.serving.wire import request_bytes
-from models.bundle.store import current_version, read_manifest
+from models.bundle.files import read_manifest
+from models.bundle.store import current_version
 from service.limits.json_cost import MAX_JSON_BYTES, MAX_JSON_VALUES
 from service.settings import Settings
 

@@ -1,3 +1,3 @@
-"""The contract between training and service: what a model is, and how pictures reach it."""
+"""The contract between training and service: bundles of models, and decoding of pictures."""
 
 __version__ = "0.2.0"

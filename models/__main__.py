@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from models.bundle import signing, store
+from models.bundle.files import read_manifest
 from models.bundle.manifest import Manifest
 from models.bundle.store import DEFAULT_STORE
 from models.environment import read_variable, warn_of_injected
@@ -113,7 +114,7 @@ def _folder(text: str) -> Path:
 
 def _whole_number(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is no number of versions")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of versions")
     return int(text)
 
 
@@ -137,7 +138,7 @@ def _list(arguments: argparse.Namespace) -> list[str]:
 
 def _row(path: Path) -> tuple[str, str, str, str, str]:
     try:
-        manifest = store.read_manifest(path)
+        manifest = read_manifest(path)
     except FacemaskError as error:
         return "", "", "", "", f"unusable: {error}"
     return (
@@ -160,7 +161,7 @@ def _signed(path: Path) -> str:
 
 def _show(arguments: argparse.Namespace) -> list[str]:
     path = _path(arguments)
-    manifest = store.read_manifest(path)
+    manifest = read_manifest(path)
     dataset, decision = manifest.dataset, manifest.decision
     pictures = ", ".join(f"{label} {count}" for label, count in dataset.pictures.items())
     rows = {

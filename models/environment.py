@@ -1,4 +1,4 @@
-"""Environment variables, all read in one way: an empty one is an unset one."""
+"""Reading of environment variables; an empty variable counts as unset."""
 
 import difflib
 import logging
@@ -14,21 +14,21 @@ log = logging.getLogger("facemask")
 PREFIX: Final = "FACEMASK_"
 
 # Kubernetes sets these for each Service of the namespace, and `docker run --link` for each linked
-# container, in a name made of the Service's own: FACEMASK_PORT for one that is called `facemask`.
+# container, under names derived from the Service's: FACEMASK_PORT for a Service called `facemask`.
 _INJECTED_VALUE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 _INJECTED_NAME: Final = re.compile(
     r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
     r"|FACEMASK_(\w+_)?(NAME|ENV_\w+)"  # docker --link
 )
-# To ignore one of these would open a door.
+# Ignoring one of these would switch a protection off.
 _NEVER_IGNORED: Final = {"FACEMASK_API_KEYS", "FACEMASK_TRUSTED_KEYS", "FACEMASK_ALLOWED_HOSTS"}
 
 
 def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the value of a variable without blanks around it; None if it is not set.
+    """Return the stripped value of a variable; None if it is unset.
 
-    An empty variable is not set, as `NAME=` in an env file leaves it. Neither is one that a
-    platform injects under the product's prefix.
+    An empty variable, such as `NAME=` in an env file, counts as unset. So does one that a platform
+    injects under the product's prefix.
     """
     value = environment.get(name, "").strip()
     return None if not value or _is_injected(name, value) else value
@@ -37,7 +37,7 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
 def unknown_variables(
     known: Collection[str], environment: Mapping[str, str] = os.environ
 ) -> dict[str, str | None]:
-    """Return the FACEMASK_* variables that nothing reads, each with the likeliest name, if any."""
+    """Return the FACEMASK_* variables that nothing reads, each with the most similar known name."""
     unknown = {}
     for name, value in sorted(environment.items()):
         if not name.startswith(PREFIX) or name in known:
@@ -50,7 +50,7 @@ def unknown_variables(
 
 
 def warn_of_injected(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Log those of the variables that a platform has set to the address of a Service."""
+    """Log the variables that a platform has set to the address of a Service."""
     for name in names:
         value = environment.get(name, "").strip()
         if _is_injected(name, value):

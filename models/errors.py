@@ -1,4 +1,4 @@
-"""Errors that this project raises on purpose.
+"""Errors with a cause that the reader can fix, shared by training and service.
 
     FacemaskError
     ├── PictureError
@@ -21,8 +21,8 @@
         ├── DetectorUnavailable
         └── GoldenMismatch
 
-A class is the one home of what is known about its error: the documentation is generated from it.
-Only the service reads `status`, the HTTP status that it answers the error with.
+A class holds all facts about its error: the documentation is generated from it. Only the service
+uses `status`, as HTTP status of the answer.
 
 The training job's own errors derive from `FacemaskError` in `training.errors`, the service's in
 `service.problems`.
@@ -37,7 +37,7 @@ class FacemaskError(Exception):
     Attributes:
         code: Stable name of the error, for programs.
         status: HTTP status.
-        example: A sentence as callers of the service get it, for the documentation.
+        example: Example of its text, for the documentation.
         retry_after_s: Seconds after which a new try makes sense, if any.
     """
 
@@ -48,7 +48,7 @@ class FacemaskError(Exception):
 
 
 class PictureError(FacemaskError):
-    """A picture cannot be used; the others of its batch can."""
+    """A picture cannot be used; the other pictures of its batch can."""
 
     code = "bad_picture"
 
@@ -78,7 +78,7 @@ class UndecodableImage(PictureError):
 
 
 class ImageTooLarge(PictureError):
-    """A picture has more pixels than allowed, judged from its header."""
+    """A picture has more pixels than allowed, by its header."""
 
     code = "image_too_large"
     status = 413
@@ -102,7 +102,7 @@ class ImageTooCostly(PictureError):
 
 
 class KeyUnusable(FacemaskError):
-    """A key to sign or to verify bundles with cannot be used."""
+    """A signing or verification key cannot be used."""
 
     code = "key_unusable"
 
@@ -126,19 +126,19 @@ class PointerUnreadable(NoBundle):
 
 
 class BundleIncomplete(BundleError):
-    """A file of the bundle is missing, or is not the one that was published."""
+    """A file of the bundle is missing or has changed since publication."""
 
     code = "bundle_incomplete"
 
 
 class BundleUnreadable(BundleError):
-    """A file cannot be read now, for a reason that is not in the bundle: it is tried again."""
+    """A file cannot be read at the moment (I/O error, permission); the read is retried."""
 
     code = "bundle_unreadable"
 
 
 class StoreNotSynced(BundleError):
-    """A change of the store is done, but the disk does not confirm that it would survive a cut."""
+    """A change of the store is done, but may not survive a power cut: the disk does not confirm."""
 
     code = "store_not_synced"
 
@@ -156,7 +156,7 @@ class SchemaUnsupported(BundleError):
 
 
 class EngineUnavailable(BundleError):
-    """The bundle needs arithmetic that this CPU or this build of PyTorch lacks."""
+    """The bundle needs arithmetic or a device that this machine or build of PyTorch lacks."""
 
     code = "engine_unavailable"
 
@@ -168,11 +168,11 @@ class DetectorUnavailable(BundleError):
 
 
 class GoldenMismatch(BundleError):
-    """The model does not answer its golden pictures as it did when it was trained."""
+    """The model's answers to its golden pictures differ from those recorded in training."""
 
     code = "golden_mismatch"
 
 
 def reason_of(error: Exception) -> str:
-    """Return the operating system's words for an error, or else the error's own."""
+    """Return the operating system's message for an error, or else the error's own."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Standard output and error of a command: of any encoding, closed or full."""
+"""Standard output and error of a command, robust against encodings, closed pipes, full disks."""
 
 import os
 import sys
@@ -8,13 +8,13 @@ from typing import Final, TextIO
 from models.errors import reason_of
 
 READER_GONE_STATUS: Final = 141
-"""Exit status if nobody reads the output any more, as of a program that SIGPIPE ends."""
+"""Exit status after the reader of a pipe has gone, as for a program that SIGPIPE ends."""
 OUTPUT_FAILED_STATUS: Final = 6
 """Exit status if the output cannot be written, such as to a full disk."""
 
 
 class _OutputFailed(Exception):
-    """Standard output takes no more; the cause is an `OSError`."""
+    """Standard output cannot be written to; the cause is an `OSError`."""
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -39,7 +39,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def write_line(line: str = "") -> None:
-    """Write a line to standard output; where it cannot be written, `run_command` ends."""
+    """Write a line to standard output; if that fails, `run_command` ends the command."""
     if sys.stdout is None:  # closed before the program started
         return
     try:
@@ -49,7 +49,7 @@ def write_line(line: str = "") -> None:
 
 
 def write_if_possible(line: str) -> None:
-    """Write a line to standard output at once, if that can be written to."""
+    """Write a line to standard output and flush it; ignore failures."""
     try:
         write_line(line)
         flush_output()
@@ -58,7 +58,7 @@ def write_if_possible(line: str) -> None:
 
 
 def flush_output() -> None:
-    """Write what was printed so far; where that fails, `run_command` ends."""
+    """Flush standard output; if that fails, `run_command` ends the command."""
     if sys.stdout is None:
         return
     try:
@@ -68,7 +68,7 @@ def flush_output() -> None:
 
 
 def write_error(line: str) -> None:
-    """Write a line to standard error, if that can be written to."""
+    """Write a line to standard error and flush it; ignore failures."""
     if sys.stderr is None:
         return
     try:
@@ -79,7 +79,7 @@ def write_error(line: str) -> None:
 
 
 def _close_output(error: BaseException | None) -> int:
-    """Drop what is left of the output, and return the exit status."""
+    """Discard the rest of the output, and return the exit status."""
     _discard(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return READER_GONE_STATUS
@@ -89,7 +89,7 @@ def _close_output(error: BaseException | None) -> int:
 
 
 def _flush_errors() -> None:
-    """Write what was printed to standard error, if that can be written to."""
+    """Flush standard error; ignore failures."""
     try:
         if sys.stderr is not None:
             sys.stderr.flush()
@@ -98,7 +98,7 @@ def _flush_errors() -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let a stream's buffer go nowhere, or the interpreter would report it at its end."""
+    """Redirect a stream to os.devnull, so that the interpreter reports no error at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""Names and sentences of others as text: one spelling at input, one visible line at output."""
+"""Untrusted text (file names, messages): normalised at input, made safe to show at output."""
 
 import re
 import unicodedata
@@ -21,9 +21,8 @@ _NOT_IN_LINES: Final = re.compile(f"(?![\t\n])[{_INVISIBLE}]")
 def clean(text: str, *, lines: bool = False) -> str:
     """Return a text that is safe to show, log, print and encode anywhere.
 
-    For every output of a name that a user gave, and of sentences that may hold one: terminals,
-    logs, JSON, CSV, HTML. A character that cannot be seen becomes U+FFFD, so that two names which
-    differ in one still look different from their plain spelling.
+    Use it wherever text from a user or a file is shown: terminals, logs, JSON, CSV, HTML. An
+    invisible character becomes U+FFFD, so that a name with one looks different from a name without.
 
     Args:
         text: Any string, such as a file name with bytes that are not UTF-8.
@@ -33,15 +32,15 @@ def clean(text: str, *, lines: bool = False) -> str:
 
 
 def normalize_name(name: str) -> str:
-    """Return one spelling of a name: NFC, no blanks around it, one blank in place of many.
+    """Return a name in NFC, stripped, with a single space instead of several.
 
-    macOS writes `ä` as two characters (NFD) and most other systems as one; the two look the same.
+    macOS writes `ä` as two characters (NFD), most other systems as one; they look the same.
     """
     return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def normalize_path(path: str, *, backslashes: bool = False) -> str:
-    """Return one spelling of a relative path: NFC, and its parts joined by single slashes.
+    """Return a relative path in NFC, its parts joined by single slashes.
 
     `./a//b`, `/a/b` and `a/b/` all become `a/b`.
 

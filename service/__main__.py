@@ -50,7 +50,7 @@ def main() -> int:
         return _serve_in_workers(settings, listening)
     except OSError as error:  # no process, no free descriptor, a full disk
         where = f"{error.filename}: " if error.filename else ""
-        write_error(clean(f"error: the service cannot go on ({where}{reason_of(error)})."))
+        write_error(clean(f"error: the service cannot continue ({where}{reason_of(error)})."))
         listening.close()
         return _SYSTEM_FAILED
 
@@ -81,7 +81,7 @@ def _reason(error: OSError | UnicodeError, settings: Settings) -> str:
 
 def _raise_open_files_limit() -> None:
     """Allow as many open files as the system does: each connection is one, shells allow 1,024."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # no POSIX system, or no right
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not POSIX, or not permitted
         import resource
 
         _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,8 +89,8 @@ def _raise_open_files_limit() -> None:
 
 
 def _serve_in_this_process(settings: Settings, listening: socket.socket) -> int:
-    # A folder for several processes that is inherited from elsewhere; set but empty, it would be
-    # the working folder.
+    # A folder for several processes, inherited from elsewhere; an empty value would mean the
+    # working folder.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     limit_retained_memory()
     # Imported here: they take a second or two, and a taken port is reported before that.
@@ -115,7 +115,7 @@ def _serve_in_this_process(settings: Settings, listening: socket.socket) -> int:
 
 
 def _serve_in_workers(settings: Settings, listening: socket.socket) -> int:
-    """Serve one socket from several worker processes; this one only supervises them."""
+    """Serve one socket from several worker processes, and supervise them."""
     import uvicorn
 
     from service.process.supervisor import Supervisor

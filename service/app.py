@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from models import __version__
 from models.errors import FacemaskError
 from service.http import health, predict
+from service.http import metrics as metrics_route
 from service.http.access_log import AccessLogMiddleware
 from service.http.api_keys import ApiKeyCheck
 from service.http.error_handler import answer_error
@@ -26,8 +27,8 @@ from service.http.kserve.schema import HEADER_LENGTH
 from service.http.middleware import (
     AllowedHostsMiddleware,
     HeadMiddleware,
-    PageHeadersMiddleware,
     RequestIdMiddleware,
+    SecurityHeadersMiddleware,
 )
 from service.http.openapi import complete_openapi, problem_responses
 from service.http.static_pages import page_routes
@@ -83,11 +84,11 @@ def create_app(
     """Create the application.
 
     Args:
-        settings: Read once, by the caller.
-        engine: Serve this one instead of a store's (for tests and embedding).
-        model_manager: Follow the store with this one, which may have begun to load a model.
-        metrics: Those that `model_manager` reports to.
-        provider: Of traces, instead of the one in the settings.
+        settings: Settings, read once by the caller.
+        engine: Engine to serve instead of a store's model (for tests and embedding).
+        model_manager: Manager that follows the store, perhaps already loading a model.
+        metrics: Metrics that `model_manager` reports to.
+        provider: Provider of traces, instead of the one in the settings.
     """
     metrics = metrics or Metrics()
     provider = provider or make_tracer_provider(settings.traces)
@@ -97,9 +98,9 @@ def create_app(
         version=__version__,
         lifespan=_lifespan(settings, engine, model_manager, metrics, provider),
         redirect_slashes=False,  # would redirect to the Host header's address, without TLS
-        redoc_url=None,  # `page_routes` serves one that fetches no logo from its maker
+        redoc_url=None,  # `page_routes` serves ReDoc without its maker's logo from elsewhere
         swagger_ui_parameters={"tryItOutEnabled": True},
-        # FastAPI's own; `AccessLogMiddleware` has these.
+        # Off: `AccessLogMiddleware` does all three.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     check_key = ApiKeyCheck(split_hashes(settings.api_keys)) if settings.api_keys else None
@@ -110,6 +111,7 @@ def create_app(
             responses=problem_responses(KeyRequired, KeyRefused) if check_key else {},
         )
     app.include_router(health.router)
+    app.include_router(metrics_route.router)
     app.include_router(kserve.router)
     app.routes.extend(page_routes(app.title))
     complete_openapi(app, checks_host=bool(settings.allowed_hosts))
@@ -120,7 +122,7 @@ def create_app(
     app.add_middleware(
         FastPathMiddleware, path="/predict", endpoint=predict.predict, check_key=check_key
     )
-    app.add_middleware(PageHeadersMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware)
     if settings.allowed_hosts:
         app.add_middleware(AllowedHostsMiddleware, hosts=split_names(settings.allowed_hosts))
     if settings.cors_origins:
@@ -164,7 +166,7 @@ def _lifespan(
         if engine is not None:
             manager.serve(engine)
         else:
-            if settings.workers > 1:  # until it accepts requests, the other workers do
+            if settings.workers > 1:  # until this one accepts requests, the other workers do
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(manager.poll_once(), _FIRST_MODEL_S)
             tasks.append(asyncio.create_task(manager.run()))

@@ -1,8 +1,8 @@
 """Errors that callers see, as RFC 9457 problem documents with a stable code.
 
-A class is the one home of what is known about its error: code, status, example and meaning (the
-first line of its docstring). The documentation is generated from it. To add an error, write its
-class, and name it in the `problem_responses()` of the operations that raise it.
+A class holds all facts about its error: code, status, example and meaning (the first line of its
+docstring). The documentation is generated from it. To add an error, write its class, and list it
+in the `problem_responses()` of the operations that raise it.
 
 Any other error is a bug: it is logged, and answered as a bare `InternalError` (see
 `service.http.error_handler`).
@@ -173,7 +173,7 @@ class NothingReadable(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The max number of pictures, pixels or body bytes is in progress."""
+    """The maximum number of pictures, pixels or body bytes is in progress."""
 
     code = "overloaded"
     status = 429
@@ -194,7 +194,7 @@ class InternalError(ServiceError):
 
     code = "internal_error"
     status = 500
-    example = "The service failed at this request; its log says why."
+    example = "The service failed at this request; its log has the reason."
 
 
 class FacesUnavailable(ServiceError):
@@ -209,7 +209,7 @@ class NoModel(ServiceError):
 
     code = "no_model"
     status = 503
-    example = "No model is being served yet: GET /health says why."
+    example = "No model is being served yet: GET /health has the reason."
     retry_after_s = 5
 
 
@@ -232,7 +232,7 @@ class Stuck(ServiceError):
 
 
 class TooManyConnections(ServiceError):
-    """The max number of connections is open."""
+    """The maximum number of connections is open."""
 
     code = "too_many_connections"
     status = 503
@@ -249,7 +249,7 @@ class DeadlinePassed(ServiceError):
 
 
 def meaning_of(kind: type[FacemaskError]) -> str:
-    """Return what an error means: the first line of its docstring."""
+    """Return the meaning of an error: the first line of its docstring."""
     return (kind.__doc__ or "").partition("\n")[0]
 
 
@@ -283,7 +283,7 @@ def problem_document(
 
 
 def none_readable(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> FacemaskError:
-    """Return the error of a request none of whose pictures can be read.
+    """Return the error of a request if none of its pictures can be read.
 
     Args:
         failures: Index, file name and error of each picture.

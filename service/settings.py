@@ -15,18 +15,18 @@ from models.errors import KeyUnusable
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
 from models.text import clean
 
-# As the Host header has it, but for the port.
+# A name in the Host header, without port.
 _HOST_NAME: Final = re.compile(
     r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
 )
-# As browsers write the Origin header (RFC 6454, 6.2).
+# An Origin header, as browsers write it (RFC 6454, 6.2).
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
     r"(:(?P<port>[1-9][0-9]*))?"
 )
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _SECRETS: Final = {"api_keys", "trusted_keys"}
-# Read by the training job and the client, which may share an env file with the service.
+# Variables of the training job and the client, which may share an env file with the service.
 _VARIABLES_OF_OTHERS: Final = {"FACEMASK_CACHE", "FACEMASK_KEY"}
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -39,7 +39,7 @@ def split_names(text: str) -> list[str]:
     """
     names = [part.strip() for part in text.split(",")] if text else []
     if not all(names):
-        raise ValueError("one of the comma separated names is empty.")
+        raise ValueError("one of the comma-separated names is empty.")
     return names
 
 
@@ -52,16 +52,16 @@ def split_hashes(text: str) -> list[str]:
     hashes = [part.strip().lower() for part in text.split(",")] if text else []
     for found in hashes:
         if not _SHA256.fullmatch(found):
-            # Perhaps it is the key itself: it is not repeated.
+            # The value is not repeated: it may be the key itself.
             raise ValueError(
-                "one of the comma separated values is no SHA-256 hash: `python -m service.keys` "
+                "one of the comma-separated values is not a SHA-256 hash: `python -m service.keys` "
                 "makes a key and its hash."
             )
     return hashes
 
 
 class _Environment(PydanticBaseSettingsSource):
-    """The environment, by the rules of `models.environment`; case counts for nothing."""
+    """The environment, by the rules of `models.environment`; names are case-insensitive."""
 
     def __init__(self, settings: type[BaseSettings]) -> None:
         super().__init__(settings)
@@ -80,7 +80,7 @@ class _Environment(PydanticBaseSettingsSource):
 
 
 def variables_of(setting: str) -> tuple[str, ...]:
-    """Return the environment variables of a setting; the first that is set counts."""
+    """Return the environment variables of a setting; the first one that is set counts."""
     variable = f"{PREFIX}{setting.upper()}"
     return (variable, "PORT") if setting == "port" else (variable,)
 
@@ -88,7 +88,7 @@ def variables_of(setting: str) -> tuple[str, ...]:
 class Settings(BaseSettings):
     """Settings from FACEMASK_* variables; each description is its row in the documentation."""
 
-    # Errors go to the log, and an input may be a secret.
+    # Errors are logged, and an input may be a secret.
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     store: Path = Field(
@@ -285,7 +285,7 @@ class Settings(BaseSettings):
         for name in split_names(text):
             if not _HOST_NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} is no host name: write one such as example.org, *.example.org or "
+                    f"{name!r} is not a host name: write one such as example.org, *.example.org or "
                     "[::1], without scheme, port and path; leave it empty for any."
                 )
         return text
@@ -299,7 +299,7 @@ class Settings(BaseSettings):
                 found is None or _DEFAULT_PORTS.get(found["scheme"], "") == found["port"]
             ):
                 raise ValueError(
-                    f"{origin!r} is no origin as browsers send it: write one such as "
+                    f"{origin!r} is not an origin as browsers send it: write one such as "
                     "https://example.org or http://localhost:3000, in lower case, without path, "
                     "slash at the end, wildcard and default port; * alone is any."
                 )
@@ -319,7 +319,7 @@ class Settings(BaseSettings):
 
 
 def faults_of(error: ValidationError) -> list[str]:
-    """Return a sentence for each bad setting; those of secrets do not repeat their value."""
+    """Return a sentence for each invalid setting, without the values of secrets."""
     sentences = []
     for fault in error.errors():
         setting = str(fault["loc"][0])

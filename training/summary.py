@@ -237,7 +237,7 @@ class PrecisionSummary(TypedDict):
 
 
 class OodSummary(TypedDict):
-    """Out-of-distribution detector; `models.bundle.manifest.FamiliarityFacts`.
+    """Out-of-distribution detector; `models.bundle.manifest.OodFacts`.
 
     `unfamiliar_by_class` is the share of each class's training pictures beyond the threshold, each
     compared with those of other groups.

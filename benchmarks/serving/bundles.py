@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.bundle.files import MODEL
 from models.bundle.load import Bundle, answer, load_graph
 from models.bundle.manifest import DatasetFacts, DecisionFacts, PrecisionFacts
 from models.bundle.publish import publish
-from models.bundle.store import MODEL
 from models.imaging.decode import DECODER, decode_image
 from training.backbones.pooling import pyramid_pool
 from training.backbones.registry import BACKBONES, LoadedBackbone, load_backbone

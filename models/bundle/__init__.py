@@ -1,1 +1,1 @@
-"""A published model: its files, its proof, its store."""
+"""A published model: files, manifest, signature, verification, store."""

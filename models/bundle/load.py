@@ -27,8 +27,8 @@ from models.bundle.device import (
     answer_on_cuda,
     choose_device,
 )
+from models.bundle.files import MANIFEST, MODEL, parse_manifest, read_files, read_small
 from models.bundle.manifest import Manifest
-from models.bundle.store import MANIFEST, MODEL, parse_manifest, read_files, read_small
 from models.errors import (
     BundleIncomplete,
     EngineUnavailable,
@@ -47,7 +47,7 @@ _EARLIER_DECODERS: Final = {
     "pillow-draft-squash-bilinear-1": "pictures with colour profiles or unusual formats differ a "
     "little, all others in no bit"
 }
-"""Decoders whose bundles are opened still, and what is different for them."""
+"""Earlier decoders whose bundles are still opened, with the difference to the current one."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Bundle:
     """A verified and loaded bundle.
 
     Attributes:
-        manifest: Its manifest.
+        manifest: The bundle's manifest.
         model: The graph: uint8 (N, 3, S, S) -> probabilities (N, K), activation map (N, K, h, w).
-        path: Its folder.
-        documents: Verified content of its other files by name: report, summary, model card.
-        device: Where the model is.
+        path: The bundle's folder.
+        documents: Verified content of the other files by name: report, summary, model card.
+        device: Device that the model is loaded to.
     """
 
     manifest: Manifest
@@ -85,17 +85,17 @@ def open_bundle(
         path: The bundle's folder.
         trusted: Keys of which one must have signed the manifest, checked before anything else
             is read; without any, signatures are not checked.
-        device: Where to run the model; on CUDA in half precision.
+        device: Device to run the model on; CUDA runs it in half precision.
 
     Raises:
-        BundleUntrusted: None of the trusted keys has signed it.
-        BundleIncomplete: A file is missing, or is not the one that was published.
+        BundleUntrusted: None of the trusted keys has signed the bundle.
+        BundleIncomplete: A file is missing, or has changed since publication.
         BundleUnreadable: A file cannot be read now.
         MemoryError: There is not enough memory.
         SchemaUnsupported: The manifest breaks its schema, or names another decoder or cropper.
         DetectorUnavailable: The model needs the face detector, which cannot run here.
         EngineUnavailable: The model's int8 arithmetic or the device is not available here.
-        GoldenMismatch: The model does not answer its golden pictures as it did when trained.
+        GoldenMismatch: The model's answers to its golden pictures differ from the recorded ones.
     """
     text = read_small(path / MANIFEST)
     if trusted:
@@ -139,7 +139,7 @@ def answer(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device =
     Args:
         model: A bundle's graph.
         pixels: uint8 (N, 3, S, S), on the CPU.
-        device: Where the model is.
+        device: Device that the model is loaded to.
 
     Returns:
         The outputs, on the CPU.
@@ -151,7 +151,7 @@ def answer(model: torch.jit.ScriptModule, pixels: Tensor, device: torch.device =
 
 
 def _check_decoder(path: Path, name: str) -> None:
-    """Raise if this version decodes pictures otherwise than the training; log small differences."""
+    """Raise if this version decodes pictures differently from training; log small differences."""
     sentence = (
         f"{path} was trained on pictures decoded by {name!r}; this version decodes by {DECODER!r}"
     )
@@ -162,7 +162,7 @@ def _check_decoder(path: Path, name: str) -> None:
 
 
 def _require_cropper(name: str) -> None:
-    """Raise unless this version cuts faces out by the same name, and can do so here."""
+    """Raise unless this version cuts faces by the named method and the detector can run here."""
     if name != CROPPER:
         raise SchemaUnsupported(
             f"The model was trained on faces cut out by {name!r}; this version cuts by {CROPPER!r}."
@@ -186,13 +186,13 @@ def _use_engine(name: str) -> None:
 
 
 def _raise_if_out_of_memory(error: Exception) -> None:
-    """Raise `MemoryError` for PyTorch's errors that mean it: they say nothing about a bundle."""
+    """Raise `MemoryError` if PyTorch ran out of memory: the cause is not in the bundle."""
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         raise MemoryError(str(error)) from error
 
 
 def _check_golden(bundle: Bundle) -> None:
-    """Run the model on its golden pictures, from their files, as a batch and one alone.
+    """Decode the golden pictures and run the model on all of them, then on the first alone.
 
     Raises:
         GoldenMismatch: An answer differs from the recorded one by more than the manifest's
@@ -207,7 +207,7 @@ def _check_golden(bundle: Bundle) -> None:
             ]
         )
         answers = [bundle.answer(pixels), bundle.answer(pixels[:1])]
-    except (FacemaskError, RuntimeError, TypeError) as error:  # the last: not two or three outputs
+    except (FacemaskError, RuntimeError, TypeError) as error:  # TypeError: not 2 or 3 outputs
         _raise_if_out_of_memory(error)
         raise GoldenMismatch(f"{bundle.path}: a golden picture fails ({error}).") from error
     tolerance = manifest.golden.tolerance

@@ -21,40 +21,39 @@ SCHEMA_VERSION: Final = 1
 VERSION_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 """Time of publication (UTC), and the first digits of the model's checksum."""
 
-
 MAX_LABELS: Final = 1000
-MAX_LABEL_CHARS: Final = 255  # as of a folder's name, which labels are
+MAX_LABEL_CHARS: Final = 255  # labels are folder names, which have at most 255
 _MAX_FILES: Final = 1000
 _MAX_GOLDEN_PICTURES: Final = 1000
 _MAX_EDGE_PX: Final = 2048
 
 
 def _visible(text: str) -> str:
-    """Pass a text without line ends, control characters and the like; return it in NFC."""
+    """Return a text in NFC; raise if it has line ends, control characters and the like."""
     if clean(text) != text:
         raise ValueError(f"{clean(text)!r} has characters that cannot be shown")
     return unicodedata.normalize("NFC", text)
 
 
 def _plain_name(name: str) -> str:
-    """Pass a name that is one path component, and so cannot lead out of the bundle."""
+    """Return a name; raise unless it is one path component, which cannot leave the bundle."""
     if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
         raise ValueError(f"{name!r} is not a plain file name")
     return name
 
 
 def _label(label: str) -> str:
-    """Pass a label that people can read."""
+    """Return a label; raise if it is blank."""
     if not label.strip():
         raise ValueError("a label is blank")
     return label
 
 
 def _unique(labels: list[str]) -> list[str]:
-    """Pass labels that are all different."""
+    """Return labels; raise unless all are different."""
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
-        raise ValueError(f"{twice!r} stands there twice")
+        raise ValueError(f"{twice!r} is repeated")
     return labels
 
 
@@ -91,7 +90,7 @@ class BackboneFacts(_Section):
 
 
 class DatasetFacts(_Section):
-    """The pictures that the head was fitted on, counted."""
+    """Numbers of the pictures that the head was fitted on."""
 
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
     pictures: dict[Label, int] = Field(max_length=MAX_LABELS)
@@ -102,7 +101,7 @@ class DatasetFacts(_Section):
 
 
 class DecisionFacts(_Section):
-    """Selective classification: when the answer is a label and when it is `uncertain`.
+    """Selective classification: the threshold between a label and `uncertain`.
 
     Attributes:
         threshold: Highest probability below which the answer is `uncertain`.
@@ -115,13 +114,13 @@ class DecisionFacts(_Section):
     coverage: float = Field(ge=0, le=1)
 
 
-class FamiliarityFacts(_Section):
+class OodFacts(_Section):
     """Out-of-distribution detection by the distance to the k-th nearest training picture.
 
     Attributes:
         threshold: Distance, the graph's third output, above which a picture is unfamiliar.
-        false_alarms: Share of pictures from the training pictures' own source above it.
-        neighbours: k: the distance is that to the k-th nearest reference.
+        false_alarms: Share of pictures above it, among those of the training pictures' source.
+        neighbours: k, for the distance to the k-th nearest reference.
         references: Number of training pictures that the graph compares with.
         mean_distance: Mean over the training pictures, each measured against other folds.
     """
@@ -138,9 +137,9 @@ class PrecisionFacts(_Section):
 
     Attributes:
         name: Precision of the backbone; the head is always fp32.
-        engine: PyTorch's quantized engine that int8 needs.
-        images_per_s: Forward passes on the training machine, by precision, if both were
-            measured, alternately in one process.
+        engine: PyTorch's quantized engine, for int8 only.
+        images_per_s: Forward passes per second on the training machine, by precision, if both
+            were measured, alternately in one process.
     """
 
     name: Literal["fp32", "int8"] = "fp32"
@@ -159,7 +158,7 @@ class CropFacts(_Section):
 
     Attributes:
         name: The `whole` picture, or the main one of its `faces`, if it has any.
-        cropper: `models.imaging.faces.CROPPER` at training: how faces are found and cut out.
+        cropper: Method that finds and cuts out faces: `models.imaging.faces.CROPPER` at training.
     """
 
     name: Literal["whole", "faces"] = "whole"
@@ -182,7 +181,7 @@ class GoldenPicture(_Section):
 
 
 class ScoreFacts(BaseModel):
-    """Figures of cross-validation that programs read; a bundle may lack them, and have others."""
+    """Cross-validation metrics that programs read; a bundle may lack them, and have others."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -191,7 +190,7 @@ class ScoreFacts(BaseModel):
 
 
 def _readable_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Pass metrics whose figures for programs are what they seem."""
+    """Return metrics; raise unless those that programs read are valid."""
     try:
         ScoreFacts.model_validate(metrics.get("cross_validation", {}))
     except ValidationError as error:
@@ -202,14 +201,14 @@ def _readable_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 class Golden(_Section):
-    """Pictures with their answers, which prove that a loaded model is the one that was trained."""
+    """Pictures with their recorded answers, to verify a loaded model."""
 
     tolerance: float = Field(gt=0, le=0.1)
     pictures: list[GoldenPicture] = Field(min_length=1, max_length=_MAX_GOLDEN_PICTURES)
 
 
 class Manifest(_Section):
-    """All that is needed to use a model correctly, and to trace where it came from."""
+    """Facts that are needed to use a model correctly, and to trace its origin."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     version: str = Field(pattern=VERSION_PATTERN)
@@ -225,13 +224,13 @@ class Manifest(_Section):
     metrics: Annotated[dict[str, Any], AfterValidator(_readable_metrics)]
     packages: dict[str, str]
     decision: DecisionFacts
-    familiarity: FamiliarityFacts | None = None  # absent before out-of-distribution detection
+    familiarity: OodFacts | None = None  # absent before out-of-distribution detection
     golden: Golden
     files: dict[FileName, FileFacts] = Field(max_length=_MAX_FILES)
 
     @property
     def scores(self) -> ScoreFacts:
-        """The figures of cross-validation that programs read."""
+        """The cross-validation metrics that programs read."""
         return ScoreFacts.model_validate(self.metrics.get("cross_validation", {}))
 
     @model_validator(mode="after")

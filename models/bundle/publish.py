@@ -13,17 +13,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from models.bundle import fsync, signing
+from models.bundle.files import MANIFEST, MODEL, PARTIAL
 from models.bundle.load import Bundle, open_bundle
 from models.bundle.manifest import FileFacts, Manifest, schema_fault
-from models.bundle.store import (
-    MANIFEST,
-    MODEL,
-    PARTIAL,
-    lock,
-    remove_leftovers,
-    set_current,
-    versions,
-)
+from models.bundle.store import lock, remove_leftovers, set_current, versions
 from models.errors import SchemaUnsupported
 
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
@@ -38,18 +31,18 @@ def publish(
 ) -> Bundle:
     """Add a bundle to the store and make it the current one.
 
-    The bundle is verified as the service would before it is renamed to its version; the pointer
-    follows last. A run that dies at any point leaves the store as it was, but for a hidden
-    folder that the next run removes.
+    The bundle is verified as in the service, then renamed to its version; the pointer follows
+    last. A run that dies at any point leaves the store unchanged, except for a hidden folder that
+    the next run removes.
 
     Args:
-        store: The store's folder, made if it does not exist.
-        files: Contents by plain file name; `model.pt` must be among them.
+        store: The store's folder, created if it does not exist.
+        files: Contents by plain file name, including `model.pt`.
         facts: The manifest's fields, without version, created_at and files.
-        key: Signs the manifest.
+        key: Key to sign the manifest with.
 
     Returns:
-        The bundle as it was read back.
+        The bundle, read back from the store.
 
     Raises:
         OSError: The store cannot be written to, or the disk is full.
@@ -93,7 +86,7 @@ def _next_moment(store: Path) -> datetime:
     """Return now, or the second after the newest version: versions sort even if clocks go back."""
     now = datetime.now(UTC).replace(microsecond=0)
     stamps = [name.split("-")[0] for name in versions(store)]
-    with contextlib.suppress(IndexError, ValueError, OverflowError):  # a name that is no time
+    with contextlib.suppress(IndexError, ValueError, OverflowError):  # a name that is not a time
         newest = datetime.strptime(stamps[-1], _VERSION_TIME).replace(tzinfo=UTC)
         now = max(now, newest + timedelta(seconds=1))
     return now

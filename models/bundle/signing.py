@@ -1,6 +1,6 @@
 """Signature of a bundle: a detached Ed25519 signature over its manifest's exact bytes.
 
-The manifest carries the checksum of every other file, so that its signature covers them all.
+The manifest holds the checksum of every other file, so that its signature covers them all.
 
     manifest.sig    one line: the signature (RFC 8032, 64 bytes) in Base64
     private key     PEM, PKCS #8, unencrypted; for the training job only
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from models.bundle.store import read_small
+from models.bundle.files import read_small
 from models.errors import BundleIncomplete, BundleUntrusted, KeyUnusable, reason_of
 
 SIGNATURE: Final = "manifest.sig"
@@ -44,7 +44,7 @@ def check_signature(path: Path, manifest: bytes, keys: Sequence[PublicKey]) -> N
         keys: Trusted keys, one of which must have signed.
 
     Raises:
-        BundleUntrusted: None of them has signed these bytes.
+        BundleUntrusted: No trusted key has signed these bytes.
     """
     try:
         signed = base64.b64decode(read_small(path / SIGNATURE).strip(), validate=True)
@@ -53,7 +53,7 @@ def check_signature(path: Path, manifest: bytes, keys: Sequence[PublicKey]) -> N
             f"{path} is not signed, and only signed bundles are opened."
         ) from error
     except binascii.Error as error:
-        raise BundleUntrusted(f"{path / SIGNATURE} holds no signature.") from error
+        raise BundleUntrusted(f"{path / SIGNATURE} does not hold a signature.") from error
     for key in keys:
         try:
             key.verify(signed, manifest)
@@ -67,14 +67,14 @@ def load_private_key(path: Path) -> PrivateKey:
     """Read a private key to sign with.
 
     Raises:
-        KeyUnusable: The file cannot be read, or holds no Ed25519 private key.
+        KeyUnusable: The file cannot be read, or does not hold an Ed25519 private key.
     """
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise KeyUnusable(f"The key {path} cannot be read ({reason_of(error)}).") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it is encrypted
-        raise KeyUnusable(f"{path} is no unencrypted private key in PEM.") from error
+        raise KeyUnusable(f"{path} is not an unencrypted private key in PEM.") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusable(f"{path} is a private key, but not of Ed25519.")
     return key
@@ -84,12 +84,12 @@ def load_public_keys(text: str) -> list[PublicKey]:
     """Read trusted keys.
 
     Args:
-        text: Comma separated PEM files, or keys of 32 bytes in Base64. Empty for none.
+        text: Comma-separated PEM files, or keys of 32 bytes in Base64. Empty for none.
 
     Raises:
-        KeyUnusable: One is neither, or a text that is not empty holds none.
+        KeyUnusable: An element is neither, or a text that is not empty holds none.
     """
-    # "," must not read as "no key is needed".
+    # "," must not mean "no key is needed".
     parts = [part.strip() for part in text.split(",")] if text else []
     return [_public_key(part, f"Key {number}") for number, part in enumerate(parts, 1)]
 
@@ -130,7 +130,7 @@ def to_base64(key: PublicKey) -> str:
 
 
 def _public_key(given: str, name: str) -> PublicKey:
-    """Read a key, or raise an error that does not repeat it: it may be a private one."""
+    """Read a key; errors do not repeat it, as it may be a private one."""
     try:
         raw = base64.b64decode(given, validate=True)
         if len(raw) == 32:
@@ -145,7 +145,7 @@ def _public_key(given: str, name: str) -> PublicKey:
             f"read ({reason_of(error)})."
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:  # or a null byte in the name
-        raise KeyUnusable(f"{name} is a file, but no public key in PEM.") from error
+        raise KeyUnusable(f"{name} is a file, but not a public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise KeyUnusable(f"{name} is a public key, but not of Ed25519.")
     return key

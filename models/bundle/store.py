@@ -1,20 +1,19 @@
-"""Store of bundles: all that works without loading a model.
+"""Store of bundles: versions, current version, history; promotion, rollback, removal.
 
     STORE/CURRENT                           the version to serve, one line
     STORE/HISTORY                           the versions served so far, the current one last
     STORE/20261122T204207Z-1f0c9a77/        a bundle, named by its version
-        manifest.json                       its description (models.bundle.manifest)
+        manifest.json                       facts about the model (models.bundle.manifest)
         manifest.sig                        its signature, if signed (models.bundle.signing)
         model.pt                            TorchScript
         report.html, summary.json, ...      documents of the training job
 
 Each change is one rename, and the history is written before the pointer: a reader never sees half
-a change, and a kill at any moment leaves none. Writers take turns; readers need no lock.
+a change, and a kill at any moment leaves none. Writers hold a lock; readers need none.
 """
 
 import errno
 import fcntl
-import hashlib
 import logging
 import re
 import secrets
@@ -24,17 +23,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from pydantic import ValidationError
-
 from models.bundle import fsync
-from models.bundle.manifest import VERSION_PATTERN, FileFacts, Manifest, schema_fault
-from models.bundle.plain_file import read_plain_file
+from models.bundle.files import (
+    MANIFEST,
+    PARTIAL,
+    read_files,
+    read_manifest,
+    read_regular_file,
+)
+from models.bundle.manifest import VERSION_PATTERN
 from models.errors import (
     BundleError,
-    BundleIncomplete,
     NoBundle,
     PointerUnreadable,
-    SchemaUnsupported,
     StoreNotSynced,
     reason_of,
 )
@@ -44,16 +45,11 @@ log = logging.getLogger("facemask")
 DEFAULT_STORE: Final = Path("models/artifacts")
 CURRENT: Final = "CURRENT"
 HISTORY: Final = "HISTORY"
-MANIFEST: Final = "manifest.json"
-MODEL: Final = "model.pt"
-REPORT: Final = "report.html"
-PARTIAL: Final = ".publishing-"
 _PRUNED: Final = ".pruned-"
 _LOCK: Final = ".lock"
 _MAX_HISTORY_LINES: Final = 1000
 _MAX_POINTER_BYTES: Final = 4096  # CURRENT; a version has 25
 _MAX_HISTORY_BYTES: Final = 2**20
-_MAX_SMALL_BYTES: Final = 64 * 2**20  # manifest or signature; far above any
 # NFS without its lock daemon, SMB and FUSE without locks.
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -63,11 +59,11 @@ def current_version(store: Path) -> str:
 
     Raises:
         NoBundle: The store does not exist or names no version.
-        PointerUnreadable: The file that names it cannot be read.
+        PointerUnreadable: The file that names the version cannot be read.
     """
     pointer = store / CURRENT
     try:
-        content = read_plain_file(pointer, _MAX_POINTER_BYTES, follow_link=True)
+        content = read_regular_file(pointer, _MAX_POINTER_BYTES, follow_link=True)
         version = content.decode("ascii").strip()
     except BundleError as error:
         if isinstance(error.__cause__, FileNotFoundError) and not pointer.is_symlink():
@@ -91,7 +87,7 @@ def versions(store: Path) -> list[str]:
 
 
 def rollback_version(store: Path) -> str | None:
-    """Return the latest version served before the current one that still exists, if any."""
+    """Return the last version served before the current one, among those that still exist."""
     present = versions(store)
     try:
         current = current_version(store)
@@ -104,64 +100,12 @@ def rollback_version(store: Path) -> str | None:
     return known[-1] if known else None
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read and check a bundle's manifest.
-
-    Raises:
-        BundleIncomplete: It is missing, no plain file, or larger than 64 MiB.
-        BundleUnreadable: It cannot be read now.
-        SchemaUnsupported: It is of another schema version, or breaks its schema.
-    """
-    return parse_manifest(path, read_small(path / MANIFEST))
-
-
-def parse_manifest(path: Path, text: bytes) -> Manifest:
-    """Check a bundle's manifest from its bytes.
-
-    Raises:
-        BundleIncomplete: It belongs to another bundle.
-        SchemaUnsupported: It is of another schema version, or breaks its schema.
-    """
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise SchemaUnsupported(f"{path / MANIFEST}: {schema_fault(error)}") from error
-    if manifest.version != path.name and not path.name.startswith(PARTIAL):
-        raise BundleIncomplete(f"{path} holds the bundle {manifest.version}.")
-    if MODEL not in manifest.files:
-        raise SchemaUnsupported(f"{path / MANIFEST} lists no {MODEL}.")
-    return manifest
-
-
-def read_files(path: Path, manifest: Manifest) -> dict[str, bytes]:
-    """Read a bundle's files and check them against the manifest.
-
-    Raises:
-        BundleIncomplete: A file is missing, is no plain file, or its checksum differs.
-        BundleUnreadable: One cannot be read now.
-    """
-    return {name: _verified(path / name, facts) for name, facts in manifest.files.items()}
-
-
-def read_small(path: Path) -> bytes:
-    """Read a file of a bundle that has no checksum.
-
-    Raises:
-        BundleIncomplete: It is missing, no plain file, or larger than 64 MiB.
-        BundleUnreadable: It cannot be read now.
-    """
-    data = read_plain_file(path, _MAX_SMALL_BYTES)
-    if len(data) > _MAX_SMALL_BYTES:
-        raise BundleIncomplete(f"{path} is too large.")
-    return data
-
-
 def set_current(store: Path, version: str) -> None:
     """Make a version the current one, in one step; the caller holds the lock.
 
     Raises:
         BundleError: The store has no such version.
-        StoreNotSynced: It is current, but the disk does not confirm it.
+        StoreNotSynced: The version is current, but the disk does not confirm it.
         OSError: The store cannot be written to.
     """
     _write_pointer(store, version, [*_history(store), version])
@@ -181,7 +125,7 @@ def promote(store: Path, version: str) -> None:
 
 
 def rollback(store: Path) -> str:
-    """Make the version that was served before the current one again; return it.
+    """Make the previously served version current again; return it.
 
     A second rollback goes further back, since the history then ends with that version.
 
@@ -235,13 +179,14 @@ def _hide(store: Path, version: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # overlayfs renames no folder of an image's layer; without a manifest it is no version.
+        # overlayfs cannot rename a folder of an image's layer; without a manifest it is not a
+        # version any more.
         (store / version / MANIFEST).unlink()
         shutil.rmtree(store / version, ignore_errors=True)
 
 
 def remove_leftovers(store: Path) -> None:
-    """Remove what a killed writer left behind; the caller holds the lock."""
+    """Remove the temporary files of killed writers; the caller holds the lock."""
     for pattern in (f"{PARTIAL}*", f"{_PRUNED}*"):
         for stale in store.glob(pattern):
             shutil.rmtree(stale, ignore_errors=True)
@@ -259,7 +204,7 @@ def lock(store: Path) -> Iterator[None]:
         OSError: The store cannot be written to.
     """
     if not store.is_dir():
-        raise NoBundle(f"{store} is no store: there is no such folder.")
+        raise NoBundle(f"{store} is not a store: there is no such folder.")
     with open(store / _LOCK, "a", encoding="ascii") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -306,12 +251,12 @@ def _replace(store: Path, name: str, text: str) -> None:
 
 
 def _history(store: Path) -> list[str]:
-    """Return the versions served so far, oldest first; lines that are no version are dropped.
+    """Return the versions served so far, oldest first; invalid lines are dropped.
 
-    A store of the time before histories served each version in turn.
+    A store without HISTORY was written by an early version and served each version in turn.
     """
     try:
-        content = read_plain_file(store / HISTORY, _MAX_HISTORY_BYTES, follow_link=True)
+        content = read_regular_file(store / HISTORY, _MAX_HISTORY_BYTES, follow_link=True)
     except BundleError:
         try:
             current = current_version(store)
@@ -320,10 +265,3 @@ def _history(store: Path) -> list[str]:
         return [version for version in versions(store) if version <= current]
     lines = content.decode("ascii", errors="replace").splitlines()
     return [line for line in lines if re.fullmatch(VERSION_PATTERN, line)]
-
-
-def _verified(path: Path, facts: FileFacts) -> bytes:
-    data = read_plain_file(path, facts.bytes)
-    if len(data) != facts.bytes or hashlib.sha256(data).hexdigest() != facts.sha256:
-        raise BundleIncomplete(f"{path} is not the file that was published: its checksum differs.")
-    return data

@@ -1,4 +1,4 @@
-"""Middleware around every request: access log, metrics, trace, and an answer to any error."""
+"""Middleware around every request: access log, metrics, trace, and answers to errors."""
 
 import asyncio
 import logging
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("facemask.access")
 
-# Statuses of requests that are turned away for lack of capacity, a model or time.
+# Statuses of requests that are refused for lack of capacity, a model or time.
 _SHED_STATUSES: Final = (429, 503, 504)
 # Any other method is labelled "other": callers choose it, and must not add labels without end.
 _METHODS: Final = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
 
 
 class AccessLogMiddleware:
-    """Middleware that observes each request from its first byte to the end of its answer."""
+    """Middleware that observes each request from its headers to the end of its answer."""
 
     def __init__(self, app: ASGIApp, provider: "TracerProvider | None" = None) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class AccessLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if state.shutdown.requested:  # makes clients reconnect, to another instance
+                if state.shutdown.requested:  # clients reconnect, to another instance
                     MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 
@@ -78,17 +78,17 @@ class AccessLogMiddleware:
     def _record(
         self, scope: Scope, state: State, status: int, seconds: float
     ) -> tuple[str, dict[str, str | int]]:
-        """Write the metrics and the log line; return the name and the attributes of the span."""
+        """Record the metrics and write the log line; return the span's name and attributes."""
         request_state = scope["state"]
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
         code = request_state.get("code")
-        state.metrics.request(route, status, seconds, state.load())
+        state.metrics.record_request(route, status, seconds, state.load())
         if code and status in _SHED_STATUSES and route not in PROBE_PATHS:
-            state.metrics.shed(code)
+            state.metrics.record_shed(code)
         level = logging.DEBUG if route in PROBE_PATHS else logging.INFO
         if log.isEnabledFor(level):
-            # log.log() would look up the calling line, which costs more than writing this one.
+            # log.log() would look up the calling line, which costs more than writing the log line.
             record = logging.LogRecord(log.name, level, __file__, 0, "request", None, None)
             record.__dict__.update(
                 request_id=request_state.get("request_id"),

@@ -1,4 +1,4 @@
-"""API keys of callers, of which the service knows the SHA-256 hashes only."""
+"""Check of callers' API keys, of which the service has only SHA-256 hashes."""
 
 import hmac
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _HEADER: Final = APIKeyHeader(name="X-API-Key", scheme_name="key", auto_error=Fa
 
 
 class ApiKeyCheck:
-    """Dependency that lets only requests with a known API key pass."""
+    """Dependency that raises unless a request has a known API key."""
 
     def __init__(self, hashes: Sequence[str]) -> None:
         """Create the check.
@@ -28,7 +28,7 @@ class ApiKeyCheck:
     async def __call__(
         self,
         request: Request,
-        # FastAPI documents these; the headers are read below, without the framework as well.
+        # For FastAPI's documentation; the headers are read below, also without the framework.
         _bearer: Annotated[object, Security(_BEARER)] = None,
         _header: Annotated[object, Security(_HEADER)] = None,
     ) -> None:
@@ -43,6 +43,6 @@ class ApiKeyCheck:
         if not given:
             raise KeyRequired
         found = hash_of(given.strip())
-        # Compare with all of them, each in constant time: the duration reveals nothing.
+        # Compare with all hashes, each in constant time: the duration reveals nothing.
         if not sum(hmac.compare_digest(found, known) for known in self._hashes):
             raise KeyRefused

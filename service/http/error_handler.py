@@ -1,4 +1,4 @@
-"""The exception handler: any error becomes a problem document."""
+"""Exception handler: answers any error with a problem document."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("facemask")
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer an error that was raised while a request was handled."""
-    if isinstance(error, HTTPException):  # of the framework: 404, 405
+    if isinstance(error, HTTPException):  # the framework's: 404, 405
         return _answer_framework_error(request, error)
     if not isinstance(error, PictureError | ServiceError):
         log.error("unexpected error on %s", request.scope["path"], exc_info=error)

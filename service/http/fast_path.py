@@ -1,8 +1,8 @@
 """A shortcut for POST /predict around FastAPI's router and dependency solver.
 
-FastAPI searches its routers, opens three exit stacks and wraps `send` twice for each request:
-about 0.08 ms, which is more than reading the form and writing the answer cost together. To go
-without it, delete this file, and its import and `add_middleware` in `service/app.py`.
+FastAPI searches its routers, opens three exit stacks and wraps `send` twice per request: about
+0.08 ms, more than reading the form and writing the answer together. To remove the shortcut, delete
+this file, and its import and `add_middleware` in `service/app.py`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from service.http.error_handler import answer_error
 class FastPathMiddleware:
     """Middleware that calls the endpoint of one POST route directly.
 
-    The route stays registered: it documents its operation, and answers where the application is
+    The route stays registered: it documents its operation, and answers if the application is
     mounted in another one.
     """
 
@@ -33,10 +33,10 @@ class FastPathMiddleware:
         """Create the middleware.
 
         Args:
-            app: Handles all other requests.
-            path: Of the route, without parameters; the access log and the metrics read it.
-            endpoint: Of the route.
-            check_key: The route's dependency, if any.
+            app: Application for all other requests.
+            path: Path of the route, without parameters; the access log and the metrics read it.
+            endpoint: Endpoint of the route.
+            check_key: Dependency of the route, if any.
         """
         self._app = app
         self.path = path

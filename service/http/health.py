@@ -1,11 +1,11 @@
-"""Probes, metrics and the report: what operators look at."""
+"""Health, probes and the report of the model being served."""
 
 import time
 from http import HTTPStatus
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse
 
 from models.imaging.face_detector import is_installed
 from service.http.openapi import problem_responses
@@ -13,7 +13,6 @@ from service.http.responses import json_response
 from service.http.schemas import HealthAnswer, Probe
 from service.inference.state import State
 from service.problems import NoModel, NoReport, Stopping, Stuck
-from service.telemetry.metrics import MEDIA_TYPE as METRICS_TYPE
 
 router = APIRouter()
 keyed_router = APIRouter()
@@ -75,25 +74,12 @@ async def health(request: Request) -> Response:
     },
 )
 async def report(request: Request) -> Response:
-    """Return one HTML page: how good the model is, its errors, and what to do next."""
+    """Return one HTML page: the model's accuracy, its errors, and what to do next."""
     state: State = request.app.state.facemask
     with state.model_manager.lease() as engine:
         if engine.report is None:
             raise NoReport
         return HTMLResponse(engine.report, headers={"Content-Security-Policy": _REPORT_POLICY})
-
-
-@router.get(
-    "/metrics",
-    summary="Metrics for Prometheus",
-    response_class=PlainTextResponse,
-    responses={200: {"description": "Counters, gauges and histograms in Prometheus' text format."}},
-    tags=["health"],
-)
-async def metrics(request: Request) -> Response:
-    """Return the service's metrics in Prometheus' text format."""
-    state: State = request.app.state.facemask
-    return Response(state.metrics.render(state.load()), media_type=METRICS_TYPE)
 
 
 @router.get(
@@ -122,10 +108,12 @@ async def readyz(request: Request) -> Probe:
 
 
 def require_ready(state: State) -> None:
-    """Pass if the service can answer pictures.
+    """Raise unless the service can answer pictures.
 
     Raises:
-        Stopping, NoModel, Stuck: It cannot.
+        Stopping: The service is shutting down.
+        NoModel: No model is being served yet.
+        Stuck: The model worker is dead or hangs.
     """
     if state.shutdown.requested:
         raise Stopping

@@ -14,9 +14,9 @@ from service.telemetry.request_id import valid_or_new_request_id
 PROBE_PATHS: Final = (
     "/livez", "/readyz", "/health", "/metrics", "/v2/health/live", "/v2/health/ready",
 )  # fmt: skip
-"""Polled by machines, which use addresses for host names and would fill the access log."""
+"""Paths that machines poll, by IP address instead of host name; they would fill the access log."""
 
-# Swagger UI and ReDoc need inline code, embedded pictures and a worker of their own making.
+# Swagger UI and ReDoc need inline code, embedded pictures and a worker from a blob.
 _PAGE_POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; worker-src 'self' blob:; frame-ancestors 'none'"
@@ -79,8 +79,8 @@ class AllowedHostsMiddleware:
         """Create the middleware.
 
         Args:
-            app: Handles the requests that pass.
-            hosts: Names of the service; `*.example.org` stands for all below example.org.
+            app: Application for the accepted requests.
+            hosts: Names of the service; `*.example.org` matches all names below example.org.
         """
         self._app = app
         self._hosts = [host.lower() for host in hosts]
@@ -101,8 +101,8 @@ class AllowedHostsMiddleware:
         )
 
 
-class PageHeadersMiddleware:
-    """Middleware that sets security headers: no type sniffing, no frames, no other hosts."""
+class SecurityHeadersMiddleware:
+    """Middleware that sets security headers against type sniffing, frames and other hosts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

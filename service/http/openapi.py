@@ -1,4 +1,4 @@
-"""The OpenAPI document, as far as FastAPI does not generate it from the routes."""
+"""Parts of the OpenAPI document that FastAPI does not generate from the routes."""
 
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ def problem_responses(
     """Return the `responses` of an operation that raises these errors, by status.
 
     Args:
-        errors: Their classes give descriptions and examples.
+        errors: Classes of errors, with descriptions and examples.
         examples: Show an example of each problem document that has one.
     """
     responses: dict[int | str, dict[str, Any]] = {}
@@ -78,11 +78,11 @@ def example_of(error: type[FacemaskError]) -> dict[str, Any]:
 
 
 def complete_openapi(app: FastAPI, *, checks_host: bool) -> None:
-    """Add to the OpenAPI document what no route declares.
+    """Add the schema of problems, and the check of the Host header, to the OpenAPI document.
 
     Args:
-        app: Its `openapi` method is replaced, as FastAPI recommends.
-        checks_host: Document that every operation but probes refuses unknown Host headers.
+        app: Application whose `openapi` method is replaced, as FastAPI recommends.
+        checks_host: Document that all operations except probes refuse unknown Host headers.
     """
     generate = app.openapi
 

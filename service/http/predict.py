@@ -14,13 +14,13 @@ from service.http.schemas import (
     PredictAnswer,
 )
 from service.http.uploads import read_uploads
-from service.inference.session import count_outcomes
+from service.inference.session import record_outcomes
 from service.inference.state import State
 from service.problems import BadQuery, FacesUnavailable, NoPictures, NothingReadable
 
 router = APIRouter()
 
-# What programs and people write; the same words as FastAPI's. "" is a parameter without a value.
+# The same words as FastAPI's. "" is a parameter without a value.
 _TRUE_WORDS: Final = frozenset({"", "true", "1", "yes", "on", "t", "y"})
 _FALSE_WORDS: Final = frozenset({"false", "0", "no", "off", "f", "n"})
 
@@ -64,7 +64,7 @@ async def predict(request: Request) -> Response:
         outcomes = await classify([upload.data for upload in uploads], explain=explain)
         engine = session.engine
         entries = picture_entries(uploads, outcomes, show_face=engine.crops_faces)
-        count_outcomes(state.metrics, outcomes)
+        record_outcomes(state.metrics, outcomes)
         return json_response(
             {
                 "model": {"version": engine.manifest.version, "labels": engine.labels},
@@ -77,10 +77,10 @@ async def predict(request: Request) -> Response:
 def _flag(request: Request, name: str) -> bool:
     """Return a boolean query parameter: false by default, true if only its name is given.
 
-    Of a parameter that is given repeatedly, the last value counts.
+    The last value of a repeated parameter counts.
 
     Raises:
-        BadQuery: Its value is no word for true or false.
+        BadQuery: The value is not a word for true or false.
     """
     if not request.scope["query_string"]:
         return False

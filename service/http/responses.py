@@ -10,11 +10,12 @@ from torch import Tensor
 
 from models.errors import FacemaskError, PictureError
 from models.imaging.faces import Edges, Face
+from models.text import clean
 from service.http.uploads import Upload
 from service.inference.decision import PictureFaces, Prediction
 from service.problems import none_readable
 
-# Of the activation map's values: finer than any colour that shows them.
+# Decimals of the activation map's values: finer than any colour that shows them.
 _ACTIVATION_DIGITS: Final = 4
 
 
@@ -28,8 +29,8 @@ def picture_entries(
 
     Args:
         uploads: The pictures as they were sent.
-        outcomes: What became of each.
-        show_face: Name the face that each answer is about; null for the whole picture.
+        outcomes: The outcome of each picture.
+        show_face: Add the face that the answer refers to; null for the whole picture.
 
     Raises:
         PictureError, NothingReadable: No picture could be read.
@@ -39,7 +40,7 @@ def picture_entries(
     for index, (upload, outcome) in enumerate(zip(uploads, outcomes, strict=True)):
         entry: dict[str, Any] = {"index": index, "filename": upload.filename}
         if isinstance(outcome, PictureError):
-            entry["error"] = {"code": outcome.code, "detail": str(outcome)}
+            entry["error"] = {"code": outcome.code, "detail": clean(str(outcome))}
         elif isinstance(outcome, PictureFaces):
             entry |= {
                 "width": outcome.width,

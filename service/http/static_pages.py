@@ -1,4 +1,4 @@
-"""The web page at `/` and the API reference at `/redoc`, served without any other host."""
+"""The web page at `/` and the API reference at `/redoc`, independent of other hosts."""
 
 import hashlib
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _MEDIA_TYPES: Final = {
 }
 
 _HEADERS: Final = {
-    # Only the page's own files, and pictures that the browser holds.
+    # Only the page's own files, and pictures from the browser's memory.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -79,6 +79,6 @@ def _route(address: str, name: str, data: bytes) -> Route:
 
 
 def _is_cached(headers: Headers, etag: str) -> bool:
-    """Return True if the client has this version already (RFC 9110, If-None-Match)."""
+    """Return True if the client already has this version (RFC 9110, If-None-Match)."""
     cached = [tag.strip() for tag in headers.get("if-none-match", "").split(",")]
     return etag in cached or f"W/{etag}" in cached

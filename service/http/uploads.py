@@ -1,4 +1,4 @@
-"""Request bodies to encoded pictures: streamed into memory, and never past the limits."""
+"""Request bodies to encoded pictures, streamed into memory within the limits."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _FIELDS: Final = (b"files", b"file")
-# Of one part's headers; python-multipart has no bound of its own that fits.
+# Total of one part's headers; python-multipart has no suitable limit of its own.
 _MAX_PART_HEADER_BYTES: Final = 8192
-# A form may have other fields as well. Each part costs some microseconds, however empty.
+# A form may have other fields as well. Each part costs some microseconds, even if it is empty.
 _MAX_PARTS_PER_FILE: Final = 4
 _MAX_OTHER_PARTS: Final = 16
 
 _PLAIN_CODINGS: Final = ("", "identity")
 _PLAIN_TRANSFER_CODINGS: Final = ("", "identity", "chunked")
-# Of a part, in Content-Transfer-Encoding: those that leave its bytes as they are.
+# Values of a part's Content-Transfer-Encoding that leave its bytes unchanged.
 _PLAIN_PART_ENCODINGS: Final = ("", "binary", "8bit", "7bit")
 
 
@@ -55,21 +55,21 @@ async def read_uploads(
 
     Args:
         request: A request whose body has not been read yet.
-        reservation: Grows by each part of the body before that is kept.
-        max_bytes: Largest body; a larger one is refused when its header announces it, or at
-            the byte that exceeds it, and is never held whole.
+        reservation: Grows by each chunk of the body before it is kept.
+        max_bytes: Max bytes of the body; a larger one is refused when its header announces it,
+            or at the first byte beyond the limit, and is never held whole.
         max_files: Max number of pictures.
-        timeout_s: Max seconds until all of the body is there.
+        timeout_s: Max seconds until the body is complete.
 
     Raises:
-        NoPictures: The body holds none.
+        NoPictures: The body does not hold a picture.
         UnsupportedMedia: The body is neither a form nor a picture, or it is encoded.
         BadUpload: The form is malformed, or the connection ended early.
         TooManyFiles, BodyTooLarge, SlowRequest, Overloaded: The request exceeds a limit.
     """
     require_plain_body(request)
     announced = request.headers.get("content-length", "")
-    # Python converts no more than 4,300 digits to a number.
+    # Python converts at most 4,300 digits to a number.
     if announced.isdecimal() and (len(announced) > 20 or int(announced) > max_bytes):
         raise _too_large(max_bytes)
     media_type, options = parse_options_header(request.headers.get("content-type"))
@@ -95,7 +95,7 @@ async def read_uploads(
 
 
 def require_plain_body(request: Request) -> None:
-    """Pass if a request's body is sent as it is.
+    """Raise unless a request's body is sent unencoded.
 
     Raises:
         UnsupportedMedia: The body is compressed, or encoded otherwise.
@@ -113,18 +113,18 @@ def require_plain_body(request: Request) -> None:
 async def read_body(
     request: Request, reservation: Reservation, *, max_bytes: int, timeout_s: float
 ) -> AsyncIterator[bytes]:
-    """Yield a request's body as it arrives, up to the byte that is too many.
+    """Yield a request's body as it arrives, up to the first byte beyond the limit.
 
     Args:
         request: A request whose body has not been read yet.
-        reservation: Grows by each part before that is yielded.
-        max_bytes: Largest body.
-        timeout_s: Max seconds until all of it is there.
+        reservation: Grows by each chunk before it is yielded.
+        max_bytes: Max bytes of the body.
+        timeout_s: Max seconds until the body is complete.
 
     Raises:
-        BodyTooLarge: The body is larger.
-        SlowRequest: The body takes longer.
-        Overloaded: There is no room for it now.
+        BodyTooLarge: The body is larger than `max_bytes`.
+        SlowRequest: The body takes longer than `timeout_s`.
+        Overloaded: The body does not fit into the budget now.
         BadUpload: The connection ended before the body did.
     """
     received = 0
@@ -158,7 +158,7 @@ async def _read_form(body: AsyncIterator[bytes], boundary: bytes, max_files: int
     try:
         parser = MultipartParser(boundary, form.callbacks())
         async for chunk in body:
-            # Counted before they are parsed: what only looks like one costs as much as a part.
+            # Counted before parsing: a text that only looks like a delimiter costs as much.
             tail += chunk
             delimiters += tail.count(delimiter)
             tail = tail[1 - len(delimiter) :]

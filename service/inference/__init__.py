@@ -1,1 +1,1 @@
-"""From admitted pictures to answers: batches, the model and its replacement."""
+"""Inference on admitted pictures: batching, the engine, and replacement of the model."""

@@ -1,9 +1,9 @@
-"""Micro-batching on lanes, which are worker threads; knows neither PyTorch nor HTTP.
+"""Micro-batching on lanes, which are worker threads; independent of PyTorch and HTTP.
 
-A free lane starts at once with what is queued; what arrives while all lanes are busy is batched
-by itself. There is no fixed delay: waiting for a fuller batch pays only while something else is
-running. A lane takes items one by one, just before it prepares each, so that no item waits in a
-busy lane while another lane is free.
+A free lane starts at once with the queued items; items that arrive while all lanes are busy form
+the next batches. There is no fixed delay: waiting for a fuller batch pays only while something
+else is running. A lane takes items one by one, just before it prepares each, so that no item waits
+in a busy lane while another lane is free.
 
     queue of requests --take--> prepare --until the batch is full--> run --> answers
 """
@@ -30,7 +30,7 @@ _BACK_OFF_S: Final = (0.1, 0.5, 2.0, 10.0)
 
 @dataclass(frozen=True)
 class Prepared(Generic[Mid]):
-    """An item that is prepared for its batch, and its part of `max_cost`."""
+    """An item prepared for its batch, and its part of `max_cost`."""
 
     value: Mid
     cost: int = 0
@@ -42,7 +42,7 @@ class Batcher(Generic[In, Mid, Out]):
     Every accepted item is answered: with its own result, with `BatchFailed` if it or its batch
     raised, with `DeadlineExceeded`, or with `BatcherClosed`. Items whose caller is gone or whose
     deadline has passed are dropped before they are prepared, and again before they are run.
-    Requests take turns, one item each. The queue is unbounded: callers bound what may wait.
+    Requests take turns, one item each. The queue is unbounded: callers limit its length.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Batcher(Generic[In, Mid, Out]):
         Args:
             prepare: Takes an item and the seconds that it has waited; returns it `Prepared` for
                 the batch, or its answer.
-            run: Takes the values of 1..max_batch items, and True if nothing else is in hand
+            run: Takes the values of 1..max_batch items, and True if nothing else is in progress
                 (on the first lane only); returns one answer each, in order.
             lanes: Number of threads. The first lane starts when all are free.
             max_batch: Max items per batch.
-            max_cost: A batch is full, too, once its items' costs add up to this.
+            max_cost: Total cost of its items from which on a batch is full as well.
             begin: Called with the lane's number on its thread before anything else, and again
-                after the lane died; what it raises the first time is raised here.
+                after the lane died; an exception of the first call is raised here.
             name: Name of the threads, before their number.
-            clock: Returns seconds; deadlines are on it.
-            back_off_s: Seconds that a lane that died pauses, after its first, second, ... death
+            clock: Returns seconds; deadlines are times on it.
+            back_off_s: Seconds that a dead lane pauses, after its first, second, ... death
                 without a good batch between them.
         """
         self.max_batch = max_batch
@@ -88,7 +88,7 @@ class Batcher(Generic[In, Mid, Out]):
         self._queued_items = 0
         self._idle: set[int] = set()
         self._serving: set[int] = set()
-        self._batch_began: dict[int, float] = {}  # moment, by lane that is at work
+        self._batch_began: dict[int, float] = {}  # time, by busy lane
         self._closed = False
         begun: list[Future[None]] = [Future() for _ in range(lanes)]
         self._threads = [
@@ -111,8 +111,8 @@ class Batcher(Generic[In, Mid, Out]):
         """Return the answers of one caller's items, in order.
 
         Args:
-            items: Queued together; each is answered by itself.
-            deadline: Moment on the batcher's clock after which an answer is of no use.
+            items: Items to queue together; each is answered by itself.
+            deadline: Time on the batcher's clock after which an answer is useless.
 
         Raises:
             BatchFailed: A lane failed at one of the items.
@@ -134,10 +134,10 @@ class Batcher(Generic[In, Mid, Out]):
         return await future  # cancelled with its caller, which is how lanes notice
 
     def close(self, *, wait_s: float = 0.0) -> None:
-        """Answer what is queued with `BatcherClosed` and let the lanes end.
+        """Answer queued items with `BatcherClosed` and let the lanes end.
 
         Args:
-            wait_s: Max seconds to wait for the batches in hand, and so for the lanes' end.
+            wait_s: Max seconds to wait for the batches in progress, and so for the lanes' end.
         """
         with self._lock:
             self._closed = True
@@ -149,7 +149,7 @@ class Batcher(Generic[In, Mid, Out]):
         deliver(queued, [BatcherClosed()] * len(queued))
         end = time.monotonic() + wait_s
         for thread in self._threads:
-            if thread.ident is not None:  # the system may have had no thread to start it on
+            if thread.ident is not None:  # the system may have failed to start it
                 thread.join(max(0.0, end - time.monotonic()))
 
     def alive(self) -> bool:
@@ -157,13 +157,13 @@ class Batcher(Generic[In, Mid, Out]):
         return bool(self._serving)
 
     def busy_s(self) -> float:
-        """Return the seconds since the oldest of the batches in hand was begun."""
+        """Return the seconds since the oldest batch in progress was begun."""
         with self._lock:
             now = self._clock()
             return now - min(self._batch_began.values(), default=now)
 
     def _run_lane(self, lane: int, begun: "Future[None]") -> None:
-        """Run a lane to its end; the last lane drops the callables that the lanes worked for.
+        """Run a lane to its end; the last lane drops the batcher's callables.
 
         Their owner usually holds the batcher, too: such a cycle, with a model in it, would stay in
         memory until the garbage collector runs.
@@ -226,7 +226,7 @@ class Batcher(Generic[In, Mid, Out]):
                 prepared = self._prepare_job(job)
                 if prepared is None:
                     jobs.pop()
-                    break  # preparing it may have been all the work: the batch waits no longer
+                    break  # answered while it was prepared: run the batch without waiting for more
                 values.append(prepared.value)
                 cost += prepared.cost
             wanted = [self._is_wanted(request) for request, _ in jobs]
@@ -235,7 +235,7 @@ class Batcher(Generic[In, Mid, Out]):
             if jobs:
                 alone = lane == 0 and len(self._batch_began) == 1 and not self._queue
                 self._run_jobs(jobs, values, alone)
-        except BaseException:  # the lane dies of it, and its callers must not wait
+        except BaseException:  # the lane ends; answer its callers first
             deliver(jobs, [BatchFailed()] * len(jobs))
             raise
         finally:
@@ -246,7 +246,7 @@ class Batcher(Generic[In, Mid, Out]):
         """Return the next item that is still wanted; None if this lane has its share."""
         with self._lock:
             while self._queue:
-                # What is queued is for all lanes: the others may be free in a moment.
+                # Queued items are for all lanes: the others may be free in a moment.
                 share = -(-(held + self._queued_items) // max(1, len(self._serving)))
                 if held >= min(share, self.max_batch):
                     return None
@@ -272,7 +272,7 @@ class Batcher(Generic[In, Mid, Out]):
         return False
 
     def _prepare_job(self, job: Job[In, Out]) -> Prepared[Mid] | None:
-        """Prepare one item; deliver its answer and return None if that is all it needs."""
+        """Prepare one item; if that already gives its answer, deliver it and return None."""
         request, index = job
         try:
             outcome = self._prepare(request.items[index], self._clock() - request.accepted_at)

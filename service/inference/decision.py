@@ -1,4 +1,4 @@
-"""The answer for a picture, decided from a model's outputs; every protocol and metric reads it."""
+"""Predictions, decided from a model's outputs; the same for every protocol and metric."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from models.bundle.manifest import Manifest
 from models.imaging.faces import Face
 
 UNCERTAIN: Final = "uncertain"
-"""Decision where the score is below the model's threshold."""
+"""Decision if the score is below the model's threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class Prediction:
 
     Attributes:
         label: The likeliest class.
-        decision: `label`, or `uncertain` where the score is below the model's threshold.
+        decision: `label`, or `uncertain` if the score is below the model's threshold.
         score: Probability of `label`.
         scores: Probability of every class, in the order of the model's labels.
-        distance: To the training pictures, 0 to 2; None if the model does not measure it.
+        distance: Distance to the training pictures, 0 to 2; None if the model has no detector.
         familiar: False if the picture is out of distribution; None without a `distance`.
         activation: Class-activation map of `label`, float32 (h, w), if requested.
         face: The face that the model was given; None for the whole picture.
@@ -45,7 +45,7 @@ class PictureFaces:
     Attributes:
         width: Width of the upright picture, in pixels.
         height: Height of the upright picture, in pixels.
-        predictions: One per face, the likeliest face first.
+        predictions: One prediction per face, the likeliest face first.
         left_out: Number of faces found beyond the allowed ones.
     """
 
@@ -68,7 +68,7 @@ def decide(
     Args:
         manifest: Labels and thresholds of the model.
         probabilities: K values, in the order of the labels.
-        distance: To the training pictures, if the model measures it.
+        distance: Distance to the training pictures, if the model measures it.
         activation: Class-activation maps, float32 (K, h, w), if requested.
         face: The face that the model was given.
     """

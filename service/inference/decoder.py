@@ -37,13 +37,13 @@ class FaceCrops:
 class Decoder:
     """Decodes pictures for one model; its methods may run on several threads at a time.
 
-    All of them raise `PictureError` for a picture that cannot be read or exceeds a limit.
+    They raise `PictureError` for a picture that cannot be read or exceeds a limit.
 
     Attributes:
         input_px: Edge S of the model's input, in pixels.
-        crops_faces: The model judges the largest face instead of the whole picture.
-        max_pixels: Refuse pictures of more, judged from the header.
-        max_file_bytes: Refuse larger files.
+        crops_faces: True if the model's input is the main face instead of the whole picture.
+        max_pixels: Max pixels per picture, by its header.
+        max_file_bytes: Max bytes per encoded file.
         decode_s: Max processor seconds per picture.
         budgets: Memory shared with other lanes and decoders.
     """
@@ -59,8 +59,8 @@ class Decoder:
         """Decode one picture to the model's input.
 
         Returns:
-            uint8 (3, S, S); the pixels of the picture as sent; and the face that was cut out, if
-            the model judges faces and one was found.
+            uint8 (3, S, S); the number of pixels of the picture as sent; and the face that was cut
+            out, if the model crops to faces and one was found.
         """
         size = self.input_px
         if self.crops_faces:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from models.bundle.device import CPU
+from models.bundle.files import REPORT
 from models.bundle.load import Bundle
-from models.bundle.store import REPORT
 from models.errors import PictureError
 from models.imaging.face_detector import load_detector
 from models.imaging.faces import Face
@@ -28,30 +28,30 @@ from service.inference.tuning import ThreadPolicy, WarmUp, use_threads, warm_up
 from service.limits.memory_bound import DecodingBudgets
 from service.process.background import LANE_THREAD_PREFIX
 
-# Decoding this many takes about as long as a forward pass; what is decoded should not wait
-# for more of it.
+# Decoding this many takes about as long as a forward pass; decoded pictures should not wait
+# longer.
 _MAX_PIXELS_PER_BATCH: Final = 16_000_000
 
-# Max seconds that `close` waits for the batches in hand.
+# Max seconds that `close` waits for the batches in progress.
 _CLOSE_WAIT_S: Final = 3.0
 
-# Largest batches that are tried at the start. A GPU is busy only with many pictures at a time.
+# Largest batches that are tried at the start. Only large batches keep a GPU busy.
 _LARGEST_BATCH: Final = 8
 _LARGEST_CUDA_BATCH: Final = 32
 
 
 class BatchObserver(Protocol):
-    """Receives the figures of each batch, on the lane's thread; must be quick and never raise."""
+    """Receives the times of each batch, on the lane's thread; must be quick and never raise."""
 
-    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
-        """Observe a batch: its size, longest wait, decoding time in all, and forward pass."""
+    def record_batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+        """Record a batch: size, longest wait, total decoding time, and forward pass."""
 
 
 class NullBatchObserver:
     """Ignores batch events."""
 
-    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
-        """Ignore a batch."""
+    def record_batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class Engine:
     """Answers pictures with one model until it is closed.
 
     Attributes:
-        manifest: What the bundle declares of its model.
+        manifest: The bundle's manifest.
         report: The model's report as HTML, if it has one.
         labels: Classes, in the order of the probabilities.
-        crops_faces: The model judges the largest face of a picture.
+        crops_faces: True if the model's input is the main face of a picture.
         max_batch: Max pictures per forward pass.
-        batches: Number of batches answered. Only its growth counts: lanes may miscount.
+        batches: Number of batches answered. Only its growth is reliable: lanes may miscount.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class Engine:
         """Start the lanes and warm the model up on each.
 
         Args:
-            bundle: Verified and loaded.
+            bundle: Verified and loaded bundle.
             threads: Number of lanes, and of threads for the forward pass of a lone picture.
-            max_batch: Max pictures per forward pass; 0 finds it by measuring.
-            max_pixels: Refuse pictures of more, judged from the header.
-            max_file_bytes: Refuse larger files.
+            max_batch: Max pictures per forward pass; 0 measures the best size.
+            max_pixels: Max pixels per picture, by its header.
+            max_file_bytes: Max bytes per encoded file.
             decode_s: Max processor seconds for decoding a picture.
             budgets: Memory for decoding, shared with the lanes of other engines.
-            observer: Receives the figures of each batch.
+            observer: Receives the times of each batch.
         """
         self.manifest = bundle.manifest
         self.report = bundle.documents.get(REPORT)
@@ -139,7 +139,7 @@ class Engine:
             begin=self._warm_up,
             name=f"{LANE_THREAD_PREFIX}{bundle.manifest.version}",
         )
-        # The size for which every lane is warm.
+        # The size that every lane is warm for.
         self.max_batch = min(warm.max_batch for warm in self._warm_ups.values())
         self._batcher.max_batch = self.max_batch
         self._thread_policy = ThreadPolicy(threads, self._warm_ups[0].one_thread_s)  # first lane's
@@ -156,7 +156,7 @@ class Engine:
         Args:
             pictures: Encoded files; or uint8 (3, S, S) pixels, as `decode_image` returns them.
             explain: Add the class-activation maps.
-            deadline: Moment on `time.monotonic()`'s clock after which nothing is begun.
+            deadline: Time on `time.monotonic()`'s clock after which nothing is begun.
 
         Raises:
             BatchFailed: The model raised.
@@ -195,20 +195,20 @@ class Engine:
         return self._batcher.alive()
 
     def busy_s(self) -> float:
-        """Return the seconds since the oldest of the batches in hand was begun."""
+        """Return the seconds since the oldest batch in progress was begun."""
         return self._batcher.busy_s()
 
     def close(self, *, wait_s: float = _CLOSE_WAIT_S) -> None:
-        """End the lanes; what is still queued is answered with an error.
+        """End the lanes; answer queued pictures with an error.
 
         Args:
-            wait_s: Max seconds to wait for the batches in hand. A program that ends while a lane
-                is inside PyTorch is aborted by it.
+            wait_s: Max seconds to wait for the batches in progress. PyTorch aborts a program that
+                ends while a lane is inside it.
         """
         self._batcher.close(wait_s=wait_s)
 
     def _warm_up(self, lane: int) -> None:
-        """Warm the model up on the lane's own thread, so that the first caller waits no longer."""
+        """Warm the model up on the lane's own thread, so that the first request is not slow."""
         self._warm_ups[lane] = warm_up(
             self._bundle.answer,
             self.manifest.input_px,
@@ -247,7 +247,7 @@ class Engine:
             for start in range(0, len(decoded), self.max_batch)
             for prediction in self._forward(decoded[start : start + self.max_batch], alone=False)
         ]
-        self.batches += not predictions  # a search is progress, too
+        self.batches += not predictions  # a search without faces is progress, too
         return PictureFaces(crops.width, crops.height, predictions, crops.left_out)
 
     def _forward(self, batch: list[_DecodedItem], alone: bool) -> list[Prediction]:
@@ -256,14 +256,14 @@ class Engine:
         threads = self._thread_policy.threads() if alone else 1
         use_threads(threads)
         outputs = self._bundle.answer(torch.stack([item.pixels for item in batch]))
-        use_threads(1)  # for decoding, too: a second thread would cost it more
+        use_threads(1)  # for decoding, which a second thread would slow down
         rows: list[list[float]] = outputs.probabilities.tolist()
         distances = [None] * len(rows) if outputs.distance is None else outputs.distance.tolist()
         forward_s = time.perf_counter() - began
         if alone and len(batch) == 1:
             self._thread_policy.record(threads, forward_s)
         self.batches += 1
-        self._observer.batch(
+        self._observer.record_batch(
             len(batch),
             max(item.wait_s for item in batch),
             sum(item.decode_s for item in batch),

@@ -1,4 +1,4 @@
-"""The model in service: follows the store, and swaps only to a bundle that passes its checks."""
+"""The model in service: follows the store, and swaps to bundles that pass their checks."""
 
 import asyncio
 import contextlib
@@ -26,20 +26,20 @@ from service.telemetry.metrics import Metrics
 
 log = logging.getLogger("facemask")
 
-# Between attempts at a bundle that fails for a reason that is not in the bundle.
+# Max seconds between attempts at a bundle that fails for a reason outside the bundle.
 _MAX_RETRY_PAUSE_S: Final = 60.0
 
-# Between two log lines about polls that fail in the same way.
+# Min seconds between two log lines about polls that fail in the same way.
 _MIN_LOG_PAUSE_S: Final = 60.0
 
-# Name, size in bytes, time of the content and time of the rights, both in ns, of each file of a
-# bundle.
+# Of each file of a bundle: name, size in bytes, and times of the last change of the content and of
+# the permissions, in ns.
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why what the store names is not served; `version` is None if the store names none."""
+    """Reason why the store's version is not served; `version` is None if the store names none."""
 
     version: str | None
     reason: str
@@ -58,12 +58,12 @@ class ModelManager:
     """Owner of the engine that serves the store's current version.
 
     A new version is opened, verified and warmed up beside the old one, which serves until
-    then and is closed when its last request is answered. A bundle that is refused changes nothing,
-    and is tried again when its files change: a copy may have been under way. One that fails for
-    another reason is tried again without such a change, at growing intervals.
+    then and is closed when its last request is answered. A refused bundle changes nothing, and is
+    tried again when its files change: a copy may have been under way. A bundle that fails for a
+    reason outside it is tried again without such a change, at growing intervals.
 
     Attributes:
-        refusal: Why the store's current version is not served, if it is not.
+        refusal: Reason why the store's current version is not served, if it is not.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class ModelManager:
             start: Returns a warm engine for a bundle's folder.
             poll_s: Seconds between two polls of the store.
             on_serve: Called with each engine that goes into service.
-            on_refuse: Called with the error's code of each bundle that does not.
-            on_poll: Called after each poll that could read what the store names.
+            on_refuse: Called with the error's code of each bundle that is refused.
+            on_poll: Called after each poll that could read the store.
             clock: Returns monotonic seconds.
         """
         self._store = store
@@ -97,7 +97,7 @@ class ModelManager:
         self._clock = clock
         self._served: _Served | None = None
         self._refused_files: _Fingerprint | None = None
-        self._retry_pause_s = 0.0  # 0 unless the last attempt failed for a reason not in the bundle
+        self._retry_pause_s = 0.0  # 0 unless the last attempt failed for a reason outside it
         self._retry_at = 0.0
         self._first_poll: threading.Thread | None = None
         self._polled_at: float | None = None
@@ -111,19 +111,19 @@ class ModelManager:
 
     @property
     def polled_s(self) -> float | None:
-        """Seconds since the last poll that could read what the store names, None before it."""
+        """Seconds since the last poll that could read the store, None before it."""
         return None if self._polled_at is None else self._clock() - self._polled_at
 
     @contextlib.contextmanager
     def lease(self) -> Iterator[Engine]:
-        """Hold the present engine for the length of a request, whatever is swapped meanwhile.
+        """Hold the current engine during a request, even if it is swapped meanwhile.
 
         Raises:
-            NoModel: There is none.
+            NoModel: No model is being served yet.
         """
         served = self._served
         if served is None:
-            raise NoModel("No model is being served yet: GET /health says why.")
+            raise NoModel
         served.leases += 1
         try:
             yield served.engine
@@ -143,22 +143,22 @@ class ModelManager:
     def poll_in_background(self) -> None:
         """Poll once on a thread, before there is an event loop for `run`.
 
-        Loading a model takes little time in Python itself, so that the rest of the service is
-        imported meanwhile.
+        Loading a model runs mostly outside Python, so that the rest of the service is imported
+        meanwhile.
         """
         self._first_poll = threading.Thread(
             target=lambda: asyncio.run(self.poll_once()), name="first-poll", daemon=True
         )
         try:
             self._first_poll.start()
-        except RuntimeError as error:  # no thread to be had: `run` polls
+        except RuntimeError as error:  # no free thread: `run` polls
             self._first_poll = None
             log.warning("the first model is loaded later: %s", error)
 
     async def run(self) -> None:
         """Poll the store until cancelled."""
         if self._first_poll is not None:
-            with contextlib.suppress(RuntimeError):  # no thread to be had: the poll below waits
+            with contextlib.suppress(RuntimeError):  # no free thread: the poll below waits
                 await run_in_background_thread(self._first_poll.join)
         while True:
             await self.poll_once()
@@ -167,11 +167,11 @@ class ModelManager:
     async def poll_once(self) -> None:
         """Poll the store, and swap if it names another version that passes its checks.
 
-        What a poll raises is logged, and the next one starts afresh.
+        Any error is logged, and the next poll starts afresh.
         """
         try:
             await self._poll()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is logged
+        except Exception as error:  # noqa: BLE001  it is logged
             self._log_failure(error)
         else:
             self._logged = None
@@ -213,8 +213,8 @@ class ModelManager:
             self._retry_pause_s = 0.0
             log.error("version %s is refused: %s", version, error)
         except Exception as error:
-            # Perhaps not the bundle's fault: memory may be short for a while.
-            reason = "It could not be started; the service's log says why."
+            # The cause may be outside the bundle, such as a shortage of memory.
+            reason = "It could not be started; the service's log has the reason."
             self._retry_later(version, files, reason, "internal_error")
             log.error("version %s could not be started", version, exc_info=error)
         else:
@@ -223,7 +223,7 @@ class ModelManager:
             log.info("serving %s: %s", version, ", ".join(engine.labels))
 
     def close(self) -> None:
-        """Stop serving; waits a moment for the batches in hand."""
+        """Stop serving; wait a moment for the batches in progress."""
         if self._served is not None:
             self._served.engine.close()
             self._served = None
@@ -233,7 +233,7 @@ class ModelManager:
         self._on_refuse(code)
 
     def _retry_later(self, version: str, files: _Fingerprint, reason: str, code: str) -> None:
-        """Refuse a version until the pause has passed, which grows with each attempt."""
+        """Refuse a version until a pause has passed, which grows with each attempt."""
         self._refuse(version, files, reason, code)
         self._retry_pause_s = min(max(2 * self._retry_pause_s, self._poll_s), _MAX_RETRY_PAUSE_S)
         self._retry_at = self._clock() + self._retry_pause_s
@@ -243,7 +243,7 @@ class ModelManager:
         self._on_poll()
 
     def _log_failure(self, error: Exception) -> None:
-        """Log why a poll failed, unless the last one failed in the same way a moment ago."""
+        """Log the error of a poll, unless the last one failed in the same way a moment ago."""
         failure, now = repr(error), self._clock()
         if self._logged and self._logged[0] == failure and now < self._logged[1] + _MIN_LOG_PAUSE_S:
             return
@@ -267,7 +267,7 @@ def create_model_manager(settings: Settings, metrics: Metrics) -> ModelManager:
 
     def start(path: Path) -> Engine:
         memory.model_opening()
-        use_threads(1)  # the checks of a new model take no core from the lanes at work
+        use_threads(1)  # the checks of a new model take no cores from busy lanes
         return Engine(
             open_bundle(path, trusted=trusted, device=settings.device),
             threads=threads,
@@ -280,7 +280,7 @@ def create_model_manager(settings: Settings, metrics: Metrics) -> ModelManager:
         )
 
     def on_serve(engine: Engine) -> None:
-        metrics.served(engine.manifest)
+        metrics.record_model(engine.manifest)
         memory.model_warm(lanes=threads, input_px=engine.manifest.input_px)
 
     return ModelManager(
@@ -288,15 +288,15 @@ def create_model_manager(settings: Settings, metrics: Metrics) -> ModelManager:
         start=start,
         poll_s=settings.poll_s,
         on_serve=on_serve,
-        on_refuse=metrics.refused,
-        on_poll=metrics.polled,
+        on_refuse=metrics.record_refusal,
+        on_poll=metrics.record_poll,
     )
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """Return names, sizes and times of a bundle's files, by which a change is noticed.
+    """Return names, sizes and times of a bundle's files, to detect changes.
 
-    The time of the rights changes with `chmod` and `chown`, which leave the other two alone.
+    `chmod` and `chown` change only the time of the permissions.
     """
     try:
         entries = sorted(path.iterdir())

@@ -23,13 +23,13 @@ class PendingRequest(Generic[In, Out]):
     """The items that one caller submitted together.
 
     Attributes:
-        items: In the caller's order.
+        items: Items in the caller's order.
         future: Resolved with one answer per item, in order, or with the first error.
-        accepted_at: Moment on the batcher's clock.
-        deadline: Moment on the batcher's clock after which an answer is of no use.
+        accepted_at: Time of acceptance on the batcher's clock.
+        deadline: Time on the batcher's clock after which an answer is useless.
         taken: Number of items that lanes have taken.
-        failed: True once an error is on its way to the caller: the remaining items are dropped.
-        answers: By index of the item.
+        failed: True once an error is being delivered: the remaining items are dropped.
+        answers: Answers by index of the item.
     """
 
     items: Sequence[In]

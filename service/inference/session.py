@@ -22,14 +22,14 @@ from service.telemetry.metrics import Metrics
 
 @dataclass(frozen=True)
 class Session:
-    """A call that has been admitted, and what it holds until `open_session` releases it.
+    """An admitted call, with the resources that it holds until `open_session` releases them.
 
     Attributes:
         settings: The settings of the service.
         budgets: The budgets that all calls share.
-        engine: The model that answers, whatever is swapped meanwhile.
+        engine: The engine that answers, even if another goes into service meanwhile.
         body_bytes: The call's share of the budget for request bodies, empty at first.
-        deadline: Moment on `time.monotonic()`'s clock after which an answer is of no use.
+        deadline: Time on `time.monotonic()`'s clock after which an answer is useless.
     """
 
     settings: Settings
@@ -85,7 +85,7 @@ class Session:
 async def open_session(
     settings: Settings, model_manager: ModelManager, budgets: RequestBudgets
 ) -> AsyncIterator[Session]:
-    """Admit a call before its body is read, and release all that it holds at the end.
+    """Admit a call before its body is read, and release its resources at the end.
 
     Raises:
         Overloaded: The max number of pictures is waiting.
@@ -105,25 +105,25 @@ async def open_session(
         raise Stopping from error
 
 
-def count_outcomes(
+def record_outcomes(
     metrics: Metrics, outcomes: Iterable[Prediction | PictureFaces | PictureError]
 ) -> None:
-    """Count what became of pictures: every answer by its decision, every failure by its code."""
+    """Record the outcome of each picture: its decision, or its error's code."""
     for outcome in outcomes:
         if isinstance(outcome, PictureError):
-            metrics.unreadable(outcome.code)
+            metrics.record_unreadable(outcome.code)
             continue
         for found in outcome.predictions if isinstance(outcome, PictureFaces) else (outcome,):
-            metrics.prediction(
+            metrics.record_prediction(
                 found.decision, found.score, distance=found.distance, familiar=found.familiar
             )
 
 
 def _count_pixels(pictures: Iterable[object], max_pixels: int) -> int:
-    """Return the pixels of encoded pictures together, by their headers.
+    """Return the total pixels of encoded pictures, by their headers.
 
-    A picture without a plain header counts `max_pixels`, so that hiding the size saves nothing;
-    tensors count nothing: they are as small as the model's input.
+    A picture without a plain header counts `max_pixels`, so that a hidden size gains nothing;
+    tensors count 0: they are as small as the model's input.
     """
     return sum(
         min(max_pixels if (pixels := header_pixels(data)) is None else pixels, max_pixels)

@@ -14,15 +14,15 @@ from service.telemetry.metrics import Load, Metrics
 
 @dataclass(frozen=True)
 class State:
-    """What the application creates when it starts.
+    """Objects that the application creates at the start.
 
     Attributes:
-        settings: As read at the start.
-        model_manager: Holds the model being served.
-        budgets: Bounds on pictures, pixels and bytes in progress.
-        metrics: For Prometheus.
-        watchdog: Detects a dead or hung model worker.
-        shutdown: Set once the service is asked to stop.
+        settings: Settings, read at the start.
+        model_manager: Owner of the model being served.
+        budgets: Limits on pictures, pixels and bytes in progress.
+        metrics: Metrics for Prometheus.
+        watchdog: Detector of a dead or hung model worker.
+        shutdown: Handler of SIGTERM.
         started: Time of the start, on `time.monotonic()`'s clock, in seconds.
     """
 
@@ -39,6 +39,6 @@ class State:
         return open_session(self.settings, self.model_manager, self.budgets)
 
     def load(self) -> Load:
-        """Return what is in progress now."""
+        """Return the pictures, pixels and bytes in progress."""
         budgets = self.budgets
         return Load(budgets.pictures.held, budgets.pixels.held, budgets.body_bytes.held)

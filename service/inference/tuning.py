@@ -1,4 +1,4 @@
-"""Tuning at run time: how many threads PyTorch uses, warming up, and the size of batch."""
+"""Tuning at run time: number of PyTorch's threads, warm-up, and batch size."""
 
 import time
 from collections.abc import Callable
@@ -9,34 +9,34 @@ from torch import Tensor
 
 # Lone pictures that are run on one thread before all threads are tried again.
 _PICTURES_ON_ONE_THREAD: Final = 50
-# Each size is run this often before it is served; the last calls are as fast as it gets.
+# Calls per batch size before it is served; the last ones run at full speed.
 _WARM_UP_CALLS: Final = 3
-# Sizes are tried for about this long: longer would delay the start noticeably, and a model that
-# is so slow gains nothing from batches.
+# Sizes are tried for about this long: longer would delay the start noticeably, and a slower model
+# gains nothing from batches.
 _TRIALS_BUDGET_S: Final = 0.4
 # A larger batch makes its first picture wait for its last; it must be faster by this factor.
 _MIN_GAIN: Final = 1.03
 
 
 def use_threads(count: int) -> None:
-    """Set how many threads PyTorch uses for what the calling thread asks of it.
+    """Set the number of threads that PyTorch uses for the calling thread.
 
-    Asking first matters: a thread's first use takes over what any thread has set last.
+    Read the number before setting it: a thread's first use adopts the last setting of any thread.
     """
     torch.get_num_threads()
     torch.set_num_threads(count)
 
 
 class ThreadPolicy:
-    """Number of threads for a lone picture: all of them, while that is the faster way.
+    """Number of threads for a lone picture: all of them, while that is faster than one.
 
-    They synchronise many times in a forward pass. Where something else uses a core they wait for
-    that, too, and several threads can take ten times as long as one. So each pass is compared
+    Threads synchronise many times per forward pass. If another program uses a core, all of them
+    wait for it, and several threads can take ten times as long as one. So each pass is compared
     with the last pass on one thread, and if that was faster, one thread is used for a while.
     """
 
     def __init__(self, threads: int, one_thread_s: float) -> None:
-        """Take the number of threads, and the seconds of a pass on one thread."""
+        """Create the policy from the number of threads, and the seconds of a pass on one."""
         self._threads = threads
         self._one_thread_s = one_thread_s
         self._pictures_left = 0  # to run on one thread
@@ -46,7 +46,7 @@ class ThreadPolicy:
         return 1 if self._pictures_left else self._threads
 
     def record(self, threads: int, seconds: float) -> None:
-        """Record how long a lone picture took on that many threads."""
+        """Record the seconds of a lone picture on a number of threads."""
         if threads == 1:
             self._one_thread_s = seconds
             self._pictures_left = max(0, self._pictures_left - 1)
@@ -55,10 +55,10 @@ class ThreadPolicy:
 
 
 class WarmUp(NamedTuple):
-    """What warming up found.
+    """Result of warming up.
 
     Attributes:
-        max_batch: Size up to which the model is warm: the one given, or the one chosen.
+        max_batch: Batch size up to which the model is warm: the one given, or the one chosen.
         one_thread_s: Seconds that one picture takes on one thread.
     """
 
@@ -75,10 +75,10 @@ def warm_up(
     largest: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> WarmUp:
-    """Run a model on the calling thread until it is as fast as it gets.
+    """Run a model on the calling thread until it runs at full speed.
 
     Args:
-        run: Answers a batch, uint8 (N, 3, S, S).
+        run: Takes a batch, uint8 (N, 3, S, S).
         size_px: Edge S of the model's input.
         max_batch: Max pictures per batch; 0 chooses the smallest size that is within 3 % of
             the fastest, among 1, 2, 4, ... `largest`.
@@ -102,7 +102,7 @@ def warm_up(
         one_s = seconds(1)
     sizes = sorted({1, min(2, max_batch), max_batch}) if max_batch else _affordable(one_s, largest)
     fastest = {1: one_s}
-    # Sizes take turns, so that what disturbs the machine for a while disturbs them all.
+    # Sizes take turns, so that a temporary load of the machine affects all of them.
     for _ in range(_WARM_UP_CALLS):
         for size in sizes:
             fastest[size] = min(seconds(size), fastest.get(size, float("inf")))
@@ -114,7 +114,7 @@ def warm_up(
 
 
 def _affordable(one_s: float, largest: int) -> list[int]:
-    """Return the sizes that fit the trials' budget if a batch takes as long as its pictures."""
+    """Return the sizes that fit the trials' budget if time grows linearly with the size."""
     sizes = [1]
     while (
         2 * sizes[-1] <= largest

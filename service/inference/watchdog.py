@@ -20,16 +20,16 @@ _CHECKS_PER_STUCK_S: Final = 4
 
 
 class Watchdog:
-    """Detects lanes that hang, and a model of which no lane works.
+    """Detects lanes that hang, and a model without a working lane.
 
-    Every answered batch is progress. After a while without one, a blank picture is sent the way
-    that all pictures go, which distinguishes an idle service from a stuck one. A service that has
-    become idle releases the memory that it needed while it was busy. Time in which the process
-    itself did not run counts for nothing.
+    Every answered batch is progress. After a while without one, a blank picture goes through the
+    same queue as all pictures, which distinguishes an idle service from a stuck one. An idle
+    service releases the memory that it needed while it was busy. Time in which the process itself
+    was paused does not count.
 
     Attributes:
         stuck: True while the model hangs.
-        idle_handled: True once the present idle time has been handled.
+        idle_handled: True once the current idle time has been handled.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Watchdog:
         on_idle: Callable[[], None] = release_free_memory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start with a model that was busy: it has just been loaded.
+        """Start with a model that counts as busy: it has just been loaded.
 
         Args:
-            model_manager: Whose model to watch.
+            model_manager: Owner of the model to watch.
             stuck_s: Seconds without progress after which the model counts as stuck.
             on_idle: Called on a thread when the model has become idle.
             clock: Returns monotonic seconds, pauses of the process included.
@@ -56,27 +56,27 @@ class Watchdog:
         self.stuck = False
 
     def raise_if_stuck(self) -> None:
-        """Pass unless the model hangs.
+        """Raise if the model hangs.
 
         Raises:
-            Stuck: It does.
+            Stuck: The model hangs.
         """
         if self.stuck:
-            raise Stuck("The model's worker does not answer: restart the service.")
+            raise Stuck
 
     async def run(self) -> None:
         """Check the model at regular intervals until cancelled."""
         while True:
             try:
                 await self._check()
-            except Exception as error:  # such as no thread to be had for a while
+            except Exception as error:  # such as no free thread for a while
                 log.error("the watchdog could not check the model", exc_info=error)
                 await asyncio.sleep(self._stuck_s / _CHECKS_PER_STUCK_S)
 
     async def _check(self) -> None:
         """Detect a model without progress in a part of the time allowed, and handle idleness."""
         version, before = self._progress()
-        # No lease meanwhile: the engine may be replaced.
+        # Without a lease: the engine may be replaced meanwhile.
         await self._running_time.wait(self._stuck_s / _CHECKS_PER_STUCK_S)
         current, batches = self._progress()
         made_progress = version is not None and version == current and batches != before
@@ -86,7 +86,7 @@ class Watchdog:
             await run_in_background_thread(self._on_idle)
 
     async def probe(self) -> bool:
-        """Return False if the model in service answers neither a blank picture nor others in time.
+        """Return True if the model answers a blank picture, or any other, in time.
 
         A service without a model is not stuck, nor is a model whose batches fail.
         """
@@ -102,19 +102,19 @@ class Watchdog:
                     await self._running_time.wait(self._stuck_s, answer)
                 finally:
                     if not answer.cancel():
-                        answer.exception()  # a failed batch is its callers' error; the lane goes on
+                        answer.exception()  # retrieved: a failed batch is its callers' error
                 return answer.done() or engine.batches != before
         except NoModel:
             return True
 
     def _progress(self) -> tuple[str | None, int]:
-        """Return the version in service, if any, and the number of batches that it answered."""
+        """Return the version in service, if any, and its number of answered batches."""
         engine = self._model_manager.engine
         return (engine.manifest.version, engine.batches) if engine else (None, 0)
 
     def _hangs(self) -> bool:
-        """Return True if one lane takes too long for one batch, whatever the others do."""
+        """Return True if any lane takes too long for one batch."""
         engine = self._model_manager.engine
         if engine is None:
             return False
-        return self._running_time.of_last(engine.busy_s()) > self._stuck_s
+        return self._running_time.elapsed_in_last(engine.busy_s()) > self._stuck_s

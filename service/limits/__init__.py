@@ -1,1 +1,1 @@
-"""Bounds on pixels, bytes, connections and memory."""
+"""Limits on pixels, bytes, connections and memory."""

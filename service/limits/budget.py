@@ -1,7 +1,7 @@
-"""Budgets: bounds on what is in hand at one moment, in pictures, pixels or bytes.
+"""Budgets: limits on the pictures, pixels or bytes in progress.
 
-A holder that is alone always gets what it needs, however much that is: otherwise nothing larger
-than a budget would ever be answered.
+A single holder always gets its amount, even beyond the limit: otherwise a request larger than the
+budget could never be answered.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from service.settings import Settings
 class Budget:
     """An amount that holders share, up to a limit.
 
-    Use a budget in one of two ways: `reserve` on the event loop, which refuses what does not fit,
-    or `wait` on worker threads, which blocks until it fits.
+    Use a budget in one of two ways: `reserve` on the event loop, which raises if the amount does
+    not fit, or `wait` on worker threads, which blocks until it fits.
     """
 
     def __init__(self, limit: float = math.inf, unit: str = "bytes are in use") -> None:
         """Start with nothing held.
 
         Args:
-            limit: Max amount that several holders have together.
+            limit: Max amount that several holders share.
             unit: The amount's noun and verb in refusals, such as "pictures are waiting".
         """
         self.held = 0
         self._limit = limit
         self._unit = unit
-        self._turn = threading.Lock()  # or small amounts would overtake a large one for ever
+        self._turn = threading.Lock()  # keeps small amounts from overtaking a large one
         self._room = threading.Condition()
 
     def refuse_if_full(self) -> None:
-        """Refuse a request that could reserve nothing now, before any of it is read.
+        """Raise if nothing can be reserved now, before a request is read.
 
         Raises:
             Overloaded: The whole budget is held.
@@ -45,10 +45,10 @@ class Budget:
 
     @contextlib.contextmanager
     def reserve(self, amount: int = 0) -> Iterator["Reservation"]:
-        """Reserve an amount until the end of the `with`, and whatever is added to it meanwhile.
+        """Reserve an amount until the end of the `with`, and all that is added to it there.
 
         Raises:
-            Overloaded: There is no room for the amount beside what others hold.
+            Overloaded: The amount does not fit beside the other holders'.
         """
         reservation = Reservation(self)
         try:
@@ -92,7 +92,7 @@ class Reservation:
         """Reserve more.
 
         Raises:
-            Overloaded: There is no room for it beside what others hold.
+            Overloaded: The amount does not fit beside the other holders'.
         """
         budget = self._budget
         if not budget._fits(amount, self.amount):
@@ -106,9 +106,9 @@ class RequestBudgets:
     """The budgets that all requests share, on the event loop.
 
     Attributes:
-        pictures: Accepted and not yet answered.
-        pixels: Of these pictures together, by their headers.
-        body_bytes: Of request bodies, those still being read included.
+        pictures: Pictures accepted and not yet answered.
+        pixels: Total pixels of these pictures, by their headers.
+        body_bytes: Total bytes of request bodies, including those still being read.
     """
 
     pictures: Budget

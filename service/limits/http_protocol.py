@@ -1,12 +1,12 @@
-"""Connections within limits: their number, the size of headers, and the time that clients take.
+"""Limits on connections: their number, the size of headers, and timeouts.
 
-uvicorn itself waits without limit for headers, for a body that nothing reads, and for a client to
-take an answer; and its parser collects a header of any size. Here each of these has a bound:
+uvicorn has no timeout for headers, for an unread body, or for a client that does not read its
+answer; and its parser buffers a header of any size. Here each of these has a limit:
 
     opened --header_s--> all headers --> request, answered --idle_s--> closed
-                                             `--body_s--> aborted, if the answer is not taken
+                                             `--body_s--> aborted, if the answer is not read
 
-The time for a body that is read is bounded where it is read, in `service.http.uploads`.
+The timeout of a body that is read is in `service.http.uploads`.
 
 uvicorn also loses the body of a request that offers an upgrade, and the answer to a client that
 has closed its sending side; both are answered here.
@@ -64,12 +64,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._header_timer: asyncio.TimerHandle | None = None  # until all headers are there
-        self._abort_timer: asyncio.TimerHandle | None = None  # until the answer is taken
-        # Bytes of the present message outside its body, minus the bytes of its body: chunks have
-        # a frame, and a body in chunks may end in headers.
+        self._abort_timer: asyncio.TimerHandle | None = None  # until the answer is read
+        # Header and framing bytes of the current message, minus the bytes of its body: chunks
+        # have a frame, and a chunked body may end in headers.
         self._overhead_bytes = 0
         self._in_headers = False
-        self._offers_upgrade = False  # the present request, until it is parsed without its offer
+        self._offers_upgrade = False  # the current request, until it is parsed without its offer
         self._input_ended = False
         self._error: ServiceError | None = None
         # From the application's lifespan.
@@ -77,7 +77,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._metrics.connections(len(self.connections))
+        self._metrics.record_connections(len(self.connections))
         if len(self.connections) > self._limits.max_connections:
             limit = self._limits.max_connections
             self._refuse(TooManyConnections(f"{limit:,} connections are open: come again."))
@@ -89,7 +89,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
-        self._metrics.connections(len(self.connections))
+        self._metrics.record_connections(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -107,10 +107,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._overhead_bytes > self._limits.max_header_bytes:
             self._refuse(self._header_too_large())
         elif self._header_timer is None and self._is_idle():
-            self._start_header_timer()  # or for the rest of a body that nothing reads
+            self._start_header_timer()  # also for the rest of an unread body
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the connection of a client that only stopped sending until it has its answers.
+        """Keep the connection of a client that stopped sending until it has its answers.
 
         A client may close its side after a whole request (RFC 9112, 9.6).
         """
@@ -133,9 +133,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Parse data; decline each offer to upgrade the connection, and go on with HTTP/1.1.
 
-        A server may ignore any such offer (RFC 9110, 7.8), but the parser takes what follows the
-        headers for another protocol. A new parser therefore gets the headers without the offer,
-        and then what follows them.
+        A server may ignore such an offer (RFC 9110, 7.8), but the parser takes the bytes behind
+        the headers for another protocol. A new parser therefore gets the headers without the
+        offer, and then these bytes.
         """
         rest: bytes | memoryview = data
         while True:
@@ -151,7 +151,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 rest = memoryview(rest)[upgrade.args[0] :]
 
     def _head_without_offer(self) -> bytes:
-        """Return the present request's line and headers, but for `Upgrade`."""
+        """Return the current request's line and headers, without `Upgrade`."""
         version = self.parser.get_http_version().encode()
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
@@ -227,7 +227,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return HeaderTooLarge(f"The request's line and headers may have {limit:,} bytes.")
 
     def _refuse(self, error: ServiceError) -> None:
-        """Close the connection; answer first if the error precedes a request or is in its head."""
+        """Close the connection; answer first unless a body or an answer is in progress."""
         self._stop_header_timer()
         if self.transport.is_closing():
             return
@@ -236,18 +236,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.write(problem_response_bytes(error, request_id))
             fields = {"request_id": request_id, "status": int(status), "code": error.code}
             log.info("connection", extra=fields)
-            self._metrics.refused_connection(error.code)
+            self._metrics.record_refused_connection(error.code)
         self.transport.close()
         self._start_abort_timer()
 
     def _start_abort_timer(self) -> None:
-        """Abort the connection after `body_s` unless the client takes what is still to be sent."""
+        """Abort the connection after `body_s` unless the client reads the rest of its answer."""
         if self._abort_timer is None:
             self._abort_timer = self.loop.call_later(self._limits.body_s, self.transport.abort)
 
 
 def problem_response_bytes(error: ServiceError, request_id: str) -> bytes:
-    """Return an error as a whole HTTP response, for a connection without a request yet."""
+    """Return an error as a complete HTTP response, for a connection without a request."""
     body = json.dumps(problem_document(error.status, error.code, str(error), request_id)).encode()
     retry = f"Retry-After: {error.retry_after_s}\r\n" if error.retry_after_s else ""
     head = f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n{retry}"

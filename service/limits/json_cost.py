@@ -1,8 +1,8 @@
-"""What parsing JSON costs in memory and time, and the bounds on how much a request may have.
+"""Cost of parsing JSON, in memory and time, and its limits per request.
 
-The parser keeps the interpreter from everything else until it is done, in whatever thread: 4 MiB of
-"[]," took 300 ms and more, in which no probe was answered. Within these bounds it takes 14 ms for
-numbers, up to 70 for long fractions, and 8 for a picture of 224 x 224 pixels.
+The parser holds the interpreter's lock until it is done, in any thread: 4 MiB of "[]," took 300 ms
+and more, in which no probe was answered. Within these limits it takes 14 ms for numbers, up to 70
+for long fractions, and 8 for a picture of 224 x 224 pixels.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _MAX_JSON_CONTAINERS: Final = 2**13
 
 _TURN: Final = threading.Lock()
 
-# As Python objects: "[]," becomes a list of 56 bytes, and a pointer to it.
+# "[]," becomes a list of 56 bytes, and a pointer to it.
 _OBJECT_BYTES_PER_JSON_BYTE: Final = 32
 
 
@@ -32,19 +32,19 @@ def parsing_bytes(body_bytes: int, json_bytes: int) -> int:
     """Return the max memory that a parsed body takes beside the body itself.
 
     Args:
-        body_bytes: Size of the whole body, of which the binary part is copied once.
-        json_bytes: Size of the JSON part of it.
+        body_bytes: Size of the whole body; its binary part is copied once.
+        json_bytes: Size of its JSON part.
     """
     return body_bytes + _OBJECT_BYTES_PER_JSON_BYTE * json_bytes
 
 
 @contextlib.contextmanager
 def parsing_turn() -> Iterator[None]:
-    """Wait until no other thread parses, and keep the garbage collector from looking at the result.
+    """Wait until no other thread parses, and disable the garbage collector meanwhile.
 
-    Several parsers would keep the event loop waiting for each of them. The collector would go
-    through all objects of the process every few requests, for arrays and objects that cannot form
-    cycles: 4 callers with 16,000 lists each delayed probes by 340 ms in the median, now by 30.
+    The event loop would wait for several parsers in turn. The collector would visit all objects of
+    the process every few requests, for arrays and objects that cannot form cycles: 4 callers with
+    16,000 lists each delayed probes by 340 ms in the median, now by 30.
     """
     with _TURN:
         is_enabled = gc.isenabled()
@@ -57,13 +57,13 @@ def parsing_turn() -> Iterator[None]:
 
 
 def require_cheap_json(text: bytes) -> None:
-    """Pass if parsing a text takes little time, judged from its punctuation marks.
+    """Raise if a text takes long to parse, by its number of punctuation marks.
 
-    Those within strings count as well: pictures in JSON are numbers, or text without many marks.
+    Marks within strings count as well: pictures in JSON are numbers, or text without many marks.
 
     Raises:
         BodyTooLarge: The text holds more than `MAX_JSON_VALUES` values.
-        BadInference: It holds more arrays, objects and keys than any tensor does.
+        BadInference: The text holds more arrays, objects and keys than any tensor.
     """
     if text.count(b",") >= MAX_JSON_VALUES:
         raise BodyTooLarge(

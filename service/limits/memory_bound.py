@@ -1,4 +1,4 @@
-"""Bounds on memory: what decoding may take at one moment, and what the process may come to need.
+"""Memory bounds: of concurrent decoding, and of the whole process.
 
 The bound of the process is computed from the settings, and logged at the start.
 """
@@ -18,8 +18,8 @@ log = logging.getLogger("facemask")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _STATUS: Final = Path("/proc/self/status")
 
-# What is read from a socket at a time, what the server then buffers of a body before it stops
-# reading, and the connection's own objects with its headers.
+# One read from a socket; the part of a body that the server buffers before it stops reading; and
+# the connection's own objects with its headers.
 _BYTES_PER_CONNECTION: Final = 256 * 1024 + 64 * 1024 + 64 * 1024
 # Python over-allocates a growing body by an eighth.
 _BODY_GROWTH_FACTOR: Final = 9 / 8
@@ -31,8 +31,8 @@ class DecodingBudgets:
 
     A lane that holds `pixels` never waits for `files`, so that no two lanes wait for each other.
 
-    Small pictures never wait here: it takes the largest accepted ones, or dozens of photographs
-    of 12 megapixels at one moment, to fill them.
+    Small pictures never wait here: only the largest accepted ones, or dozens of concurrent
+    photographs of 12 megapixels, fill the budgets.
 
     Attributes:
         files: Bytes of copies of encoded files, from before a picture is opened.
@@ -44,7 +44,7 @@ class DecodingBudgets:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "DecodingBudgets":
-        """Return budgets that pass the largest picture that the settings accept."""
+        """Return budgets that admit the largest picture that the settings accept."""
         return cls(*map(Budget, decoding_limits_bytes(settings)))
 
 
@@ -60,10 +60,10 @@ class MemoryBound:
     """Max resident memory of a process, by cause, in bytes.
 
     Attributes:
-        warm: A warm model without requests: the peak of the start, as measured.
-        decoding: Pictures, and the search for faces in them, over all lanes.
+        warm: A warm model without requests: the measured peak of the start.
+        decoding: Decoded pictures, and the search for faces in them, over all lanes.
         faces: Faces cut out, over all lanes.
-        bodies: Request bodies, and what is parsed from them.
+        bodies: Request bodies, and objects parsed from them.
         connections: Bytes received on connections that belong to no body yet.
         swap: A new model beside the one that serves: as much as the first one took.
     """
@@ -94,10 +94,10 @@ def memory_bound(
         settings: The settings of the service.
         warm_bytes: Peak resident memory so far.
         model_bytes: Part of `warm_bytes` that opening and warming up the model took.
-        lanes: Threads that decode.
+        lanes: Number of threads that decode.
         input_px: Edge S of the model's input, in pixels.
     """
-    # One request alone is answered whatever the bound on all of them.
+    # A single request is answered even beyond the budget of all bodies.
     max_body_bytes = settings.max_body_bytes
     alone_bytes = max_body_bytes + parsing_bytes(
         max_body_bytes, min(MAX_JSON_BYTES, max_body_bytes)
@@ -113,12 +113,12 @@ def memory_bound(
 
 
 class MemoryReporter:
-    """Measures the start and logs the bound once; does nothing where there is no /proc."""
+    """Measures the start and logs the bound once; does nothing without /proc."""
 
     def __init__(
         self, settings: Settings, *, status: Path = _STATUS, cgroup: Path = _CGROUP
     ) -> None:
-        """Take the files that describe this process and its container."""
+        """Store the paths of the files that describe this process and its container."""
         self._settings, self._status, self._cgroup = settings, status, cgroup
         self._before_bytes: int | None = None
         self._is_reported = False
@@ -159,7 +159,7 @@ class MemoryReporter:
 
 
 def _container_limit_bytes(cgroup: Path) -> int | None:
-    """Return the container's limit, from control groups of version 2 or 1; None without one."""
+    """Return the container's memory limit, from cgroups of version 2 or 1; None without one."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
             return int((cgroup / name).read_text())

@@ -1,7 +1,7 @@
 """Background threads that do not delay the end of the process.
 
-`asyncio.to_thread` borrows from a pool that the interpreter joins before it exits: shutdown would
-wait for a half-loaded model, or for a disk that does not respond.
+`asyncio.to_thread` uses a pool that the interpreter joins before it exits: shutdown would wait for
+a half-loaded model, or for a disk that does not respond.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ async def run_in_background_thread(
     """Run a function on a new daemon thread and return its result.
 
     Args:
-        run: Its exception is raised here.
+        run: Function to run; its exception is raised here.
         discard: Called on the event loop with the result if the caller was cancelled.
     """
     loop = asyncio.get_running_loop()
@@ -61,12 +61,12 @@ def has_running_threads() -> bool:
 
 
 def exit_if_threads_run() -> None:
-    """Exit the process at once, with status 0, if such threads are running.
+    """Exit the process at once, with status 0, if background or worker threads are running.
 
-    They may be in native code, which cannot be interrupted: it would be aborted as the interpreter
-    shuts down.
+    They may be in native code, which cannot be interrupted: the interpreter's shutdown would abort
+    it.
     """
     if has_running_threads():
-        with contextlib.suppress(OSError, AttributeError):  # a full disk behind it, or closed
+        with contextlib.suppress(OSError, AttributeError):  # the disk is full, or it is closed
             sys.stdout.flush()
         os._exit(0)

@@ -1,7 +1,7 @@
-"""`python -m service.process.healthcheck`: exit with 0 if the service here serves a model, else 1.
+"""`python -m service.process.healthcheck`: exit with 0 if the local service has a model, else 1.
 
-For containers: it reads the same settings as the service, and so calls the port that is really
-set. A proxy in the environment is not used.
+For containers: it reads the service's settings, and so calls the port that is set. It ignores a
+proxy in the environment.
 """
 
 import http.client
@@ -16,7 +16,7 @@ from service.settings import Settings, faults_of
 
 _TIMEOUT_S: Final = 2.0
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  listens on none
-"""Addresses to call a service at that listens on all."""
+"""Addresses for calling a service that listens on all addresses."""
 
 
 def main() -> int:

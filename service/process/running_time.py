@@ -1,4 +1,4 @@
-"""Time in which this process ran: `docker pause`, SIGSTOP or a suspended machine do not count."""
+"""Time in which this process ran, without pauses by `docker pause`, SIGSTOP or suspension."""
 
 import asyncio
 import time
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 _TICK_S: Final = 1.0
-_SHORTEST_PAUSE_S: Final = 0.1  # the event loop itself may be late by less
-_MAX_PAUSES: Final = 1000  # remembered, the latest
+_MIN_PAUSE_S: Final = 0.1  # the event loop itself may be late by less
+_MAX_PAUSES: Final = 1000  # the latest are kept
 
 
 class RunningTime:
-    """Waits for spans of running time, and remembers the pauses that it noticed meanwhile.
+    """Clock of running time: waits in short steps and records pauses.
 
-    A wait that ends late was paused: it is made in short steps, so that each pause is known to
-    within a step. Only one task at a time may wait.
+    A step that ends late was paused, so that each pause is known to within a step. Only one task
+    at a time may wait.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,10 +39,10 @@ class RunningTime:
                 await asyncio.wait({future}, timeout=step_s)
             now = self._clock()
             ran_s += min(step_s, now - began)
-            if now - began - step_s > _SHORTEST_PAUSE_S:
+            if now - began - step_s > _MIN_PAUSE_S:
                 self._pauses.append((now, now - began - step_s))
 
-    def of_last(self, seconds: float) -> float:
-        """Return how many of the last seconds the process ran, of those that it waited here."""
+    def elapsed_in_last(self, seconds: float) -> float:
+        """Return the running time within the last seconds: all of them but recorded pauses."""
         since = self._clock() - seconds
         return seconds - sum(length for end, length in self._pauses if end > since)

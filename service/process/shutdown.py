@@ -1,8 +1,8 @@
-"""Graceful shutdown: unready at once, answering for a grace period, then drained.
+"""Graceful shutdown: unready at once, still answering for a grace period, then drained.
 
-uvicorn closes its listening socket on SIGTERM, so that clients whose load balancer still routes
-to it are refused. Here the signal first turns readiness off. uvicorn receives it after the grace
-period, closes the socket, and lets the requests in progress finish within its own bound.
+uvicorn closes its listening socket on SIGTERM, so that clients are refused while their load
+balancer still routes to it. Here the signal first turns readiness off. uvicorn receives it after
+the grace period, closes the socket, and lets requests in progress finish within its own limit.
 """
 
 import asyncio

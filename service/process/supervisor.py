@@ -1,4 +1,4 @@
-"""Supervisor of several worker processes that serve one port; it does not load PyTorch."""
+"""Supervisor of several worker processes that serve one port; does not load PyTorch."""
 
 import logging
 import multiprocessing
@@ -25,7 +25,7 @@ _STABLE_S: Final = 60.0
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's supervisor with exponential backoff: a start costs a core for seconds.
+    """uvicorn's supervisor with exponential backoff, as a start takes a core for seconds.
 
     The first worker to die is replaced at once.
     """
@@ -42,7 +42,7 @@ class Supervisor(Multiprocess):
         Args:
             config: Configuration of each worker, and their number.
             sockets: Listening sockets; closed when the workers are terminated.
-            clock: Monotonic, in seconds.
+            clock: Returns monotonic seconds.
         """
         super().__init__(config, sockets)
         self._clock = clock
@@ -56,7 +56,7 @@ class Supervisor(Multiprocess):
         before, failed = list(self.processes), False
         try:
             super().keep_subprocess_alive()
-        except OSError as error:  # no process or descriptor to be had: the other workers serve
+        except OSError as error:  # no free process or descriptor: the other workers serve
             failed = True
             log.error("a worker cannot be started: %s", reason_of(error))
         now = self._clock()
@@ -76,7 +76,7 @@ class Supervisor(Multiprocess):
 def terminate_with_supervisor() -> None:
     """Send SIGTERM to this worker once its supervisor is dead.
 
-    An orphaned worker would keep the port for ever, and nothing would restart it.
+    An orphaned worker would hold the port for ever, and nothing would restart it.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:

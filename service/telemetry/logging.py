@@ -1,7 +1,7 @@
 """Log lines on standard error, for people or as JSON.
 
-No line holds a picture, a file name, a header or a query string: they belong to the caller. What
-stands in one of others, such as a path or a name in the store, cannot begin a line of its own.
+No line holds a picture, file name, header or query string: that is data of the caller. Untrusted
+text in a line, such as a path or a name in the store, cannot begin a new line.
 """
 
 import json
@@ -20,13 +20,13 @@ FIELDS: Final = ("request_id", "method", "route", "status", "ms", "pictures", "c
 
 def configure_logging(format: Format = "console") -> None:
     """Log to standard error, one line per event."""
-    # No line shows these, and finding them costs as much as formatting one.
+    # No line shows these, and looking them up costs as much as formatting a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # Defects of a caller's file are reported to the caller, not logged, and Python keeps no list
-    # of the warnings that callers' files cause.
+    # Defects of a caller's file are reported to the caller, not logged, and Python does not keep
+    # a list of the warnings that they cause.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -47,7 +47,7 @@ class ConsoleFormatter(logging.Formatter):
         return f"{text}\n{clean(self.formatException(record.exc_info), lines=True)}"
 
     def _time(self, record: logging.LogRecord) -> str:
-        """Return the local time, whose part down to the second is formatted once per second."""
+        """Return the local time; its part down to the second is formatted once per second."""
         second = int(record.created)
         if self._second[0] != second:
             self._second = (second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second)))

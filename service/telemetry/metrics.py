@@ -1,7 +1,7 @@
 """Metrics for Prometheus, on a registry of their own.
 
-With several processes PROMETHEUS_MULTIPROC_DIR names a folder that was empty before any of them
-started: each writes its metrics there, and the one that is scraped answers for all.
+With several processes, PROMETHEUS_MULTIPROC_DIR names a folder that was empty before any of them
+started: each writes its metrics there, and the scraped process reports the sum of all.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ _BUCKETS_PICTURES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Load(NamedTuple):
-    """What the service has in hand at one moment.
+    """Pictures, pixels and bytes in progress.
 
     Attributes:
         pictures: Pictures accepted and not yet answered.
-        pixels: Pixels of these pictures together, by their headers.
-        body_bytes: Bytes of request bodies, those still being read included.
+        pixels: Total pixels of these pictures, by their headers.
+        body_bytes: Total bytes of request bodies, including those still being read.
     """
 
     pictures: int = 0
@@ -53,7 +53,7 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         counter, summary = partial(Counter, registry=registry), partial(Summary, registry=registry)
         seconds = partial(Histogram, buckets=_BUCKETS_S, registry=registry)
-        # Of several processes: the sum over those that run, the value of any, or the least.
+        # Over several processes: the sum over those that run, the maximum, or the minimum.
         total = partial(Gauge, multiprocess_mode="livesum", registry=registry)
         common = partial(Gauge, multiprocess_mode="livemax", registry=registry)
         oldest = partial(Gauge, multiprocess_mode="livemin", registry=registry)
@@ -116,32 +116,32 @@ class Metrics:
         self._served: tuple[str, str] | None = None
         ProcessCollector(registry=registry)
 
-    def request(self, route: str, status: int, seconds: float, load: Load) -> None:
-        """Record an answered request, and what is in hand now."""
+    def record_request(self, route: str, status: int, seconds: float, load: Load) -> None:
+        """Record an answered request, and the load after it."""
         self._requests(route, status).inc()
         self._request_s(route).observe(seconds)
         self._set(load)
 
-    def connections(self, count: int) -> None:
-        """Set the number of open connections."""
+    def record_connections(self, count: int) -> None:
+        """Record the number of open connections."""
         self._connections.set(count)
 
-    def refused_connection(self, code: str) -> None:
+    def record_refused_connection(self, code: str) -> None:
         """Record a connection that was closed with an error before it held a request."""
         self._refused_connections.labels(code).inc()
 
-    def shed(self, reason: str) -> None:
-        """Record a request that was refused for lack of capacity, time or a model."""
+    def record_shed(self, reason: str) -> None:
+        """Record a request refused for lack of capacity, time or a model."""
         self._shed(reason).inc()
 
-    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+    def record_batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
         """Record an answered batch; may be called on any thread."""
         self._batch_size.observe(size)
         self._wait_s.observe(wait_s)
         self._decode_s.observe(decode_s)
         self._forward_s.observe(forward_s)
 
-    def prediction(
+    def record_prediction(
         self, decision: str, score: float, *, distance: float | None, familiar: bool | None
     ) -> None:
         """Record the answer for a picture, or for a face of it."""
@@ -151,43 +151,43 @@ class Metrics:
             self._distance.observe(distance)
             self._unfamiliar.inc(not familiar)
 
-    def unreadable(self, code: str) -> None:
+    def record_unreadable(self, code: str) -> None:
         """Record a picture that could not be read, by its error's code."""
         self._unreadable.labels(code).inc()
 
-    def served(self, manifest: Manifest) -> None:
+    def record_model(self, manifest: Manifest) -> None:
         """Record a model that went into service."""
         if self._served is not None:
-            if _MULTIPROCESS in os.environ:  # where a series cannot be taken back
+            if _MULTIPROCESS in os.environ:  # a time series cannot be removed in this mode
                 self._model.labels(*self._served).set(0)
             else:
                 self._model.remove(*self._served)
         self._served = (manifest.version, manifest.backbone.name)
         self._model.labels(*self._served).set(1)
-        # A bundle from before it was measured has no mean score.
+        # An early bundle has no mean score.
         mean_score = manifest.scores.mean_score
         self._trained_score.set(float("nan") if mean_score is None else mean_score)
         detector = manifest.familiarity
         self._trained_distance.set(detector.mean_distance if detector else float("nan"))
         self._swaps.inc()
 
-    def polled(self) -> None:
-        """Record a look at the store that could read what it names."""
+    def record_poll(self) -> None:
+        """Record a poll that could read the store."""
         self._polled.set_to_current_time()
 
-    def refused(self, code: str) -> None:
+    def record_refusal(self, code: str) -> None:
         """Record a bundle that was refused."""
         self._refusals.labels(code).inc()
 
     def render(self, load: Load) -> bytes:
-        """Return all metrics in Prometheus' text format, over all processes."""
+        """Return the metrics of all processes in Prometheus' text format."""
         self._set(load)
         registry = self._registry
         if _MULTIPROCESS in os.environ:
             _drop_ended_processes(Path(os.environ[_MULTIPROCESS]))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            ProcessCollector(registry=registry)  # of the process that was scraped
+            ProcessCollector(registry=registry)  # of the scraped process
         return generate_latest(registry)
 
     def _set(self, load: Load) -> None:

@@ -1,10 +1,10 @@
-"""Request ids, by which log lines, traces and answers are matched."""
+"""Request ids, which connect log lines, traces and answers."""
 
 import random
 import re
 from typing import Final
 
-# A caller's own id must be safe to stand in logs and headers.
+# A caller's own id must be safe in logs and headers.
 _VALID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 

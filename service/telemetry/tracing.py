@@ -39,7 +39,7 @@ EndSpan = Callable[[str, dict[str, str | int]], None]
 
 
 def start_span(provider: "TracerProvider | None", scope: Scope) -> EndSpan:
-    """Start the span of a request, as a child of its caller's, and return how to end it."""
+    """Start the span of a request, as a child of its caller's, and return a function to end it."""
     if provider is None:
         return lambda name, attributes: None
     from opentelemetry.trace import SpanKind, Status, StatusCode

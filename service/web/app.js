@@ -11,14 +11,14 @@ import { Table } from "./table.js";
 import { UNCERTAIN, answersOf, count, verdict, words } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const SLICE_MS = 12; // of work between two frames, so that many pictures do not stop the page
+const SLICE_MS = 12; // max work between two frames, so that many pictures do not block the page
 
 const items = [];
 const changed = new Set();
 const table = new Table($("table"));
 let drawing = 0;
 let lost = false;
-let remark = ""; // what the line of the count says beside it
+let remark = ""; // shown beside the count
 
 const model = new Model({
   serving({ labels }) {
@@ -58,7 +58,7 @@ const queue = new Queue({
 async function take({ files, leftOut }) {
   const fresh = files.map(({ file, path }) => ({ file, path, state: "waiting" }));
   $("left-out").hidden = !leftOut;
-  $("left-out").textContent = `Left out: ${count(leftOut, "file")} in the folder that ${leftOut === 1 ? "is" : "are"} no picture.`;
+  $("left-out").textContent = `Left out: ${count(leftOut, "file")} in the folder that ${leftOut === 1 ? "is not a picture" : "are not pictures"}.`;
   if (!fresh.length) return;
   const first = !items.length;
   $("answers").hidden = false;
@@ -142,7 +142,7 @@ function summary(done, failed) {
   return `${count(done.length - failed, "picture")} answered${failed ? `, ${failed} without an answer` : ""}.`;
 }
 
-/** Return the filter's group of an item. */
+/** Return an item's groups for the filter. */
 const kinds = (item) =>
   item.state === "answered" ? answersOf(item).map(({ decision }) => `=${decision}`) : [item.state];
 
@@ -199,8 +199,8 @@ function reached() {
 function askForKey(problem) {
   const again = problem.code === "key_refused" || (hasKey() && $("key").hidden);
   $("key-text").textContent = again
-    ? "The key was not accepted. Check it, or ask whoever runs the service for one."
-    : "Enter the key that whoever runs the service gave you.";
+    ? "The key was not accepted. Check it, or ask the operator of the service for one."
+    : "Enter the key that the operator of the service gave you.";
   if (!$("key").hidden) return;
   $("key").hidden = false;
   $("key-input").value = "";

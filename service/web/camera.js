@@ -2,13 +2,13 @@
 
 const $ = (id) => document.getElementById(id);
 
-const WHY = {
+const REASONS = {
   NotAllowedError: "This page may not use the camera. Your browser’s settings for this page can allow it.",
   NotFoundError: "No camera was found.",
   NotReadableError: "Another program is using the camera.",
 };
 
-/** Show the button that works here, and pass each picture to `take` as a file. */
+/** Show the button that this browser supports, and pass each picture to `take` as a file. */
 export function offerCamera(take) {
   if (!navigator.mediaDevices?.getUserMedia) {
     // Without HTTPS pages have no camera, but phones can open their camera app.
@@ -43,7 +43,7 @@ export function offerCamera(take) {
       shoot.focus();
     } catch (error) {
       stop();
-      $("camera-text").textContent = WHY[error.name] || "The camera cannot be used.";
+      $("camera-text").textContent = REASONS[error.name] || "The camera cannot be used.";
     }
   });
   shoot.addEventListener("click", () => {

@@ -14,7 +14,7 @@ export function element(name, className = "", text = "") {
   return made;
 }
 
-/** Rows of bars that a card reserves room for, so that answers do not shift the layout. */
+/** Return the rows of bars that a card reserves, so that answers do not shift the layout. */
 export function rowsFor(labels) {
   return Math.min(labels.length, BARS_SHOWN) + (labels.length > BARS_SHOWN ? 1 : 0);
 }
@@ -102,8 +102,8 @@ export class Card {
 /** Draw one pixel per cell: the warmer, the stronger the evidence for the answer. */
 function picture({ rows, columns, values }) {
   const cells = new ImageData(columns, rows);
-  values.flat().forEach((value, place) => {
-    cells.data.set([255, 190 - 150 * value, 30, 235 * value], 4 * place);
+  values.flat().forEach((value, index) => {
+    cells.data.set([255, 190 - 150 * value, 30, 235 * value], 4 * index);
   });
   const small = element("canvas");
   small.width = columns;

@@ -1,14 +1,14 @@
 // Files from pickers, folders, drops and the clipboard.
 
 const PICTURE = /\.(jpe?g|jfif|png|webp|bmp|gif|tiff?|mpo|heic|heif|avif)$/i;
-const MOST_ENTRIES = 10_000;
+const MAX_ENTRIES = 10_000;
 
 function looksLikePicture(file) {
   return file.type.startsWith("image/") || PICTURE.test(file.name);
 }
 
 /** Return the pictures of a folder, by path, and the number of other files. */
-function ofFolder(found) {
+function picturesIn(found) {
   const shown = found.filter(({ path }) => !path.split("/").some((step) => step.startsWith(".")));
   const files = shown.filter(({ file }) => looksLikePicture(file));
   files.sort((a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }));
@@ -18,10 +18,10 @@ function ofFolder(found) {
 export function fromPicker(input) {
   const found = [...input.files].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
   input.value = ""; // so that the same file can be chosen again
-  return input.webkitdirectory ? ofFolder(found) : { files: found, leftOut: 0 };
+  return input.webkitdirectory ? picturesIn(found) : { files: found, leftOut: 0 };
 }
 
-/** Return what was dropped or pasted; folders are read recursively. */
+/** Return the files that were dropped or pasted; folders are read recursively. */
 export async function fromTransfer(transfer) {
   // The transfer is emptied when its event ends, so read all of it first.
   const items = [...transfer.items].filter((item) => item.kind === "file");
@@ -32,12 +32,12 @@ export async function fromTransfer(transfer) {
     if (entry?.isDirectory) await walk(entry, inFolders);
     else if (file) files.push({ file, path: file.name });
   }
-  const folder = ofFolder(inFolders);
+  const folder = picturesIn(inFolders);
   return { files: [...files, ...folder.files], leftOut: folder.leftOut };
 }
 
 async function walk(entry, found) {
-  if (found.length >= MOST_ENTRIES) return;
+  if (found.length >= MAX_ENTRIES) return;
   if (entry.isFile) {
     const file = await new Promise((done, failed) => entry.file(done, failed));
     found.push({ file, path: entry.fullPath.replace(/^\//, "") });

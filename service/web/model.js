@@ -7,8 +7,8 @@ const POLL_MS = 10_000;
 const $ = (id) => document.getElementById(id);
 
 export class Model {
-  current = null; // as GET /health gives it
-  faces = false; // whether the service can find faces
+  current = null; // the model of GET /health
+  faces = false; // true if the service can find faces
   #asking = null;
 
   /** `on` has serving(model), changed(model), lost(problem) and key(problem). */
@@ -30,16 +30,16 @@ export class Model {
   }
 
   async #ask() {
-    let said;
+    let answer;
     try {
-      said = await health();
+      answer = await health();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (error.status === 401) this.on.key(error);
       else this.on.lost(error);
       return;
     }
-    const { model, refused, faces } = said;
+    const { model, refused, faces } = answer;
     this.faces = faces;
     const before = this.current;
     this.current = model;
@@ -52,9 +52,9 @@ export class Model {
     $("model-details").hidden = !model;
     $("report").hidden = !model?.report;
     if (!model) {
-      const why = refused ? ` ${refused.reason}` : "";
+      const reason = refused ? ` ${refused.reason}` : "";
       $("model-line").textContent = "No model is ready yet.";
-      $("model-accuracy").textContent = `Pictures wait here until one is.${why}`;
+      $("model-accuracy").textContent = `Pictures wait here until one is.${reason}`;
       return;
     }
     const { labels, balanced_accuracy: accuracy } = model;

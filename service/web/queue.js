@@ -2,11 +2,11 @@
 
 import { Problem, predict } from "./service.js";
 
-const MOST_FILES = 8;
-const MOST_BYTES = 16 * 2 ** 20;
-const AT_ONCE = 2;
+const MAX_FILES = 8; // per request
+const MAX_BYTES = 16 * 2 ** 20; // per request
+const MAX_REQUESTS = 2; // at a time
 const DEFAULT_WAIT_S = 2;
-// Errors of the picture itself, which a retry would not fix.
+// Errors that a retry would not fix: their cause is the picture.
 const FINAL = ["empty_picture", "unsupported_format", "undecodable_image", "image_too_large", "body_too_large", "file_gone"];
 
 export function mayAskAgain(item) {
@@ -23,7 +23,7 @@ export class Queue {
   #single = false; // after a batch was refused as a whole, pictures go one by one
   #resumes = 0; // the timer of a wait that the service asked for
   paused = false;
-  faces = false; // whether each face is asked about
+  faces = false; // true to classify each face
 
   /** `on` has changed(items), answered(model), held(problem, seconds) and flowing(). */
   constructor(on) {
@@ -53,18 +53,18 @@ export class Queue {
   }
 
   #send() {
-    while (!this.paused && this.#sending < AT_ONCE && this.#waiting.length) {
+    while (!this.paused && this.#sending < MAX_REQUESTS && this.#waiting.length) {
       this.#sendBatch(this.#takeBatch());
     }
   }
 
   #takeBatch() {
-    const most = this.#single ? 1 : MOST_FILES;
+    const limit = this.#single ? 1 : MAX_FILES;
     let bytes = 0;
     let count = 0;
-    for (const item of this.#waiting.slice(0, most)) {
+    for (const item of this.#waiting.slice(0, limit)) {
       bytes += item.file.size;
-      if (count && bytes > MOST_BYTES) break;
+      if (count && bytes > MAX_BYTES) break;
       count += 1;
     }
     return this.#waiting.splice(0, count);
@@ -91,9 +91,9 @@ export class Queue {
   }
 
   #take(batch, { model, predictions }) {
-    batch.forEach((item, place) => {
+    batch.forEach((item, index) => {
       if (item.state === "removed") return;
-      const { error, ...answer } = predictions[place];
+      const { error, ...answer } = predictions[index];
       item.model = model;
       item.state = error ? "failed" : "answered";
       item.problem = error || null;
@@ -112,9 +112,9 @@ export class Queue {
       this.#putBack(batch);
     } else {
       const own = new Map(problem.errors.map((error) => [error.index, error]));
-      batch.forEach((item, place) => {
+      batch.forEach((item, index) => {
         if (item.state === "removed") return;
-        const { code, message, detail = message } = own.get(place) || problem;
+        const { code, message, detail = message } = own.get(index) || problem;
         item.state = "failed";
         item.problem = { code, detail };
       });

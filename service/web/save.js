@@ -1,6 +1,6 @@
 // Answers as files to download.
 
-const SIDES = ["left", "top", "width", "height"]; // of a face's box, in pixels of the picture
+const SIDES = ["left", "top", "width", "height"]; // a face's box, in pixels of the picture
 
 /** Return the answers as JSON, as the service sent them. */
 export function asJson(items) {
@@ -35,7 +35,7 @@ export function asCsv(items) {
 }
 
 function cell(value) {
-  // A spreadsheet would run text that begins so as a formula.
+  // A spreadsheet would run text that begins with one of these as a formula.
   const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -18,8 +18,8 @@ export class Table {
   #by = null;
   #down = false;
 
-  constructor(place) {
-    this.place = place;
+  constructor(root) {
+    this.root = root;
   }
 
   /** Return the items in the chosen order; by default, as they were added. */
@@ -51,8 +51,8 @@ export class Table {
       row.dataset.state = item.state;
       for (const { text } of COLUMNS) row.insertCell().textContent = text(item);
     }
-    const focused = this.place.contains(document.activeElement) && document.activeElement.textContent;
-    this.place.replaceChildren(table);
+    const focused = this.root.contains(document.activeElement) && document.activeElement.textContent;
+    this.root.replaceChildren(table);
     if (!focused) return;
     [...head.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
   }

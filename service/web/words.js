@@ -1,8 +1,8 @@
-// Texts for people; no program reads them.
+// Texts of the page.
 
 export const UNCERTAIN = "uncertain";
 
-/** Return a class's name as a person would write it. */
+/** Return a class's name with spaces instead of underscores. */
 export function words(label) {
   return label.replaceAll("_", " ").trim() || label;
 }
@@ -23,7 +23,7 @@ export function count(number, one, many = `${one}s`) {
 export const answersOf = ({ answer }) => answer.faces ?? [answer];
 
 /** Return the text of one answer: "mask, 97.8% sure". */
-export function said({ decision, label, score }) {
+export function answerText({ decision, label, score }) {
   if (decision === UNCERTAIN) return `uncertain, likeliest ${words(label)} (${percent(score)})`;
   return `${words(decision)}, ${percent(score)} sure`;
 }
@@ -43,11 +43,11 @@ export function verdict(item) {
   }
 }
 
-/** Return the sentence below it. */
+/** Return the sentence below the verdict. */
 export function explanation(item) {
   if (item.state === "failed") return item.problem.detail;
   if (item.state !== "answered") return "";
-  if (item.answer.faces) return ofFaces(item.answer);
+  if (item.answer.faces) return facesText(item.answer);
   const { decision, label, score, familiar } = item.answer;
   if (familiar === false) {
     return `Unfamiliar picture: ${percent(score)} ${words(label)} may mean nothing.`;
@@ -57,7 +57,7 @@ export function explanation(item) {
 }
 
 /** Return the count of faces by answer: "2 mask, 1 uncertain". */
-function ofFaces({ faces, faces_left_out: leftOut }) {
+function facesText({ faces, faces_left_out: leftOut }) {
   if (!faces.length) return "No face was found in it.";
   const counts = new Map();
   for (const { decision } of faces) counts.set(decision, (counts.get(decision) ?? 0) + 1);

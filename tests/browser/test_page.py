@@ -129,7 +129,7 @@ def test_folder_input_skips_other_files(page: Page, tmp_path: Path) -> None:
     names = page.locator(".card .name").all_inner_texts()
     assert names == ["pictures/a.png", "pictures/deep/b.png"]
     expect(page.locator("#left-out")).to_have_text(
-        "Left out: 1 file in the folder that is no picture."
+        "Left out: 1 file in the folder that is not a picture."
     )
 
 
@@ -217,7 +217,7 @@ def test_answers_can_be_filtered_and_saved(page: Page, tmp_path: Path) -> None:
     page.get_by_label("Name has").fill("TORN")
     expect(shown).to_have_text(["torn.png"])
     page.get_by_label("Name has").fill("nowhere")
-    expect(page.get_by_text("No picture fits what you asked to see.")).to_be_visible()
+    expect(page.get_by_text("No picture matches the filter.")).to_be_visible()
     page.get_by_label("Name has").fill("")
     with page.expect_download() as download:
         page.get_by_role("button", name="Save as CSV").click()

@@ -88,7 +88,7 @@ def test_page_prompts_for_the_api_key_and_keeps_it_for_the_tab(
     with running(app) as address, watched(browser, address) as (page, watch):
         watch.provoked.append("401")
         page.goto(address)
-        asks = page.get_by_role("region", name="This service wants a key")
+        asks = page.get_by_role("region", name="This service needs a key")
         hand_over(page, [("a.png", SURE)])
         expect(asks).to_contain_text("Enter the key")
         field = asks.get_by_label("Key", exact=True)
@@ -119,7 +119,7 @@ def test_report_link_prompts_for_the_api_key(browser: Browser, tmp_path: Path) -
         watch.provoked.append("401")
         page.goto(address)
         page.get_by_role("link", name="How good is it?").click()
-        expect(page.get_by_role("region", name="This service wants a key")).to_be_visible()
+        expect(page.get_by_role("region", name="This service needs a key")).to_be_visible()
 
 
 def test_report_opens_without_api_keys(browser: Browser, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from models.__main__ import main
 from models.bundle import fsync
+from models.bundle.files import MANIFEST, MODEL
 from models.bundle.publish import publish
 from models.bundle.signing import load_private_key
-from models.bundle.store import CURRENT, MANIFEST, MODEL, current_version, versions
+from models.bundle.store import CURRENT, current_version, versions
 from tests.models.tiny_bundle import bundle_facts
 
 

@@ -10,9 +10,10 @@ import pytest
 
 import models.__main__
 import training.__main__
+from models.bundle.files import MODEL
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
-from models.bundle.store import MODEL, current_version, promote, rollback_version, versions
+from models.bundle.store import current_version, promote, rollback_version, versions
 from tests.models.tiny_bundle import bundle_facts
 from tests.process.disks import Disk, small_disk
 from tests.process.test_serving_process import Service, becomes

@@ -147,7 +147,7 @@ def test_failing_system_ends_the_service_with_a_sentence(
     monkeypatch.setattr(command, "_serve_in_this_process", fail)
     monkeypatch.setenv("FACEMASK_PORT", "0")
     assert command.main() == 6
-    assert capsys.readouterr().err == "error: the service cannot go on (Too many open files).\n"
+    assert capsys.readouterr().err == "error: the service cannot continue (Too many open files).\n"
 
 
 def _service(**environment: str) -> subprocess.CompletedProcess[str]:

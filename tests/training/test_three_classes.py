@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from models.bundle.files import REPORT
 from models.bundle.load import Bundle
-from models.bundle.store import REPORT
 from tests.service.fixtures import make_engine, serving, settings_of, wait
 from training.config import FitConfig
 from training.job import FitOptions, fit

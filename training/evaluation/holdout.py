@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle.load import answer
-from models.bundle.manifest import FamiliarityFacts
+from models.bundle.manifest import OodFacts
 from models.errors import PictureError
 from models.imaging.decode import decode_opened
 from training.config import EXTRACTION_BATCH, FitConfig
@@ -172,7 +172,7 @@ def holdout_metrics(
     *,
     threshold: float,
     config: FitConfig,
-    familiarity: FamiliarityFacts | None = None,
+    familiarity: OodFacts | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of an evaluated holdout set.
 
@@ -203,7 +203,7 @@ def holdout_metrics(
     }
 
 
-def unfamiliar_share(evaluated: EvaluatedSet, familiarity: FamiliarityFacts | None) -> float | None:
+def unfamiliar_share(evaluated: EvaluatedSet, familiarity: OodFacts | None) -> float | None:
     """Return the share of pictures beyond the out-of-distribution threshold; None without one."""
     if familiarity is None or evaluated.distances is None:
         return None
@@ -211,7 +211,7 @@ def unfamiliar_share(evaluated: EvaluatedSet, familiarity: FamiliarityFacts | No
 
 
 def _unfamiliar_by_class(
-    evaluated: EvaluatedSet, labels: list[str], familiarity: FamiliarityFacts | None
+    evaluated: EvaluatedSet, labels: list[str], familiarity: OodFacts | None
 ) -> dict[str, float] | None:
     if familiarity is None or evaluated.distances is None:
         return None

@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle.manifest import FamiliarityFacts
+from models.bundle.manifest import OodFacts
 from training.config import FitConfig
 from training.evaluation.head import Classes, Features
 
@@ -57,7 +57,7 @@ class OodDetector:
     scales: NDArray[np.float32]
     distances: NDArray[np.float64]
     unfamiliar: NDArray[np.float64]
-    facts: FamiliarityFacts
+    facts: OodFacts
 
     def summary(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return block `familiarity` of summary.json."""
@@ -100,7 +100,7 @@ def fit_ood_detector(
         if turn < _ROUNDS:
             beyond = _class_quantiles(distances, classes, levels) / threshold
             thresholds = thresholds * np.minimum(beyond, 1.0)
-    facts = FamiliarityFacts(
+    facts = OodFacts(
         threshold=threshold,
         false_alarms=float(np.average(levels, weights=sizes)),
         neighbours=neighbours,

@@ -7,17 +7,17 @@ from typing import Any, Final
 
 import torch
 
+from models.bundle.files import MODEL, REPORT
 from models.bundle.load import Bundle, answer
 from models.bundle.manifest import (
     CropFacts,
     DecisionFacts,
-    FamiliarityFacts,
     Golden,
+    OodFacts,
     PrecisionFacts,
 )
 from models.bundle.publish import publish
 from models.bundle.signing import PrivateKey
-from models.bundle.store import MODEL, REPORT
 from models.errors import StoreNotSynced, reason_of
 from models.imaging.decode import DECODER
 from models.imaging.faces import CROPPER
@@ -110,7 +110,7 @@ def _manifest_fields(content: BundleContent, config: FitConfig) -> dict[str, Any
             coverage=decision["coverage"],
         ),
         "familiarity": familiarity
-        and {name: familiarity.get(name) for name in FamiliarityFacts.model_fields},
+        and {name: familiarity.get(name) for name in OodFacts.model_fields},
         "golden": _golden(content, config),
     }
 

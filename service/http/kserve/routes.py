@@ -25,7 +25,7 @@ from service.http.openapi import INFERENCE_ERRORS, problem_responses
 from service.http.uploads import read_body, require_plain_body
 from service.inference.decision import Prediction
 from service.inference.engine import Engine
-from service.inference.session import Session, count_outcomes
+from service.inference.session import Session, record_outcomes
 from service.inference.state import State
 from service.limits.json_cost import parsing_bytes, parsing_turn
 from service.problems import (
@@ -83,7 +83,7 @@ async def live(request: Request) -> Response:
 
 @router.get("/health/ready", responses=_PROBE_RESPONSES)
 async def ready(request: Request) -> Response:
-    """Return 200 while pictures can be sent here: a readiness probe."""
+    """Return 200 while the service can answer pictures: a readiness probe."""
     require_ready(request.app.state.facemask)
     return JSONResponse({"ready": True})
 
@@ -107,7 +107,7 @@ _MODEL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     "/models/{model}/versions/{version}", responses=_MODEL_RESPONSES, openapi_extra=_VERSION_PATH
 )
 async def model(request: Request) -> Response:
-    """Return the model's inputs, of which a request has one, and its outputs."""
+    """Return the model's inputs and outputs; a request has one of the inputs."""
     state: State = request.app.state.facemask
     with state.model_manager.lease() as engine:
         _require_served(request, engine)
@@ -138,7 +138,7 @@ async def model(request: Request) -> Response:
     openapi_extra=_VERSION_PATH,
 )
 async def model_ready(request: Request) -> Response:
-    """Return 200 while this model can be sent pictures."""
+    """Return 200 while this model can answer pictures."""
     state: State = request.app.state.facemask
     require_ready(state)
     with state.model_manager.lease() as engine:
@@ -165,7 +165,7 @@ async def infer(request: Request) -> Response:
         inference, pictures = await _read_inference(request, session)
         request.state.pictures = len(pictures)
         predictions = _require_readable(await session.predict(pictures))
-    count_outcomes(state.metrics, predictions)
+    record_outcomes(state.metrics, predictions)
     manifest, count = session.engine.manifest, len(predictions)
     probabilities = [value for found in predictions for value in found.scores.values()]
     outputs = [
@@ -208,11 +208,11 @@ async def _read_inference(
             inference, rest = split_body(memoryview(body), json_bytes)
             return inference, pictures_of(inference, rest, size=size, max_files=settings.max_files)
 
-    return await asyncio.to_thread(parse)  # off the loop: there may be megabytes
+    return await asyncio.to_thread(parse)  # not on the event loop: a body may have megabytes
 
 
 def _require_served(request: Request, engine: Engine) -> None:
-    """Pass if the path names what is being served.
+    """Raise unless the path names the model and version being served.
 
     Raises:
         UnknownModel: The path names another model or version.
@@ -223,10 +223,10 @@ def _require_served(request: Request, engine: Engine) -> None:
 
 
 def _require_readable(outcomes: Sequence[Prediction | PictureError]) -> list[Prediction]:
-    """Return all predictions if every picture could be read.
+    """Return the predictions; raise unless every picture could be read.
 
     Raises:
-        PictureError: The error of the first that could not, with its index.
+        PictureError: The first picture's error, with its index.
     """
     predictions = []
     for index, outcome in enumerate(outcomes):

@@ -1,4 +1,7 @@
-"""Header and body of an inference request, for the OpenAPI document; tested on the wire."""
+"""Header and body of an inference request, for the OpenAPI document.
+
+A test sends the example.
+"""
 
 from typing import Any, Final
 
@@ -7,7 +10,7 @@ from service.http.kserve.tensors import IMAGE, OUTPUTS, PIXELS
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """Header that gives the length of a body's JSON part, in bytes."""
 
-# A Windows bitmap of one pixel, without a byte over 127, so that JSON can carry it.
+# A Windows bitmap of one pixel, with bytes below 128 only, so that JSON can hold it.
 TINY_BMP: Final = (
     b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".ljust(54, b"\0")
     + b"\x1e\x14\x0a\0"

@@ -24,7 +24,7 @@ OUTPUTS: Final = ("probabilities", "label", "decision")
 
 
 class _Part(BaseModel):
-    # Extensions of the protocol are ignored; text that looks like a number is not taken for one.
+    # Extensions of the protocol are ignored; text is not converted to numbers.
     model_config = ConfigDict(extra="ignore", strict=True)
 
     parameters: dict[str, Any] = {}
@@ -40,7 +40,7 @@ class InputTensor(_Part):
 
 
 class WantedOutput(_Part):
-    """One tensor that the request names as an output."""
+    """One output that the request names."""
 
     name: str
 
@@ -75,7 +75,7 @@ def json_part_bytes(body_bytes: int, header_length: str | None) -> int:
 
     Args:
         body_bytes: Size of the whole body.
-        header_length: Its Inference-Header-Content-Length; without one all is JSON.
+        header_length: Value of Inference-Header-Content-Length; without it the whole body is JSON.
 
     Raises:
         BadInference: The header is malformed, or exceeds the body.
@@ -106,7 +106,7 @@ def split_body(
 
     Raises:
         BadInference: The body violates the protocol.
-        BodyTooLarge: Its JSON part holds too many values.
+        BodyTooLarge: The JSON part holds too many values.
     """
     text = bytes(body[:json_bytes])
     require_cheap_json(text)
@@ -136,7 +136,7 @@ def pictures_of(
 
     Raises:
         BadInference: The input is neither of these tensors, or its data do not fit its shape.
-        TooManyFiles: There are more than `max_files`.
+        TooManyFiles: The request holds more than `max_files` pictures.
     """
     (tensor,) = inference.inputs
     binary = _binary_part(tensor, rest)
@@ -244,7 +244,7 @@ def _numbers_tensor(data: list[Any] | None) -> Tensor:
 def _flatten(data: list[Any]) -> tuple[tuple[int, ...], bytes]:
     """Return the shape of nested rows, and their values.
 
-    Ten times as fast as torch.tensor(), which keeps the interpreter for 30 ms.
+    Ten times as fast as torch.tensor(), which holds the interpreter's lock for 30 ms.
 
     Raises:
         ValueError: The rows differ in shape, or hold anything but whole numbers from 0 to 255.

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from models.bundle.files import MODEL
 from models.bundle.publish import publish
-from models.bundle.store import MODEL, current_version
+from models.bundle.store import current_version
 from tests.models.tiny_bundle import bundle_facts
 
 

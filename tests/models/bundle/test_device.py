@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from models.bundle.device import CPU, HALF_TOLERANCE, DeviceName, choose_device
+from models.bundle.files import read_manifest
 from models.bundle.load import open_bundle
 from models.bundle.manifest import Manifest, PrecisionFacts
-from models.bundle.store import read_manifest
 from models.errors import EngineUnavailable
 
 

@@ -12,11 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.bundle.files import MANIFEST, MODEL
 from models.bundle.load import load_graph, open_bundle
-from models.bundle.store import (
-    MANIFEST,
-    MODEL,
-)
 from models.errors import (
     BundleError,
     BundleIncomplete,

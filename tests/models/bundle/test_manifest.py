@@ -48,8 +48,8 @@ def test_manifest_is_frozen(fields: dict[str, Any]) -> None:
         ({"precision": {"engine": "onednn"}}, "fp32 has none"),
         ({"files": {"../x": {"bytes": 1, "sha256": "a" * 64}}}, "plain file name"),
         ({"files": {"x": {"bytes": 1, "sha256": "A" * 64}}}, "sha256"),
-        ({"labels": ["cat", "cat"]}, "'cat' stands there twice"),
-        ({"labels": ["b\u00e4r", "ba\u0308r"]}, "stands there twice"),  # NFC and NFD
+        ({"labels": ["cat", "cat"]}, "'cat' is repeated"),
+        ({"labels": ["b\u00e4r", "ba\u0308r"]}, "is repeated"),  # NFC and NFD
         ({"labels": ["cat", ""]}, "blank"),
         ({"labels": ["cat", " \u00a0"]}, "blank"),
         ({"labels": ["cat", "d" * 256]}, "255 characters"),

@@ -11,15 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from models.bundle.files import MANIFEST, MODEL, read_manifest
 from models.bundle.load import answer, open_bundle
 from models.bundle.publish import publish
-from models.bundle.store import (
-    MANIFEST,
-    MODEL,
-    current_version,
-    read_manifest,
-    versions,
-)
+from models.bundle.store import current_version, versions
 from models.errors import (
     BundleIncomplete,
     GoldenMismatch,
@@ -268,7 +263,7 @@ def test_reader_never_opens_half_a_bundle(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"labels": ["cat", "cat"]}, "labels: 'cat' stands there twice"),
+        ({"labels": ["cat", "cat"]}, "labels: 'cat' is repeated"),
         ({"labels": ["cat", ""]}, "blank"),
         ({"labels": ["cat", "d" * 300]}, "255 characters"),
         ({"labels": ["cat", "do\ng"]}, "cannot be shown"),

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from models.bundle.files import MANIFEST, MODEL
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
 from models.bundle.signing import (
@@ -21,7 +22,6 @@ from models.bundle.signing import (
     sign,
     to_base64,
 )
-from models.bundle.store import MANIFEST, MODEL
 from models.errors import BundleIncomplete, BundleUntrusted, KeyUnusable
 from tests.models.tiny_bundle import bundle_facts
 

@@ -12,19 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import fsync, store
+from models.bundle import files, fsync
+from models.bundle.files import MANIFEST, MODEL, read_files, read_manifest
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
 from models.bundle.store import (
     CURRENT,
     HISTORY,
-    MANIFEST,
-    MODEL,
     current_version,
     promote,
     prune,
-    read_files,
-    read_manifest,
     rollback,
     rollback_version,
     set_current,
@@ -285,7 +282,9 @@ def test_symlinked_file_is_refused(folder: Path, four: list[str]) -> None:
     outside = folder.parent / "outside"
     (path / MODEL).rename(outside)  # the very bytes that were published, but elsewhere
     (path / MODEL).symlink_to(outside)
-    with pytest.raises(BundleIncomplete, match=r"model\.pt is a link: a bundle holds plain files"):
+    with pytest.raises(
+        BundleIncomplete, match=r"model\.pt is a link: a bundle holds regular files"
+    ):
         read_files(path, read_manifest(path))
 
 
@@ -293,14 +292,14 @@ def test_pipe_is_refused_without_waiting(folder: Path, four: list[str]) -> None:
     path = folder / four[3]
     (path / MODEL).unlink()
     os.mkfifo(path / MODEL)
-    with pytest.raises(BundleIncomplete, match="no plain file"):
+    with pytest.raises(BundleIncomplete, match="not a regular file"):
         read_files(path, read_manifest(path))
 
 
 def test_oversized_manifest_is_refused(
     folder: Path, four: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_MAX_SMALL_BYTES", 1000)
+    monkeypatch.setattr(files, "_MAX_SMALL_BYTES", 1000)
     with pytest.raises(BundleIncomplete, match="too large"):
         read_manifest(folder / four[3])
 
@@ -334,7 +333,7 @@ def test_file_that_cannot_be_read_now_is_no_verdict_on_the_bundle(
 
 @pytest.mark.parametrize("name", [CURRENT, HISTORY])
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop", "large"])
-def test_pointer_and_history_are_read_as_bounded_plain_files(
+def test_pointer_and_history_are_read_as_bounded_regular_files(
     folder: Path, four: list[str], name: str, kind: str
 ) -> None:
     (folder / name).unlink()
@@ -356,7 +355,9 @@ def test_pointer_and_history_are_read_as_bounded_plain_files(
         assert rollback_version(folder) in (four[2], None)
 
 
-def test_pointer_that_is_a_link_to_a_plain_file_is_followed(folder: Path, four: list[str]) -> None:
+def test_pointer_that_is_a_link_to_a_regular_file_is_followed(
+    folder: Path, four: list[str]
+) -> None:
     (folder / CURRENT).rename(folder / "pointer")
     (folder / CURRENT).symlink_to("pointer")
     assert current_version(folder) == four[3]

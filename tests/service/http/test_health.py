@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from models.bundle.store import MANIFEST, MODEL, set_current
+from models.bundle.files import MANIFEST, MODEL
+from models.bundle.store import set_current
 from service.http.schemas import HealthAnswer
 from tests.service.fixtures import (
     TWO,

@@ -68,7 +68,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.batches: list[tuple[int, float, float, float]] = []
 
-    def batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
+    def record_batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
         self.batches.append((size, wait_s, decode_s, forward_s))
 
 

@@ -16,8 +16,9 @@ from typing import cast
 import pytest
 
 import service.inference.model_manager
+from models.bundle.files import MODEL
 from models.bundle.load import open_bundle
-from models.bundle.store import CURRENT, MODEL, set_current
+from models.bundle.store import CURRENT, set_current
 from service.inference.engine import Engine
 from service.inference.model_manager import ModelManager, Refusal
 from service.inference.model_manager import _fingerprint as fingerprint
@@ -235,7 +236,7 @@ def test_unexpected_failure_is_retried_at_growing_intervals(
             attempts.append(now)
         if model_manager.engine is None:
             assert model_manager.refusal == Refusal(
-                bundle.manifest.version, "It could not be started; the service's log says why."
+                bundle.manifest.version, "It could not be started; the service's log has the reason."
             )
         now += 1.0
     pauses = [later - sooner for sooner, later in itertools.pairwise(attempts)]
@@ -432,11 +433,11 @@ def test_same_failure_of_polls_is_logged_once_a_minute(
         now += 10.0
     assert caplog.text.count("the store cannot be followed") == 3
     assert model_manager.polled_s is None
-    assert model_manager.refusal == Refusal(None, f"{store / CURRENT} is no plain file.")
+    assert model_manager.refusal == Refusal(None, f"{store / CURRENT} is not a regular file.")
     (store / CURRENT).unlink()
     (store / CURRENT).symlink_to("/dev/zero")
     wait(model_manager.poll_once())
-    assert model_manager.refusal == Refusal(None, f"{store / CURRENT} is no plain file.")
+    assert model_manager.refusal == Refusal(None, f"{store / CURRENT} is not a regular file.")
 
 
 def test_old_engine_closes_even_if_the_new_one_cannot_be_recorded(

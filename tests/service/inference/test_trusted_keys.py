@@ -4,9 +4,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.bundle.files import MODEL
 from models.bundle.publish import publish
 from models.bundle.signing import to_base64
-from models.bundle.store import MODEL
 from tests.models.tiny_bundle import bundle_facts
 from tests.service.fixtures import serving, settings_of, wait
 

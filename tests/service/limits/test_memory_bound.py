@@ -105,7 +105,7 @@ def test_decoding_limit_is_that_of_the_largest_accepted_picture() -> None:
 
 
 def test_lanes_take_turns_at_pictures_beyond_the_decoding_budgets(tmp_path: Path) -> None:
-    """All are answered, though each lane waits with its file in hand."""
+    """All are answered, though each lane waits with its file in memory."""
     bundle = publish_bundle(tmp_path)
     budgets = DecodingBudgets(Budget(1), Budget(1))
     engine = Engine(bundle, threads=3, max_batch=1, budgets=budgets)

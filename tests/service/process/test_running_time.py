@@ -39,8 +39,8 @@ def test_wait_lasts_as_long_as_the_process_has_to_run(paused: Clock) -> None:
 def test_span_of_time_is_counted_without_its_pauses(paused: Clock) -> None:
     running = RunningTime(paused)
     asyncio.run(running.wait(2.5))
-    assert running.of_last(102.0) == 2.0
-    assert running.of_last(0.25) == 0.25  # begun after the pause
+    assert running.elapsed_in_last(102.0) == 2.0
+    assert running.elapsed_in_last(0.25) == 0.25  # begun after the pause
 
 
 def test_wait_ends_with_its_future() -> None:

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.bundle.store import MODEL, set_current
+from models.bundle.files import MODEL
+from models.bundle.store import set_current
 from service.telemetry.metrics import Load, Metrics
 from tests import ROOT
 from tests.service.fixtures import (
@@ -152,9 +153,9 @@ _WORKER = """
 import sys
 from service.telemetry.metrics import Load, Metrics
 metrics = Metrics()
-metrics.request("/predict", 200, 0.1, Load(2, 200, 2000))
-metrics.batch(4, 0.1, 0.1, 0.1)
-metrics.prediction("mask", 0.5, distance=0.25, familiar=True)
+metrics.record_request("/predict", 200, 0.1, Load(2, 200, 2000))
+metrics.record_batch(4, 0.1, 0.1, 0.1)
+metrics.record_prediction("mask", 0.5, distance=0.25, familiar=True)
 sys.stdout.write(metrics.render(Load(2, 200, 2000)).decode())
 """
 
@@ -199,14 +200,14 @@ def _busy(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Metrics in which every event has happened once."""
     bundle = publish_bundle(tmp_path_factory.mktemp("store"))
     metrics = Metrics()
-    metrics.request("/predict", 200, 0.1, Load())
-    metrics.shed("overloaded")
-    metrics.refused_connection("too_many_connections")
-    metrics.batch(1, 0.1, 0.1, 0.1)
-    metrics.prediction("mask", 0.5, distance=0.5, familiar=False)
-    metrics.unreadable("x")
-    metrics.served(bundle.manifest)
-    metrics.refused("x")
+    metrics.record_request("/predict", 200, 0.1, Load())
+    metrics.record_shed("overloaded")
+    metrics.record_refused_connection("too_many_connections")
+    metrics.record_batch(1, 0.1, 0.1, 0.1)
+    metrics.record_prediction("mask", 0.5, distance=0.5, familiar=False)
+    metrics.record_unreadable("x")
+    metrics.record_model(bundle.manifest)
+    metrics.record_refusal("x")
     return metrics.render(Load()).decode()
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from models.bundle.load import answer, load_graph
-from models.bundle.manifest import FamiliarityFacts
+from models.bundle.manifest import OodFacts
 from models.imaging.decode import decode_image
 from tests.images import encode, photograph
 from tests.models.tiny_bundle import TINY_PX, TinyGraph, torchscript
@@ -193,7 +193,7 @@ def test_holdout_metrics_count_groups_and_training_copies() -> None:
         known=("a.png",),
         distances=np.where(np.arange(size) < 6, 1.0, 0.1),
     )
-    facts = FamiliarityFacts(
+    facts = OodFacts(
         threshold=0.5, false_alarms=0.05, neighbours=5, references=9, mean_distance=0.1
     )
     found = holdout_metrics(evaluated, LABELS, threshold=0.5, config=CONFIG, familiarity=facts)
