@@ -18,7 +18,7 @@ class _OutputFailed(Exception):
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command and return its exit status, whatever its output is connected to.
+    """Run a command and return its exit status, with any kind of output.
 
     Characters that the terminal's encoding lacks are written as escapes. If standard output is
     closed, full or no longer read, the command ends with a status of its own.

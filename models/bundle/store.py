@@ -147,7 +147,7 @@ def rollback(store: Path) -> str:
 def prune(store: Path, *, keep: int) -> list[str]:
     """Remove all but the newest versions; return those removed.
 
-    The current version and the target of a rollback stay, whatever their age.
+    The current version and the target of a rollback stay, regardless of their age.
 
     Args:
         store: The store's folder.

@@ -1,1 +1,1 @@
-"""Encoded picture to model input: formats, bounds, orientation, faces."""
+"""Encoded picture to model input: formats, limits, orientation, colours, faces."""

@@ -1,8 +1,8 @@
 """Bounds on the work that a small file can cause in a decoder.
 
 A decoder that runs in a thread cannot be stopped from outside, but it reads the file all the time:
-`BoundedReader` ends it from there. What one call into a library does between two reads is bounded
-by pixels, and by counting what may repeat without end (JPEG scans, TIFF parts) before decoding.
+`BoundedReader` ends it from there. The work of one library call between two reads is bounded by
+the number of pixels, and by counting JPEG scans and TIFF parts before decoding.
 """
 
 import io
@@ -29,10 +29,10 @@ _BIG_TIFF: Final = 43  # BigTIFF's version number, at the index where Pillow loo
 
 
 class BoundedReader(io.BytesIO):
-    """A file in memory that raises once its reader has used up its processor time.
+    """A file in memory whose reads raise once the reading thread has used up its processor time.
 
-    The time is that of the reading thread; the clock starts when the reader is made. While the
-    header is read, the number of reads has a bound, too, which does not depend on the machine.
+    The clock starts when the reader is made. While the header is read, the number of reads has a
+    limit, too, which does not depend on the machine.
     """
 
     def __init__(self, data: bytes, max_s: float) -> None:
@@ -49,14 +49,14 @@ class BoundedReader(io.BytesIO):
         self._max_reads: int | None = MAX_HEADER_READS
 
     def replaced(self, data: bytes) -> Self:
-        """Return a reader of other content, on the same clock and without a bound on reads."""
+        """Return a reader of other content, on the same clock and without a limit on reads."""
         reader = type(self)(data, self._max_s)
         reader._end = self._end
         reader.finish_header()
         return reader
 
     def finish_header(self) -> None:
-        """Lift the bound on the number of reads."""
+        """Lift the limit on the number of reads."""
         self._max_reads = None
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -74,7 +74,7 @@ class BoundedReader(io.BytesIO):
 
 
 def check_scans(data: bytes) -> None:
-    """Refuse a JPEG of more than `MAX_JPEG_SCANS`.
+    """Raise if a JPEG has more than `MAX_JPEG_SCANS`.
 
     Raises:
         ImageTooCostly: It has more.
@@ -85,7 +85,7 @@ def check_scans(data: bytes) -> None:
 
 
 def check_tiff_parts(data: bytes) -> None:
-    """Refuse a TIFF with more than `MAX_TIFF_PARTS` strips, tiles or values.
+    """Raise if a TIFF has more than `MAX_TIFF_PARTS` strips, tiles or values.
 
     Their list alone fills memory.
 
@@ -108,7 +108,7 @@ def has_one_scan(data: bytes, end: int, components: int) -> bool:
 
     Args:
         data: The file.
-        end: Where the first scan's header ends.
+        end: Offset of the end of the first scan's header.
         components: Number of the picture's components, 1 to 4.
     """
     header = _SCAN + (6 + 2 * components).to_bytes(2) + bytes([components])

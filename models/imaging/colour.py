@@ -19,7 +19,7 @@ _BY_MODE: Final = {
 }
 _SPACE: Final = slice(16, 20)
 _ROUNDING: Final = 2  # of 255; copies of sRGB by different makers differ by less
-_MAX_TRANSFORMS: Final = 16  # a press's takes some MB
+_MAX_TRANSFORMS: Final = 16  # one for a printing press takes some MB
 
 
 def to_srgb(image: Image.Image, profile: object) -> Image.Image:
@@ -43,7 +43,7 @@ def to_srgb(image: Image.Image, profile: object) -> Image.Image:
 
 
 class _Transforms:
-    """The transforms used last, by a profile's checksum; its methods may run on many threads."""
+    """Cache of the transforms used last, by the profile's checksum; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class _Transforms:
         )
 
     def of(self, profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-        """Return the transform from a profile, None if there is nothing to convert."""
+        """Return the transform from a profile, None if no conversion is needed or possible."""
         key = hashlib.sha256(profile).digest(), mode
         with self._lock:
             if key in self._found:

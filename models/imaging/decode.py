@@ -2,9 +2,9 @@
 
     bytes -> uint8 (3, S, S) -> stacked uint8 (N, 3, S, S) -> graph -> float32 (N, K)
 
-Training, evaluation and the service all call `decode_image`, so that none of them can
-see a picture differently from the others. Change it, and `DECODER` must change with it:
-that name is part of every cached feature's key and of every manifest.
+Training, evaluation and the service all call `decode_image`, so that they get the same pixels.
+If it changes, `DECODER` must change, too: the name is part of every cached feature's key and of
+every manifest.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from models.imaging.memory import edges_at
 from models.imaging.open import JPEG_FORMATS, WHITE_IS_ZERO, LazyImage, open_image, undecodable
 
 DECODER: Final = "pillow-draft-squash-bilinear-2"
-"""Name of the way from bytes to pixels that this module implements.
+"""Name of this module's conversion from bytes to pixels.
 
 -1 had other pixels for pictures with a colour profile other than sRGB, for 32-bit BMP and TIFF
 whose alpha is zero everywhere, for 12-bit and for deep white-is-zero TIFF, and for PNG whose
@@ -50,8 +50,8 @@ def decode_image(
 ) -> Tensor:
     """Decode one picture, upright and in RGB, and fit it to a square.
 
-    The whole picture is squeezed into the square, whatever its aspect: nothing is cut
-    off and nothing is padded. Of animations and multi-page files the first picture counts.
+    The whole picture is squeezed into the square, regardless of its aspect ratio: nothing is cut
+    off or padded. Of animations and multi-page files the first picture is decoded.
 
     Args:
         data: One encoded JPEG, MPO, PNG, WebP, BMP, GIF or TIFF file.
@@ -100,12 +100,12 @@ class OrientedImage:
     """A picture decoded once, upright and in RGB, to cut parts from.
 
     Attributes:
-        width: Width of the upright original, in pixels, at whatever size it was decoded.
+        width: Width of the upright original, in pixels, even if it was decoded smaller.
         height: Height, likewise.
     """
 
     def __init__(self, image: LazyImage, *, longest_px: int) -> None:
-        """Decode.
+        """Decode a picture.
 
         Args:
             image: Picture from `open_image`.
@@ -243,7 +243,7 @@ def _tensor(square: Image.Image) -> Tensor:
 
 @contextlib.contextmanager
 def _decode_errors(image: LazyImage) -> Iterator[None]:
-    """Raise `UndecodableImage` for whatever a decoder raises."""
+    """Raise `UndecodableImage` for any error of a decoder but `ImageTooCostly`."""
     reader = getattr(image, "fp", None)
     file = reader.getvalue() if isinstance(reader, BoundedReader) else b""
     try:

@@ -85,7 +85,7 @@ def _bgr(rgb: bytes) -> bytes:
 
 
 def is_installed() -> bool:
-    """Return True if the detector's package is installed; `load_detector` finds out if it runs."""
+    """Return True if the detector's package is installed; `load_detector` checks that it runs."""
     return importlib.util.find_spec(PACKAGE) is not None
 
 
@@ -115,5 +115,5 @@ def _load() -> Detector:
         detector = Detector(ctypes.CDLL(str(Path(spec.origin).parent / _LIBRARY)))
     except (OSError, AttributeError) as error:
         raise DetectorUnavailable(f"{PACKAGE} cannot be loaded here ({error}).") from error
-    detector.find(32, 32, bytes(3 * 32 * 32))  # the first call sets up what all others share
+    detector.find(32, 32, bytes(3 * 32 * 32))  # the first call sets up state shared by all others
     return detector

@@ -2,8 +2,8 @@
 
     bytes -> upright picture -> faces, likeliest first -> uint8 (3, S, S) of each
 
-Training with `--crop faces` and the service both cut by `cut_face` and `cut_main_face`. Change
-what these do, and `CROPPER` must change with it: the manifest names it.
+Training with `--crop faces` and the service both cut by `cut_face` and `cut_main_face`. If these
+change, `CROPPER` must change, too: the manifest names it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from models.imaging.limits import MAX_PIXELS, ORIENTED_PX, SEARCH_EDGES_PX
 from models.imaging.open import LazyImage, open_image
 
 CROPPER: Final = f"{PACKAGE}-{VERSION}-square-1"
-"""Name of the way from a picture to its faces that this module implements."""
+"""Name of this module's method to find and cut out faces."""
 
 _MIN_SCORE: Final = 0.5
 # Non-maximum suppression: of two boxes with a larger intersection over union, only the likelier
@@ -109,9 +109,9 @@ def main_face(picture: OrientedImage, detector: Detector) -> Face | None:
 def cut_main_face(
     picture: OrientedImage, detector: Detector, size: int
 ) -> tuple[Tensor, Face | None]:
-    """Return the largest face as the model's input, uint8 (3, S, S), and where it is.
+    """Return the largest face as the model's input, uint8 (3, S, S), and its location.
 
-    Without faces it is the whole picture, and None.
+    Without faces, return the whole picture and None.
     """
     face = main_face(picture, detector)
     return cut_face(picture, face, size), face

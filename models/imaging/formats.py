@@ -1,6 +1,6 @@
 """File type by signature: a supported format, or a name for the error sentence.
 
-known_format           the format whose signature a file has, however broken it is
+known_format           format whose signature a file has, even if the rest is broken
 unsupported_sentence   error sentence for a file without a known signature
 unsupported_jpeg_kind  noun phrase for an unsupported kind of JPEG
 """
@@ -61,7 +61,7 @@ _OTHER_FILES: Final = (
     (rb"\s*https?://", "The address of a picture, not a picture: download it"),
 )  # fmt: skip
 _OTHER: Final = tuple(
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), what) for pattern, what in _OTHER_FILES
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), phrase) for pattern, phrase in _OTHER_FILES
 )
 # The signatures of JPEG, PNG, GIF, WebP, TIFF and BMP in base64 (RFC 4648), line ends among them.
 _BASE64: Final = re.compile(
@@ -95,10 +95,10 @@ def unsupported_sentence(data: bytes) -> str:
     begin = data[:_SNIFFED_BYTES]
     if _BASE64.match(begin):
         return f"A picture as base64 text: decode it to bytes, and {SEND}."
-    what = next((what for pattern, what in _OTHER if pattern.match(begin)), None)
-    if what is None:
+    phrase = next((phrase for pattern, phrase in _OTHER if pattern.match(begin)), None)
+    if phrase is None:
         return f"Not a picture that is read here: {SEND}."
-    return f"{what}; {SEND}." if ":" in what else f"{what}: {SEND}."
+    return f"{phrase}; {SEND}." if ":" in phrase else f"{phrase}: {SEND}."
 
 
 def unsupported_jpeg_kind(data: bytes) -> str | None:

@@ -3,8 +3,7 @@
     decoding_bytes    bytes -> model input
     searching_bytes   bytes -> `OrientedImage` -> faces
 
-Each formula multiplies the pixels that the decoder yields by what one pixel takes in the most
-expensive format.
+Each formula multiplies the decoder's pixels by the bytes per pixel of the most expensive format.
 """
 
 import math
@@ -38,7 +37,7 @@ def decoding_bytes(image: LazyImage, size: int) -> int:
         size: Edge S of the result, in pixels.
     """
     pixels, coefficients = _decoded(image, (size, size))
-    return max(_BYTES_PER_PIXEL * pixels + coefficients, _completing_bytes(image))
+    return max(_BYTES_PER_PIXEL * pixels + coefficients, _end_repair_bytes(image))
 
 
 def searching_bytes(image: LazyImage) -> int:
@@ -47,12 +46,12 @@ def searching_bytes(image: LazyImage) -> int:
     # A JPEG is already decoded at a reduced size.
     factor = 1 if image.format in JPEG_FORMATS else max(1, max(image.size) // ORIENTED_PX)
     orienting = _DECODED_BYTES_PER_PIXEL * pixels + _ORIENTING_BYTES_PER_PIXEL * pixels // factor**2
-    decoding = max(_BYTES_PER_PIXEL * pixels + coefficients, _completing_bytes(image))
+    decoding = max(_BYTES_PER_PIXEL * pixels + coefficients, _end_repair_bytes(image))
     return max(decoding, orienting) + SEARCH_BYTES
 
 
 def largest_picture_bytes(max_pixels: int) -> int:
-    """Return the max memory for one picture of at most `max_pixels`, face search included."""
+    """Return the max memory for one picture of at most `max_pixels`, including face search."""
     # Below 2 x ORIENTED_PX an `OrientedImage` has the full size, from there on half of it; from 3 x
     # on decoding takes more than orienting.
     full = (_DECODED_BYTES_PER_PIXEL + _ORIENTING_BYTES_PER_PIXEL) * max_pixels
@@ -67,8 +66,8 @@ def edges_at(image: LazyImage, longest_px: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _completing_bytes(image: LazyImage) -> int:
-    """Return the max memory that a JPEG takes only if it lacks its end marker.
+def _end_repair_bytes(image: LazyImage) -> int:
+    """Return the max memory for the repair of a JPEG without end marker, 0 for other pictures.
 
     Two copies of its full size are compared, with 4 bytes per pixel, beside the coefficients.
     """
@@ -76,7 +75,7 @@ def _completing_bytes(image: LazyImage) -> int:
 
 
 def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
-    """Return the pixels that a decoder yields at no less than a size, and its own bytes."""
+    """Return a decoder's pixels at no less than a size, and the bytes of its own state."""
     width, height = image.size
     coefficients = 0
     if image.format in JPEG_FORMATS:

@@ -12,11 +12,11 @@ from typing import Final
 from models.errors import ImageTooCostly
 from models.imaging.limits import MAX_HEADER_READS
 
-# Pillow inflates no more of a chunk, and refuses one that has more.
+# Pillow inflates at most this much of a chunk, and refuses a chunk that has more.
 _MAX_INFLATED_BYTES: Final = 2**20
 # IDAT chunks have some kB each. Bytes behind this many chunks are kept as they are.
 _MAX_CHUNKS: Final = 200_000
-_ANCILLARY: Final = 0x20  # of the first letter: PNG, section 5.4
+_ANCILLARY: Final = 0x20  # bit of a chunk type's first letter: PNG, section 5.4
 _MIN_TRNS_BYTES: Final = {0: 2, 2: 6}  # by colour type: grey, RGB
 _EXIF_KEYWORD: Final = b"Raw profile type exif"  # ImageMagick's chunk from before eXIf existed
 _XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
@@ -46,7 +46,7 @@ def strip_png_metadata(data: bytes) -> bytes:
         end = at + 12 + int.from_bytes(data[at : at + 4])
         if kind in (b"IDAT", b"IEND") or not kind[0] & _ANCILLARY:
             (pixels if pixels or kind == b"IDAT" else before).append((at, end))
-        elif kind not in seen and _is_of_use(data, at, behind_pixels=bool(pixels)):
+        elif kind not in seen and _affects_pixels(data, at, behind_pixels=bool(pixels)):
             seen.add(kind)  # the first one counts, broken or not: each takes time to unpack
             if _is_intact(data, at, end):
                 before.append((at, end))
@@ -82,7 +82,7 @@ def strip_jpeg_metadata(data: bytes) -> bytes:
         if marker != b"\x01" and not b"\xd0" <= marker <= b"\xd8":
             end += int.from_bytes(data[at + 2 : at + 4])
         if not (b"\xe0" <= marker <= b"\xef" or marker == b"\xfe") or (
-            # They define the colours and the orientation.
+            # These define the colours and the orientation.
             data.startswith((b"\xff\xe1", b"\xff\xe0", b"\xff\xee"), at)
             and (data.startswith((b"Exif\0\0", b"JFIF\0", b"Adobe"), at + 4))
             and end - at >= 16
@@ -120,7 +120,7 @@ def strip_webp_metadata(data: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
-def _is_of_use(data: bytes, at: int, *, behind_pixels: bool) -> bool:
+def _affects_pixels(data: bytes, at: int, *, behind_pixels: bool) -> bool:
     """Return True for an ancillary chunk that pixels or the orientation may depend on."""
     kind, content = data[at + 4 : at + 8], at + 8
     match kind:
@@ -154,7 +154,7 @@ def _is_intact(data: bytes, at: int, end: int) -> bool:
 
 
 def _inflates(compressed: bytes) -> bool:
-    """Return True if a method of 0 and zlib data inflate within the bound."""
+    """Return True if a method byte of 0 and zlib data inflate within the limit."""
     inflater = zlib.decompressobj()
     try:
         inflater.decompress(compressed[1:], _MAX_INFLATED_BYTES)

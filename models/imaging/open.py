@@ -75,16 +75,15 @@ def open_image(
         data: One encoded file.
         max_pixels: Refuse more than this many pixels (width x height), by the header.
         max_bytes: Refuse larger files.
-        decode_s: Max processor seconds for this and for decoding, on the same thread. Between
-            two checks of the clock lie at most 64 kB of the file, or one call into the library
-            of WebP or TIFF.
+        decode_s: Max processor seconds for opening and decoding, on the same thread. The clock is
+            checked after at most 64 kB of the file, or one call into the library of WebP or TIFF.
 
     Raises:
         EmptyPicture: `data` has no bytes.
         FileTooLarge: The file has more than `max_bytes`.
         UnsupportedFormat: `data` is not a picture of a format in `FORMATS`.
         ImageTooLarge: The header announces more than `max_pixels`.
-        ImageTooCostly: The picture is made to keep a decoder busy.
+        ImageTooCostly: The file could keep a decoder busy beyond the limits.
         UndecodableImage: The header is broken, or the file uses an unsupported variant of its
             format.
     """
@@ -164,7 +163,9 @@ def decodes_by_line(image: LazyImage) -> bool:
 
 def reason_of(error: Exception) -> str:
     """Return a library's message as one short line, safe to show: no address, no path."""
-    if isinstance(error, struct.error) or isinstance(error.__cause__, struct.error):
+    # Pillow wraps a plugin's error into a SyntaxError; for pixels cut short it has its own message.
+    cause = error.__cause__ if isinstance(error, SyntaxError) else error
+    if isinstance(cause, struct.error):
         return "its header ends too early"
     text = " ".join(str(error).split())
     return type(error).__name__ if not text or " at 0x" in text else text[:120]

@@ -27,7 +27,7 @@ _REPORT_POLICY: Final = (
 
 @router.get(
     "/health",
-    summary="Which model is being served",
+    summary="Status and model being served",
     responses={
         200: {"model": HealthAnswer, "description": "A verified model is being served."},
         503: {"model": HealthAnswer, "description": "No model is being served yet."},

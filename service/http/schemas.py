@@ -146,8 +146,7 @@ class HealthAnswer(_Schema):
     model: ServingModel | None
     refused: Refused | None
     store_polled_s: float | None = Field(
-        description="Seconds since the last look at the store that could read what it names; "
-        "null before the first."
+        description="Seconds since the last poll that could read the store; null before it."
     )
     faces: bool = Field(description="True if a face detector is installed, for `faces=true`.")
     uptime_s: float

@@ -65,12 +65,12 @@ class Metrics:
             ["route"],
         )
         shed = counter("facemask_shed", "Requests refused, by the problem's code.", ["reason"])
-        # A metric looks its labels up under a lock; their values are few.
+        # Cached: a metric looks its labels up under a lock, and they have few values.
         self._requests, self._request_s = cache(requests.labels), cache(request_s.labels)
         self._shed = cache(shed.labels)
         self._load = [  # in the order of `Load`
             total("facemask_waiting_pictures", "Pictures accepted and not yet answered."),
-            total("facemask_waiting_pixels", "Their pixels, by their headers."),
+            total("facemask_waiting_pixels", "Total pixels of these pictures, by their headers."),
             total("facemask_body_bytes", "Bytes of request bodies in memory."),
         ]
         self._connections = total("facemask_connections", "Open connections.")
@@ -96,20 +96,20 @@ class Metrics:
         )
         self._score = summary("facemask_score", "Probability of the likeliest class.")
         self._trained_score = common(
-            "facemask_trained_score", "The mean that facemask_score had in cross-validation."
+            "facemask_trained_score", "Mean of facemask_score in cross-validation."
         )
         self._unfamiliar = counter("facemask_unfamiliar", "Pictures out of distribution.")
         self._distance = summary("facemask_distance", "Distance to the training pictures.")
         self._trained_distance = common(
             "facemask_trained_distance",
-            "The mean that facemask_distance has among the training pictures.",
+            "Mean of facemask_distance among the training pictures.",
         )
         self._model = common(
             "facemask_model_info", "1 for the version in service.", ["version", "backbone"]
         )
         self._polled = oldest(
             "facemask_store_polled_timestamp_seconds",
-            "Unix time of the last look at the store that could read what it names.",
+            "Unix time of the last poll that could read the store.",
         )
         self._swaps = counter("facemask_swaps", "Models that went into service.")
         self._refusals = counter("facemask_refusals", "Bundles refused, by code.", ["code"])

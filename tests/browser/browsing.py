@@ -39,7 +39,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Watch:
-    """What a page complained about, but for what a test has provoked."""
+    """Errors and warnings of a page, except those that a test provokes."""
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
@@ -98,7 +98,7 @@ def card(page: Page, name: str) -> Locator:
 
 
 def axe_violations(page: Page) -> list[str]:
-    """What axe-core finds against accessibility, one line each."""
+    """Return axe-core's accessibility violations, one line each."""
     page.evaluate(_AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = page.evaluate(
         "async () => (await axe.run(document, { resultTypes: ['violations'] })).violations"

@@ -13,7 +13,7 @@ from tests.service.fixtures import happens
 
 
 class StandIn:
-    """Stands before POST /predict; without more it lets everything through."""
+    """Middleware before POST /predict; by default, all requests pass."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -178,7 +178,7 @@ def test_empty_or_injected_store_variable_is_not_the_working_folder(
     assert "models/artifacts holds no version" in capsys.readouterr().err
 
 
-def test_list_cleans_what_a_bundle_holds(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_cleans_the_text_of_a_bundle(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, _ = versions(store)
     for version, change in (
         (first, {"backbone": "\x1b[31mred\nline"}),

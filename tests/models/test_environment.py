@@ -1,4 +1,4 @@
-"""Environment variables: empty is unset, and what a platform injects is none of ours."""
+"""Environment variables: empty ones count as unset, injected ones are ignored."""
 
 import pytest
 
@@ -60,5 +60,5 @@ def test_known_and_injected_names_are_not_unknown() -> None:
     assert unknown_variables(KNOWN, environment) == {}
 
 
-def test_variable_that_guards_a_door_is_never_ignored() -> None:
+def test_security_variable_is_never_ignored() -> None:
     assert read_variable("FACEMASK_API_KEYS", {"FACEMASK_API_KEYS": INJECTED[0]}) == INJECTED[0]

@@ -66,7 +66,7 @@ def test_command_names_a_full_output(source: str) -> None:
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "2> /dev/full", ">&- 2>&-"])
-def test_command_goes_on_without_a_stream(redirection: str) -> None:
+def test_command_runs_without_standard_streams(redirection: str) -> None:
     status, _, error = run(COMMAND, redirection)
     assert status == 7
     assert "Traceback" not in error

@@ -38,7 +38,7 @@ def test_clean_replaces_invisible_characters(char: str) -> None:
         "",
     ],
 )
-def test_clean_keeps_what_can_be_seen(text: str) -> None:
+def test_clean_keeps_visible_characters(text: str) -> None:
     assert clean(text) == text
 
 

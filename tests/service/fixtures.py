@@ -1,7 +1,7 @@
-"""What the tests of the service share: a tiny real bundle, pictures that carry a number, a client.
+"""Fixtures of the service's tests: a tiny real bundle, pictures that encode a number, a client.
 
-The graph reads the number that a picture's red and green carry out of its pixels, and answers
-it as a probability, so that every answer can be matched to the picture that it is about.
+The graph decodes the number from a picture's red and green, and answers it as a probability, so
+that every answer can be matched to its picture.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 def wait(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, and not for ever."""
+    """Run a coroutine to its end, with a timeout."""
 
     async def bounded() -> T:
         async with asyncio.timeout(WAIT_S):

@@ -94,7 +94,7 @@ def test_start_prints_its_address(
     assert capsys.readouterr().out == f"listening on http://{shown}:{port} (documentation: /docs)\n"
 
 
-def test_full_output_is_no_reason_not_to_serve(
+def test_service_starts_with_a_full_standard_output(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     served: list[socket.socket] = []

@@ -318,7 +318,7 @@ def test_bundle_of_an_earlier_decoder_opens_and_names_it(
 
 
 @pytest.mark.parametrize("name", ["torch.jit.load", "models.bundle.load.answer"])
-def test_lack_of_memory_is_no_verdict_on_a_bundle(
+def test_lack_of_memory_raises_memory_error(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object, **named: object) -> None:

@@ -1,4 +1,4 @@
-"""Publication: whole or not at all, in order, one writer at a time."""
+"""Publication: atomic, in order, one writer at a time."""
 
 import hashlib
 import pkgutil
@@ -280,7 +280,7 @@ def test_publish_refuses_facts_that_break_the_schema(
 
 
 @pytest.mark.parametrize("name", ["99999999T999999Z-00000000", "99991231T235959Z-00000000"])
-def test_version_that_is_no_time_does_not_stop_publication(
+def test_version_with_an_invalid_time_does_not_stop_publication(
     store: Path, path: Path, other_model: bytes, name: str
 ) -> None:
     (store / name).mkdir()

@@ -179,9 +179,9 @@ def test_keys_of_another_algorithm_are_refused(tmp_path: Path) -> None:
         load_private_key(private)
     with pytest.raises(KeyUnusable, match="not of Ed25519"):
         load_public_keys(str(public))
-    with pytest.raises(KeyUnusable, match="no unencrypted private key"):
+    with pytest.raises(KeyUnusable, match="not an unencrypted private key"):
         load_private_key(public)
-    with pytest.raises(KeyUnusable, match="no public key"):
+    with pytest.raises(KeyUnusable, match="not a public key"):
         load_public_keys(str(private))
 
 
@@ -196,7 +196,7 @@ def test_load_private_key_refuses_encrypted_or_missing_files(
             serialization.BestAvailableEncryption(b"word"),
         )
     )
-    with pytest.raises(KeyUnusable, match="no unencrypted"):
+    with pytest.raises(KeyUnusable, match="not an unencrypted"):
         load_private_key(path)
     with pytest.raises(KeyUnusable, match="cannot be read"):
         load_private_key(tmp_path / "absent.pem")

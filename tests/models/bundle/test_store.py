@@ -317,7 +317,7 @@ def test_file_name_outside_the_bundle_is_refused_unread(
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ESTALE])
-def test_file_that_cannot_be_read_now_is_no_verdict_on_the_bundle(
+def test_temporary_read_error_raises_bundle_unreadable(
     folder: Path, four: list[str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder / four[3]

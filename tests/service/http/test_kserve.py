@@ -164,7 +164,7 @@ def test_client_receives_the_error_s_detail(client: Any) -> None:
         client.infer(NAME, [images(1)], request_compression_algorithm="gzip")
 
 
-def test_documented_snippet_prints_what_is_documented(
+def test_documented_snippet_prints_the_documented_output(
     address: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

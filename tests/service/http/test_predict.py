@@ -1,4 +1,4 @@
-"""POST /predict, through the whole application but for the network."""
+"""POST /predict, through the whole application except the network."""
 
 import asyncio
 import logging
@@ -499,9 +499,7 @@ _TRUE_WORDS = ("true", "True", "TRUE", "1", "yes", "Yes", "on", "t", "y", "", "%
         ("?", False),
     ],
 )
-def test_boolean_query_takes_what_programs_write(
-    query: str, explained: bool, tmp_path: Path
-) -> None:
+def test_boolean_query_accepts_common_words(query: str, explained: bool, tmp_path: Path) -> None:
     engine = make_engine(publish_bundle(tmp_path))
 
     async def scene() -> None:

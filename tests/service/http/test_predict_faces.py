@@ -216,7 +216,7 @@ def test_file_limits_and_budgets_apply_to_faces(bundle: Bundle, crops: bool) -> 
 
 @needs_detector
 @pytest.mark.parametrize("query", ["?faces=1", "?faces", "?faces=YES", "?faces=True"])
-def test_faces_query_takes_what_programs_write(query: str, bundle: Bundle) -> None:
+def test_faces_query_accepts_common_boolean_words(query: str, bundle: Bundle) -> None:
     answer = post_pictures(bundle, query, people_file())
     assert answer.status_code == 200
     assert "faces" in answer.json()["predictions"][0]

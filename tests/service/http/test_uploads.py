@@ -1,4 +1,4 @@
-"""From a request's body to its pictures: every shape of it, and every limit."""
+"""Request bodies to pictures: every format and every limit."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -118,7 +118,7 @@ def test_unquoted_boundary_is_accepted() -> None:
     assert pairs(read(body, kind.replace('"', "") + "; charset=utf-8")) == [("a.png", A)]
 
 
-def test_form_is_read_whatever_its_chunks() -> None:
+def test_form_is_read_from_chunks_of_any_size() -> None:
     body, kind = form(("files", "ä.png", A), ("file", None, B), ("files", "c", C))
     whole = pairs(read(body, kind))
     assert whole == [("ä.png", A), (None, B), ("c", C)]
@@ -280,7 +280,7 @@ def test_encoded_body_raises_unsupported_media(
         (b"transfer-encoding", b"Chunked"),
     ],
 )
-def test_plain_body_may_say_so(header: tuple[bytes, bytes]) -> None:
+def test_identity_encoding_of_a_body_is_accepted(header: tuple[bytes, bytes]) -> None:
     assert pairs(read(A, "image/png", more_headers=[header])) == [(None, A)]
 
 
@@ -302,7 +302,7 @@ def test_encoded_part_raises_unsupported_media(header: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["binary", "8BIT", "7bit", ""])
-def test_plain_part_may_say_so(encoding: str) -> None:
+def test_plain_encoding_of_a_part_is_accepted(encoding: str) -> None:
     body, kind = form(("files", "a.png", A))
     part = f'name="files"; filename="a.png"\r\nContent-Transfer-Encoding: {encoding}\r\n'.encode()
     body = body.replace(b'name="files"; filename="a.png"\r\n', part)

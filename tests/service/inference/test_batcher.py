@@ -245,7 +245,7 @@ def test_item_answered_by_prepare_is_not_run() -> None:
     assert 13 not in [item for run in gated.entered.queue for item in run.items]
 
 
-def test_item_whose_prepare_raises_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_item_whose_prepare_raises_fails(caplog: pytest.LogCaptureFixture) -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -408,7 +408,7 @@ def test_item_past_its_deadline_after_prepare_is_not_run() -> None:
     assert gated.entered.empty()
 
 
-def test_close_raises_for_queued_items_and_completes_the_batch_in_hand() -> None:
+def test_close_raises_for_queued_items_and_completes_the_batch_in_progress() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -428,7 +428,7 @@ def test_close_raises_for_queued_items_and_completes_the_batch_in_hand() -> None
     assert gated.prepared == [1]
 
 
-def test_close_with_wait_s_waits_for_the_batch_in_hand() -> None:
+def test_close_with_wait_s_waits_for_the_batch_in_progress() -> None:
     gated = Gated()
 
     async def scene(batcher: _Batcher) -> None:
@@ -564,7 +564,7 @@ def test_closed_event_loop_of_a_caller_does_not_end_the_lane() -> None:
     scene_with(gated, scene)
 
 
-def test_batcher_raises_what_begin_raises() -> None:
+def test_batcher_raises_the_error_of_begin() -> None:
     gated = Gated()
 
     def begin(lane: int) -> None:

@@ -46,7 +46,7 @@ def test_decide_is_unfamiliar_beyond_the_distance_threshold(
     assert (found.distance, found.familiar) == (distance, familiar)
 
 
-def test_decide_cannot_tell_familiar_without_a_detector(manifest: Manifest) -> None:
+def test_decide_returns_no_familiar_without_a_detector(manifest: Manifest) -> None:
     without = manifest.model_copy(update={"familiarity": None})
     assert decide(without, [1.0, 0.0, 0.0], distance=0.1).familiar is None
 

@@ -1,4 +1,4 @@
-"""Which model serves: what the store names, once it has proved itself."""
+"""The model in service: the store's current version, once it has passed its checks."""
 
 import asyncio
 import contextlib
@@ -236,7 +236,8 @@ def test_unexpected_failure_is_retried_at_growing_intervals(
             attempts.append(now)
         if model_manager.engine is None:
             assert model_manager.refusal == Refusal(
-                bundle.manifest.version, "It could not be started; the service's log has the reason."
+                bundle.manifest.version,
+                "It could not be started; the service's log has the reason.",
             )
         now += 1.0
     pauses = [later - sooner for sooner, later in itertools.pairwise(attempts)]

@@ -1,4 +1,4 @@
-"""Session: what an admitted call holds, releases and raises."""
+"""Session of an admitted call: resources, release and errors."""
 
 import asyncio
 from pathlib import Path

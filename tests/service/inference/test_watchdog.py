@@ -85,7 +85,9 @@ class Clock:
         return time.monotonic() + self.ahead_s
 
 
-def test_pause_of_the_process_is_no_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pause_of_the_process_does_not_count_as_a_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = Clock()
     bundle = publish_bundle(tmp_path)
     model = GatedModel(bundle)
@@ -116,7 +118,7 @@ def test_pause_of_the_process_is_no_hang(tmp_path: Path, monkeypatch: pytest.Mon
     model_manager.close()
 
 
-def test_watchdog_goes_on_after_a_failed_check(
+def test_watchdog_continues_after_a_failed_check(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = make_engine(publish_bundle(tmp_path))

@@ -1,4 +1,4 @@
-"""Budgets: what is refused, what waits, and that everything is released."""
+"""Budgets: refusal, waiting, and release."""
 
 import asyncio
 import threading
@@ -96,7 +96,7 @@ def test_wait_passes_amounts_that_fit_together() -> None:
         holder.release()
 
 
-def test_wait_blocks_what_does_not_fit_and_lets_no_smaller_amount_overtake() -> None:
+def test_wait_blocks_until_an_amount_fits_and_keeps_the_order() -> None:
     budget = Budget(10)
     first = Holder(budget, 6)
     assert first.holds.wait(WAIT_S)
@@ -112,7 +112,7 @@ def test_wait_blocks_what_does_not_fit_and_lets_no_smaller_amount_overtake() -> 
     small.release()
 
 
-def test_wait_passes_any_amount_alone_and_releases_it_after_an_error() -> None:
+def test_wait_admits_any_single_amount_and_releases_it_after_an_error() -> None:
     budget = Budget(10)
     with pytest.raises(KeyError), budget.wait(1000):
         raise KeyError

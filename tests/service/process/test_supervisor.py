@@ -13,7 +13,7 @@ from service.process.supervisor import Supervisor
 
 
 class _Process:
-    """A process that is as alive as the test says."""
+    """A process whose state the test sets."""
 
     started = 0
     dies = False

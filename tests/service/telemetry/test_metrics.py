@@ -101,7 +101,7 @@ def test_metrics_count_shed_requests_by_reason(tmp_path: Path) -> None:
     assert not [key for key in found if key[0] == "facemask_model_info"]
 
 
-def test_metrics_show_what_is_in_hand(tmp_path: Path) -> None:
+def test_metrics_show_the_load_in_progress(tmp_path: Path) -> None:
     async def scene() -> dict[tuple[str, ...], float]:
         async with serving(settings_of(tmp_path)) as (client, state):
             budgets = state.budgets
@@ -144,7 +144,7 @@ def test_metrics_show_swaps_refusals_and_the_version_in_service(tmp_path: Path) 
 
 def test_each_metrics_object_counts_for_itself(tmp_path: Path) -> None:
     one, other = Metrics(), Metrics()
-    one.shed("overloaded")
+    one.record_shed("overloaded")
     assert b'reason="overloaded"' in one.render(Load())
     assert b'reason="overloaded"' not in other.render(Load())
 
