@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.errors import PictureError
+from models.text import clean
 from service.problems import MEDIA_TYPE, InternalError, ServiceError, problem_document
 
 log = logging.getLogger("facemask")
@@ -54,7 +55,7 @@ def _respond(
     request_id = getattr(request.state, "request_id", None)
     request.state.code = code  # for the access log and the metrics
     if request.scope["path"].startswith("/v2"):
-        members["error"] = detail  # where clients of the Open Inference Protocol look
+        members["error"] = clean(detail)  # where clients of the Open Inference Protocol look
     # Unexpected errors are answered outside the middleware that adds the id.
     own_headers = {} if request_id is None else {"X-Request-ID": request_id}
     return Response(

@@ -47,13 +47,6 @@ class BatchObserver(Protocol):
         """Record a batch: size, longest wait, total decoding time, and forward pass."""
 
 
-class NullBatchObserver:
-    """Ignores batch events."""
-
-    def record_batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
-        """Do nothing."""
-
-
 @dataclass(frozen=True)
 class _PictureItem:
     picture: bytes | bytearray | Tensor
@@ -119,7 +112,7 @@ class Engine:
         self.batches = 0
         self._bundle = bundle
         self._threads = threads
-        self._observer = observer or NullBatchObserver()
+        self._observer = observer
         self._decoder = Decoder(
             input_px=bundle.manifest.input_px,
             crops_faces=self.crops_faces,
@@ -263,12 +256,13 @@ class Engine:
         if alone and len(batch) == 1:
             self._thread_policy.record(threads, forward_s)
         self.batches += 1
-        self._observer.record_batch(
-            len(batch),
-            max(item.wait_s for item in batch),
-            sum(item.decode_s for item in batch),
-            forward_s,
-        )
+        if self._observer is not None:
+            self._observer.record_batch(
+                len(batch),
+                max(item.wait_s for item in batch),
+                sum(item.decode_s for item in batch),
+                forward_s,
+            )
         return [
             decide(
                 self.manifest,

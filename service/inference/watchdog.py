@@ -74,7 +74,7 @@ class Watchdog:
                 await asyncio.sleep(self._stuck_s / _CHECKS_PER_STUCK_S)
 
     async def _check(self) -> None:
-        """Detect a model without progress in a part of the time allowed, and handle idleness."""
+        """Set `stuck` by the progress within a part of `stuck_s`, and handle idleness."""
         version, before = self._progress()
         # Without a lease: the engine may be replaced meanwhile.
         await self._running_time.wait(self._stuck_s / _CHECKS_PER_STUCK_S)

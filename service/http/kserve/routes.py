@@ -28,13 +28,7 @@ from service.inference.engine import Engine
 from service.inference.session import Session, record_outcomes
 from service.inference.state import State
 from service.limits.json_cost import parsing_bytes, parsing_turn
-from service.problems import (
-    BadInference,
-    NoModel,
-    Stopping,
-    Stuck,
-    UnknownModel,
-)
+from service.problems import BadInference, NoModel, Stopping, Stuck, UnknownModel
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 keyed_router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -65,11 +59,13 @@ _INFER_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     },
     **problem_responses(*INFERENCE_ERRORS, BadInference, UnknownModel, examples=False),
 }
-
-
 _PROBE_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: _JSON_RESPONSE,
     **problem_responses(NoModel, Stopping, Stuck, examples=False),
+}
+_MODEL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: _JSON_RESPONSE,
+    **problem_responses(UnknownModel, NoModel, Stopping, Stuck, examples=False),
 }
 
 
@@ -94,12 +90,6 @@ async def server(request: Request) -> Response:
     return JSONResponse(
         {"name": NAME, "version": request.app.version, "extensions": ["binary_tensor_data"]}
     )
-
-
-_MODEL_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: _JSON_RESPONSE,
-    **problem_responses(UnknownModel, NoModel, Stopping, Stuck, examples=False),
-}
 
 
 @router.get("/models/{model}", responses=_MODEL_RESPONSES, openapi_extra=_MODEL_PATH)
