@@ -228,7 +228,7 @@ def test_command_in_summary_parses_to_the_same_run(
     words = shlex.split(run.summary["command"])
     assert words[:3] == ["python", "-m", "training"]
     given = build_parser().parse_args(words[3:])
-    assert (given.data, given.groups, given.test) == (data, table, tests)
+    assert (given.data, given.groups, given.tests) == (data, table, tests)
     assert (given.seed, given.target_error, given.backbone) == (3, 0.0375, config.backbone)
     assert given.precision == config.precision
     assert (given.strict, given.group_pattern, given.weights) == (True, None, None)
@@ -511,7 +511,7 @@ def test_output_error_names_the_store(how: str, done: Run, tmp_path: Path) -> No
         else:
             disk.make_read_only()
         before = sorted(item.name for item in store.iterdir())
-        with pytest.raises(OutputError, match=f"{store} .{how}.; what was current still is"):
+        with pytest.raises(OutputError, match=f"{store} .{how}.; the current version is unchanged"):
             fit(FitOptions(done.data, store, done.cache), CONFIG)
         assert sorted(item.name for item in store.iterdir()) == before
         assert open_bundle(store / current_version(store)).manifest == done.bundle.manifest
