@@ -156,9 +156,7 @@ def main() -> None:
         own = copies_of(pictures, extractor, lambda picture, _, __: picture, 1)[:, 0]
         labels = list(pictures.labels)
         tests = {given: features_of(given, labels, extractor) for given in arguments.test}
-        penalty = best_penalty(
-            own, pictures.classes, pictures.groups, num_classes=len(labels), config=config
-        )
+        penalty = best_penalty(own, pictures.classes, pictures.groups, config=config)
         changes = {name: changed(choices) for name, choices in KINDS.items()}
         used = changes["all that are used"]
         changes["those, and hands and things drawn over a tenth"] = drawn_over(0.1, used)
@@ -170,9 +168,7 @@ def main() -> None:
             views = (
                 None if change is None else copies_of(pictures, extractor, change, arguments.views)
             )
-            head = fit_with_copies(
-                own, views, pictures.classes, num_classes=len(labels), penalty=penalty
-            )
+            head = fit_with_copies(own, views, pictures.classes, penalty=penalty)
             cells = []
             for features, classes in tests.values():
                 chances = softmax(head.logits(features))

@@ -1,8 +1,8 @@
 """Hyper-parameters and limits of the training job, each with its reason."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from models.environment import read_variable
 from training.errors import OutputError
@@ -90,10 +90,6 @@ class FitConfig:
     precision_speedup: float = 1.2
     calibration_pictures: int = 96
     robustness_pictures: int = 64
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the block `config` of the manifest."""
-        return asdict(self) | {"penalties": list(self.penalties)}
 
 
 # Pictures per forward pass of a worker thread; small, because each core runs one thread.

@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,14 +19,14 @@ from training.audit.run import audit, holdout_findings
 from training.backbones.registry import LoadedBackbone, load_backbone
 from training.config import FitConfig
 from training.data.cache import Cache
-from training.data.dataset import Listing, scan
+from training.data.dataset import scan
 from training.data.face_crops import FaceCropSource, crop_faces
 from training.data.holdout import HoldoutSet, find_holdout_set
 from training.data.progress import SILENT, Progress
 from training.data.source import open_source
 from training.evaluation.errors import explain_errors
 from training.evaluation.holdout import (
-    HoldoutResult,
+    EvaluatedSet,
     evaluate_holdout,
     holdout_metrics,
     leave_out_known,
@@ -95,7 +96,7 @@ class _Trained:
     Attributes:
         choice: Feature set, backbone and extractor in the number format chosen.
         study: Head, calibration, threshold and cross-validation.
-        tuning: Result of fine-tuning, if it was asked for.
+        tuning: Result of fine-tuning, with `--finetune`.
         ood_detector: None for a fine-tuned backbone: it has seen all pictures, so their distances
             do not show those of new ones.
     """
@@ -138,7 +139,12 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     holdouts = _find_holdouts(options, listing.labels)
     with Cache(options.cache, progress=progress) as cache:
         if config.crop == "faces":
-            listing, holdouts = _crop_to_faces(listing, holdouts, backbone, cache)
+            crop = partial(crop_faces, size=backbone.spec.input_px, cache=cache)
+            listing = dataclasses.replace(listing, source=crop(listing.source))
+            holdouts = {
+                name: dataclasses.replace(holdout, source=crop(holdout.source))
+                for name, holdout in holdouts.items()
+            }
         feature_set = read_feature_set(
             listing, Extractor(backbone), cache, config, strict=options.strict, progress=progress
         )
@@ -150,8 +156,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         trained = _train(feature_set, backbone, cache, options, config, progress)
         model = _export(trained)
         graph = load_graph(model)
-        results = _evaluate_holdouts(graph, holdouts, trained)
-        tests = _measure_holdouts(results, trained, config, progress)
+        results, tests = _test(graph, holdouts, trained, config, progress)
         robustness = None
         if options.robustness:
             robustness = _measure_robustness(graph, results, trained, config, progress)
@@ -183,15 +188,12 @@ def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, Hold
     holdouts = {}
     for given in options.tests:
         prefix, separator, path = given.partition("=")
-        label = normalize_name(prefix)
-        if separator and label in labels:
-            holdouts[clean(given)] = find_holdout_set(
-                Path(path), labels, label=label, pattern=options.group_pattern
-            )
-        else:
-            holdouts[clean(given)] = find_holdout_set(
-                Path(given), labels, pattern=options.group_pattern
-            )
+        label = normalize_name(prefix) if separator else None
+        if label not in labels:
+            label, path = None, given
+        holdouts[clean(given)] = find_holdout_set(
+            Path(path), labels, label=label, pattern=options.group_pattern
+        )
     complete = any(has_every_class(holdout.classes, labels) for holdout in holdouts.values())
     if options.robustness and options.finetune is not None and not complete:
         raise BadFinetuneConfig(
@@ -199,21 +201,6 @@ def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, Hold
             "the networks of the folds are not kept."
         )
     return holdouts
-
-
-def _crop_to_faces(
-    listing: Listing, holdouts: Mapping[str, HoldoutSet], backbone: LoadedBackbone, cache: Cache
-) -> tuple[Listing, dict[str, HoldoutSet]]:
-    size = backbone.spec.input_px
-    return (
-        dataclasses.replace(listing, source=crop_faces(listing.source, size=size, cache=cache)),
-        {
-            name: dataclasses.replace(
-                holdout, source=crop_faces(holdout.source, size=size, cache=cache)
-            )
-            for name, holdout in holdouts.items()
-        },
-    )
 
 
 def _audit(
@@ -227,7 +214,6 @@ def _audit(
         feature_set.features,
         feature_set.classes,
         feature_set.groups,
-        num_classes=len(feature_set.labels),
         folds=config.folds,
         seed=config.seed,
     )
@@ -253,7 +239,7 @@ def _train(
     config: FitConfig,
     progress: Progress,
 ) -> _Trained:
-    """Choose the number format, fit the head, and fine-tune if asked for."""
+    """Choose the number format, fit the head, and fine-tune with `--finetune`."""
     # The networks of the folds of fine-tuning are fp32 and are not quantised.
     precision = "fp32" if options.finetune else config.precision
     choice = choose_precision(
@@ -296,52 +282,43 @@ def _train(
 
 
 def _export(trained: _Trained) -> bytes:
+    backbone, study = trained.backbone, trained.study
     classifier = Classifier(
-        trained.backbone,
-        trained.study.head,
-        temperature=trained.study.calibration.temperature,
+        backbone,
+        study.head,
+        temperature=study.calibration.temperature,
         ood_detector=trained.ood_detector,
     )
-    return export(
-        classifier,
-        input_px=trained.backbone.spec.input_px,
-        precision=trained.choice.facts.name,
-    )
+    return export(classifier, input_px=backbone.spec.input_px, precision=trained.choice.facts.name)
 
 
-def _evaluate_holdouts(
-    graph: torch.jit.ScriptModule, holdouts: Mapping[str, HoldoutSet], trained: _Trained
-) -> list[HoldoutResult]:
-    def evaluate(name: str, holdout: HoldoutSet) -> HoldoutResult:
-        evaluated = evaluate_holdout(graph, holdout, input_px=trained.backbone.spec.input_px)
-        return HoldoutResult(
-            name, evaluated, read=lambda index: holdout.source.read(evaluated.names[index])
-        )
-
-    return [evaluate(name, holdout) for name, holdout in holdouts.items()]
-
-
-def _measure_holdouts(
-    results: Sequence[HoldoutResult], trained: _Trained, config: FitConfig, progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """Return the metrics of each holdout set, and log its accuracy."""
+def _test(
+    graph: torch.jit.ScriptModule,
+    holdouts: Mapping[str, HoldoutSet],
+    trained: _Trained,
+    config: FitConfig,
+    progress: Progress,
+) -> tuple[dict[str, EvaluatedSet], dict[str, dict[str, Any]]]:
+    """Evaluate each holdout set, and log its accuracy; return the results and their metrics."""
     detector = trained.ood_detector
-    metrics = {}
-    for result in results:
-        metrics[result.name] = holdout_metrics(
-            result.evaluated,
+    results, metrics = {}, {}
+    for name, holdout in holdouts.items():
+        evaluated = evaluate_holdout(graph, holdout, input_px=trained.backbone.spec.input_px)
+        results[name] = evaluated
+        metrics[name] = holdout_metrics(
+            evaluated,
             list(trained.choice.feature_set.labels),
             threshold=trained.study.decision.threshold,
             config=config,
             familiarity=detector.facts if detector else None,
         )
-        progress.log(holdout_line(result.name, metrics[result.name]))
-    return metrics
+        progress.log(holdout_line(name, metrics[name]))
+    return results, metrics
 
 
 def _measure_robustness(
     graph: torch.jit.ScriptModule,
-    results: Sequence[HoldoutResult],
+    results: Mapping[str, EvaluatedSet],
     trained: _Trained,
     config: FitConfig,
     progress: Progress,
@@ -368,7 +345,7 @@ def _summarise(
     summary = {
         "labels": list(feature_set.labels),
         "dataset": feature_set.dataset_facts().model_dump(),
-        "audit": [finding.as_dict() for finding in findings],
+        "audit": list(map(asdict, findings)),
         **studied.as_dict(),
         "confidence": confidence_metrics(
             studied.probabilities, feature_set.classes, threshold=studied.decision.threshold
@@ -380,9 +357,9 @@ def _summarise(
         "precision": trained.choice.summary,
         "familiarity": detector.summary(feature_set.labels) if detector else None,
         "backbone": trained.backbone.facts.model_dump(),
-        "config": config.as_dict()
+        "config": asdict(config)
         | {"penalty": studied.head.penalty}
-        | {"finetune": options.finetune.as_dict() if options.finetune else None},
+        | {"finetune": options.finetune and asdict(options.finetune)},
         "packages": package_versions(),
         "command": _command(options, config),
     }

@@ -57,28 +57,6 @@ class Metrics(TypedDict):
     roc_auc_interval_95: Interval | None
 
 
-class CrossValidationMetrics(Metrics):
-    """Out-of-fold metrics, and the penalty chosen inside each fold."""
-
-    penalties: list[float]
-
-
-class CalibrationSummary(TypedDict):
-    """Temperature, with log loss and expected calibration error before and after it.
-
-    Both are cross-fitted, and the error is debiased; 95 % of perfectly calibrated models stay below
-    `ece_band`.
-    """
-
-    temperature: float
-    ece_before: float
-    ece_after: float
-    ece_band: float
-    log_loss_before: float
-    log_loss: float
-    log_loss_interval_95: Interval
-
-
 class DecisionSummary(TypedDict):
     """Threshold below which an answer is `uncertain`, and what it gains."""
 
@@ -217,49 +195,20 @@ class FinetuningSummary(TypedDict):
     published: Literal["head_only", "finetuned"]
 
 
-class PrecisionSummary(TypedDict):
-    """Number format of the published model; the rest is missing where int8 was not measured."""
-
-    published: Literal["fp32", "int8"]
-    verdict: str
-    fp32: NotRequired[dict[str, float]]
-    int8: NotRequired[dict[str, float]]
-    gained: NotRequired[int]
-    lost: NotRequired[int]
-    difference: NotRequired[float]
-    difference_interval_90: NotRequired[Interval]
-    margin: NotRequired[float]
-    resolution: NotRequired[float]
-    noise_share: NotRequired[float]
-    accurate: NotRequired[bool]
-    faithful: NotRequired[bool]
-    faster: NotRequired[bool]
-
-
-class OodSummary(TypedDict):
-    """Out-of-distribution detector; `models.bundle.manifest.OodFacts`.
-
-    `unfamiliar_by_class` is the share of each class's training pictures beyond the threshold, each
-    compared with those of other groups.
-    """
-
-    threshold: float
-    false_alarms: float
-    neighbours: int
-    references: int
-    mean_distance: float
-    unfamiliar_by_class: NotRequired[dict[str, float]]
-
-
 class Summary(TypedDict):
-    """All that summary.json holds, in its order."""
+    """All that summary.json holds, in its order.
+
+    `cross_validation` also has the penalty chosen inside each fold. Fields of other blocks:
+    `calibration` in `training.evaluation.calibration.Calibration`, `precision` in
+    `training.quantization.choose`, `familiarity` in `training.evaluation.ood.OodDetector`.
+    """
 
     labels: list[str]
     dataset: DatasetSummary
     audit: list[FindingSummary]
-    cross_validation: CrossValidationMetrics
+    cross_validation: Metrics
     naive_split: Metrics
-    calibration: CalibrationSummary
+    calibration: dict[str, Any]
     decision: DecisionSummary
     learning_curve: LearningCurveSummary
     confidence: ConfidenceMetrics
@@ -267,8 +216,8 @@ class Summary(TypedDict):
     tests: dict[str, HoldoutMetrics]
     robustness: RobustnessSummary | None
     finetuning: FinetuningSummary | None
-    precision: PrecisionSummary
-    familiarity: OodSummary | None
+    precision: dict[str, Any]
+    familiarity: dict[str, Any] | None
     backbone: dict[str, Any]
     config: dict[str, Any]
     packages: dict[str, str]

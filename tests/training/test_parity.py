@@ -12,8 +12,11 @@ import service.inference.decoder
 import training.data.image_stats
 import training.evaluation.errors
 import training.evaluation.holdout
+import training.evaluation.robustness
 import training.features.augmented
+import training.finetuning.pixels
 import training.publish.golden
+import training.quantization.choose
 from models.bundle.load import answer, load_graph
 from models.imaging.decode import decode_image, decode_opened
 from tests.images import encode, photograph
@@ -55,8 +58,11 @@ def test_training_and_service_share_one_decoder() -> None:
     for module in (
         training.evaluation.errors,
         training.evaluation.holdout,
+        training.evaluation.robustness,
         training.features.augmented,
+        training.finetuning.pixels,
         training.publish.golden,
+        training.quantization.choose,
     ):
         assert vars(module)["decode_image"] is decode_image
 

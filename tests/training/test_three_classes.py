@@ -56,12 +56,12 @@ def test_summary_covers_three_classes(bundle: Bundle, data: Path) -> None:
     assert bundle.manifest.labels == summary["labels"] == LABELS
     assert set(summary["cross_validation"]["recall"]) == set(LABELS)
     assert summary["confidence"]["brier"] > 0
-    # A test set of one class is judged, and does for no card: that is out of fold.
+    # A test set of one class is evaluated; the cards stay out of fold.
     (test,) = summary["tests"].values()
     assert set(test["recall"]) == {"incorrect"}
     found = summary["robustness"]
     assert found["pictures"] == dict.fromkeys(LABELS, 2)
-    assert found["judged"] == "training pictures, each judged by a head that had not seen it"
+    assert found["judged"] == "training pictures, each predicted by a head that had not seen it"
     assert "--robustness" in summary["command"]
     (light,) = summary["slices"]
     assert light["attribute"] == "slice"

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from training.errors import OutputError
 
 LEVELS: Final = ("error", "warning", "info")
 """From the most to the least severe."""
+
+_MAX_CASES: Final = 10  # per finding in a terminal; the others are counted
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,6 @@ class Finding:
     groups: tuple[tuple[str, ...], ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding as it stands in summary.json."""
-        return {
-            "level": self.level,
-            "kind": self.kind,
-            "message": self.message,
-            "names": list(self.names),
-            "groups": [list(group) for group in self.groups],
-            "details": self.details,
-        }
-
 
 def worst_level(findings: Iterable[Finding]) -> str | None:
     """Return the most severe level among findings; None if there are none."""
@@ -63,20 +54,15 @@ def write_json(findings: Sequence[Finding], path: Path) -> None:
         OutputError: The file cannot be written.
     """
     levels = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
-    content = {"levels": levels, "findings": [finding.as_dict() for finding in findings]}
+    content = {"levels": levels, "findings": list(map(asdict, findings))}
     try:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
 
 
-def format_lines(findings: Sequence[Finding], *, max_cases: int = 10) -> list[str]:
-    """Format findings as lines of text, by level, each with its first cases.
-
-    Args:
-        findings: Findings, as from `training.audit.run.audit`.
-        max_cases: Max number of cases per finding; the others are counted.
-    """
+def format_lines(findings: Sequence[Finding]) -> list[str]:
+    """Format findings as lines of text, by level, each with its first cases."""
     if not findings:
         return ["No findings."]
     levels = Counter(finding.level for finding in findings)
@@ -89,9 +75,9 @@ def format_lines(findings: Sequence[Finding], *, max_cases: int = 10) -> list[st
             if finding.level == level:
                 lines.append(f"  {finding.kind}: {finding.message}")
                 cases = _format_cases(finding)
-                lines += [f"    {case}" for case in cases[:max_cases]]
-                if len(cases) > max_cases:
-                    lines.append(f"    and {len(cases) - max_cases:,} more")
+                lines += [f"    {case}" for case in cases[:_MAX_CASES]]
+                if len(cases) > _MAX_CASES:
+                    lines.append(f"    and {len(cases) - _MAX_CASES:,} more")
     return lines
 
 

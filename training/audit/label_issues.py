@@ -38,7 +38,7 @@ _MIN_POSTERIOR: Final = 0.25
 # follow them; for the second, most of them are removed, and for the third nearly all.
 _PENALTIES: Final = (0.01, 0.1, 0.1)
 
-_MAX_WRONG_SHARE: Final = 0.3  # of labels; more cannot be told from a model that knows nothing
+_MAX_WRONG_SHARE: Final = 0.3  # of labels; more cannot be distinguished from a bad model
 
 # Standard deviations of the prior of the logarithm of the logits' scale, below and above 0. Heads
 # are too sure of themselves by a factor of 2 at most where classes overlap, and can be far too
@@ -65,7 +65,7 @@ class LabelIssue:
     """A picture whose label the model disagrees with.
 
     Attributes:
-        index: Of the picture in its feature set.
+        index: Index of the picture in its feature set.
         given: Class index of its label.
         suggested: Class index that the model predicts.
         given_probability: Calibrated probability of its label, 0..1.
@@ -100,7 +100,6 @@ def find_label_issues(
     classes: Classes,
     groups: NDArray[np.int64],
     *,
-    num_classes: int,
     folds: int,
     seed: int,
 ) -> LabelIssues:
@@ -113,9 +112,8 @@ def find_label_issues(
         features: (n, D).
         classes: (n,) class indices of the labels.
         groups: (n,) group numbers; copies of a picture are never in the fold that predicts it.
-        num_classes: Classes K.
         folds: Cross-validation folds.
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         The issues; none where the predictions are near chance.
@@ -123,6 +121,7 @@ def find_label_issues(
     Raises:
         TooFewPictures: As `training.evaluation.cross_validation.grouped_folds`.
     """
+    num_classes = int(classes.max()) + 1
     features = Basis.of(features).compact(features)  # the same heads, in less time
     trusted = np.ones(len(classes), dtype=bool)
     issues = LabelIssues()
@@ -132,9 +131,7 @@ def find_label_issues(
             clean = train[trusted[train]]
             if len(np.unique(classes[clean])) < num_classes:  # every label of a class is an issue
                 clean = train
-            head = fit_head(
-                features[clean], classes[clean], num_classes=num_classes, penalty=penalty
-            )
+            head = fit_head(features[clean], classes[clean], penalty=penalty)
             logits[test] = head.logits(features[test])
         issues = judge_labels(logits, classes, groups)
         trusted = np.ones(len(classes), dtype=bool)
@@ -231,7 +228,7 @@ def label_issue_findings(
     Args:
         names: File names of the feature set.
         labels: Class names.
-        issues: As found.
+        issues: Label issues, as found.
     """
     if not issues.found:
         return []

@@ -41,9 +41,9 @@ def audit(
 
     Args:
         feature_set: With features, or without any if no network was loaded.
-        label_issues: As a model found them, if one was available.
+        label_issues: Label issues that a model found, if one was available.
         min_pictures: Min number of pictures per class to train on.
-        seed: Of the shortcuts' folds.
+        seed: Seed of the shortcuts' folds.
 
     Returns:
         The findings, the most severe level first.

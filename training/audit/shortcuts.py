@@ -1,8 +1,8 @@
-"""Shortcuts: statistics that tell a class without looking at what its pictures show.
+"""Shortcuts: statistics that predict the class without the subject.
 
 If all pictures of one class come from one camera, crawler or program, a network may learn that
 instead of the subject: it is correct on the folder it was trained on and wrong elsewhere. So a
-small classifier is fitted on statistics that say nothing about the subject, one family at a time.
+small classifier is fitted on statistics that do not depend on the subject, one family at a time.
 """
 
 import warnings
@@ -45,14 +45,14 @@ _MAX_PICTURES_PER_CLASS: Final = 4000  # more sharpen nothing
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Result of one family of statistics at telling one class from all others.
+    """Result of predicting one class against all others from one family of statistics.
 
     Attributes:
         family: A key of `FAMILIES`.
-        label: Index of the class told from the rest; with two classes always the first.
+        label: Index of the class predicted against the rest; with two classes always the first.
         balanced_accuracy: Out of fold, 0.5 is chance.
-        interval_95: Of the balanced accuracy, (low, high).
-        medians: Of each statistic, in the class and in the rest.
+        interval_95: Interval of the balanced accuracy, (low, high).
+        medians: Median of each statistic, in the class and in the rest.
         by_words: True if found by Fisher's exact test of a word, which is a warning by itself.
     """
 
@@ -65,7 +65,7 @@ class Shortcut:
 
     @property
     def is_warning(self) -> bool:
-        """True if the statistics tell the class well enough to warn."""
+        """True if the statistics predict the class well enough to warn."""
         return self.by_words or self.interval_95[0] >= _MIN_BALANCED_ACCURACY
 
     def as_dict(self, labels: Sequence[str]) -> dict[str, Any]:
@@ -119,14 +119,14 @@ def find_shortcuts(
     num_classes: int,
     seed: int = 0,
 ) -> list[Shortcut]:
-    """Measure how well each family of statistics tells each class from the others.
+    """Measure how well each family of statistics predicts each class against the others.
 
     Args:
         stats: (n) statistics.
         classes: (n,) class indices.
-        groups: (n,) group numbers; copies on both sides would make any statistic look telling.
+        groups: (n,) group numbers; copies on both sides would make any statistic predict the class.
         num_classes: Classes K.
-        seed: Of folds, draws, and the sample of a very large class.
+        seed: Seed of folds, draws, and the sample of a very large class.
 
     Returns:
         One shortcut per family and class that has enough pictures, warnings or not.
@@ -169,7 +169,7 @@ def find_word_shortcuts(
     """Find file formats and colour modes that are far more frequent in one class than elsewhere.
 
     Each word and class has Fisher's exact test, over one picture per group, and all of them
-    Holm's correction. A format that 60 % of a class and no other picture has tells the class in
+    Holm's correction. A format that 60 % of a class and no other picture has predicts the class in
     only 80 % of the pictures, and a network learns it all the same.
 
     Args:
@@ -303,11 +303,11 @@ _ASK_LOOK: Final = (
     "add pictures of each class under the other's conditions."
 )
 _MESSAGES: Final[dict[str, tuple[str, str]]] = {
-    "size": ("Width and height alone tell", _ASK_SOURCE),
-    "file": ("File format, colour mode and compression alone tell", _ASK_SOURCE),
-    "sharpness": ("Sharpness alone tells", _ASK_SOURCE),
-    "light": ("Brightness and contrast alone tell", _ASK_LOOK),
-    "colour": ("The mean colour alone tells", _ASK_LOOK),
+    "size": ("Width and height alone distinguish", _ASK_SOURCE),
+    "file": ("File format, colour mode and compression alone distinguish", _ASK_SOURCE),
+    "sharpness": ("Sharpness alone distinguishes", _ASK_SOURCE),
+    "light": ("Brightness and contrast alone distinguish", _ASK_LOOK),
+    "colour": ("The mean colour alone distinguishes", _ASK_LOOK),
 }
 
 

@@ -62,7 +62,6 @@ def audit_folder(
                 feature_set.features,
                 feature_set.classes,
                 feature_set.groups,
-                num_classes=len(feature_set.labels),
                 folds=config.folds,
                 seed=config.seed,
             )

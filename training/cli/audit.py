@@ -1,7 +1,6 @@
 """`python -m training audit`: look for faults of a data set, without training on it."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_bar() as progress:
         findings = audit_folder(
             arguments.data,
-            dataclasses.replace(FitConfig(), backbone=arguments.backbone, seed=arguments.seed),
+            FitConfig(backbone=arguments.backbone, seed=arguments.seed),
             cache=arguments.cache or default_cache(),
             model=not arguments.no_model,
             weights=arguments.weights,

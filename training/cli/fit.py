@@ -39,6 +39,7 @@ def add_command(commands: Any) -> None:
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
+        dest="store",
         type=Path,
         default=DEFAULT_STORE,
         metavar="STORE",
@@ -99,6 +100,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 def _add_evaluation_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--test",
+        dest="tests",
         action="append",
         default=[],
         metavar="[LABEL=]DIR",
@@ -134,59 +136,41 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, publish, and print the bundle's path."""
     if arguments.if_missing:
         try:
-            write_line(str(arguments.out / current_version(arguments.out)))
+            write_line(str(arguments.store / current_version(arguments.store)))
         except NoBundle:
             pass
         else:
             return 0
     from training.job import FitOptions, fit  # PyTorch and scikit-learn take a second to load
 
-    cache = arguments.cache or default_cache()
-    options = FitOptions(
-        data=arguments.data,
-        store=arguments.out,
-        cache=cache,
-        weights=arguments.weights,
-        groups=arguments.groups,
-        group_pattern=arguments.group_pattern,
-        strict=arguments.strict,
-        tests=arguments.test,
-        robustness=arguments.robustness,
-        finetune=_finetune_config(arguments),
-        resume=arguments.resume,
-        checkpoint=arguments.checkpoint,
-        sign_key=arguments.sign_key,
-    )
-    config = dataclasses.replace(
-        FitConfig(),
-        backbone=PRESETS.get(arguments.preset, arguments.backbone),
-        seed=arguments.seed,
-        target_error=arguments.target_error,
-        crop=arguments.crop,
-        precision=arguments.precision,
-        views=arguments.views,
-    )
+    arguments.cache = arguments.cache or default_cache()
+    arguments.backbone = PRESETS.get(arguments.preset, arguments.backbone)
+    arguments.finetune = _finetune_config(arguments)
+    options = FitOptions(**_fields(FitOptions, arguments))
+    config = FitConfig(**_fields(FitConfig, arguments))
     with progress_bar() as progress:
         bundle = fit(options, config, progress=progress)
     write_line(str(bundle.path))
     return 0
 
 
+def _fields(options: type, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that are fields of a dataclass."""
+    names = {field.name for field in dataclasses.fields(options)}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
 def _finetune_config(arguments: argparse.Namespace) -> "FinetuneConfig | None":
     from training.finetuning.config import FinetuneConfig
 
-    if arguments.finetune is None:
-        return None
     unfreeze = arguments.finetune
+    if unfreeze is None:
+        return None
     if unfreeze not in ("last", "all"):
-        unfreeze = _num_stages(unfreeze)
-    config = FinetuneConfig(unfreeze=unfreeze, seed=arguments.seed)
-    if arguments.epochs is None:
-        return config
-    return dataclasses.replace(config, epochs=arguments.epochs)
-
-
-def _num_stages(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise TrainingError(f"--finetune {text}: 'last', 'all' or a number of stages is needed.")
-    return int(text)
+        if not unfreeze.isdecimal() or int(unfreeze) < 1:
+            raise TrainingError(
+                f"--finetune {unfreeze}: 'last', 'all' or a number of stages is needed."
+            )
+        unfreeze = int(unfreeze)
+    epochs = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    return FinetuneConfig(unfreeze=unfreeze, seed=arguments.seed, **epochs)

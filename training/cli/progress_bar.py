@@ -12,12 +12,12 @@ from training.data.progress import Progress
 
 
 @contextmanager
-def progress_bar(total: int | None = None) -> Iterator[Progress]:
+def progress_bar() -> Iterator[Progress]:
     """Show a bar on standard error, and log lines on standard output above it.
 
     A run outlives its output: lines that cannot be written are dropped.
     """
-    with tqdm(total=total, unit="pic", disable=None if sys.stderr else True) as bar:
+    with tqdm(unit="pic", disable=None if sys.stderr else True) as bar:
 
         def log(line: str) -> None:
             if sys.stdout is not None:  # closed before the program started

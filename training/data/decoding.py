@@ -10,19 +10,9 @@ import PIL
 from models.errors import PictureError
 from models.imaging.decode import DECODER
 from models.imaging.limits import DECODE_S
-from models.imaging.open import LazyImage, open_image
 from training.data.cache import Cache
 
 _FAILURE_PREFIX: Final = f"failure:{DECODER}:{PIL.__version__}:{DECODE_S:g}:"
-
-
-def open_bounded(data: bytes) -> LazyImage:
-    """Read a picture's header; decoding it may take as long as in the service, and no longer.
-
-    Raises:
-        PictureError: As `models.imaging.open.open_image`.
-    """
-    return open_image(data, decode_s=DECODE_S)
 
 
 @contextmanager

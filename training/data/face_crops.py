@@ -16,9 +16,9 @@ from PIL import Image
 
 from models.imaging.decode import DECODER, OrientedImage
 from models.imaging.face_detector import Detector, load_detector
-from models.imaging.faces import CROPPER, Face, cut_face, main_face, orient
+from models.imaging.faces import CROPPER, Face, cut_face, main_face, open_oriented
 from training.data.cache import Cache
-from training.data.decoding import open_bounded, remembered_failure
+from training.data.decoding import remembered_failure
 from training.data.source import SkippedFile, Source
 
 _KEY_PREFIX: Final = f"face:{CROPPER}:{DECODER}:"
@@ -68,7 +68,7 @@ class FaceCropSource(Source):
         data = self._source.read(name)
         sha256 = hashlib.sha256(data).hexdigest()
         with remembered_failure(self._cache, sha256):
-            picture = orient(open_bounded(data))
+            picture = open_oriented(data)
         face = self._find_main_face(picture, sha256)
         if face is None:
             self.faceless.add(name)

@@ -66,7 +66,7 @@ def find_holdout_set(
 
     Raises:
         NoSuchData: The path is neither a folder nor a zip file.
-        TooFewPictures: It holds no picture of a known class.
+        TooFewPictures: It has no picture of a known class.
         BadTable: A table, or the pattern, is not as documented.
     """
     source = open_source(path)
@@ -96,7 +96,7 @@ def find_holdout_set(
         subfolders.append(below[0] if below else "")
     if not names:
         where = "" if label is not None else f" in a folder named {' or '.join(labels)}"
-        raise TooFewPictures(f"{path} holds no picture{where}.")
+        raise TooFewPictures(f"{path} has no picture{where}.")
     tables = Tables(source, "", names)
     slices = {FOLDER_ATTRIBUTE: subfolders} if any(subfolders) else {}
     for attribute, slice_of in tables.slices().items():

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.imaging.decode import decode_opened
-from training.data.decoding import open_bounded
+from models.imaging.open import open_image
 
 _HASH_EDGE: Final = 16  # 16 x 16 comparisons: a 256-bit difference hash
 _MIN_VARIANCE: Final = 1e-9  # divisor in place of a plain picture's variance of 0
@@ -111,7 +111,7 @@ def decode_and_measure(data: bytes, *, size: int) -> tuple[Tensor, ImageStats]:
     Raises:
         PictureError: As `models.imaging.decode.decode_image`, or decoding takes too long.
     """
-    image = open_bounded(data)
+    image = open_image(data)
     # Decoding may change these: a JPEG is drafted at a smaller size.
     width, height, kind, mode = image.width, image.height, image.format or "", image.mode
     pixels = decode_opened(image, size=size)

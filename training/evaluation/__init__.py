@@ -1,1 +1,1 @@
-"""The head, its cross-validation, and every figure that says how good it is."""
+"""The head, its cross-validation, and every metric of its quality."""

@@ -1,7 +1,7 @@
 """Calibration of scores: temperature, log loss, calibration error, and `uncertain` threshold."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Calibration:
         ece_band: `ece_after` that 95 % of perfectly calibrated models stay below.
         log_loss_before: Log loss at temperature 1.
         log_loss: Log loss at the temperature.
-        log_loss_interval_95: Of `log_loss`.
+        log_loss_interval_95: Interval of `log_loss`.
     """
 
     temperature: float
@@ -51,10 +51,6 @@ class Calibration:
     log_loss_before: float
     log_loss: float
     log_loss_interval_95: list[float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the block of summary.json and the manifest."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -76,10 +72,6 @@ class Decision:
     coverage: float
     error: float
     error_bound: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the block of summary.json and the manifest."""
-        return asdict(self)
 
 
 def fit_temperature(

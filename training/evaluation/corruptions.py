@@ -26,7 +26,7 @@ class Corruption:
     """One kind of corruption.
 
     Attributes:
-        name: As shown in the report.
+        name: Name in the report.
         unit: Unit of the steps, in words.
         steps: Severities, from mild to strong.
         apply: (RGB picture, step, generator) -> RGB picture of the same size.

@@ -64,7 +64,6 @@ def cross_validate(
     classes: Classes,
     groups: NDArray[np.int64],
     *,
-    num_classes: int,
     config: FitConfig,
     copies: Features | None = None,
 ) -> OutOfFold:
@@ -78,25 +77,21 @@ def cross_validate(
         features: (n, D).
         classes: (n,).
         groups: (n,) group numbers: near-duplicates and pictures of one person share one.
-        num_classes: Classes K.
         config: Folds, penalties and seed.
         copies: (n, V, D) of augmented copies, which are fitted on and never predicted.
 
     Raises:
         TooFewPictures: As `grouped_folds`.
     """
-    logits = np.zeros((len(classes), num_classes))
+    logits = np.zeros((len(classes), classes.max() + 1))
     fold_of = np.zeros(len(classes), dtype=np.int64)
     heads: list[Head] = []
     for train, test in grouped_folds(classes, groups, folds=config.folds, seed=config.seed):
-        penalty = best_penalty(
-            features[train], classes[train], groups[train], num_classes=num_classes, config=config
-        )
+        penalty = best_penalty(features[train], classes[train], groups[train], config=config)
         head = fit_with_copies(
             features[train],
             None if copies is None else copies[train],
             classes[train],
-            num_classes=num_classes,
             penalty=penalty,
         )
         logits[test] = head.logits(features[test])
@@ -110,7 +105,6 @@ def best_penalty(
     classes: Classes,
     groups: NDArray[np.int64],
     *,
-    num_classes: int,
     config: FitConfig,
 ) -> float:
     """Choose the penalty by inner grouped cross-validation; the middle one if groups are few."""
@@ -123,6 +117,4 @@ def best_penalty(
         folds = grouped_folds(classes, groups, folds=config.inner_folds, seed=config.seed)
     except TooFewPictures:
         return config.penalties[len(config.penalties) // 2]
-    return choose_penalty(
-        features, classes, folds, num_classes=num_classes, penalties=config.penalties
-    )
+    return choose_penalty(features, classes, folds, penalties=config.penalties)

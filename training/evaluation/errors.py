@@ -23,7 +23,7 @@ class Misclassified:
     """A picture that was misclassified by a head that had not seen it.
 
     Attributes:
-        index: Of the picture.
+        index: Index of the picture.
         activation: float32 (h, w): class-activation map of the predicted class.
         neighbours: The most similar pictures that the head was fitted on, and their cosine
             similarity of features, most similar first.

@@ -73,7 +73,7 @@ class Basis:
         return Head(weight.astype(np.float32), head.bias, head.penalty)
 
 
-def fit_head(features: Features, classes: Classes, *, num_classes: int, penalty: float) -> Head:
+def fit_head(features: Features, classes: Classes, *, penalty: float) -> Head:
     """Fit a head.
 
     One scale for all features brings their total variance to `_TOTAL_VARIANCE` and keeps the
@@ -84,8 +84,7 @@ def fit_head(features: Features, classes: Classes, *, num_classes: int, penalty:
 
     Args:
         features: (n, D).
-        classes: (n,) class indices, each of 0..num_classes-1 at least once.
-        num_classes: Classes K.
+        classes: (n,) class indices, each of 0..K-1 at least once.
         penalty: Inverse L2 strength C.
     """
     scale = float(np.sqrt(features.var(axis=0).sum() / _TOTAL_VARIANCE)) or 1.0
@@ -98,37 +97,29 @@ def fit_head(features: Features, classes: Classes, *, num_classes: int, penalty:
         warnings.simplefilter("ignore", ConvergenceWarning)  # at the bound the head is still good
         model.fit(features.astype(np.float64) / scale, classes)
     weight, bias = model.coef_, model.intercept_
-    if num_classes == 2:  # scikit-learn keeps one row; the softmax of +-z/2 is its sigmoid of z
+    if len(weight) == 1:  # of two classes scikit-learn keeps one: softmax(+-z/2) = sigmoid(z)
         weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return Head((weight / scale).astype(np.float32), bias.astype(np.float32), penalty)
 
 
 def fit_with_copies(
-    features: Features,
-    copies: Features | None,
-    classes: Classes,
-    *,
-    num_classes: int,
-    penalty: float,
+    features: Features, copies: Features | None, classes: Classes, *, penalty: float
 ) -> Head:
     """Fit a head on pictures and their augmented copies.
 
     Args:
         features: (n, D) of the original pictures.
         copies: (n, V, D) of their augmented copies; None for none.
-        classes: (n,) class indices, each of 0..num_classes-1 at least once.
-        num_classes: Classes K.
+        classes: (n,) class indices, each of 0..K-1 at least once.
         penalty: Inverse L2 strength C relative to the original pictures: a picture and its copies
             together weigh as much as the picture alone would.
     """
     if copies is None:
-        return fit_head(features, classes, num_classes=num_classes, penalty=penalty)
+        return fit_head(features, classes, penalty=penalty)
     copies_per_picture = copies.shape[1]
     rows = np.concatenate([features, copies.reshape(-1, features.shape[1])])
     row_classes = np.concatenate([classes, classes.repeat(copies_per_picture)])
-    head = fit_head(
-        rows, row_classes, num_classes=num_classes, penalty=penalty / (1 + copies_per_picture)
-    )
+    head = fit_head(rows, row_classes, penalty=penalty / (1 + copies_per_picture))
     return replace(head, penalty=penalty)
 
 
@@ -152,12 +143,7 @@ def log_loss(logits: NDArray[np.float64], classes: Classes) -> float:
 
 
 def choose_penalty(
-    features: Features,
-    classes: Classes,
-    folds: Folds,
-    *,
-    num_classes: int,
-    penalties: Sequence[float],
+    features: Features, classes: Classes, folds: Folds, *, penalties: Sequence[float]
 ) -> float:
     """Return the penalty with the lowest log loss on the test parts of the folds.
 
@@ -165,16 +151,13 @@ def choose_penalty(
         features: (n, D).
         classes: (n,).
         folds: Training and test indices.
-        num_classes: Classes K.
         penalties: Candidates.
     """
     losses = []
     for penalty in penalties:
-        logits = np.zeros((len(classes), num_classes))
+        logits = np.zeros((len(classes), classes.max() + 1))
         for train, test in folds:
-            head = fit_head(
-                features[train], classes[train], num_classes=num_classes, penalty=penalty
-            )
+            head = fit_head(features[train], classes[train], penalty=penalty)
             logits[test] = head.logits(features[test])
         losses.append(log_loss(logits, classes))
     return penalties[int(np.argmin(losses))]

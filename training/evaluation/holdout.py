@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from models.bundle.load import answer
 from models.bundle.manifest import OodFacts
 from models.errors import PictureError
-from models.imaging.decode import decode_opened
+from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.data.cache import Cache
-from training.data.decoding import open_bounded
 from training.data.duplicates import find_near_duplicates, group_pictures
 from training.data.hash_search import connected_groups
 from training.data.holdout import HoldoutSet
@@ -35,8 +34,9 @@ class EvaluatedSet:
         names: (n) file names.
         classes: int64 (n,) true classes.
         probabilities: float64 (n, K).
-        slices: As in the holdout set.
+        slices: Slice of each picture by attribute, as in the holdout set.
         unreadable: Files that could not be read.
+        read: Returns the encoded file of the i-th picture.
         groups: int64 (n,) group numbers; without, each picture is a group of its own.
         known: Training pictures, and copies of them, that were left out; None if the set was not
             compared with the training pictures.
@@ -48,24 +48,10 @@ class EvaluatedSet:
     probabilities: NDArray[np.float64]
     slices: Mapping[str, list[str]]
     unreadable: list[SkippedFile]
+    read: Callable[[int], bytes]
     groups: NDArray[np.int64] | None = None
     known: tuple[str, ...] | None = None
     distances: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class HoldoutResult:
-    """The evaluation of one holdout set, for the report and the robustness test.
-
-    Attributes:
-        name: As given on the command line.
-        evaluated: The predictions.
-        read: Returns the encoded file of the i-th evaluated picture.
-    """
-
-    name: str
-    evaluated: EvaluatedSet
-    read: Callable[[int], bytes]
 
 
 def leave_out_known(
@@ -79,7 +65,7 @@ def leave_out_known(
     Args:
         holdout: The set, as listed.
         feature_set: The training pictures.
-        cache: Of the statistics that pictures are compared by.
+        cache: Cache of the statistics by which pictures are compared.
         input_px: Edge S that they are measured at.
 
     Raises:
@@ -139,7 +125,7 @@ def evaluate_holdout(
         for index in range(start, min(start + EXTRACTION_BATCH, len(holdout.names))):
             try:
                 data = holdout.source.read(holdout.names[index])
-                batch[num_read] = decode_opened(open_bounded(data), size=input_px)
+                batch[num_read] = decode_image(data, size=input_px)
                 num_read += 1
                 kept.append(index)
             except (PictureError, OSError) as error:
@@ -150,9 +136,10 @@ def evaluate_holdout(
             if outputs.distance is not None:
                 distances.append(outputs.distance[:num_read].numpy().astype(np.float64))
     if not kept:
-        raise TooFewPictures(f"{holdout.source.path} holds no picture that can be read.")
+        raise TooFewPictures(f"{holdout.source.path} has no picture that can be read.")
     return EvaluatedSet(
         names=[holdout.names[index] for index in kept],
+        read=lambda index: holdout.source.read(holdout.names[kept[index]]),
         classes=holdout.classes[kept],
         probabilities=np.concatenate(probabilities),
         slices={
@@ -181,7 +168,7 @@ def holdout_metrics(
         labels: Class names of the model.
         threshold: Score below which an answer is `uncertain`.
         config: Seed and number of draws.
-        familiarity: Of the model, if it measures distances.
+        familiarity: Block `familiarity` of the manifest, if the model measures distances.
 
     Returns:
         Those of `classification_metrics` and `confidence_metrics`; under `slices`, of

@@ -19,7 +19,7 @@ _MIN_ERRORS: Final = 10  # and as many correct answers
 _HEAD_GROUPS: Final = 15.0  # per class, at which heads vary as much as a trial of one does
 _MAX_HEAD_FACTOR: Final = 1.6  # more was too wide where it was tried
 _ENDS: Final = (0.025, 0.975)
-_NEAR: Final = 1e-9  # a distance of ROC AUC from 0 or 1 that means none
+_ROC_AUC_EPSILON: Final = 1e-9  # a ROC AUC this close to 0 or 1 counts as 0 or 1
 
 
 def percentile_interval(draws: NDArray[np.float64]) -> list[float]:
@@ -212,7 +212,8 @@ def roc_auc_interval(
         influences: (n,) of each picture on the area; they add up to 0.
         class_sizes: (K,) pictures of each class present, at least two classes.
         groups: (n,) group numbers.
-        design: Of the answers; a correlation of 1 is unknown, and Kish's design effect counts.
+        design: Design of the answers; a correlation of 1 is unknown, and Kish's design effect is
+            used.
     """
     total = len(influences)
     positives, negatives = class_sizes, total - class_sizes
@@ -239,6 +240,6 @@ def roc_auc_interval(
         return (area - theta) ** 2 - z**2 * scale * variance(theta)
 
     # At 0 and 1 the variance vanishes, so that those are roots, too.
-    low = 0.0 if area <= 0.0 else brentq(distance, 0.0, min(area, 1.0 - _NEAR))
-    high = 1.0 if area >= 1.0 else brentq(distance, max(area, _NEAR), 1.0)
+    low = 0.0 if area <= 0.0 else brentq(distance, 0.0, min(area, 1.0 - _ROC_AUC_EPSILON))
+    high = 1.0 if area >= 1.0 else brentq(distance, max(area, _ROC_AUC_EPSILON), 1.0)
     return [float(low), float(high)]

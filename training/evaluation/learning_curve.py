@@ -1,8 +1,8 @@
 """Learning curve: heads fitted on growing parts of the data, and an estimate for twice the data."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,9 @@ class LearningCurve:
     Attributes:
         points: From few to all pictures of a training part.
         gain: Expected gain in balanced accuracy from twice the pictures; None if unknown.
-        gain_interval_95: Of `gain`.
+        gain_interval_95: Interval of `gain`.
         at_twice: Balanced accuracy of the cross-validation, and the gain; None if unknown.
-        interval_95: Of `at_twice`; never narrower than that of the balanced accuracy.
+        interval_95: Interval of `at_twice`; never narrower than that of the balanced accuracy.
         outlook: "more" if more pictures of the same kind would help, "same" if not, or "unknown".
         sentence: The outlook in words.
     """
@@ -57,17 +57,12 @@ class LearningCurve:
     outlook: Outlook
     sentence: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the block of summary.json and the manifest."""
-        return asdict(self)
-
 
 def learning_curve(
     features: Features,
     classes: Classes,
     groups: NDArray[np.int64],
     *,
-    num_classes: int,
     penalty: float,
     measured: tuple[float, list[float]],
     config: FitConfig,
@@ -78,31 +73,28 @@ def learning_curve(
         features: (n, D).
         classes: (n,).
         groups: (n,).
-        num_classes: Classes K.
         penalty: Inverse L2 strength C of every head.
         measured: Balanced accuracy of the cross-validation, and its interval.
         config: Folds and seed.
     """
     hits = np.zeros((len(_SHARES), len(classes)))
-    times = np.zeros(len(classes))  # that a picture was judged
+    times = np.zeros(len(classes))  # that a picture was predicted
     sizes: list[list[int]] = []
     for subsets, test in _splits(classes, groups, config):
         for share, subset in enumerate(subsets):
-            head = fit_head(
-                features[subset], classes[subset], num_classes=num_classes, penalty=penalty
-            )
+            head = fit_head(features[subset], classes[subset], penalty=penalty)
             hits[share, test] += head.logits(features[test]).argmax(axis=1) == classes[test]
         times[test] += 1
         sizes.append([len(subset) for subset in subsets])
-    judged = times > 0
-    if len(np.unique(classes[judged])) < len(np.unique(classes)):
+    predicted = times > 0
+    if len(np.unique(classes[predicted])) < len(np.unique(classes)):
         return LearningCurve(
             [], None, None, None, None, "unknown", "There are too few pictures to tell."
         )
     return extrapolate(
-        hits[:, judged] / times[judged],
-        classes[judged],
-        groups[judged],
+        hits[:, predicted] / times[predicted],
+        classes[predicted],
+        groups[predicted],
         np.array(sizes).mean(axis=0),
         total=len(classes),
         measured=measured,
@@ -158,9 +150,9 @@ def extrapolate(
     """Return the curve, extrapolated to twice the data.
 
     Draws of the curve weigh groups at random (Bayesian bootstrap, Rubin 1981), so that pictures
-    that were judged several times count once. Heads of other training pictures would differ, too:
-    the draws' spread is corrected for it by Nadeau and Bengio (2003). The forecast is the gain
-    from twice the pictures; the accuracy it is added to is that of the cross-validation.
+    predicted several times count once. Heads of other training pictures would differ, too: the
+    draws' spread is corrected for it by Nadeau and Bengio (2003). The forecast is the gain from
+    twice the pictures; the accuracy it is added to is that of the cross-validation.
 
     Args:
         hits: (shares, n): how often a picture was classified correctly, 0..1.
@@ -256,7 +248,7 @@ def _outlook(gain_interval: Sequence[float]) -> Outlook:
 
 
 _FEW_ERRORS: Final = (
-    "What more pictures would gain cannot be told from fewer than "
+    "What more pictures would gain cannot be estimated from fewer than "
     f"{_MIN_ERRORS} independent errors."
 )
 
@@ -265,7 +257,7 @@ def _sentence(outlook: Outlook, gain: float, interval: Sequence[float], total: i
     conclusion = {
         "same": "more of the same would hardly help; pictures of other kinds might",
         "more": "more pictures should help",
-        "unknown": "whether more of the same would help can't be told from this data",
+        "unknown": "this data does not show if more of the same would help",
     }[outlook]
     low, high = (100 * end for end in interval)
     return (

@@ -80,7 +80,7 @@ def balanced_accuracy_interval(
         correct: (n,).
         classes: (n,) true classes.
         groups: (n,) group numbers.
-        design: Of the answers.
+        design: Design of the answers.
     """
     present = np.unique(classes)
     return mean_interval(

@@ -48,7 +48,7 @@ class OodDetector:
     Attributes:
         references: float32 (R, F): features of training pictures, each of length 1.
         scales: float32 (R,): factors of the distances from the references.
-        distances: float64 (n,): of the training pictures, each from those of other groups.
+        distances: float64 (n,): distance of each training picture from those of other groups.
         unfamiliar: float64 (K,): share of each class's training pictures beyond the threshold.
         facts: Block `familiarity` of the manifest.
     """

@@ -34,7 +34,7 @@ class PairedTest:
     """Balanced accuracy of a new model minus that of an old one, and the test of a margin.
 
     Attributes:
-        difference: Of the pictures at hand; negative if the new model is worse.
+        difference: Difference on these pictures; negative if the new model is worse.
         interval_90: Of `difference`; its lower end is the one-sided 95 % bound.
         margin: Loss that is not acceptable.
         resolution: Smallest margin that these pictures can show: with no difference at all.
@@ -107,7 +107,7 @@ def rare_event_correlation(
         scores: (n,).
         classes: (n,): their means may differ.
         groups: (n,) group numbers.
-        share: Of the pictures that the event happens to.
+        share: Share of the pictures that the event happens to.
     """
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     n, num_groups = len(scores), len(sizes)

@@ -5,8 +5,7 @@ training pictures by the head of the fold that had not seen them. Pictures are c
 model's input size: decoded once, then uint8 (3, S, S) -> `training.evaluation.corruptions`.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.bundle.load import answer
-from models.cpu import usable_cores
 from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
+from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
 from training.evaluation.corruptions import CORRUPTIONS, corrupt
 from training.evaluation.head import Classes
-from training.evaluation.holdout import HoldoutResult
+from training.evaluation.holdout import EvaluatedSet
 from training.evaluation.intervals import Design, share_interval
 from training.evaluation.metrics import balanced_accuracy, balanced_accuracy_interval
 from training.evaluation.study import Study
@@ -61,7 +60,7 @@ def held_out_folds(feature_set: FeatureSet, studied: Study, extractor: Extractor
         return np.asarray(head.logits(extractor(versions).numpy()).argmax(axis=1))
 
     return HeldOut(
-        description="training pictures, each judged by a head that had not seen it",
+        description="training pictures, each predicted by a head that had not seen it",
         classes=feature_set.classes,
         groups=feature_set.groups,
         predicted=studied.predicted,
@@ -77,7 +76,7 @@ def has_every_class(classes: Classes, labels: Sequence[str]) -> bool:
 
 
 def held_out_set(
-    results: Sequence[HoldoutResult],
+    results: Mapping[str, EvaluatedSet],
     graph: torch.jit.ScriptModule,
     labels: Sequence[str],
     *,
@@ -88,14 +87,14 @@ def held_out_set(
     def predict(index: int, versions: Tensor) -> NDArray[np.int64]:
         return np.asarray(answer(graph, versions)[0].numpy().argmax(axis=1))
 
-    for result in results:
-        if has_every_class(result.evaluated.classes, labels):
+    for name, evaluated in results.items():
+        if has_every_class(evaluated.classes, labels):
             return HeldOut(
-                description=f"test set {result.name}",
-                classes=result.evaluated.classes,
-                groups=np.arange(len(result.evaluated.classes)),
-                predicted=result.evaluated.probabilities.argmax(axis=1),
-                read=result.read,
+                description=f"test set {name}",
+                classes=evaluated.classes,
+                groups=np.arange(len(evaluated.classes)),
+                predicted=evaluated.probabilities.argmax(axis=1),
+                read=evaluated.read,
                 predict=predict,
                 input_px=input_px,
             )
@@ -116,7 +115,7 @@ def measure_robustness(
             spread evenly over its files.
         labels: Class names.
         config: Number of pictures.
-        progress: Advanced per picture.
+        progress: Advanced per chunk.
 
     Returns:
         `judged` (where the pictures come from), `pictures` {label: n}, `undamaged` (a row),
@@ -126,15 +125,11 @@ def measure_robustness(
     """
     indices = _spread(held_out.classes, config.robustness_pictures)
     predictions: list[NDArray[np.int64]] = []
-    pool = ThreadPoolExecutor(
-        usable_cores(), "robustness", initializer=lambda: torch.set_num_threads(1)
-    )
-    try:
-        for versions in pool.map(lambda index: _predict_versions(held_out, index), indices):
-            predictions.append(versions)
-            progress.advance(1, len(indices))
-    finally:  # also after an interrupt: work that has not started is dropped
-        pool.shutdown(wait=True, cancel_futures=True)
+    for chunk in map_chunks_parallel(
+        indices.tolist(), lambda part: [_predict_versions(held_out, index) for index in part]
+    ):
+        predictions += chunk
+        progress.advance(len(chunk), len(indices))
     classes, groups = held_out.classes[indices], held_out.groups[indices]
 
     def row(predicted: NDArray[np.int64]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Study of a feature set: the fitted head, its cross-validated metrics, and its learning curve."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Study:
         probabilities: float64 (n, K), calibrated, out of fold.
         calibration: Temperature and calibration error.
         decision: Threshold below which an answer is `uncertain`.
-        metrics: Of the grouped cross-validation.
+        metrics: Metrics of the grouped cross-validation.
         naive: Metrics with a random split that ignores groups, for comparison.
         learning_curve: Estimate of what more data would gain.
     """
@@ -53,9 +53,9 @@ class Study:
         return {
             "cross_validation": self.metrics | {"penalties": penalties},
             "naive_split": self.naive,
-            "calibration": self.calibration.as_dict(),
-            "decision": self.decision.as_dict(),
-            "learning_curve": self.learning_curve.as_dict(),
+            "calibration": asdict(self.calibration),
+            "decision": asdict(self.decision),
+            "learning_curve": asdict(self.learning_curve),
         }
 
 
@@ -65,7 +65,6 @@ def cross_validate_originals(feature_set: FeatureSet, config: FitConfig) -> OutO
         Basis.of(feature_set.features).compact(feature_set.features),
         feature_set.classes,
         feature_set.groups,
-        num_classes=len(feature_set.labels),
         config=config,
     )
 
@@ -93,20 +92,15 @@ def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = 
         TooFewPictures: The groups leave nothing to cross-validate on.
     """
     classes, groups, labels = feature_set.classes, feature_set.groups, feature_set.labels
-    num_classes = len(labels)
     basis, features, copies = _compact(feature_set.features, copies)
-    out_of_fold = cross_validate(
-        features, classes, groups, num_classes=num_classes, config=config, copies=copies
-    )
+    out_of_fold = cross_validate(features, classes, groups, config=config, copies=copies)
     calibration = calibrate(out_of_fold.logits, classes, groups, out_of_fold.folds)
     probabilities = softmax(out_of_fold.logits / calibration.temperature)
     metrics = classification_metrics(probabilities, classes, groups, labels, cross_validated=True)
     own_groups = np.arange(len(classes))
-    naive = cross_validate(
-        features, classes, own_groups, num_classes=num_classes, config=config, copies=copies
-    )
-    penalty = best_penalty(features, classes, groups, num_classes=num_classes, config=config)
-    head = fit_with_copies(features, copies, classes, num_classes=num_classes, penalty=penalty)
+    naive = cross_validate(features, classes, own_groups, config=config, copies=copies)
+    penalty = best_penalty(features, classes, groups, config=config)
+    head = fit_with_copies(features, copies, classes, penalty=penalty)
     return Study(
         head=basis.expand(head),
         fold_heads=[basis.expand(fold_head) for fold_head in out_of_fold.heads],
@@ -122,7 +116,6 @@ def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = 
             features,
             classes,
             groups,
-            num_classes=num_classes,
             penalty=penalty,
             measured=(metrics["balanced_accuracy"], metrics["balanced_accuracy_interval_95"]),
             config=config,

@@ -9,7 +9,7 @@ order, and a resumed run repeats the first one's.
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -63,13 +63,6 @@ class Augmentation:
     blur_sigma: tuple[float, float] = (0.2, 0.9)
     erase: float = 0.2
     erase_area: tuple[float, float] = (0.02, 0.12)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for the manifest and the checkpoint's key."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
 
 
 def make_augment(params: Augmentation) -> Augment:

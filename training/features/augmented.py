@@ -6,7 +6,9 @@ holdout sets take plain pictures only.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -118,5 +120,6 @@ def augmented_copy(pixels: Tensor, sha256: str, number: int, augment: Augment) -
 
 
 def _fingerprint(augmentation: Augmentation, num_copies: int) -> str:
-    content: dict[str, Any] = augmentation.as_dict() | {"views": num_copies}
+    # Lists, not tuples: `repr` is part of the keys in existing caches.
+    content: dict[str, Any] = json.loads(json.dumps(asdict(augmentation))) | {"views": num_copies}
     return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]

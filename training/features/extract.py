@@ -193,10 +193,11 @@ def _extract_chunk(
     for index, name in enumerate(names):
         try:
             data = source.read(name)
-            if cached := _read_cached(cache, data, extractor):
+            sha256 = hashlib.sha256(data).hexdigest()
+            if cached := _read_cached(cache, sha256, extractor):
                 results[index] = cached
                 continue
-            with remembered_failure(cache, hashlib.sha256(data).hexdigest()):
+            with remembered_failure(cache, sha256):
                 batch[index], missing[index] = decode_and_measure(data, size=extractor.input_px)
         except (PictureError, OSError) as error:
             results[index] = SkippedFile(name, str(error))
@@ -215,8 +216,7 @@ def _cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str
     return stats_key, f"features:{extractor.key}:{sha256}"
 
 
-def _read_cached(cache: Cache, data: bytes, extractor: Extractor | StatsOnly) -> _Picture | None:
-    sha256 = hashlib.sha256(data).hexdigest()
+def _read_cached(cache: Cache, sha256: str, extractor: Extractor | StatsOnly) -> _Picture | None:
     stats_key, features_key = _cache_keys(sha256, extractor)
     stats_json = cache.get(stats_key)
     vector = cache.get(features_key) if extractor.width else b""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,11 +91,10 @@ def save(folder: Path, state: RunState) -> None:
         OutputError: It cannot be written; the previous checkpoint still exists.
     """
     partial = folder / f"{CHECKPOINT}.partial"
-    content = {field.name: getattr(state, field.name) for field in fields(state)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            torch.save({"format": _FORMAT, **content}, file)
+            torch.save({"format": _FORMAT, **vars(state)}, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(folder / CHECKPOINT)

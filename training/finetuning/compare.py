@@ -115,18 +115,16 @@ def compare(
     )
     for number, (train, test) in enumerate(folds, start=1):
         progress.log(f"Fold {number} of {len(folds)}: {len(train)} pictures to learn from.")
-        penalty = best_penalty(
-            features[train], classes[train], groups[train], num_classes=num_classes, config=fit
-        )
-        head = fit_head(features[train], classes[train], num_classes=num_classes, penalty=penalty)
+        penalty = best_penalty(features[train], classes[train], groups[train], config=fit)
+        head = fit_head(features[train], classes[train], penalty=penalty)
         tuned = finetune(
             backbone,
             head,
+            features,
             data,
             config=config,
             checkpoint=checkpoint / f"fold-{number}",
             resume=resume,
-            features=features,
             subset=train,
             progress=per_fold,
         )

@@ -18,7 +18,7 @@ cores; on a GPU, as far as PyTorch's kernels there are deterministic.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,21 +61,16 @@ class Finetuned:
     epochs: list[dict[str, Any]]
     best_epoch: int
 
-    @property
-    def network(self) -> nn.Module:
-        """Float (N, 3, S, S) -> float (N, D, h, w)."""
-        return self.backbone.network
-
 
 def finetune(
     backbone: LoadedBackbone,
     head: Head,
+    features: Features,
     data: LabelledPixels,
     *,
     config: FinetuneConfig,
     checkpoint: Path,
     resume: bool = False,
-    features: Features | None = None,
     subset: NDArray[np.int64] | None = None,
     progress: Progress = SILENT,
 ) -> Finetuned:
@@ -84,11 +79,11 @@ def finetune(
     Args:
         backbone: The pretrained network; it is copied, not changed.
         head: Fitted on its features.
+        features: (n, F) of the backbone as given.
         data: Pictures; no group is in both the training and the validation part.
         config: Hyper-parameters.
         checkpoint: Folder of the checkpoint and the event files.
         resume: Continue from the checkpoint, if there is one; otherwise it is overwritten.
-        features: (n, F) of the backbone as given, if known; saves one pass.
         subset: Indices of the pictures to use; all by default.
         progress: Logs a line per epoch; advanced per batch.
 
@@ -101,7 +96,7 @@ def finetune(
     """
     indices = np.arange(len(data.classes)) if subset is None else subset
     classes, groups = data.classes[indices], data.groups[indices]
-    settings = config.as_dict() | {
+    settings = asdict(config) | {
         "classes": data.num_classes,
         "penalty": head.penalty,
         "backbone": [backbone.spec.name, backbone.facts.weights_sha256],

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from training.backbones.pooling import pyramid_pool
 from training.backbones.registry import LoadedBackbone
-from training.evaluation.head import Features, Head
+from training.evaluation.head import Head
 from training.finetuning.config import BadFinetuneConfig, Unfreeze
 
 _BATCH_SIZE: Final = 32  # pictures per forward pass without gradients
@@ -48,24 +48,11 @@ class TrainableClassifier(nn.Module):
         self.centre.copy_(centre)
         self.scale = scale
 
-    def features(self, pixels: Tensor) -> Tensor:
-        """Return pooled features: uint8 (N, 3, S, S) -> (N, F)."""
+    def forward(self, pixels: Tensor) -> Tensor:
         scaled = (pixels.to(torch.float32) - self.mean) / self.std
         scaled = scaled.contiguous(memory_format=torch.channels_last)
-        return pyramid_pool(self.network(scaled))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return functional.linear(
-            (self.features(pixels) - self.centre) / self.scale, self.weight, self.bias
-        )
-
-    def extract(self, pixels: Tensor, indices: NDArray[np.int64]) -> Features:
-        """Return pooled features (m, F) of m of the pictures (n, 3, S, S)."""
-        parts = []
-        with torch.inference_mode():
-            for chosen in torch.split(torch.from_numpy(indices), _BATCH_SIZE):
-                parts.append(self.features(pixels[chosen].to(self.mean.device)).cpu())
-        return torch.cat(parts).numpy()
+        features = pyramid_pool(self.network(scaled))  # (N, F)
+        return functional.linear((features - self.centre) / self.scale, self.weight, self.bias)
 
     def predict(self, pixels: Tensor, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return float32 logits (m, K), as float64, of m of the pictures (n, 3, S, S)."""

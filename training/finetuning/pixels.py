@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.cpu import usable_cores
-from models.errors import PictureError
 from models.imaging.decode import DECODER, decode_image
+from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
 from training.data.source import Source
-from training.errors import OutputError, UnreadableData
+from training.errors import OutputError
 from training.evaluation.head import Classes
 
 # 7,000 pictures of 224 x 224. More are written to a file, of which the system keeps in memory as
 # much as fits.
 MAX_BYTES_IN_MEMORY: Final = 1_000_000_000
-_PICTURES_PER_CHUNK: Final = 64
 _BATCHES_AHEAD: Final = 2
 
 
@@ -37,13 +36,16 @@ class LabelledPixels:
         pixels: uint8 (n, 3, S, S), as the service decodes pictures.
         classes: int64 (n,).
         groups: int64 (n,) group numbers.
-        num_classes: Classes K.
     """
 
     pixels: Tensor
     classes: Classes
     groups: NDArray[np.int64]
-    num_classes: int
+
+    @property
+    def num_classes(self) -> int:
+        """Classes K."""
+        return int(self.classes.max()) + 1
 
 
 def read_pixels(
@@ -61,7 +63,7 @@ def read_pixels(
     Args:
         source: Where to read them.
         names: Their file names.
-        digests: sha256 of each file when its features were extracted.
+        digests: sha256 of each file, which name the file of pixels.
         size: Edge S, in pixels.
         folder: Folder of the file, if they need more than `max_bytes_in_memory`. A complete file
             from an earlier run is used again.
@@ -72,12 +74,12 @@ def read_pixels(
         uint8 (n, 3, S, S).
 
     Raises:
-        UnreadableData: A file is missing or has changed.
+        ChangedData: A file is missing or has changed.
         OutputError: The file of pixels cannot be written.
     """
     shape = (len(names), 3, size, size)
     num_bytes = int(np.prod(shape))
-    chunks = _decode_chunks(source, names, digests, size, progress)
+    chunks = _decode_chunks(source, names, size, progress)
     if num_bytes <= max_bytes_in_memory:
         pixels = np.empty(shape, dtype=np.uint8)
         done = 0
@@ -106,27 +108,16 @@ def read_pixels(
 
 
 def _decode_chunks(
-    source: Source, names: Sequence[str], digests: Sequence[str], size: int, progress: Progress
+    source: Source, names: Sequence[str], size: int, progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode in parallel; yield arrays (c, 3, S, S) in order."""
 
-    def decode(index: int) -> NDArray[np.uint8]:
-        name = names[index]
-        try:
-            data = source.read(name)
-            if hashlib.sha256(data).hexdigest() != digests[index]:
-                raise UnreadableData(f"{name} has changed since this run began: run it again.")
-            return np.asarray(decode_image(data, size=size).numpy(), dtype=np.uint8)
-        except (PictureError, OSError) as error:
-            raise UnreadableData(
-                f"{name} could be read before and cannot now ({error})."
-            ) from error
+    def decode(chunk: Sequence[str]) -> list[NDArray[np.uint8]]:
+        return [decode_image(source.read(name), size=size).numpy() for name in chunk]
 
-    with ThreadPoolExecutor(usable_cores(), "decoder") as pool:
-        for start in range(0, len(names), _PICTURES_PER_CHUNK):
-            end = min(start + _PICTURES_PER_CHUNK, len(names))
-            yield np.stack(list(pool.map(decode, range(start, end))))
-            progress.advance(end - start, len(names))
+    for pictures in map_chunks_parallel(names, decode):
+        yield np.stack(pictures)
+        progress.advance(len(pictures), len(names))
 
 
 def iterate_batches(

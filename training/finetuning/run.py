@@ -74,23 +74,17 @@ class Run:
         )
         self._augment = make_augment(config.augmentation)
 
-    def begin(self, key: str, penalty: float, features: Features | None) -> RunState:
+    def begin(self, key: str, penalty: float, features: Features) -> RunState:
         """Fit the starting head on the training part only, and return the state of epoch 0.
 
         Args:
             key: Fingerprint of the run.
             penalty: Inverse L2 strength C of the head.
-            features: (n, F) of the backbone, if known.
+            features: (n, F) of the backbone.
         """
         train, validation = self._train, self._validation
-        if features is None:
-            known = self._model.extract(self._data.pixels, train)
-            held_out = self._model.extract(self._data.pixels, validation)
-        else:
-            known, held_out = features[train], features[validation]
-        head = fit_head(
-            known, self._data.classes[train], num_classes=self._data.num_classes, penalty=penalty
-        )
+        known, held_out = features[train], features[validation]
+        head = fit_head(known, self._data.classes[train], penalty=penalty)
         centre = known.mean(axis=0, dtype=np.float64)
         scale = float((known - centre).std()) or 1.0
         weight = head.weight.astype(np.float64)

@@ -76,7 +76,7 @@ def tune(
         folder=checkpoint,
         progress=progress,
     )
-    data = LabelledPixels(pixels, feature_set.classes, feature_set.groups, len(feature_set.labels))
+    data = LabelledPixels(pixels, feature_set.classes, feature_set.groups)
     compared = compare(
         backbone,
         features,
@@ -91,11 +91,11 @@ def tune(
     tuned = finetune(
         backbone,
         studied.head,
+        features,
         data,
         config=tuning,
         checkpoint=checkpoint / "all",
         resume=resume,
-        features=features,
         progress=progress,
     )
     summary = compared.summary(tuned, data, feature_set.labels)

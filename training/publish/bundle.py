@@ -81,7 +81,7 @@ def publish_bundle(
     except OSError as error:
         raise OutputError(
             f"The bundle cannot be written to {store} ({reason_of(error)}); "
-            "what was current still is."
+            "the current version is unchanged."
         ) from error
 
 

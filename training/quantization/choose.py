@@ -39,9 +39,9 @@ class PrecisionChoice:
     """The backbone to publish, in its precision.
 
     Attributes:
-        backbone: In the precision chosen.
-        extractor: Of it.
-        feature_set: With its features.
+        backbone: The backbone in the precision chosen.
+        extractor: Feature extractor of `backbone`.
+        feature_set: The pictures with its features.
         facts: Block `precision` of the manifest.
         summary: Block `precision` of summary.json: the measurements and the reason; no rates,
             which would differ from run to run.
@@ -63,14 +63,14 @@ def choose_precision(
     *,
     progress: Progress = SILENT,
 ) -> PrecisionChoice:
-    """Quantise, compare on the same folds, and choose as `config.precision` says.
+    """Quantise, compare on the same folds, and choose according to `config.precision`.
 
     Args:
-        feature_set: With fp32 features.
-        backbone: In fp32.
-        extractor: Of it.
-        cache: Of the features of both precisions, and of measured rates.
-        config: Its `precision` block.
+        feature_set: The pictures with fp32 features.
+        backbone: The backbone in fp32.
+        extractor: Its feature extractor.
+        cache: Cache of the features of both precisions, and of measured rates.
+        config: Precision, its limits, and the number of calibration pictures.
         progress: Logs the verdict; advanced while int8 features are extracted.
 
     Raises:

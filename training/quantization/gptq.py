@@ -5,7 +5,6 @@ rounded, as far as their inputs correlate (Frantar et al. 2023, after Hassibi an
 Compared with rounding to the nearest it leaves a third of the noise: 7 bits become better than 8.
 """
 
-from types import TracebackType
 from typing import Any, Final, Self
 
 import torch
@@ -37,12 +36,7 @@ class Gptq:
                 self._record(str(node.target), layer, inner)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
 

@@ -103,11 +103,13 @@ def _trace(network: nn.Module) -> tuple[fx.GraphModule, list[str]]:
         if node.target is operator.iadd:
             node.target = operator.add
         called = modules.get(str(node.target)) if node.op == "call_module" else node.target
-        source = _convolution(node.args[0], modules) if _is_relu6(called) else None
+        is_relu6 = called is functional.relu6 or isinstance(called, nn.ReLU6)
+        source = _convolution(node.args[0], modules) if is_relu6 else None
         if source is not None:
             capped.append(source)
         if source is not None or called in (functional.relu, torch.relu):
-            _call_relu(node)
+            node.op, node.target = "call_module", "fused_relu"
+            node.args, node.kwargs = node.args[:1], {}
     graph.recompile()
     return graph, capped
 
@@ -119,15 +121,6 @@ def _first_convolution(graph: fx.GraphModule) -> str | None:
         if node.op == "call_module" and isinstance(modules[node.target], nn.Conv2d):
             return str(node.target)
     return None
-
-
-def _is_relu6(called: Any) -> bool:
-    return called is functional.relu6 or isinstance(called, nn.ReLU6)
-
-
-def _call_relu(node: fx.Node) -> None:
-    node.op, node.target = "call_module", "fused_relu"
-    node.args, node.kwargs = node.args[:1], {}
 
 
 def _convolution(value: Any, modules: dict[str, nn.Module]) -> str | None:

@@ -1,6 +1,6 @@
 """Input of the report: the run's metrics, and the pictures to show."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.audit.label_issues import LabelIssue
 from training.evaluation.errors import Misclassified
-from training.evaluation.holdout import HoldoutResult
+from training.evaluation.holdout import EvaluatedSet
 from training.summary import Summary
 
 
@@ -24,7 +24,7 @@ class ReportData:
         read: Returns the encoded file of the i-th picture.
         errors: Misclassified pictures, most confident first.
         label_issues: Likely wrong labels, likeliest first.
-        tests: Holdout sets.
+        tests: Holdout sets by name.
     """
 
     summary: Summary
@@ -34,7 +34,7 @@ class ReportData:
     read: Callable[[int], bytes]
     errors: list[Misclassified]
     label_issues: list[LabelIssue]
-    tests: list[HoldoutResult]
+    tests: Mapping[str, EvaluatedSet]
 
     @property
     def labels(self) -> list[str]:

@@ -1,7 +1,6 @@
 """Content of each section of the report, ready for the template."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,46 +17,11 @@ MAX_ERRORS: Final = 200
 _MAX_LABEL_ISSUES: Final = 60
 _MAX_TEST_ERRORS: Final = 60
 _MAX_FINDING_IMAGES: Final = 24
-_MAX_NEIGHBOURS: Final = 4
 _MAX_MATRIX_CELLS: Final = 24  # classes beyond which no confusion matrix can be read
 # Pictures of a class in the gallery, and in its diagonal cell of the confusion matrix.
 _GALLERY_IMAGES: Final = 144
 _GALLERY_IMAGES_PER_CLASS: Final = (6, 60)
 _LEVELS: Final = ("error", "warning", "info")
-
-
-@dataclass(frozen=True)
-class ErrorCase:
-    """A misclassified picture with what may explain it.
-
-    Attributes:
-        image: The picture.
-        scores: The highest scores by class, and that of the true class.
-        activation: `data:` address of the class-activation map, to lay over the picture.
-        has_activation: True if any part of the picture raised the score of the predicted class.
-        box: Position of the picture in a square of 100 x 100.
-        neighbours: Similar training pictures, and their similarity.
-    """
-
-    image: ReportImage
-    scores: list[tuple[str, float]]
-    activation: str
-    has_activation: bool
-    box: dict[str, str]
-    neighbours: list[tuple[ReportImage, float]]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a confusion matrix; `images` are the first of its `count` pictures."""
-
-    id: str
-    true: str
-    predicted: str
-    correct: bool
-    count: int
-    share: float
-    images: list[ReportImage]
 
 
 def training_images(data: ReportData) -> ImageSet:
@@ -105,7 +69,8 @@ def confusion_matrix(images: ImageSet) -> dict[str, Any]:
     np.add.at(table, (images.classes, images.predicted), 1)
     shown = set(images.misclassified()[:MAX_ERRORS])
 
-    def cell(i: int, j: int) -> Cell:
+    def cell(i: int, j: int) -> dict[str, Any]:
+        """Return a cell; `images` are the first of its `count` pictures."""
         indices = np.flatnonzero((images.classes == i) & (images.predicted == j))
         confidence = images.probabilities[indices, j]
         # Of errors the most confident are worth a look, of correct answers the least confident.
@@ -114,39 +79,42 @@ def confusion_matrix(images: ImageSet) -> dict[str, Any]:
             order = order[: images_per_class(num_classes)]
         else:
             order = [index for index in order if index in shown]
-        return Cell(
-            id=f"cell-{i}-{j}",
-            true=images.labels[i],
-            predicted=images.labels[j],
-            correct=i == j,
-            count=int(table[i, j]),
-            share=float(table[i, j] / max(1, table[i].sum())),
-            images=[images.image(index) for index in order],
-        )
+        return {
+            "id": f"cell-{i}-{j}",
+            "true": images.labels[i],
+            "predicted": images.labels[j],
+            "correct": i == j,
+            "count": int(table[i, j]),
+            "share": float(table[i, j] / max(1, table[i].sum())),
+            "images": [images.image(index) for index in order],
+        }
 
     if num_classes <= _MAX_MATRIX_CELLS:
         every = range(num_classes)
         rows = [[cell(i, j) for j in every] for i in every if table[i].any()]
-        return {"rows": rows, "cells": [c for row in rows for c in row if c.count]}
+        return {"rows": rows, "cells": [c for row in rows for c in row if c["count"]]}
     errors = [(-int(table[i, j]), i, j) for i, j in np.argwhere(table).tolist() if i != j]
     cells = [cell(i, j) for _, i, j in sorted(errors)[:_MAX_MATRIX_CELLS]]
     return {"rows": None, "cells": cells}
 
 
-def error_cases(data: ReportData, images: ImageSet) -> list[ErrorCase]:
-    """Return the misclassified pictures with activation map and similar training pictures."""
+def error_cases(data: ReportData, images: ImageSet) -> list[dict[str, Any]]:
+    """Return the misclassified pictures with activation map and similar training pictures.
+
+    `has_activation` is True if any part of the picture raised the score of the predicted class;
+    `box` is the picture's position in a square of 100 x 100, over which the map is laid.
+    """
     return [
-        ErrorCase(
-            image=images.image(error.index),
-            scores=images.scores(error.index),
-            activation=activation_uri(error.activation),
-            has_activation=bool((error.activation > 0).any()),
-            box=images.album.box(error.index),
-            neighbours=[
-                (images.image(index), similarity)
-                for index, similarity in error.neighbours[:_MAX_NEIGHBOURS]
+        {
+            "image": images.image(error.index),
+            "scores": images.scores(error.index),
+            "activation": activation_uri(error.activation),
+            "has_activation": bool((error.activation > 0).any()),
+            "box": images.album.box(error.index),
+            "neighbours": [
+                (images.image(index), similarity) for index, similarity in error.neighbours
             ],
-        )
+        }
         for error in data.errors[:MAX_ERRORS]
     ]
 
@@ -214,17 +182,16 @@ def tests(data: ReportData) -> tuple[list[dict[str, Any]], list[Album]]:
     """Return each holdout set with its metrics, slices and errors, and the albums in use."""
     rows: list[dict[str, Any]] = []
     albums: list[Album] = []
-    for number, result in enumerate(data.tests):
-        evaluated = result.evaluated
-        album = Album(result.read, prefix=f"t{number}-")
+    for number, (name, evaluated) in enumerate(data.tests.items()):
+        album = Album(evaluated.read, prefix=f"t{number}-")
         images = ImageSet(
             data.labels, evaluated.names, evaluated.classes, evaluated.probabilities, album
         )
         wrong = images.misclassified()
-        metrics = data.summary["tests"][result.name]
+        metrics = data.summary["tests"][name]
         rows.append(
             {
-                "name": result.name,
+                "name": name,
                 "metrics": metrics,
                 "classes": class_metrics(metrics, data.labels),
                 "slices": slices.slice_tables(metrics["slices"]),

@@ -28,9 +28,7 @@ def overlapping(num_pictures: int, seed: int, distance: float = 2.07) -> tuple[A
 
 def issues_of(features: Any, labels: Any, groups: Any = None) -> LabelIssues:
     groups = np.arange(len(labels)) if groups is None else groups
-    return find_label_issues(
-        features, labels, groups, num_classes=int(labels.max()) + 1, folds=5, seed=0
-    )
+    return find_label_issues(features, labels, groups, folds=5, seed=0)
 
 
 def test_overlapping_classes_without_swaps_have_hardly_any_issues() -> None:
@@ -62,7 +60,7 @@ def test_swapped_labels_of_separated_classes_are_found(share: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["constant", "noise", "one class of 20", "five groups"])
-def test_features_that_tell_nothing_have_no_issues(kind: str) -> None:
+def test_uninformative_features_have_no_issues(kind: str) -> None:
     random = np.random.default_rng(0)
     classes = np.arange(120) % 2
     features = random.normal(size=(420, 16)).astype(np.float32)
@@ -124,7 +122,7 @@ def test_find_label_issues_survives_class_of_issues_only() -> None:
     given = true.copy()
     given[true == 1] = 0
     given[[0, 2, 4, 6]] = 1  # every label 1 is wrong
-    found = find_label_issues(features, given, np.arange(60), num_classes=2, folds=2, seed=0)
+    found = find_label_issues(features, given, np.arange(60), folds=2, seed=0)
     assert {issue.given for issue in found.found} <= {0, 1}
 
 

@@ -45,7 +45,7 @@ def test_audit_sorts_by_level_and_fits_json() -> None:
     levels = [LEVELS.index(finding.level) for finding in found]
     assert levels == sorted(levels)
     assert worst_level(found) == "error"
-    again = json.loads(json.dumps([finding.as_dict() for finding in found]))
+    again = json.loads(json.dumps([dataclasses.asdict(finding) for finding in found]))
     assert [row["kind"] for row in again] == [finding.kind for finding in found]
     assert {name for finding in found for name in finding.names} <= set(
         make_feature_set(stats, given).names

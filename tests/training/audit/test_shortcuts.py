@@ -1,4 +1,4 @@
-"""Shortcuts: statistics that tell a class."""
+"""Shortcuts: statistics that predict a class."""
 
 import dataclasses
 from typing import Any
@@ -28,7 +28,7 @@ from training.errors import TooFewPictures
         ("colour", {"blue": 0.9}),
     ],
 )
-def test_statistic_that_tells_class_is_warning(family: str, change: dict[str, Any]) -> None:
+def test_statistic_that_predicts_class_is_warning(family: str, change: dict[str, Any]) -> None:
     stats, given = sound()
     stats = [
         make_stats(n, **change) if k else one
@@ -47,7 +47,7 @@ def test_statistic_that_tells_class_is_warning(family: str, change: dict[str, An
 
 
 def test_all_families_are_tested() -> None:
-    (mark,) = test_statistic_that_tells_class_is_warning.pytestmark
+    (mark,) = test_statistic_that_predicts_class_is_warning.pytestmark
     assert {row[0] for row in mark.args[1]} == set(FAMILIES)
 
 

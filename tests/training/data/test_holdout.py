@@ -102,7 +102,7 @@ def test_find_holdout_set_without_pictures_raises(tmp_path: Path) -> None:
     with pytest.raises(TooFewPictures, match=r"no picture in a folder named cat or dog or eel\.$"):
         find_holdout_set(tmp_path, LABELS)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TooFewPictures, match=r"empty holds no picture\.$"):
+    with pytest.raises(TooFewPictures, match=r"empty has no picture\.$"):
         find_holdout_set(tmp_path / "empty", LABELS, label="cat")
     with pytest.raises(NoSuchData, match="absent"):
         find_holdout_set(tmp_path / "absent", LABELS)

@@ -87,7 +87,7 @@ def test_grouped_folds_refuse_a_training_part_without_a_class() -> None:
 def test_cross_validate_is_accurate_on_easy_data_and_not_on_noise() -> None:
     for spread, low, high in ((0.3, 0.99, 1.0), (50.0, 0.3, 0.7)):
         features, classes, groups = drawn(2, 60, 2, spread=spread)
-        judged = cross_validate(features, classes, groups, num_classes=2, config=CONFIG)
+        judged = cross_validate(features, classes, groups, config=CONFIG)
         share = float((judged.logits.argmax(1) == classes).mean())
         assert low <= share <= high
 
@@ -98,9 +98,9 @@ def test_cross_validate_does_not_reward_leaked_groups() -> None:
     groups = np.repeat(np.arange(30), 6)
     classes = (groups % 2).astype(np.int64)
     features = (random.normal(size=(30, 40))[groups] * 3).astype(np.float32)
-    judged = cross_validate(features, classes, groups, num_classes=2, config=CONFIG)
+    judged = cross_validate(features, classes, groups, config=CONFIG)
     assert float((judged.logits.argmax(1) == classes).mean()) < 0.75
-    alone = cross_validate(features, classes, np.arange(180), num_classes=2, config=CONFIG)
+    alone = cross_validate(features, classes, np.arange(180), config=CONFIG)
     assert float((alone.logits.argmax(1) == classes).mean()) > 0.95
 
 
@@ -118,7 +118,7 @@ def test_best_penalty_searches_a_sample_of_each_class(
     monkeypatch.setattr(cross_validation, "choose_penalty", choose)
     few = dataclasses.replace(CONFIG, searched=40)
     for config, wanted in ((few, 40), (CONFIG, len(classes))):
-        assert best_penalty(features, classes, groups, num_classes=2, config=config) == 0.3
+        assert best_penalty(features, classes, groups, config=config) == 0.3
         assert len(seen[-1]) == wanted
     shares = [np.bincount(found) / len(found) for found in seen]
     np.testing.assert_allclose(shares[0], shares[1], atol=0.05)
@@ -143,7 +143,7 @@ def test_penalty_is_chosen_on_the_training_part_alone(
 
     monkeypatch.setattr(cross_validation, "choose_penalty", choose)
     monkeypatch.setattr(cross_validation, "fit_with_copies", fit)
-    judged = cross_validate(features, classes, groups, num_classes=2, config=CONFIG)
+    judged = cross_validate(features, classes, groups, config=CONFIG)
     assert [head.penalty for head in judged.heads] == [0.3] * 5
     parts = [
         {row.tobytes() for row in features[train]}
@@ -154,7 +154,7 @@ def test_penalty_is_chosen_on_the_training_part_alone(
 
 def test_each_picture_is_predicted_by_the_head_of_its_fold() -> None:
     features, classes, groups = drawn()
-    judged = cross_validate(features, classes, groups, num_classes=2, config=CONFIG)
+    judged = cross_validate(features, classes, groups, config=CONFIG)
     parts = grouped_folds(classes, groups, folds=5, seed=CONFIG.seed)
     for fold, (head, (_, test)) in enumerate(zip(judged.heads, parts, strict=True)):
         assert np.flatnonzero(judged.folds == fold).tolist() == test.tolist()
@@ -171,4 +171,4 @@ def test_inner_folds_divide_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
         return float(options["penalties"][0])
 
     monkeypatch.setattr(cross_validation, "choose_penalty", choose)
-    assert best_penalty(features, classes, groups, num_classes=2, config=CONFIG) == 0.03
+    assert best_penalty(features, classes, groups, config=CONFIG) == 0.03

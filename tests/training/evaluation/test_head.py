@@ -39,7 +39,7 @@ def scale_of(features: Features) -> float:
 @pytest.mark.parametrize("penalty", [0.01, 1.0])
 def test_softmax_of_logits_equals_predict_proba(num_classes: int, penalty: float) -> None:
     features, classes = blobs(num_classes)
-    head = fit_head(features, classes, num_classes=num_classes, penalty=penalty)
+    head = fit_head(features, classes, penalty=penalty)
     assert head.weight.shape == (num_classes, 5)
     assert head.bias.shape == (num_classes,)
     assert head.weight.dtype == head.bias.dtype == np.float32
@@ -56,7 +56,7 @@ def test_fit_head_ends_at_a_zero_gradient(num_classes: int) -> None:
     features, classes = blobs(num_classes)
     classes = np.concatenate([classes, np.zeros(30, dtype=np.int64)])
     features = np.concatenate([features, features[:30] + 1])
-    head = fit_head(features, classes, num_classes=num_classes, penalty=0.3)
+    head = fit_head(features, classes, penalty=0.3)
     scale = scale_of(features)
     error = softmax(head.logits(features)) - np.eye(num_classes)[classes]
     error *= weights_of(classes)[classes][:, None]
@@ -77,7 +77,7 @@ def test_fit_head_ends_at_a_zero_gradient(num_classes: int) -> None:
 
 def test_logits_of_two_classes_are_opposite() -> None:
     features, classes = blobs(2)
-    logits = fit_head(features, classes, num_classes=2, penalty=1.0).logits(features)
+    logits = fit_head(features, classes, penalty=1.0).logits(features)
     np.testing.assert_allclose(logits[:, 0], -logits[:, 1], atol=1e-4)
 
 
@@ -85,30 +85,28 @@ def test_fit_head_gives_classes_equal_weight() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(220, 3)).astype(np.float32)
     classes = np.array([0] * 200 + [1] * 20, dtype=np.int64)
-    head = fit_head(features, classes, num_classes=2, penalty=0.01)
+    head = fit_head(features, classes, penalty=0.01)
     assert float(softmax(head.logits(features)).mean(axis=0)[1]) == pytest.approx(0.5, abs=0.03)
 
 
 def test_fit_head_is_invariant_to_the_scale_of_features() -> None:
     features, classes = blobs(3)
-    one = fit_head(features, classes, num_classes=3, penalty=0.1)
-    other = fit_head(features * 1000, classes, num_classes=3, penalty=0.1)
+    one = fit_head(features, classes, penalty=0.1)
+    other = fit_head(features * 1000, classes, penalty=0.1)
     np.testing.assert_allclose(
         softmax(one.logits(features)), softmax(other.logits(features * 1000)), atol=1e-3
     )
 
 
 def test_fit_head_of_constant_features_is_finite() -> None:
-    head = fit_head(
-        np.ones((4, 2), dtype=np.float32), np.array([0, 1, 0, 1]), num_classes=2, penalty=1.0
-    )
+    head = fit_head(np.ones((4, 2), dtype=np.float32), np.array([0, 1, 0, 1]), penalty=1.0)
     assert np.isfinite(head.weight).all()
     np.testing.assert_allclose(softmax(head.logits(np.ones((1, 2), np.float32))), 0.5, atol=1e-3)
 
 
 def test_fit_head_is_deterministic() -> None:
     features, classes = blobs(3)
-    one, other = (fit_head(features, classes, num_classes=3, penalty=1.0) for _ in range(2))
+    one, other = (fit_head(features, classes, penalty=1.0) for _ in range(2))
     assert one.weight.tobytes() == other.weight.tobytes()
     assert one.bias.tobytes() == other.bias.tobytes()
 
@@ -128,7 +126,7 @@ def test_choose_penalty_returns_the_lowest_held_out_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A head whose logits are sharper the greater the penalty; 0.3 is as sharp as it is right.
-    def fake(features: Features, classes: Classes, *, num_classes: int, penalty: float) -> Head:
+    def fake(features: Features, classes: Classes, *, penalty: float) -> Head:
         weight = np.array([[-1.0], [1.0]], dtype=np.float32) * np.float32(penalty)
         return Head(weight, np.zeros(2, dtype=np.float32), penalty)
 
@@ -138,7 +136,5 @@ def test_choose_penalty_returns_the_lowest_held_out_loss(
     classes = np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.int64)
     places = np.arange(8)
     folds = [(places[places % 2 != odd], places[places % 2 == odd]) for odd in (0, 1)]
-    chosen = choose_penalty(
-        features, classes, folds, num_classes=2, penalties=(0.01, sharp, 5.0, 50.0)
-    )
+    chosen = choose_penalty(features, classes, folds, penalties=(0.01, sharp, 5.0, 50.0))
     assert chosen == sharp

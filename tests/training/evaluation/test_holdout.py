@@ -78,7 +78,7 @@ def test_evaluate_holdout_refuses_a_set_without_readable_pictures(
     (tmp_path / "cat").mkdir()
     for index in range(9):
         (tmp_path / "cat" / f"{index}.png").write_bytes(b"")
-    with pytest.raises(TooFewPictures, match=r"holds no picture that can be read\.$"):
+    with pytest.raises(TooFewPictures, match=r"has no picture that can be read\.$"):
         evaluate_holdout(graph, find_holdout_set(tmp_path, LABELS), input_px=TINY_PX)
 
 
@@ -92,6 +92,7 @@ def test_holdout_metrics_count_the_correct_ones_of_each_slice() -> None:
         probabilities=np.eye(3)[[0, 0, 1, 1, 1, 2]] * 0.7 + 0.1,
         slices={"folder": ["fog", "night", "fog", "", "fog", ""]},
         unreadable=[SkippedFile("x.png", "why")],
+        read=lambda index: b"",
     )
     found = holdout_metrics(evaluated, LABELS, threshold=0.75, config=CONFIG)
     (per_folder,) = found["slices"]
@@ -189,6 +190,7 @@ def test_holdout_metrics_count_groups_and_training_copies() -> None:
         probabilities=np.eye(3)[np.arange(size) % 2] * 0.7 + 0.1,
         slices={},
         unreadable=[],
+        read=lambda index: b"",
         groups=np.arange(size) // 6,
         known=("a.png",),
         distances=np.where(np.arange(size) < 6, 1.0, 0.1),

@@ -76,10 +76,8 @@ def test_head_fitted_in_the_basis_equals_the_head_on_features(
     compact = basis.compact(features)
     assert compact.dtype == np.float32
     some = np.arange(0, len(classes), 2)  # as in a fold: fitted on some of what spans the basis
-    head = basis.expand(
-        fit_head(compact[some], classes[some], num_classes=num_classes, penalty=penalty)
-    )
-    wanted = fit_head(features[some], classes[some], num_classes=num_classes, penalty=penalty)
+    head = basis.expand(fit_head(compact[some], classes[some], penalty=penalty))
+    wanted = fit_head(features[some], classes[some], penalty=penalty)
     assert head.weight.shape == wanted.weight.shape == (num_classes, 300)
     assert head.weight.dtype == np.float32
     assert head.penalty == penalty
@@ -95,7 +93,7 @@ def test_basis_is_the_identity_with_as_many_pictures_as_features(pictures: int) 
     basis = Basis.of(features)
     assert basis.vectors is None
     assert basis.compact(features) is features
-    head = fit_head(features, np.arange(pictures) % 2, num_classes=2, penalty=0.1)
+    head = fit_head(features, np.arange(pictures) % 2, penalty=0.1)
     assert basis.expand(head) is head
 
 
@@ -160,7 +158,7 @@ def test_study_head_is_fitted_on_all_pictures(plain: tuple[FeatureSet, Study]) -
     features = pictures.features
     assert found.head.weight.shape == (2, 200)
     assert found.head.penalty in CONFIG.penalties
-    wanted = fit_head(features, pictures.classes, num_classes=2, penalty=found.head.penalty)
+    wanted = fit_head(features, pictures.classes, penalty=found.head.penalty)
     np.testing.assert_allclose(found.head.logits(features), wanted.logits(features), atol=1e-2)
 
 

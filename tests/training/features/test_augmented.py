@@ -81,12 +81,12 @@ def test_fit_with_equal_copies_equals_fit_without() -> None:
     features = random.normal(size=(30, 5)).astype(np.float32)
     classes = (features[:, 0] + random.normal(size=30) > 0).astype(np.int64)
     same = np.repeat(features[:, None], 3, axis=1)
-    with_copies = fit_with_copies(features, same, classes, num_classes=2, penalty=0.3)
-    alone = fit_head(features, classes, num_classes=2, penalty=0.3)
+    with_copies = fit_with_copies(features, same, classes, penalty=0.3)
+    alone = fit_head(features, classes, penalty=0.3)
     np.testing.assert_allclose(with_copies.weight, alone.weight, atol=1e-3)
     assert with_copies.penalty == 0.3
     assert np.array_equal(
-        fit_with_copies(features, None, classes, num_classes=2, penalty=0.3).weight, alone.weight
+        fit_with_copies(features, None, classes, penalty=0.3).weight, alone.weight
     )
 
 
@@ -106,9 +106,7 @@ def test_cross_validate_never_fits_on_copies_of_test_pictures(
         return real(features, views, classes, **options)
 
     monkeypatch.setattr(cross_validation, "fit_with_copies", fit)
-    judged = cross_validate(
-        features, classes, np.arange(40), num_classes=2, config=CONFIG, copies=views
-    )
+    judged = cross_validate(features, classes, np.arange(40), config=CONFIG, copies=views)
     assert len(learnt) == 3
     for index, fold in enumerate(judged.folds):
         assert index not in learnt[fold]

@@ -7,6 +7,7 @@ import mmap
 import os
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ import pytest
 import torch
 
 from models.imaging.decode import decode_image
+from models.imaging.open import open_image
 from tests.images import encode, photograph
 from tests.training.tiny_backbone import TINY_POOLED, tiny_backbone
 from training.backbones.registry import LoadedBackbone
 from training.config import EXTRACTION_BATCH
-from training.data import decoding
+from training.data import image_stats
 from training.data.cache import Cache
 from training.data.progress import Progress
 from training.data.source import FolderSource, open_source
@@ -228,7 +230,7 @@ def test_unreadable_picture_is_decoded_once_and_remembered(
 def test_decoding_has_the_time_bound_of_the_service(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "DECODE_S", 0.0)
+    monkeypatch.setattr(image_stats, "open_image", partial(open_image, decode_s=0.0))
     found = run(folder, tmp_path / "cache")
     assert len(found.unreadable) == COUNT
     assert "takes longer than 0 s" in found.unreadable[0].reason

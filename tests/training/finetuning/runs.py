@@ -59,9 +59,7 @@ def drawn(num_classes: int, each: int = 24) -> LabelledPixels:
             wave + random.uniform(80, 170, (3, 1, 1)) + random.normal(0, 25, (3, 32, 32))
         )
     pixels = np.clip(np.stack(pictures), 0, 255).astype(np.uint8)
-    return LabelledPixels(
-        torch.from_numpy(pixels), classes, np.arange(len(classes)) // 2, num_classes
-    )
+    return LabelledPixels(torch.from_numpy(pixels), classes, np.arange(len(classes)) // 2)
 
 
 def run(
@@ -69,13 +67,13 @@ def run(
 ) -> Finetuned:
     backbone = options.pop("backbone", None) or backbone_of(network_of_two_stages())
     features = Extractor(backbone)(data.pixels).numpy()
-    head = fit_head(features, data.classes, num_classes=data.num_classes, penalty=0.1)
-    return finetune(backbone, head, data, config=config, checkpoint=folder, **options)
+    head = fit_head(features, data.classes, penalty=0.1)
+    return finetune(backbone, head, features, data, config=config, checkpoint=folder, **options)
 
 
 def content(tuned: Finetuned) -> bytes:
     """Return all bytes that depend on a run."""
-    parts = [value.numpy().tobytes() for value in tuned.network.state_dict().values()]
+    parts = [value.numpy().tobytes() for value in tuned.backbone.network.state_dict().values()]
     parts += [tuned.head.weight.tobytes(), tuned.head.bias.tobytes(), repr(tuned.epochs).encode()]
     return b"".join(parts)
 

@@ -26,7 +26,7 @@ from training.finetuning.pixels import LabelledPixels
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of 32 x 32 are not enough work for two threads, which would only wait for each other."""
+    """Pictures of 32 x 32 are too little work for two threads, which would wait for each other."""
     monkeypatch.setattr("training.finetuning.device.usable_cores", lambda: 1)
 
 
@@ -79,7 +79,7 @@ def test_decide_needs_interval_and_sign_test(up: int, down: int, better: str, wo
     tuned, head = sure.copy(), sure.copy()
     head[:up] = 1 - head[:up]
     tuned[up : up + down] = 1 - tuned[up : up + down]
-    data = LabelledPixels(torch.empty(0), classes, np.arange(200), 2)
+    data = LabelledPixels(torch.empty(0), classes, np.arange(200))
     blank = Comparison(head, tuned, classes, [1])
     found = decide(blank, data, config=QUICK)
     assert found.better == better

@@ -1,7 +1,6 @@
-"""Hyper-parameters: ranges and record."""
+"""Hyper-parameters: range and documentation."""
 
 import dataclasses
-from typing import Any
 
 import pytest
 
@@ -9,20 +8,12 @@ from training.features.augment import Augmentation
 from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"epochs": 0}, {"batch": 0}, {"patience": 0}, {"folds": 1}, {"validation_share": 0.0},
-        {"validation_share": 0.6}, {"backbone_rate": 0.0}, {"head_rate": float("nan")},
-    ],
-)  # fmt: skip
-def test_config_refuses_values_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(BadFinetuneConfig, match=f"{next(iter(wrong))} must be"):
-        FinetuneConfig(**wrong)
+def test_config_refuses_a_run_without_epochs() -> None:
+    with pytest.raises(BadFinetuneConfig, match="epochs must be 1 or more"):
+        FinetuneConfig(epochs=0)
 
 
-def test_as_dict_records_every_hyper_parameter() -> None:
+def test_docstrings_name_every_hyper_parameter() -> None:
     for item in (FinetuneConfig(), Augmentation()):
         names = [field.name for field in dataclasses.fields(item)]
-        assert list(item.as_dict()) == names
         assert all(f"        {name}: " in (type(item).__doc__ or "") for name in names)

@@ -10,7 +10,7 @@ from models.imaging.decode import decode_image
 from tests.images import DrawData
 from training.data.progress import Progress
 from training.data.source import open_source
-from training.errors import OutputError, UnreadableData
+from training.errors import ChangedData, OutputError
 from training.finetuning.pixels import read_pixels
 
 
@@ -37,10 +37,10 @@ def test_read_pixels_decodes_into_memory_or_a_file(draw_data: DrawData, tmp_path
         assert torch.equal(mapped, wanted)
         assert [path.suffix for path in folder.iterdir()] == [".u8"]
     (tmp_path / "data" / names[0]).write_bytes(b"other")
-    with pytest.raises(UnreadableData, match="has changed"):
+    with pytest.raises(ChangedData, match="has changed"):
         read_pixels(source, names, digests, size=32, folder=folder)
     (tmp_path / "data" / names[0]).unlink()
-    with pytest.raises(UnreadableData, match="could be read before"):
+    with pytest.raises(ChangedData, match="could be read before"):
         read_pixels(source, names, digests, size=32, folder=folder)
 
 

@@ -21,7 +21,7 @@ from training.evaluation.calibration import calibrate, choose_threshold
 from training.evaluation.corruptions import CORRUPTIONS
 from training.evaluation.errors import Misclassified
 from training.evaluation.head import softmax
-from training.evaluation.holdout import EvaluatedSet, HoldoutResult, holdout_metrics
+from training.evaluation.holdout import EvaluatedSet, holdout_metrics
 from training.evaluation.metrics import classification_metrics
 from training.evaluation.slices import slice_metrics
 from training.report import (
@@ -169,16 +169,16 @@ def make_data(
         )
         for index in missed
     ]
-    results = []
+    results = {}
     if tests:
-        evaluated = EvaluatedSet(
+        results["away"] = EvaluatedSet(
             [f"away/{name}" for name in names],
             classes,
             np.roll(probabilities, each // 2, axis=0),
             {"light": ["dusk" if index % 2 else "" for index in range(len(classes))]},
             [],
+            lambda index: files[index],
         )
-        results.append(HoldoutResult("away", evaluated, lambda index: files[index]))
     summary: dict[str, Any] = {
         "labels": list(labels),
         "cross_validation": classification_metrics(
@@ -210,8 +210,10 @@ def make_data(
             },
         ],
         "naive_split": classification_metrics(np.eye(count)[classes], classes, groups, labels),
-        "calibration": calibration.as_dict(),
-        "decision": choose_threshold(probabilities, classes, groups, target_error=0.01).as_dict(),
+        "calibration": dataclasses.asdict(calibration),
+        "decision": dataclasses.asdict(
+            choose_threshold(probabilities, classes, groups, target_error=0.01)
+        ),
         "learning_curve": {
             "points": [
                 {"pictures": 6.0, "mean": 0.7, "low": 0.6, "high": 0.8},
@@ -226,7 +228,7 @@ def make_data(
         },
         "slices": sliced(probabilities.argmax(axis=1) == classes, classes, labels),
         "robustness": damaged(labels, each),
-        "tests": {it.name: measured_test(it.evaluated, list(labels)) for it in results},
+        "tests": {name: measured_test(it, list(labels)) for name, it in results.items()},
         "backbone": {"name": "tiny", "source": "drawn", "licence": "MIT"},
         "config": {"seed": 0, "penalties": [0.01, 3.0], "nested": {"deep": True}},
         "packages": {"python": "3.11.7", "numpy": "2.4.6"},
@@ -406,7 +408,7 @@ def test_page_embeds_each_picture_once() -> None:
     used = [found["href"][1:] for tag, found in page.elements if tag == "use"]
     assert len(symbols) < len(used)
     data = data_of("two")
-    num_test_images = sum(len(result.evaluated.names) for result in data.tests)
+    num_test_images = sum(len(evaluated.names) for evaluated in data.tests.values())
     assert len(embedded) <= len(data.names) + num_test_images + len(data.errors)
 
 
@@ -533,7 +535,7 @@ def test_slices_are_listed_worst_first() -> None:
     assert table.index(names[0]) < table.index(names[1])
     assert found[0]["slices"][0]["accuracy"] < found[0]["slices"][1]["accuracy"]
     assert f"By light: {slices.gap_sentence(found[0])}" in render_card(data_of("two"))
-    without = dataclasses.replace(changed(data_of("two"), slices=[], tests={}), tests=[])
+    without = dataclasses.replace(changed(data_of("two"), slices=[], tests={}), tests={})
     assert "every kind of picture" not in render_report(without)
 
 

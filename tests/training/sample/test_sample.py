@@ -1,4 +1,4 @@
-"""The sample data set: files, reproducibility, and no shortcut that tells the class."""
+"""The sample data set: files, reproducibility, and no shortcut to the class."""
 
 import csv
 from importlib import metadata
@@ -71,7 +71,7 @@ def test_groups_csv_lists_every_file_with_its_person(written: Path) -> None:
         assert sorted(people) == sorted(f"s{number}" for number in range(1, 41))
 
 
-def test_file_names_do_not_tell_the_class(written: Path) -> None:
+def test_file_names_do_not_predict_the_class(written: Path) -> None:
     numbers = [(int(path.stem), path.parent.name == "mask") for path in written.rglob("*.jpg")]
     assert sorted(number for number, _ in numbers) == list(range(80))
     auc = roc_auc_score([masked for _, masked in numbers], [number for number, _ in numbers])
@@ -122,14 +122,14 @@ def _measure(path: Path) -> dict[str, float]:
     }
 
 
-def test_no_simple_statistic_tells_the_class(written: Path) -> None:
+def test_no_simple_statistic_predicts_the_class(written: Path) -> None:
     paths = sorted(written.rglob("*.jpg"))
     masked = [path.parent.name == "mask" for path in paths]
     measures = [_measure(path) for path in paths]
     # 40 against 40 of one distribution: 0.5 with a standard error of 0.065.
     for name in measures[0]:
         auc = roc_auc_score(masked, [measure[name] for measure in measures])
-        assert 0.28 < auc < 0.72, f"{name} tells the class: {auc:.2f}"
+        assert 0.28 < auc < 0.72, f"{name} predicts the class: {auc:.2f}"
 
 
 @pytest.mark.usefixtures("loaded")
