@@ -17,17 +17,38 @@ if TYPE_CHECKING:
 
 # Marker to folders and files below tests/, in the order in which they run: slow files first, so
 # that none of them runs alone at the end. A test without one of these markers is a `unit` test.
+# `train` has real networks and fits, `process` real processes, and `slow` many repetitions.
 MARKERS = {
     "container": ["process/test_containers.py"],
     "train": [
         "training/test_cli.py",
         "training/test_job.py",
         "training/test_three_classes.py",
+        "training/test_parity.py",
         "training/finetuning",
+        "training/quantization",
+        "training/backbones",
+        "training/publish",
+        "training/sample",
         "training/evaluation/test_study.py",
+        "training/evaluation/test_errors.py",
     ],
     "bench": ["benchmarks", "checks"],
-    "process": ["process", "docs/test_readme.py", "docs/test_client.py"],
+    "process": [
+        "process",
+        "docs/test_readme.py",
+        "docs/test_client.py",
+        "service/process/test_shutdown.py",
+        "service/limits/test_memory_bound.py",
+    ],
+    "slow": [
+        "models/bundle/test_store.py",
+        "models/bundle/test_publish.py",
+        "models/imaging/test_faces.py",
+        "service/limits/test_http_protocol.py",
+        "training/evaluation/test_metrics.py",
+        "training/report/test_render.py",
+    ],
     "browser": ["browser"],
 }
 
