@@ -33,7 +33,7 @@ from training.evaluation.holdout import (
 )
 from training.evaluation.metrics import confidence_metrics
 from training.evaluation.ood import OodDetector, fit_ood_detector
-from training.evaluation.robustness import (
+from training.evaluation.robustness.measure import (
     has_every_class,
     held_out_folds,
     held_out_set,

@@ -12,7 +12,7 @@ import service.inference.decoder
 import training.data.image_stats
 import training.evaluation.errors
 import training.evaluation.holdout
-import training.evaluation.robustness
+import training.evaluation.robustness.measure
 import training.features.augmented
 import training.finetuning.pixels
 import training.publish.golden
@@ -58,7 +58,7 @@ def test_training_and_service_share_one_decoder() -> None:
     for module in (
         training.evaluation.errors,
         training.evaluation.holdout,
-        training.evaluation.robustness,
+        training.evaluation.robustness.measure,
         training.features.augmented,
         training.finetuning.pixels,
         training.publish.golden,

@@ -18,11 +18,11 @@ from tests.images import draw_class, encode, photograph
 from training.audit.label_issues import LabelIssue
 from training.config import FitConfig
 from training.evaluation.calibration import calibrate, choose_threshold
-from training.evaluation.corruptions import CORRUPTIONS
 from training.evaluation.errors import Misclassified
 from training.evaluation.head import softmax
 from training.evaluation.holdout import EvaluatedSet, holdout_metrics
 from training.evaluation.metrics import classification_metrics
+from training.evaluation.robustness.corruptions import CORRUPTIONS
 from training.evaluation.slices import slice_metrics
 from training.report import (
     ReportData,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from models.imaging.decode import decode_image
 from tests.images import encode, photograph
-from training.evaluation import corruptions
-from training.evaluation.corruptions import CORRUPTIONS, corrupt
+from training.evaluation.robustness import corruptions
+from training.evaluation.robustness.corruptions import CORRUPTIONS, corrupt
 from training.features import augment
 
 EDGE = 96  # a multiple of all that `resolution` divides by

@@ -2,7 +2,7 @@
 
 Only held-out pictures are corrupted. Those of a holdout set are predicted by the exported graph,
 training pictures by the head of the fold that had not seen them. Pictures are corrupted at the
-model's input size: decoded once, then uint8 (3, S, S) -> `training.evaluation.corruptions`.
+model's input size: decoded once, then uint8 (3, S, S) -> `corruptions.corrupt`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +19,11 @@ from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
-from training.evaluation.corruptions import CORRUPTIONS, corrupt
 from training.evaluation.head import Classes
 from training.evaluation.holdout import EvaluatedSet
 from training.evaluation.intervals import Design, share_interval
 from training.evaluation.metrics import balanced_accuracy, balanced_accuracy_interval
+from training.evaluation.robustness.corruptions import CORRUPTIONS, corrupt
 from training.evaluation.study import Study
 from training.features.extract import Extractor
 from training.features.feature_set import FeatureSet

@@ -15,10 +15,15 @@ from tests.models.tiny_bundle import TINY_PX, TinyGraph, torchscript
 from tests.training.evaluation.test_study import feature_set_of
 from training.config import FitConfig
 from training.data.progress import Progress
-from training.evaluation.corruptions import CORRUPTIONS, corrupt
 from training.evaluation.head import Head
 from training.evaluation.holdout import EvaluatedSet
-from training.evaluation.robustness import HeldOut, held_out_folds, held_out_set, measure_robustness
+from training.evaluation.robustness.corruptions import CORRUPTIONS, corrupt
+from training.evaluation.robustness.measure import (
+    HeldOut,
+    held_out_folds,
+    held_out_set,
+    measure_robustness,
+)
 from training.evaluation.study import Study
 from training.features.extract import Extractor
 

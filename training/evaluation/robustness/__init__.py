@@ -1,0 +1,1 @@
+"""Accuracy on corrupted pictures: the corruptions, and its measurement."""
