@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.audit.findings import Finding, plural
+from training.evaluation.head import pick_evenly
 from training.features.feature_set import FeatureSet
 
 _NUMBERED: Final = re.compile(r"(.+)[_-]\d{1,2}")  # of a name without its suffix
@@ -94,8 +95,7 @@ def _nearest_distances(
     feature_set: FeatureSet, indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return pictures of a class, and one minus the cosine with the nearest of another group."""
-    if len(indices) > _MAX_PER_CLASS:
-        indices = indices[np.linspace(0, len(indices) - 1, _MAX_PER_CLASS).round().astype(np.int64)]
+    indices = pick_evenly(indices, _MAX_PER_CLASS)
     features, groups = feature_set.features[indices], feature_set.groups[indices]
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     cosine = unit @ unit.T

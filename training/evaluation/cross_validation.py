@@ -16,6 +16,7 @@ from training.evaluation.head import (
     Head,
     choose_penalty,
     fit_with_copies,
+    pick_evenly,
 )
 
 
@@ -109,8 +110,7 @@ def best_penalty(
 ) -> float:
     """Choose the penalty by inner grouped cross-validation; the middle one if groups are few."""
     if len(classes) > config.searched:
-        order = np.argsort(classes, kind="stable")
-        kept = order[np.linspace(0, len(classes) - 1, config.searched).round().astype(np.int64)]
+        kept = pick_evenly(np.argsort(classes, kind="stable"), config.searched)
         classes, groups = classes[kept], groups[kept]
         features = Basis.of(features[kept]).compact(features[kept])  # the same heads, in less time
     try:

@@ -129,6 +129,12 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def pick_evenly(indices: NDArray[np.int64], max_indices: int) -> NDArray[np.int64]:
+    """Return at most `max_indices` of the indices, spread evenly."""
+    size = min(len(indices), max_indices)
+    return indices[np.linspace(0, len(indices) - 1, size).round().astype(np.int64)]
+
+
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities: (n, K) logits -> (n, K)."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from models.bundle.manifest import OodFacts
 from training.config import FitConfig
-from training.evaluation.head import Classes, Features
+from training.evaluation.head import Classes, Features, pick_evenly
 
 # Bounds of a reference's scale: a class of nearly equal pictures has a threshold near 0, and a
 # large scale would multiply rounding errors as well.
@@ -121,10 +121,7 @@ def _choose_references(classes: Classes, max_references: int) -> NDArray[np.int6
     sizes = np.bincount(classes)
     totals = np.minimum.outer(np.arange(1, sizes.max() + 1), sizes).sum(axis=1)
     per_class = max(1, int((totals <= max_references).sum()))
-    chosen = []
-    for k, size in enumerate(sizes.tolist()):
-        steps = np.linspace(0, size - 1, min(size, per_class)).round().astype(np.int64)
-        chosen.append(np.flatnonzero(classes == k)[steps])
+    chosen = [pick_evenly(np.flatnonzero(classes == k), per_class) for k in range(len(sizes))]
     return np.sort(np.concatenate(chosen))
 
 

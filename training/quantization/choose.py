@@ -21,14 +21,14 @@ from training.data.cache import Cache
 from training.data.progress import SILENT, Progress
 from training.errors import UnreadableData
 from training.evaluation.cross_validation import OutOfFold
-from training.evaluation.head import Features, Head
+from training.evaluation.head import Features, Head, pick_evenly
 from training.evaluation.metrics import balanced_accuracy
-from training.evaluation.paired import paired_test
 from training.evaluation.study import cross_validate_originals
 from training.features.extract import Extractor, extract
 from training.features.feature_set import FeatureSet
 from training.publish.export import Classifier, export
 from training.quantization import int8
+from training.quantization.paired import paired_test
 from training.quantization.throughput import measure_rates
 
 _TESTS: Final = ("accurate", "faithful", "faster")
@@ -121,9 +121,8 @@ def _quantise(
 
     The calibration pictures are spread evenly over the data set, and so over its classes.
     """
-    total = len(feature_set.names)
-    size = min(total, config.calibration_pictures)
-    chosen = sorted(set(np.linspace(0, total - 1, size).round().astype(int).tolist()))
+    every = np.arange(len(feature_set.names))
+    chosen = pick_evenly(every, config.calibration_pictures).tolist()
     content = "".join(feature_set.stats[index].sha256 for index in chosen)
     pixels = torch.stack(
         [decode_image(feature_set.read(index), size=extractor.input_px) for index in chosen]

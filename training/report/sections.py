@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from training.evaluation.head import pick_evenly
 from training.report import slices
 from training.report.data import ReportData
 from training.report.images import ImageSet, ReportImage
@@ -49,14 +50,11 @@ def gallery(images: ImageSet) -> list[dict[str, Any]]:
     rows = []
     for k, label in enumerate(images.labels):
         indices = np.flatnonzero(images.classes == k)
-        shown = indices
-        if len(indices) > max_images:
-            shown = indices[np.linspace(0, len(indices) - 1, max_images).round().astype(int)]
         rows.append(
             {
                 "label": label,
                 "count": len(indices),
-                "images": [images.image(int(index)) for index in shown],
+                "images": [images.image(int(index)) for index in pick_evenly(indices, max_images)],
             }
         )
     return rows

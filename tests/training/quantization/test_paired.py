@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluation.paired import (
+from training.quantization.paired import (
     paired_test,
     rare_event_correlation,
     score_interval,
