@@ -19,7 +19,7 @@ from models.imaging.decode import decode_image
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
-from training.evaluation.head import Classes
+from training.evaluation.head import Classes, pick_evenly
 from training.evaluation.holdout import EvaluatedSet
 from training.evaluation.intervals import Design, share_interval
 from training.evaluation.metrics import balanced_accuracy, balanced_accuracy_interval
@@ -123,7 +123,8 @@ def measure_robustness(
         steps. A row holds `step` (except `undamaged`), `balanced_accuracy` and `recall`
         {label: share}, each with its `_interval_95`.
     """
-    indices = _spread(held_out.classes, config.robustness_pictures)
+    of_class = [np.flatnonzero(held_out.classes == k) for k in np.unique(held_out.classes)]
+    indices = np.concatenate([pick_evenly(own, config.robustness_pictures) for own in of_class])
     predictions: list[NDArray[np.int64]] = []
     for chunk in map_chunks_parallel(
         indices.tolist(), lambda part: [_predict_versions(held_out, index) for index in part]
@@ -152,15 +153,6 @@ def measure_robustness(
         ],
         "mean": mean,
     }
-
-
-def _spread(classes: Classes, max_per_class: int) -> NDArray[np.int64]:
-    chosen = []
-    for k in np.unique(classes):
-        own = np.flatnonzero(classes == k)
-        size = min(max_per_class, len(own))
-        chosen.append(own[np.linspace(0, len(own) - 1, size).round().astype(int)])
-    return np.concatenate(chosen)
 
 
 def _predict_versions(held_out: HeldOut, index: int) -> NDArray[np.int64]:
