@@ -1,6 +1,6 @@
 """Undeclared groups: pictures of one scene that cross-validation may put on both sides.
 
-Near-duplicates are found by their hashes. Crops of one photograph, and frames of one film, are
+Near-duplicates are found by their hashes. Crops of one photograph, and frames of one video, are
 not: their names or their features give them away.
 """
 
@@ -51,7 +51,7 @@ def _numbered_names(feature_set: FeatureSet) -> list[Finding]:
             "info",
             "numbered_names",
             f"{plural(len(sharing), 'picture')} share their name with others but for a number at "
-            f"its end, such as {sharing[0]}. If these come from one photograph, person or film, "
+            f"its end, such as {sharing[0]}. If these come from one photograph, person or video, "
             f"declare it: --group-pattern '{_PATTERN}' (or groups.csv). Otherwise figures are "
             "flattered and their intervals too narrow.",
             details={"pattern": _PATTERN, "groups": len(counts)},

@@ -86,7 +86,7 @@ def _most_frequent_error(metrics: Metrics, labels: Sequence[str]) -> str:
     if cell is None:
         return (
             f"When it was tried, it misclassified none of {number(metrics['pictures'])} pictures, "
-            "which is no promise that it never will."
+            "which is not a promise that it never will."
         )
     true, predicted = cell
     return (

@@ -48,7 +48,10 @@ def gap_sentence(attribute: AttributeSlices) -> str:
         "been picked as the furthest apart)"
     )
     if low > 0:
-        return f"{text}: that is no chance. More pictures of the worse kind would help it most."
+        return (
+            f"{text}: chance does not explain that. More pictures of the worse kind would help it "
+            "most."
+        )
     return f"{text}: that may be chance."
 
 

@@ -54,7 +54,7 @@ def test_scan_accepts_picture_names(tmp_path: Path, name: str) -> None:
     ("name", "reason"),
     [
         ("a/notes.txt", "not a picture by its name (.txt)"),
-        ("a/film.mp4", "not a picture by its name (.mp4)"),
+        ("a/video.mp4", "not a picture by its name (.mp4)"),
         ("a/1.jpg.part", "not a picture by its name (.part)"),
         ("a/.hidden.jpg", "hidden or made by the system"),
         ("a/._1.jpg", "hidden or made by the system"),

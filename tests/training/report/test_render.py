@@ -540,7 +540,7 @@ def test_slices_are_listed_worst_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "said"), [(0.04, "that is no chance"), (-0.01, "that may be chance")]
+    ("low", "said"), [(0.04, "chance does not explain that"), (-0.01, "that may be chance")]
 )
 def test_gap_sentence_depends_on_the_interval(low: float, said: str) -> None:
     gap = {"worst": "dusk", "best": "noon", "difference": 0.1}
