@@ -61,6 +61,12 @@ def marker_of(path: Path) -> str:
     return "unit"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave other files unread in the fast loop: importing them takes a third of its time."""
+    fast = config.option.markexpr == "unit" and collection_path.suffix == ".py"
+    return True if fast and marker_of(collection_path) != "unit" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its path, and sort the groups."""
     for item in items:
