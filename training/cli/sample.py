@@ -32,21 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.if_missing and arguments.directory.is_dir():
         write_line(f"{arguments.directory} is there already.")
         return 0
-    reported = 0  # `make_sample` counts from the start, the bar takes steps
-
     with progress_bar() as progress:
-
-        def advance(done: int, total: int) -> None:
-            nonlocal reported
-            progress.advance(done - reported, total)
-            reported = done
-
         make_sample(
             arguments.directory,
             classes=list(dict.fromkeys(arguments.classes)),
             per_class=arguments.per_class,
             seed=arguments.seed,
-            progress=advance,
+            progress=progress.advance,
         )
     write_line(str(arguments.directory))
     return 0

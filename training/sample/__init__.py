@@ -60,7 +60,7 @@ def make_sample(
     classes: Sequence[str] = CLASSES,
     per_class: int = 180,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> None:
     """Write a data set of masked and unmasked faces: pictures, and the person in each.
 
@@ -73,7 +73,7 @@ def make_sample(
         classes: Distinct members of `ALL_CLASSES`.
         per_class: Pictures of each class, 2 to 2000.
         seed: The same seed gives the same files, byte for byte.
-        progress: Called with (pictures done, pictures in total).
+        progress: Called with (pictures just done, pictures in total).
 
     Raises:
         SampleSizeInvalid: `per_class` is out of range.
@@ -112,7 +112,7 @@ def _write(
     classes: Sequence[str],
     per_class: int,
     seed: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], object],
 ) -> None:
     """Draw all pictures and the table of people into an existing directory."""
     rng = np.random.default_rng(seed)
@@ -129,8 +129,7 @@ def _write(
             picture = _draw(np.random.default_rng((seed, len(rows))), photograph, label)
             (directory / file).write_bytes(picture)
             rows.append((file, photograph.person))
-            if progress is not None:
-                progress(len(rows), total)
+            progress(1, total)
     with (directory / "groups.csv").open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("file", "group"))
