@@ -13,7 +13,7 @@ from training.audit.copies import copy_findings
 from training.audit.findings import LEVELS, Finding, plural
 from training.audit.label_issues import LabelIssues, label_issue_findings
 from training.audit.quality import quality_findings
-from training.audit.shortcuts import shortcut_findings
+from training.audit.shortcut_findings import shortcut_findings
 from training.audit.undeclared_groups import undeclared_group_findings
 from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
 from training.data.holdout import HoldoutSet

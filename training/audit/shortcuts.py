@@ -2,26 +2,22 @@
 
 If all pictures of one class come from one camera, crawler or program, a network may learn that
 instead of the subject: it is correct on the folder it was trained on and wrong elsewhere. So a
-small classifier is fitted on statistics that do not depend on the subject, one family at a time.
+small classifier is fitted on statistics that do not depend on the subject, one family at a time,
+and compared with its accuracy on permuted statistics.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact
-from sklearn.ensemble import GradientBoostingClassifier
 
-from training.audit.findings import Finding
+from training.audit.best_split import find_best_split, permutation_p_value, to_bins
 from training.data.image_stats import ImageStats
-from training.errors import TooFewPictures
-from training.evaluation.cross_validation import grouped_folds
 from training.evaluation.head import Classes
 from training.evaluation.intervals import mean_interval
-from training.features.feature_set import FeatureSet
 
 # Balanced accuracy that the interval's lower end must reach for a warning. Innocent differences
 # stay below: in photographs of faces with and without masks light alone gave 0.7, because masks
@@ -29,50 +25,49 @@ from training.features.feature_set import FeatureSet
 # resolution 0.94, of another file format 1.0.
 _MIN_BALANCED_ACCURACY: Final = 0.80
 
-# Pictures on either side: with fewer, even a perfect answer's interval is wider than the distance
-# from the limit to 1.
-_MIN_PICTURES: Final = 20
+# Independent pictures, one per group: of a class, and in all. With fewer, even a perfect answer's
+# interval is about as wide as the distance from the limit to 1.
+MIN_PICTURES_PER_CLASS: Final = 10
+MIN_PICTURES: Final = 40
+_MAX_PICTURES: Final = 2000  # more sharpen nothing
+
+_MAX_P_VALUE: Final = 0.05  # of a family's permutation test, after Holm's correction
 
 # Difference of the share of a format or mode, and p-value after Holm's correction, from which it
 # is a warning.
 _MIN_WORD_DIFFERENCE: Final = 0.3
-_MAX_P_VALUE: Final = 0.01
-
-_FOLDS: Final = 5
-_DRAWS: Final = 4000  # behind an interval that is compared with two digits
-_MAX_PICTURES_PER_CLASS: Final = 4000  # more sharpen nothing
+_MAX_WORD_P_VALUE: Final = 0.01
+SHARE_OF: Final = "share of "  # opens the name of a median that is a word's share
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """Result of predicting one class against all others from one family of statistics.
+    """Result of predicting some classes against all others from one family of statistics.
 
     Attributes:
         family: A key of `FAMILIES`.
-        label: Index of the class predicted against the rest; with two classes always the first.
+        inside: Indices of the classes predicted against the rest.
         balanced_accuracy: Out of fold, 0.5 is chance.
         interval_95: Interval of the balanced accuracy, (low, high).
-        medians: Median of each statistic, in the class and in the rest.
-        by_words: True if found by Fisher's exact test of a word, which is a warning by itself.
+        medians: Median of each statistic, in the classes and in the rest.
+        p_value: Of the permutation test or of Fisher's, before Holm's correction; 1 if not tested.
+        is_warning: True if the statistics predict the classes well enough to warn.
     """
 
     family: str
-    label: int
+    inside: tuple[int, ...]
     balanced_accuracy: float
     interval_95: tuple[float, float]
     medians: dict[str, tuple[float, float]]
-    by_words: bool = False
-
-    @property
-    def is_warning(self) -> bool:
-        """True if the statistics predict the class well enough to warn."""
-        return self.by_words or self.interval_95[0] >= _MIN_BALANCED_ACCURACY
+    p_value: float = 1.0
+    is_warning: bool = False
 
     def as_dict(self, labels: Sequence[str]) -> dict[str, Any]:
         """Return the shortcut as it stands in a finding's details."""
         return {
             "family": self.family,
-            "class": labels[self.label],
+            "class": labels[self.inside[0]],
+            "classes": [labels[k] for k in self.inside],
             "balanced_accuracy": self.balanced_accuracy,
             "balanced_accuracy_interval_95": list(self.interval_95),
             "median_in_class_and_rest": {name: list(pair) for name, pair in self.medians.items()},
@@ -108,63 +103,71 @@ FAMILIES: Final[dict[str, Callable[[ImageStats], dict[str, Any]]]] = {
         "blueness": one.blue / max(one.red + one.green + one.blue, 1e-6),
     },
 }
-"""Statistics of a picture by family; numbers, or words to be one-hot encoded."""
+"""Statistics of a picture by family: numbers or words."""
 
 
 def find_shortcuts(
-    stats: Sequence[ImageStats],
-    classes: Classes,
-    groups: NDArray[np.int64],
-    *,
-    num_classes: int,
-    seed: int = 0,
+    stats: Sequence[ImageStats], classes: Classes, groups: NDArray[np.int64], *, seed: int = 0
 ) -> list[Shortcut]:
-    """Measure how well each family of statistics predicts each class against the others.
+    """Find the split of the classes that each family of statistics predicts best.
 
     Args:
         stats: (n) statistics.
         classes: (n,) class indices.
-        groups: (n,) group numbers; copies on both sides would make any statistic predict the class.
-        num_classes: Classes K.
-        seed: Seed of folds, draws, and the sample of a very large class.
+        groups: (n,) group numbers. One picture per group is used: copies in two folds would make
+            any statistic predict the class.
+        seed: Seed of folds, permutations, and the sample of a very large data set.
 
     Returns:
-        One shortcut per family and class that has enough pictures, warnings or not.
-
-    Raises:
-        TooFewPictures: As `training.evaluation.cross_validation.grouped_folds`.
+        One shortcut per family, warnings or not; none if there are too few pictures.
     """
-    random = np.random.default_rng(seed)
-    found = []
-    for label in range(1 if num_classes == 2 else num_classes):  # two classes: one question
-        in_class = (classes == label).astype(np.int64)
-        if min(in_class.sum(), len(in_class) - in_class.sum()) < _MIN_PICTURES:
-            continue
-        chosen = np.sort(
-            np.concatenate(
-                [
-                    random.permutation(np.flatnonzero(in_class == side))[:_MAX_PICTURES_PER_CLASS]
-                    for side in (0, 1)
-                ]
+    chosen = _independent(classes, groups, np.random.default_rng(seed))
+    if len(chosen) < MIN_PICTURES:
+        return []
+    of, found = classes[chosen], []
+    for family, select in FAMILIES.items():
+        rows = [select(stats[index]) for index in chosen]
+        bins = to_bins([[row[name] for row in rows] for name in rows[0]])
+        split = find_best_split(bins, of, min_pictures=MIN_PICTURES_PER_CLASS, seed=seed)
+        if split is None:
+            return []
+        low, high = mean_interval(np.array(split.accuracies), np.array(split.counts, np.float64))
+        # A family without effect is no warning, whatever its p-value: it costs no permutations.
+        p_value = 1.0
+        if low >= _MIN_BALANCED_ACCURACY:
+            p_value = permutation_p_value(
+                split, bins, of, min_pictures=MIN_PICTURES_PER_CLASS, seed=seed
             )
+        medians = _medians(rows, np.isin(of, split.inside))
+        found.append(
+            Shortcut(family, split.inside, split.balanced_accuracy, (low, high), medians, p_value)
         )
-        side, group = in_class[chosen], groups[chosen]
-        if min(len(np.unique(group[side == s])) for s in (0, 1)) < _FOLDS:
-            continue
-        folds = grouped_folds(side, group, folds=_FOLDS, seed=seed)
-        for family, select in FAMILIES.items():
-            rows = [select(stats[index]) for index in chosen]
-            table = _to_numbers(rows)
-            predicted = np.zeros(len(chosen), dtype=np.int64)
-            for train, test in folds:
-                predicted[test] = _predict(table[train], side[train], table[test], seed)
-            accuracy, interval = _balanced_accuracy(predicted == side, side, group, random)
-            found.append(Shortcut(family, label, accuracy, interval, _medians(rows, side)))
-    return found
+    significant = set(_holm([one.p_value for one in found], len(found), _MAX_P_VALUE))
+    return [replace(one, is_warning=i in significant) for i, one in enumerate(found)]
+
+
+def _independent(
+    classes: Classes, groups: NDArray[np.int64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return the indices of one picture per group and class, of large classes a sample."""
+    _, first = np.unique(np.column_stack([groups, classes]), axis=0, return_index=True)
+    present = np.unique(classes)
+    most = max(_MAX_PICTURES // max(len(present), 1), MIN_PICTURES_PER_CLASS)
+    sampled = [random.permutation(first[classes[first] == k])[:most] for k in present]
+    return np.sort(np.concatenate([*sampled, np.zeros(0, np.int64)]))
+
+
+def _holm(p_values: Sequence[float], tests: int, level: float) -> list[int]:
+    """Return the indices that Holm's correction for `tests` tests rejects, smallest p first."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    for rank, index in enumerate(order):
+        if p_values[index] * (tests - rank) > level:
+            return order[:rank]
+    return order
 
 
 def find_word_shortcuts(
-    stats: Sequence[ImageStats], classes: Classes, groups: NDArray[np.int64], *, num_classes: int
+    stats: Sequence[ImageStats], classes: Classes, groups: NDArray[np.int64]
 ) -> list[Shortcut]:
     """Find file formats and colour modes that are far more frequent in one class than elsewhere.
 
@@ -176,21 +179,20 @@ def find_word_shortcuts(
         stats: (n) statistics.
         classes: (n,) class indices.
         groups: (n,) group numbers.
-        num_classes: Classes K.
 
     Returns:
         Per class at most one, of family `file`, the most significant first.
     """
     _, first = np.unique(np.column_stack([groups, classes]), axis=0, return_index=True)
-    of = classes[first]
-    tests: list[tuple[float, Shortcut]] = []
+    of, present = classes[first], np.unique(classes).tolist()
+    tests: list[Shortcut] = []
     for name, values in (
         ("format", np.array([stats[i].format for i in first])),
         ("mode", np.array([stats[i].mode for i in first])),
     ):
         for word in sorted(set(values.tolist())):
             has = values == word
-            for label in range(num_classes):
+            for label in present:
                 inside = of == label
                 table = [
                     [int((has & side).sum()), int((~has & side).sum())]
@@ -204,177 +206,42 @@ def find_word_shortcuts(
                     continue
                 accuracies = np.array([shares[0], 1 - shares[1]])
                 low, high = mean_interval(accuracies, counts)
-                shortcut = Shortcut(
-                    "file",
-                    label,
-                    float(accuracies.mean()),
-                    (low, high),
-                    {f"share of {name} {word}": (shares[0], shares[1])},
-                    by_words=True,
+                tests.append(
+                    Shortcut(
+                        "file",
+                        (label,),
+                        float(accuracies.mean()),
+                        (low, high),
+                        {f"{SHARE_OF}{name} {word}": (shares[0], shares[1])},
+                        float(fisher_exact(table, alternative="greater").pvalue),
+                        is_warning=True,
+                    )
                 )
-                tests.append((float(fisher_exact(table, alternative="greater").pvalue), shortcut))
-    tests.sort(key=lambda test: test[0])
-    possible = num_classes * sum(
+    possible = len(present) * sum(
         len({getattr(one, name) for one in stats}) for name in ("format", "mode")
     )
-    found: dict[int, Shortcut] = {}
-    for rank, (p_value, shortcut) in enumerate(tests):
-        if p_value * (possible - rank) > _MAX_P_VALUE:
-            break
-        found.setdefault(shortcut.label, shortcut)
+    found: dict[tuple[int, ...], Shortcut] = {}
+    for index in _holm([test.p_value for test in tests], possible, _MAX_WORD_P_VALUE):
+        found.setdefault(tests[index].inside, tests[index])
     return list(found.values())
 
 
-def _to_numbers(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
-    """Convert rows of statistics to numbers; one-hot encode those that are words."""
-    columns: list[list[float]] = []
-    for name, first in rows[0].items():
-        values = [row[name] for row in rows]
-        if isinstance(first, str):
-            columns += [[float(value == word) for value in values] for word in sorted(set(values))]
-        else:
-            columns.append(values)
-    return np.array(columns, dtype=np.float64).T
-
-
-def _predict(
-    train: NDArray[np.float64], side: Classes, test: NDArray[np.float64], seed: int
-) -> Classes:
-    """Fit a classifier with balanced weights, and return 0 or 1 for each row of `test`."""
-    # Forty trees of depth 2: enough for "small or large, but not between", which a linear model
-    # would miss, and too few to memorise single pictures.
-    model = GradientBoostingClassifier(
-        n_estimators=40, max_depth=2, learning_rate=0.2, min_samples_leaf=5, random_state=seed
-    )
-    shares = np.bincount(side, minlength=2) / len(side)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a constant statistic divides by nothing
-        model.fit(train, side, sample_weight=0.5 / shares[side])
-    return np.asarray(model.predict(test), dtype=np.int64)
-
-
-def _balanced_accuracy(
-    correct: NDArray[np.bool_],
-    side: Classes,
-    groups: NDArray[np.int64],
-    random: np.random.Generator,
-) -> tuple[float, tuple[float, float]]:
-    """Return balanced accuracy and its 95 % interval.
-
-    Each side has Jeffreys' interval over its effective number of groups (Kish).
-    """
-    shares, draws = [], []
-    for which in (0, 1):
-        among = side == which
-        _, sizes = np.unique(groups[among], return_counts=True)
-        effective = sizes.sum() ** 2 / (sizes**2).sum()
-        shares.append(float(correct[among].mean()))
-        hits = effective * shares[-1]
-        draws.append(random.beta(hits + 0.5, effective - hits + 0.5, size=_DRAWS))
-    low, high = np.percentile(np.mean(draws, axis=0), (2.5, 97.5))
-    return float(np.mean(shares)), (float(low), float(high))
-
-
-def _medians(rows: Sequence[dict[str, Any]], side: Classes) -> dict[str, tuple[float, float]]:
-    """Return each number's median, or the commonest word's share, in the class and in the rest."""
+def _medians(
+    rows: Sequence[dict[str, Any]], inside: NDArray[np.bool_]
+) -> dict[str, tuple[float, float]]:
+    """Return each number's median, or the commonest word's share, inside and outside."""
     medians = {}
     for name, first in rows[0].items():
         values = [row[name] for row in rows]
         if isinstance(first, str):
             word = max(sorted(set(values)), key=values.count)
             is_it = np.array([value == word for value in values], dtype=np.float64)
-            shares = (float(is_it[side == 1].mean()), float(is_it[side == 0].mean()))
-            medians[f"share of {name} {word}"] = shares
+            shares = (float(is_it[inside].mean()), float(is_it[~inside].mean()))
+            medians[f"{SHARE_OF}{name} {word}"] = shares
         else:
             column = np.array(values, dtype=np.float64)
             medians[name] = (
-                float(np.median(column[side == 1])),
-                float(np.median(column[side == 0])),
+                float(np.median(column[inside])),
+                float(np.median(column[~inside])),
             )
     return medians
-
-
-_ASK_SOURCE: Final = (
-    "Do the classes come from different cameras, sites or programs? Then a model may learn that "
-    "instead of what they show: mix the sources, or save all pictures alike."
-)
-_ASK_LOOK: Final = (
-    "Is that what the class looks like, or only how these pictures were taken? If the latter, "
-    "add pictures of each class under the other's conditions."
-)
-_MESSAGES: Final[dict[str, tuple[str, str]]] = {
-    "size": ("Width and height alone distinguish", _ASK_SOURCE),
-    "file": ("File format, colour mode and compression alone distinguish", _ASK_SOURCE),
-    "sharpness": ("Sharpness alone distinguishes", _ASK_SOURCE),
-    "light": ("Brightness and contrast alone distinguish", _ASK_LOOK),
-    "colour": ("The mean colour alone distinguishes", _ASK_LOOK),
-}
-
-
-def shortcut_findings(feature_set: FeatureSet, *, seed: int) -> list[Finding]:
-    """Report the shortcuts that are warnings."""
-    labels = feature_set.labels
-    not_checked = _not_checked(feature_set)
-    try:
-        shortcuts = find_shortcuts(
-            feature_set.stats,
-            feature_set.classes,
-            feature_set.groups,
-            num_classes=len(labels),
-            seed=seed,
-        )
-    except TooFewPictures:  # all of a class in one or two groups: nothing can be measured
-        shortcuts = []
-    if not any(shortcut.is_warning and shortcut.family == "file" for shortcut in shortcuts):
-        shortcuts += find_word_shortcuts(
-            feature_set.stats, feature_set.classes, feature_set.groups, num_classes=len(labels)
-        )[:1]
-    return not_checked + [
-        Finding(
-            "warning",
-            f"shortcut_{shortcut.family}",
-            _format_message(shortcut, labels),
-            details=shortcut.as_dict(labels),
-        )
-        for shortcut in shortcuts
-        if shortcut.is_warning
-    ]
-
-
-def _not_checked(feature_set: FeatureSet) -> list[Finding]:
-    """Report the classes that have too few pictures or groups to look for shortcuts."""
-    few = [
-        label
-        for k, label in enumerate(feature_set.labels)
-        if (feature_set.classes == k).sum() < _MIN_PICTURES
-        or len(np.unique(feature_set.groups[feature_set.classes == k])) < _FOLDS
-    ]
-    if not few or not len(feature_set.names):
-        return []
-    return [
-        Finding(
-            "info",
-            "shortcuts_not_checked",
-            f"Shortcuts were not looked for in {', '.join(map(repr, few))}: too few. It takes "
-            f"{_MIN_PICTURES} pictures in {_FOLDS} groups.",
-            details={"classes": few},
-        )
-    ]
-
-
-def _format_message(shortcut: Shortcut, labels: Sequence[str]) -> str:
-    statistics, question = _MESSAGES[shortcut.family]
-    rest = repr(labels[1 - shortcut.label]) if len(labels) == 2 else "the rest"
-    low, high = shortcut.interval_95
-    if shortcut.by_words:
-        ((what, (inside, outside)),) = shortcut.medians.items()
-        word = what.removeprefix("share of ")
-        return (
-            f"{inside:.0%} of {labels[shortcut.label]!r} have {word}, and {outside:.0%} of {rest} "
-            f"(Fisher's exact test). {question}"
-        )
-    return (
-        f"{statistics} {labels[shortcut.label]!r} from {rest} in "
-        f"{shortcut.balanced_accuracy:.0%} of pictures ({low:.0%} to {high:.0%}; guessing gives "
-        f"50 %). {question}"
-    )

@@ -2,10 +2,10 @@
 
 import pytest
 
-import training.audit.shortcuts
+import training.audit.shortcut_findings
 
 
 @pytest.fixture
 def no_shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip the search for shortcuts, which takes half a second."""
-    monkeypatch.setattr(training.audit.shortcuts, "find_shortcuts", lambda *_, **__: [])
+    """Find no shortcuts, so that faults of other kinds stand alone."""
+    monkeypatch.setattr(training.audit.shortcut_findings, "find_shortcuts", lambda *_, **__: [])
