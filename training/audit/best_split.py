@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
+from scipy.stats import norm, rankdata
 
 from training.evaluation.head import Classes
 
@@ -58,14 +59,16 @@ class Split:
 
 
 def to_bins(columns: Sequence[Sequence[Any]]) -> Bins:
-    """Return the bins of D statistics of n pictures, given as D columns.
+    """Return the bins of statistics of n pictures, given as columns.
 
     Numbers are cut at their quantiles and smoothed over neighbouring bins; a word is a bin of its
-    own, and so is each of a few distinct numbers. The classes take no part in it.
+    own, and so is each of a few distinct numbers. The numbers' principal components are added:
+    a blurred picture may have too little fine detail for its size, and neither is unusual by
+    itself. The classes take no part in any of it.
     """
     binned: list[NDArray[np.int64]] = []
     kernels: list[NDArray[np.float64]] = []
-    for column in columns:
+    for column in [*columns, *_principal_components(columns)]:
         values, index = np.unique(np.asarray(column), return_inverse=True)
         kernel = np.eye(len(values))
         if len(values) > _MAX_BINS and values.dtype.kind in "fiu":
@@ -78,6 +81,19 @@ def to_bins(columns: Sequence[Sequence[Any]]) -> Bins:
         binned.append(index + sum(len(one) for one in kernels))
         kernels.append(kernel)
     return Bins(np.column_stack(binned).astype(np.int64), block_diag(*kernels))
+
+
+def _principal_components(columns: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
+    """Return the principal components, (components, n), of at least two numeric statistics."""
+    numbers = [column for column in columns if not isinstance(column[0], str)]
+    if len(numbers) < 2:
+        return np.zeros((0, len(columns[0])))
+    ranks = np.column_stack([rankdata(column) for column in numbers])
+    scores = norm.ppf((ranks - 0.5) / len(ranks))
+    scores -= scores.mean(axis=0)
+    scores /= np.maximum(scores.std(axis=0), 1e-9)
+    left, sizes, _ = np.linalg.svd(scores, full_matrices=False)
+    return np.asarray(left.T[sizes > 1e-6 * max(sizes[0], 1.0)])
 
 
 def find_best_split(bins: Bins, classes: Classes, *, min_pictures: int, seed: int) -> Split | None:

@@ -34,6 +34,17 @@ def test_find_best_split_sees_a_class_between_the_others() -> None:
     assert split.balanced_accuracy > 0.9
 
 
+def test_find_best_split_sees_numbers_that_are_unusual_only_together() -> None:
+    random, classes = np.random.default_rng(0), np.arange(160) % 2
+    size = random.normal(size=160)
+    detail = size + 0.5 * classes + random.normal(0, 0.1, 160)
+    split = find_best_split(
+        to_bins([size.tolist(), detail.tolist()]), classes, min_pictures=10, seed=0
+    )
+    assert split is not None
+    assert split.balanced_accuracy > 0.85
+
+
 def test_find_best_split_needs_pictures_on_both_sides() -> None:
     classes = np.array([0] * 50 + [1] * 9)
     bins = to_bins([classes.tolist()])
