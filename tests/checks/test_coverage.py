@@ -47,11 +47,10 @@ def test_best_head_of_a_world_has_its_accuracy(num_classes: int) -> None:
 def test_fast_head_is_the_job_s_head(num_classes: int) -> None:
     world = World((40,) * num_classes, 0.9)
     features, classes, _ = world.draw(np.random.default_rng(0))
-    wanted = fit_head(
-        features.astype(np.float32), classes, num_classes=num_classes, penalty=0.03
-    ).logits(features.astype(np.float32))
+    rows = features.astype(np.float32)
+    wanted = fit_head(rows, classes, penalty=0.03).logits(rows)
     found = fit(features, classes, num_classes).logits(features)
-    shift = (wanted - found).mean(axis=1, keepdims=True)  # which softmax does not see
+    shift = (wanted - found).mean(axis=1, keepdims=True)  # softmax is invariant to it
     np.testing.assert_allclose(found + shift, wanted, atol=0.05)
 
 
