@@ -17,6 +17,14 @@ from tests.images import DrawData
 from training.config import FitConfig
 
 
+@dataclasses.dataclass(frozen=True)
+class QuickConfig(FitConfig):
+    penalties: tuple[float, ...] = (0.1,)
+    folds: int = 2
+    inner_folds: int = 2
+    draws: int = 200
+
+
 @pytest.fixture(autouse=True)
 def keep_signals() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
@@ -64,7 +72,7 @@ def test_tables_omit_columns_without_values() -> None:
     text = tables({"seed 0": result(0.9), "seed 1": result(0.8, answered=None)})
     head, _, *rows = text.splitlines()
     assert head == (
-        "| setting | judged on | pictures | balanced accuracy | 95 % interval | right of those |"
+        "| setting | judged on | pictures | balanced accuracy | 95 % interval | accuracy of those |"
     )
     assert rows[1] == "| seed 0 | hard (no_mask) | 40 | 90.0% | 80.0% to 90.0% | 90.0% |"
     assert rows[3] == "| seed 1 | hard (no_mask) | 40 | 80.0% | 70.0% to 80.0% |  |"
@@ -88,8 +96,7 @@ def test_accuracy_trains_evaluates_and_writes_json(
 ) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
     hard = draw_data(tmp_path / "hard", {"night": 3, "fog": 2}, seed=3)
-    quick = dataclasses.replace(FitConfig(), penalties=(0.1,), folds=2, inner_folds=2, draws=200)
-    monkeypatch.setattr("training.cli.fit.FitConfig", lambda: quick)
+    monkeypatch.setattr("training.cli.fit.FitConfig", QuickConfig)
     command = [
         "accuracy", str(data), "--test", f"disc={hard}", "--other", str(hard),
         "--vary", "precision=fp32", "--json", str(tmp_path / "found.json"),
