@@ -13,13 +13,14 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from models.bundle.manifest import Manifest
+from models.bundle.manifest import Manifest, ScoreFacts
 from service.__main__ import server_options
 from service.app import create_app
 from service.http import access_log, fast_path, predict
@@ -89,7 +90,8 @@ class _StubEngine:
         self.manifest = SimpleNamespace(
             version="none",
             labels=self.labels,
-            metrics={},
+            scores=ScoreFacts(),
+            created_at=datetime.now(UTC),
             backbone=SimpleNamespace(name="none"),
             decision=SimpleNamespace(threshold=0.5),
             familiarity=None,

@@ -39,9 +39,11 @@ class ConsoleFormatter(logging.Formatter):
         self._second = (0, "")
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{self._time(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        message = record.getMessage()
+        line = f"{self._time(record)} {record.levelname} {record.name}: {message}"
         fields = [f"{name}={value}" for name, value in _fields(record).items()]
-        text = clean(" ".join([line, *fields]))
+        # uvicorn logs the traceback of a failed start as the message.
+        text = clean(" ".join([line, *fields]), lines=message.startswith("Traceback "))
         if not record.exc_info:
             return text
         return f"{text}\n{clean(self.formatException(record.exc_info), lines=True)}"

@@ -53,3 +53,10 @@ def test_traceback_keeps_its_lines_and_no_control_characters() -> None:
             "facemask", logging.ERROR, "x", 1, "failed", (), (type(error), error, None)
         )
     assert ConsoleFormatter().format(record).splitlines()[1:] == ["ValueError: a\ufffdb"]
+
+
+def test_traceback_as_message_keeps_its_lines() -> None:
+    """uvicorn logs one where the application does not start."""
+    message = "Traceback (most recent call last):\n  File x\nOSError: no"
+    record = logging.LogRecord("uvicorn.error", logging.ERROR, "f", 1, message, None, None)
+    assert ConsoleFormatter().format(record).endswith(message)
