@@ -81,4 +81,4 @@ def test_swagger_ui_sends_two_images(page: Page, address: str, tmp_path: Path) -
 def test_redoc_shows_both_endpoints(page: Page, address: str) -> None:
     page.goto(f"{address}/redoc")
     expect(page.get_by_role("heading", name="Classify one picture or many")).to_be_visible()
-    expect(page.get_by_role("heading", name="Whether the service can answer")).to_be_visible()
+    expect(page.get_by_role("heading", name="Status and model being served")).to_be_visible()
