@@ -26,7 +26,8 @@ _BLOCK: Final = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.
 # Statuses of `python -m training` that are no class of `training.errors`.
 _OTHER_EXIT_STATUSES: Final = {
     0: "Success: the bundle is published, the sample written, or the audit done.",
-    1: "The key of `--sign-key` cannot be used, or the bundle does not verify.",
+    1: "The key of `--sign-key` cannot be used, the bundle does not verify, or fine-tuning cannot "
+    "go on.",
     2: "The command line is wrong.",
     7: "`audit --fail-on` found something of that level or worse.",
     130: "Interrupted. Run the same command again: it continues from the cache.",
@@ -121,10 +122,15 @@ def backbones_table() -> str:
 def exit_statuses_table() -> str:
     """Return the exit statuses of `python -m training`, and the errors behind them."""
     meanings = dict(_OTHER_EXIT_STATUSES)
-    for family in TrainingError.__subclasses__():
-        causes = " ".join(meaning_of(kind) for kind in family.__subclasses__())
+    # Those of other modules end with status 1, and may or may not be imported here.
+    for family in _subclasses_beside(TrainingError):
+        causes = " ".join(meaning_of(kind) for kind in _subclasses_beside(family))
         meanings[family.exit_status] = f"{meaning_of(family)} {causes}".strip()
     return _table(("exit status", "meaning"), sorted(meanings.items()))
+
+
+def _subclasses_beside(kind: type[TrainingError]) -> list[type[TrainingError]]:
+    return [found for found in kind.__subclasses__() if found.__module__ == kind.__module__]
 
 
 def dependencies_table() -> str:
