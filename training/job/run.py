@@ -1,8 +1,8 @@
-"""The training job: pictures in, a published bundle out."""
+"""One training run from top to bottom."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ from training.audit.faces import face_findings
 from training.audit.findings import Finding
 from training.audit.label_issues import LabelIssues, find_label_issues
 from training.audit.run import audit, holdout_findings
-from training.backbones.registry import LoadedBackbone, load_backbone
+from training.backbones.registry import load_backbone
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.dataset import scan
@@ -32,89 +32,23 @@ from training.evaluation.holdout import (
     leave_out_known,
 )
 from training.evaluation.metrics import confidence_metrics
-from training.evaluation.ood import OodDetector, fit_ood_detector
 from training.evaluation.robustness.measure import (
     has_every_class,
     held_out_folds,
     held_out_set,
     measure_robustness,
 )
-from training.evaluation.study import Study, out_of_fold_slices, study
-from training.features.augmented import extract_augmented
+from training.evaluation.study import out_of_fold_slices
 from training.features.extract import Extractor
 from training.features.feature_set import FeatureSet, read_feature_set
-from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
-from training.finetuning.study import Tuning, tune
+from training.finetuning.config import BadFinetuneConfig
+from training.job.options import FitOptions, command_of
+from training.job.train import Trained, export_model, train
 from training.publish.bundle import BundleContent, publish_bundle
-from training.publish.export import Classifier, export
-from training.publish.provenance import command_line, package_versions
-from training.quantization.choose import PrecisionChoice, choose_precision
+from training.publish.provenance import package_versions
 from training.report import ReportData, render_card, render_report
-from training.report.log_lines import holdout_line, study_lines
+from training.report.log_lines import holdout_line
 from training.summary import Summary
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Inputs and outputs of a run, apart from its hyper-parameters.
-
-    Attributes:
-        data: Folder or zip file with one folder of pictures per class.
-        store: Where to publish.
-        cache: Folder of the feature cache.
-        weights: Local weights for the backbone.
-        groups: Table of groups, instead of `groups.csv` beside the data.
-        group_pattern: Regular expression that finds a picture's group in its name.
-        strict: Refuse to train if any picture is unreadable.
-        tests: Holdout sets: a folder of class folders, or LABEL=FOLDER.
-        robustness: Corrupt held-out pictures and report how far accuracy falls.
-        finetune: Fine-tune, too, and publish what was better on the same folds.
-        resume: Go on from the checkpoints of a fine-tuning that was cut short.
-        checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
-        sign_key: Private key that signs the bundle.
-    """
-
-    data: Path
-    store: Path
-    cache: Path
-    weights: Path | None = None
-    groups: Path | None = None
-    group_pattern: str | None = None
-    strict: bool = False
-    tests: Sequence[str] = ()
-    robustness: bool = False
-    finetune: FinetuneConfig | None = None
-    resume: bool = False
-    checkpoint: Path | None = None
-    sign_key: Path | None = None
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """The model to publish and the pictures it was trained on, before its export.
-
-    Attributes:
-        choice: Feature set, backbone and extractor in the number format chosen.
-        study: Head, calibration, threshold and cross-validation.
-        tuning: Result of fine-tuning, with `--finetune`.
-        ood_detector: None for a fine-tuned backbone: it has seen all pictures, so their distances
-            do not show those of new ones.
-    """
-
-    choice: PrecisionChoice
-    study: Study
-    tuning: Tuning | None
-    ood_detector: OodDetector | None
-
-    @property
-    def backbone(self) -> LoadedBackbone:
-        """The backbone to publish."""
-        return self.tuning.backbone if self.tuning else self.choice.backbone
-
-    @property
-    def extractor(self) -> Extractor:
-        """Feature extractor of the backbone to publish."""
-        return Extractor(self.backbone) if self.tuning else self.choice.extractor
 
 
 def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) -> Bundle:
@@ -153,8 +87,8 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             for name, holdout in holdouts.items()
         }
         findings, label_issues = _audit(feature_set, holdouts, config, progress)
-        trained = _train(feature_set, backbone, cache, options, config, progress)
-        model = _export(trained)
+        trained = train(feature_set, backbone, cache, options, config, progress)
+        model = export_model(trained)
         graph = load_graph(model)
         results, tests = _test(graph, holdouts, trained, config, progress)
         robustness = None
@@ -231,71 +165,10 @@ def _audit(
     return findings, label_issues
 
 
-def _train(
-    feature_set: FeatureSet,
-    backbone: LoadedBackbone,
-    cache: Cache,
-    options: FitOptions,
-    config: FitConfig,
-    progress: Progress,
-) -> _Trained:
-    """Choose the number format, fit the head, and fine-tune with `--finetune`."""
-    # The networks of the folds of fine-tuning are fp32 and are not quantised.
-    precision = "fp32" if options.finetune else config.precision
-    choice = choose_precision(
-        feature_set,
-        backbone,
-        Extractor(backbone),
-        cache,
-        dataclasses.replace(config, precision=precision),
-        progress=progress,
-    )
-    feature_set = choice.feature_set
-    copies = None
-    if config.views and len(feature_set.names) <= config.views_up_to:
-        progress.log(f"Training on {config.views} augmented copies of each picture, too.")
-        copies = extract_augmented(
-            feature_set, choice.extractor, cache, config.views, progress=progress
-        )
-    studied = study(feature_set, config, copies)
-    tuning = None
-    if options.finetune is not None:
-        tuning = tune(
-            feature_set,
-            studied,
-            choice.backbone,
-            config,
-            options.finetune,
-            checkpoint=options.checkpoint or options.cache / "finetune",
-            resume=options.resume,
-            progress=progress,
-        )
-        studied = tuning.study
-    ood_detector = None
-    if tuning is None or not tuning.tuned:
-        ood_detector = fit_ood_detector(
-            feature_set.features, feature_set.classes, feature_set.groups, config
-        )
-    for line in study_lines(studied):
-        progress.log(line)
-    return _Trained(choice, studied, tuning, ood_detector)
-
-
-def _export(trained: _Trained) -> bytes:
-    backbone, study = trained.backbone, trained.study
-    classifier = Classifier(
-        backbone,
-        study.head,
-        temperature=study.calibration.temperature,
-        ood_detector=trained.ood_detector,
-    )
-    return export(classifier, input_px=backbone.spec.input_px, precision=trained.choice.facts.name)
-
-
 def _test(
     graph: torch.jit.ScriptModule,
     holdouts: Mapping[str, HoldoutSet],
-    trained: _Trained,
+    trained: Trained,
     config: FitConfig,
     progress: Progress,
 ) -> tuple[dict[str, EvaluatedSet], dict[str, dict[str, Any]]]:
@@ -319,7 +192,7 @@ def _test(
 def _measure_robustness(
     graph: torch.jit.ScriptModule,
     results: Mapping[str, EvaluatedSet],
-    trained: _Trained,
+    trained: Trained,
     config: FitConfig,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -333,7 +206,7 @@ def _measure_robustness(
 
 
 def _summarise(
-    trained: _Trained,
+    trained: Trained,
     findings: Sequence[Finding],
     tests: dict[str, dict[str, Any]],
     robustness: dict[str, Any] | None,
@@ -361,30 +234,6 @@ def _summarise(
         | {"penalty": studied.head.penalty}
         | {"finetune": options.finetune and asdict(options.finetune)},
         "packages": package_versions(),
-        "command": _command(options, config),
+        "command": command_of(options, config),
     }
     return cast(Summary, summary)
-
-
-def _command(options: FitOptions, config: FitConfig) -> str:
-    finetune = options.finetune
-    command = command_line(
-        options.data,
-        {
-            "--backbone": config.backbone,
-            "--weights": options.weights,
-            "--groups": options.groups,
-            "--group-pattern": options.group_pattern,
-            "--strict": options.strict,
-            "--test": tuple(options.tests),
-            "--robustness": options.robustness,
-            "--finetune": finetune.unfreeze if finetune else None,
-            "--epochs": finetune.epochs if finetune else None,
-            "--crop": config.crop if config.crop == "faces" else None,
-            "--precision": config.precision,
-            "--views": config.views,
-            "--seed": config.seed,
-            "--target-error": f"{config.target_error:g}",
-        },
-    )
-    return clean(command)  # a path may not be UTF-8

@@ -1,0 +1,109 @@
+"""Choice of number format, fit of the head and fine-tuning: from a feature set to a model."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from training.backbones.registry import LoadedBackbone
+from training.config import FitConfig
+from training.data.cache import Cache
+from training.data.progress import Progress
+from training.evaluation.ood import OodDetector, fit_ood_detector
+from training.evaluation.study import Study, study
+from training.features.augmented import extract_augmented
+from training.features.extract import Extractor
+from training.features.feature_set import FeatureSet
+from training.finetuning.study import Tuning, tune
+from training.job.options import FitOptions
+from training.publish.export import Classifier, export
+from training.quantization.choose import PrecisionChoice, choose_precision
+from training.report.log_lines import study_lines
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model to publish and the pictures it was trained on, before its export.
+
+    Attributes:
+        choice: Feature set, backbone and extractor in the number format chosen.
+        study: Head, calibration, threshold and cross-validation.
+        tuning: Result of fine-tuning, with `--finetune`.
+        ood_detector: None for a fine-tuned backbone: it has seen all pictures, so their distances
+            do not show those of new ones.
+    """
+
+    choice: PrecisionChoice
+    study: Study
+    tuning: Tuning | None
+    ood_detector: OodDetector | None
+
+    @property
+    def backbone(self) -> LoadedBackbone:
+        """The backbone to publish."""
+        return self.tuning.backbone if self.tuning else self.choice.backbone
+
+    @property
+    def extractor(self) -> Extractor:
+        """Feature extractor of the backbone to publish."""
+        return Extractor(self.backbone) if self.tuning else self.choice.extractor
+
+
+def train(
+    feature_set: FeatureSet,
+    backbone: LoadedBackbone,
+    cache: Cache,
+    options: FitOptions,
+    config: FitConfig,
+    progress: Progress,
+) -> Trained:
+    """Choose the number format, fit the head, and fine-tune with `--finetune`."""
+    # The networks of the folds of fine-tuning are fp32 and are not quantised.
+    precision = "fp32" if options.finetune else config.precision
+    choice = choose_precision(
+        feature_set,
+        backbone,
+        Extractor(backbone),
+        cache,
+        dataclasses.replace(config, precision=precision),
+        progress=progress,
+    )
+    feature_set = choice.feature_set
+    copies = None
+    if config.views and len(feature_set.names) <= config.views_up_to:
+        progress.log(f"Training on {config.views} augmented copies of each picture, too.")
+        copies = extract_augmented(
+            feature_set, choice.extractor, cache, config.views, progress=progress
+        )
+    studied = study(feature_set, config, copies)
+    tuning = None
+    if options.finetune is not None:
+        tuning = tune(
+            feature_set,
+            studied,
+            choice.backbone,
+            config,
+            options.finetune,
+            checkpoint=options.checkpoint or options.cache / "finetune",
+            resume=options.resume,
+            progress=progress,
+        )
+        studied = tuning.study
+    ood_detector = None
+    if tuning is None or not tuning.tuned:
+        ood_detector = fit_ood_detector(
+            feature_set.features, feature_set.classes, feature_set.groups, config
+        )
+    for line in study_lines(studied):
+        progress.log(line)
+    return Trained(choice, studied, tuning, ood_detector)
+
+
+def export_model(trained: Trained) -> bytes:
+    """Return the classifier as a TorchScript file."""
+    backbone, study = trained.backbone, trained.study
+    classifier = Classifier(
+        backbone,
+        study.head,
+        temperature=study.calibration.temperature,
+        ood_detector=trained.ood_detector,
+    )
+    return export(classifier, input_px=backbone.spec.input_px, precision=trained.choice.facts.name)
