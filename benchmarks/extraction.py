@@ -29,10 +29,10 @@ from PIL import Image
 
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
+from models.layout.files import is_picture
 from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, EXTRACTION_BATCH
 from training.data.cache import Cache
-from training.data.dataset import is_picture
 from training.data.duplicates import find_near_duplicates
 from training.data.source import Source, open_source
 from training.features.extract import Extractor, extract

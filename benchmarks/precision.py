@@ -22,9 +22,9 @@ from models.bundle.load import answer, load_graph
 from models.cpu import usable_cores
 from models.errors import FacemaskError
 from models.imaging.decode import decode_image
+from models.layout.files import is_picture
 from training.backbones.registry import load_backbone
 from training.config import DEFAULT_BACKBONE, FitConfig
-from training.data.dataset import is_picture
 from training.data.source import Source, open_source
 from training.evaluation.head import Head
 from training.features.extract import Extractor

@@ -9,10 +9,10 @@ import pytest
 from facemask_client import Answer, AsyncClient, Client, find_pictures
 from facemask_client.__main__ import main
 from models.bundle.load import Bundle
+from models.layout.files import is_picture
 from service.app import create_app
 from tests.process.running import running
 from tests.service.fixtures import code_picture, make_engine, publish_bundle, settings_of, wait
-from training.data.dataset import is_picture
 
 TORN = code_picture(7)[:60]
 

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from models.layout.files import is_picture
+from models.layout.labels import split_kind
 from training.audit.copies import copy_findings
 from training.audit.findings import LEVELS, Finding, plural
 from training.audit.label_issues import LabelIssues, label_issue_findings
 from training.audit.quality import quality_findings
 from training.audit.shortcut_findings import shortcut_findings
 from training.audit.undeclared_groups import undeclared_group_findings
-from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
+from training.data.dataset import FOLDER_ATTRIBUTE
 from training.data.holdout import HoldoutSet
-from training.data.names.classes import split_kind
 from training.data.source import SkippedFile
 from training.data.tables import UnmatchedRows
 from training.features.feature_set import FeatureSet

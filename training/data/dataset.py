@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from models.layout.files import is_picture
 from models.text import normalize_name
 from training.data.names.classes import check_labels, check_layout
 from training.data.source import SkippedFile, Source
 from training.data.tables import LABELS_TABLE, TABLES, Tables, UnmatchedRows, groups_by_pattern
 from training.errors import TooFewClasses
 
-_PICTURE_SUFFIXES: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-)
 FOLDER_ATTRIBUTE: Final = "folder"
 """Slice attribute that is given by the folders below a class folder."""
 
@@ -109,12 +107,6 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         slices=slices,
         unmatched=tuple(tables.unmatched),
     )
-
-
-def is_picture(path: PurePosixPath) -> bool:
-    """Return True if a file's name suggests a picture."""
-    # Files without a suffix are accepted: some cameras and crawlers write them.
-    return path.suffix.lower() in _PICTURE_SUFFIXES or path.suffix == ""
 
 
 def _subfolder_slices(root: str, pictures: Sequence[str]) -> dict[str, dict[str, str]]:

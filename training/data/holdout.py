@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from models.layout.files import is_picture
+from models.layout.labels import label_key
 from models.text import normalize_name
-from training.data.dataset import FOLDER_ATTRIBUTE, is_picture
-from training.data.names.classes import label_key
+from training.data.dataset import FOLDER_ATTRIBUTE
 from training.data.source import SkippedFile, Source, open_source
 from training.data.tables import (
     GROUPS_TABLE,

@@ -8,27 +8,13 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from models.errors import PictureError
+from models.layout.archive import entry_names
+from models.layout.files import SYSTEM_REASON, is_system, system_part
 from models.text import clean, normalize_path
 from training.config import MAX_FILE_BYTES
-from training.data.names.archive import entry_names
 from training.errors import ChangedData, NoSuchData
-
-# Names of folders and files that systems, network storage and viewers add to disks, shares, copies
-# and archives, in lower case; those that begin with a dot are hidden anyway.
-_SYSTEM_NAMES: Final = frozenset(
-    (
-        *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),
-        *("$recycle.bin", "recycler", "recycled", "system volume information", "$extend"),
-        *("found.000", "config.msi", "lost+found"),
-        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp"),
-        *("__pycache__", "thumbs.db", "desktop.ini", "ehthumbs.db"),
-    )
-)
-_SYSTEM_NAMES_IN_THIS_CASE: Final = frozenset(("Thumbs",))  # `thumbs` may well be a class
-_SYSTEM_REASON: Final = "hidden or made by the system"
 
 
 @dataclass(frozen=True)
@@ -126,15 +112,15 @@ class FolderSource(Source):
             above[folder] = outer | {real}
             relative = folder.relative_to(self.path)
             prefix = f"{relative.as_posix()}/" if relative.parts else ""
-            system = [part for part in inner if _is_system(part)]
+            system = [part for part in inner if is_system(part)]
             skipped += [
-                SkippedFile(f"{_visible(prefix + part)}/", _SYSTEM_REASON) for part in system
+                SkippedFile(f"{_visible(prefix + part)}/", SYSTEM_REASON) for part in system
             ]
             inner[:] = sorted(set(inner) - set(system))
             for file in sorted(files):
                 path = prefix + file
-                if _is_system(file):
-                    skipped.append(SkippedFile(_visible(path), _SYSTEM_REASON))
+                if is_system(file):
+                    skipped.append(SkippedFile(_visible(path), SYSTEM_REASON))
                 else:
                     paths[_unique(_visible(path), paths)] = path
         return paths, sorted(skipped, key=lambda file: file.name)
@@ -164,8 +150,8 @@ class ZipSource(Source):
         for entry, (given, path) in zip(entries, entry_names(entries), strict=True):
             if path is None:
                 self._skip(clean(given), "its name leads out of the archive")
-            elif system := _system_part(path):
-                self._skip(clean(system), _SYSTEM_REASON)
+            elif system := system_part(path):
+                self._skip(clean(system), SYSTEM_REASON)
             elif path and not given.endswith(("/", "\\")):
                 if path in paths:
                     self._skip(clean(path), "a later entry of the archive has the same name")
@@ -210,24 +196,6 @@ def open_source(path: Path) -> Source:
     except OSError as error:
         raise NoSuchData(f"{path} cannot be read ({error.strerror}).") from error
     raise NoSuchData(f"{path} does not exist: give a folder with one folder of pictures per class.")
-
-
-def _is_system(part: str) -> bool:
-    """Return True for the name of a hidden file or folder, or of one that systems make."""
-    return (
-        part.startswith(".")
-        or part.casefold() in _SYSTEM_NAMES
-        or part in _SYSTEM_NAMES_IN_THIS_CASE
-    )
-
-
-def _system_part(path: str) -> str | None:
-    """Return a path up to its first hidden or system folder, or all of it for such a file."""
-    parts = path.split("/")
-    for number, part in enumerate(parts, start=1):
-        if _is_system(part):
-            return "/".join(parts[:number]) + ("/" if number < len(parts) else "")
-    return None
 
 
 def _visible(path: str) -> str:

@@ -1,52 +1,15 @@
 """Checks of the class folders: splits instead of classes, and names that cannot be labels."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from models.layout.labels import MAX_LABEL_CHARS, RESERVED_LABELS, label_key, split_kind
 from models.text import REPLACEMENT, normalize_name
 from training.errors import BadLayout
 
-_TRAINING: Final = frozenset(("train", "training", "trainval", "trn"))
-_EVALUATION: Final = frozenset(
-    (
-        *("val", "valid", "validation", "validate", "test", "testing", "tst", "eval"),
-        *("evaluation", "dev", "devel", "holdout"),
-    )
-)
-_FILLERS: Final = frozenset(
-    (
-        *("set", "sets", "data", "dataset", "split", "folder"),
-        *("images", "image", "imgs", "img", "pictures", "photos", "samples"),
-    )
-)
 _DETECTION_FOLDERS: Final = frozenset(("images", "labels", "annotations"))
-
-_RESERVED: Final = {
-    "uncertain": "the service answers it below the threshold",
-    "unfamiliar": "the service answers it for pictures unlike the training pictures",
-    "-": "it excludes pictures in labels.csv",
-}
-_MAX_LABEL_CHARS: Final = 200
-
-
-def label_key(name: str) -> str:
-    """Return a key that is equal for two spellings of one class name."""
-    return normalize_name(name).casefold()
-
-
-def split_kind(name: str) -> str | None:
-    """Return "train" or "test" for the name of a split, such as `Train`, `test_set`, `val2017`."""
-    words = [word for word in re.split(r"[\W\d_]+", name.casefold()) if word]
-    words = [re.sub(r"(?<=[a-z])(set|data|images)$", "", word) or word for word in words]
-    rest = [word for word in words if word not in _FILLERS]
-    if rest and set(rest) <= _TRAINING:
-        return "train"
-    if rest and set(rest) <= _EVALUATION:
-        return "test"
-    return None
 
 
 def check_layout(path: Path, root: str, pictures: Sequence[str]) -> None:
@@ -101,15 +64,15 @@ def check_labels(path: Path, folders: Collection[str]) -> None:
                 f"{path}: the name of the class folder {folder!r} is not UTF-8, or has characters "
                 "that cannot be seen: rename it; of a zip file, pack it again with UTF-8 names."
             )
-        if key in _RESERVED:
+        if key in RESERVED_LABELS:
             raise BadLayout(
-                f"{path}: no class can be called {label!r}, because {_RESERVED[key]}: rename the "
-                "folder."
+                f"{path}: no class can be called {label!r}, because {RESERVED_LABELS[key]}: rename "
+                "the folder."
             )
-        if not label or len(label) > _MAX_LABEL_CHARS:
+        if not label or len(label) > MAX_LABEL_CHARS:
             raise BadLayout(
                 f"{path}: the name of the class folder {folder!r} is not a label: 1 to "
-                f"{_MAX_LABEL_CHARS} characters are needed."
+                f"{MAX_LABEL_CHARS} characters are needed."
             )
         if key in seen:
             raise BadLayout(

@@ -1,0 +1,1 @@
+"""Layout of data sets: names of files, of archive entries, and of class folders."""
