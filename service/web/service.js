@@ -75,7 +75,7 @@ export async function report() {
 
 /** Fetch the example picture of this page. */
 export async function example() {
-  const response = await ask("page/example.jpg");
+  const response = await ask(new URL("./example.jpg", import.meta.url));
   if (!response.ok) throw new Problem(response.status);
   return new File([await response.blob()], "example.jpg", { type: "image/jpeg" });
 }

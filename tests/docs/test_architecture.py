@@ -18,8 +18,8 @@ from tests import ROOT
 # rooms of one layer do not import each other.
 ROOMS = {
     "models": [
-        ["errors", "text", "cpu"],
-        ["environment", "terminal"],
+        ["errors", "text", "cpu", "paired"],
+        ["environment", "terminal", "layout"],
         ["imaging"],
         ["bundle"],
         ["__main__"],
@@ -50,7 +50,13 @@ ROOMS = {
     ],
 }
 # Sides that a side may import.
-SIDES = {"models": set(), "service": {"models"}, "training": {"models"}, "facemask_client": set()}
+SIDES = {
+    "models": set(),
+    "web": {"models"},
+    "service": {"models", "web"},
+    "training": {"models"},
+    "facemask_client": set(),
+}
 # The module `python -m service.client` runs the command of the client's package.
 FORWARDING = "service.client.__main__"
 # Libraries that a side never imports: its image does not carry them.
@@ -59,12 +65,14 @@ FORBIDDEN_LIBRARIES = {
         "torchvision", "fastapi", "starlette", "uvicorn", "sklearn", "numpy", "scipy", "onnx",
         "imagehash", "tqdm",
     },
+    "web": {"torch", "fastapi", "numpy", "PIL", "sklearn", "pydantic"},
     "service": {"torchvision", "sklearn", "numpy", "scipy", "onnx", "imagehash", "tqdm"},
     "training": {"fastapi", "starlette", "uvicorn"},
     "facemask_client": {"torch", "PIL", "pydantic", "fastapi", "starlette", "numpy"},
 }  # fmt: skip
 FOLDERS = {
     "models": ROOT / "models",
+    "web": ROOT / "web",
     "service": ROOT / "service",
     "training": ROOT / "training",
     "facemask_client": ROOT / "client" / "src" / "facemask_client",
@@ -233,7 +241,7 @@ class Environ(type(os.environ)):
         while "frozen" in frame.f_code.co_filename or frame.f_code.co_filename == os.__file__:
             frame = frame.f_back
         part = os.path.relpath(frame.f_code.co_filename).split(os.sep)[0]
-        if part in ("models", "training", "service", "client"):
+        if part in ("models", "web", "training", "service", "client"):
             raise SystemExit(f"{key} read at import by {frame.f_code.co_filename}")
         return super().__getitem__(key)
 os.environ.__class__ = Environ

@@ -1,0 +1,28 @@
+// Keyboard shortcuts.
+
+const TYPED_IN = "input:not([type=checkbox], [type=radio], [type=range], [type=button]), textarea, select, [contenteditable]";
+
+/**
+ * Call a function per key: `shortcuts(document, { ArrowLeft: before, "Ctrl+z": undo, "?": help })`.
+ *
+ * A key is written as in KeyboardEvent.key, with Ctrl+ (or Command on a Mac), Alt+ and Shift+ before
+ * it; Shift is left away where it makes another sign ("?"). Keys of a field that is typed in are
+ * left to it. Returns a function that removes the shortcuts.
+ */
+export function shortcuts(target, actions, { when = () => true } = {}) {
+  const pressed = (event) => {
+    if (event.defaultPrevented || event.isComposing || event.target.closest?.(TYPED_IN) || !when(event)) return;
+    const action = actions[nameOf(event)];
+    if (!action) return;
+    event.preventDefault();
+    action(event);
+  };
+  target.addEventListener("keydown", pressed);
+  return () => target.removeEventListener("keydown", pressed);
+}
+
+function nameOf({ key, ctrlKey, metaKey, altKey, shiftKey }) {
+  const isSign = key.length === 1 && !/[a-z]/i.test(key) && key !== " ";
+  const parts = [ctrlKey || metaKey ? "Ctrl" : "", altKey ? "Alt" : "", shiftKey && !isSign ? "Shift" : ""];
+  return [...parts.filter(Boolean), key.length === 1 ? key.toLowerCase() : key].join("+");
+}
