@@ -110,13 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m checks.coverage", description=__doc__)
     parser.add_argument("--replications", type=int, default=200, help="data sets per world")
     parser.add_argument("--only", default="", help="worlds whose name has this text")
+    parser.add_argument("--processes", type=int, default=usable_cores())
     parser.add_argument("--out", type=Path, default=Path("build/coverage"))
     options = parser.parse_args(arguments)
     chosen = [world for world in worlds() if options.only in world.name]
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers: their matrices are small
     rows = []
     print(_HEADER)
-    with multiprocessing.get_context("spawn").Pool(usable_cores()) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         for row in pool.imap(partial(coverage_of, replications=options.replications), chosen):
             rows.append(row)
             print(line(row), flush=True)

@@ -6,9 +6,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from checks.coverage.worlds import (
+    FastHeads,
     Ints,
     World,
     draw_folds,
@@ -64,7 +66,8 @@ class Row:
 
 def coverage_of(world: World, replications: int, *, seed: int = 0) -> Row:
     """Draw data sets, and count how often what the product prints of them is true."""
-    generators = np.random.default_rng(seed).spawn(replications)
+    facts = (*world.sizes, round(1000 * world.accuracy), round(1000 * world.shared))
+    generators = np.random.default_rng([seed, *facts]).spawn(replications)
     if len(world.sizes) > _MAX_FITTED_CLASSES:
         return _mean(world, [_drawn_answers(world, random) for random in generators])
     truth = _accuracy_at_twice(world) if _has_forecast(world) else None
@@ -139,18 +142,13 @@ def _fitted(
     logits = out_of_fold(features, classes, fold_of, num_classes)
     published = fit(features, classes, num_classes)
     fresh, true = world.fresh
-    fresh_logits = published.logits(fresh)
+    fresh_logits = published.logits(fresh)[0]
     right = fresh_logits.argmax(axis=1) == true
-    recall = np.array([right[true == k].mean() for k in range(num_classes)])
+    recall, area = _truth(published, world, fresh_logits, true)
     calibration = calibrate(logits, classes, groups, fold_of)
     probabilities = softmax(logits / calibration.temperature)
     fresh_probabilities = softmax(fresh_logits / calibration.temperature)
     row = _shares(probabilities, classes, groups, recall, random, cross_validated=True)
-    area = (
-        roc_auc_score(true, fresh_probabilities[:, 1])
-        if num_classes == 2
-        else roc_auc_score(true, fresh_probabilities, multi_class="ovr")
-    )
     row["auc"] = float(row["auc_low"] <= area <= row["auc_high"])
     weights = (np.array(world.sizes) / sum(world.sizes))[true]
     for target in _TARGETS:
@@ -182,13 +180,28 @@ def _fitted(
     return row
 
 
+def _truth(
+    published: FastHeads, world: World, fresh_logits: NDArray[np.float64], true: Ints
+) -> tuple[NDArray[np.float64], float]:
+    """Return the recall of each class and the ROC AUC: of two classes exact, of more measured."""
+    num_classes = len(world.sizes)
+    if num_classes == 2:
+        means, deviation = published.margins(world)
+        recall = norm.cdf(means / deviation)
+        return np.asarray(recall), float(norm.cdf(means.sum() / (2**0.5 * deviation)))
+    right = fresh_logits.argmax(axis=1) == true
+    recall = np.array([right[true == k].mean() for k in range(num_classes)])
+    return recall, float(roc_auc_score(true, softmax(fresh_logits), multi_class="ovr"))
+
+
 def _accuracy_at_twice(world: World) -> float:
     fresh, true = world.fresh
     shares = []
     for random in np.random.default_rng(2).spawn(_TWICE_HEADS):
         features, classes, _ = world.draw(random, times=2)
-        logits = fit(features, classes, len(world.sizes)).logits(fresh)
-        shares.append((logits.argmax(axis=1) == true).mean())
+        published = fit(features, classes, len(world.sizes))
+        recall, _ = _truth(published, world, published.logits(fresh)[0], true)
+        shares.append(recall.mean())
     return float(np.mean(shares))
 
 

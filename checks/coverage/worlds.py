@@ -8,8 +8,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.head import softmax
-
 _WIDTH: Final = 16  # features
 _SPREAD: Final = np.arange(1, _WIDTH + 1) ** -0.5  # of each feature within a class
 _GROUP_SIZES: Final = (3, 10)  # pictures, the upper end excluded
@@ -17,6 +15,7 @@ _FRESH: Final = 10_000
 _TOTAL_VARIANCE: Final = 1000.0  # as `training.evaluation.head`
 _PENALTY: Final = 0.03
 _NEWTON_STEPS: Final = 12
+_NEWTON_TOLERANCE: Final = 1e-5  # of the largest coefficient
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,59 +107,105 @@ def draw_folds(classes: Ints, groups: Ints, random: np.random.Generator, folds: 
 
 
 @dataclass(frozen=True)
-class FastHead:
-    """Logistic regression with the objective of `training.evaluation.head.fit_head`."""
+class FastHeads:
+    """Logistic regressions with the objective of `training.evaluation.head.fit_head`."""
 
-    weight: Floats  # (D + 1, K), the bias last
-    scale: float
+    weights: Floats  # (B, D + 1, K), the bias last
 
     def logits(self, features: Floats) -> Floats:
-        """Return logits: (n, D) -> (n, K)."""
-        return np.asarray(features @ (self.weight[:-1] / self.scale) + self.weight[-1])
+        """Return logits of every head: (n, D) -> (B, n, K)."""
+        return np.asarray(features @ self.weights[:, :-1] + self.weights[:, -1:])
+
+    def margins(self, world: World) -> tuple[Floats, float]:
+        """Return the mean lead of the true class over the other, of each of two, and its spread.
+
+        The lead in logits is normal, so that accuracy and ROC AUC of the first head are exact.
+        """
+        lead = self.weights[0, :, 1] - self.weights[0, :, 0]
+        means = (world.means @ lead[:-1] + lead[-1]) * np.array([-1.0, 1.0])
+        return np.asarray(means), float(np.sqrt(((lead[:-1] * _SPREAD) ** 2).sum()))
 
 
-def fit(features: Floats, classes: Ints, num_classes: int) -> FastHead:
-    """Fit a head by Newton's method."""
-    scale = float(np.sqrt(features.var(axis=0).sum() / _TOTAL_VARIANCE))
-    rows = np.column_stack([features / scale, np.ones(len(features))])
-    sizes = np.bincount(classes, minlength=num_classes)
-    weights = (len(classes) / num_classes / sizes)[classes]
-    ridge = np.append(np.full(_WIDTH, 1 / _PENALTY), 1e-6)
+def fit(features: Floats, classes: Ints, num_classes: int) -> FastHeads:
+    """Fit one head on all pictures."""
+    return fit_many(features, classes, np.ones((1, len(classes)), dtype=bool), num_classes)
+
+
+def fit_many(
+    features: Floats, classes: Ints, used: NDArray[np.bool_], num_classes: int
+) -> FastHeads:
+    """Fit heads on parts of the pictures, all at once, by Newton's method.
+
+    Args:
+        features: (n, D).
+        classes: (n,).
+        used: (B, n): pictures that each head is fitted on.
+        num_classes: K.
+    """
+    part = used / used.sum(axis=1, keepdims=True)
+    variances = part @ features**2 - (part @ features) ** 2
+    # Features are divided by a scale in the job; here the ridge is multiplied by its square.
+    squared_scale = variances.sum(axis=1) / _TOTAL_VARIANCE
+    ridge = np.column_stack(
+        [np.repeat(squared_scale[:, None] / _PENALTY, _WIDTH, axis=1), np.full(len(used), 1e-6)]
+    )
+    rows = np.column_stack([features, np.ones(len(features))])
+    one_hot = np.eye(num_classes)[classes]
+    per_class = used @ one_hot  # (B, K)
+    sizes = per_class.sum(axis=1, keepdims=True)
+    weights = used * (sizes / num_classes / per_class)[:, classes]
     if num_classes == 2:
-        one = _newton(rows, (classes == 1)[:, None], weights, ridge)[:, 0]
-        return FastHead(np.column_stack([-one, one]) / 2, scale)
-    return FastHead(_newton(rows, np.eye(num_classes)[classes], weights, ridge), scale)
+        one = _newton(rows, one_hot[:, 1:], weights, ridge)
+        return FastHeads(np.concatenate([-one, one], axis=2) / 2)
+    return FastHeads(_newton(rows, one_hot, weights, ridge))
 
 
 def _newton(rows: Floats, targets: Floats, weights: Floats, ridge: Floats) -> Floats:
-    """Minimise the weighted log loss: rows (n, P), targets (n, K) -> (P, K); sigmoid for K = 1."""
-    width, num_outputs = rows.shape[1], targets.shape[1]
-    beta = np.zeros((width, num_outputs))
+    """Minimise weighted log losses; the sigmoid's for K = 1.
+
+    Args:
+        rows: (n, P).
+        targets: (n, K).
+        weights: (B, n) of the pictures in each problem.
+        ridge: (B, P).
+
+    Returns:
+        (B, P, K) coefficients.
+    """
+    num_problems, width, num_outputs = len(weights), rows.shape[1], targets.shape[1]
+    products = (rows[:, :, None] * rows[:, None]).reshape(len(rows), width**2)
+    beta = np.zeros((num_problems, width, num_outputs))
+    diagonal = np.arange(width)
     for _ in range(_NEWTON_STEPS):
-        z = rows @ beta
-        p = 1 / (1 + np.exp(-z)) if num_outputs == 1 else softmax(z)
-        gradient = rows.T @ (weights[:, None] * (p - targets)) + ridge[:, None] * beta
-        curvature = np.empty((num_outputs, width, num_outputs, width))
+        z = rows @ beta  # (B, n, K)
+        if num_outputs == 1:
+            p = 1 / (1 + np.exp(-z))
+        else:
+            p = np.exp(z - z.max(axis=2, keepdims=True))
+            p /= p.sum(axis=2, keepdims=True)
+        gradient = rows.T @ (weights[..., None] * (p - targets)) + ridge[..., None] * beta
+        curvature = np.empty((num_problems, num_outputs, width, num_outputs, width))
         for i in range(num_outputs):
             for j in range(i, num_outputs):
-                w = weights * p[:, i] * ((i == j) - p[:, j])
-                curvature[i, :, j] = curvature[j, :, i] = (rows * w[:, None]).T @ rows
-            curvature[i, :, i] += np.diag(ridge)
-        flat = curvature.reshape(num_outputs * width, num_outputs * width)
-        step = np.linalg.solve(flat + 1e-9 * np.eye(len(flat)), gradient.T.ravel())
-        beta = beta - step.reshape(num_outputs, width).T
-        if float(np.abs(step).max()) < 1e-5:
+                w = weights * p[..., i] * ((i == j) - p[..., j])
+                block = (w @ products).reshape(num_problems, width, width)
+                curvature[:, i, :, j] = curvature[:, j, :, i] = block
+            curvature[:, i, diagonal, i, diagonal] += ridge
+        flat = curvature.reshape(num_problems, num_outputs * width, num_outputs * width)
+        flat += 1e-9 * np.eye(num_outputs * width)
+        down = gradient.transpose(0, 2, 1).reshape(num_problems, -1, 1)
+        step = np.linalg.solve(flat, down).reshape(num_problems, num_outputs, width)
+        beta = beta - step.transpose(0, 2, 1)
+        if float(np.abs(step).max()) < _NEWTON_TOLERANCE * float(np.abs(beta).max()):
             break
     return beta
 
 
 def out_of_fold(features: Floats, classes: Ints, fold_of: Ints, num_classes: int) -> Floats:
     """Return logits (n, K), each from a head that has not seen the picture's fold."""
-    logits = np.zeros((len(classes), num_classes))
-    for fold in np.unique(fold_of):
-        test = fold_of == fold
-        logits[test] = fit(features[~test], classes[~test], num_classes).logits(features[test])
-    return logits
+    folds = np.unique(fold_of)
+    heads = fit_many(features, classes, fold_of != folds[:, None], num_classes)
+    return np.asarray(heads.logits(features)[fold_of, np.arange(len(classes))])
 
 
 def growing_hits(
@@ -174,20 +219,19 @@ def growing_hits(
 ) -> tuple[Floats, Floats]:
     """Return hits (shares, n) of heads on growing parts, and the parts' mean sizes (shares,)."""
     num_classes = len(world.sizes)
-    hits = np.zeros((len(shares), len(classes)))
-    sizes = np.zeros(len(shares))
+    used, tested = [], []
     for _ in range(repeats):
         fold_of = draw_folds(classes, groups, random)
         rank = np.empty(int(groups.max()) + 1)
         for fold in range(5):
-            train = np.flatnonzero(fold_of != fold)
-            test = np.flatnonzero(fold_of == fold)
+            train = fold_of != fold
             for k in range(num_classes):
-                names = random.permutation(np.unique(groups[train][classes[train] == k]))
+                names = random.permutation(np.unique(groups[train & (classes == k)]))
                 rank[names] = np.arange(len(names)) / len(names)
-            for index, share in enumerate(shares):
-                part = train[rank[groups[train]] < share]
-                head = fit(features[part], classes[part], num_classes)
-                hits[index, test] += head.logits(features[test]).argmax(axis=1) == classes[test]
-                sizes[index] += len(part)
-    return hits / repeats, sizes / (repeats * 5)
+            used += [train & (rank[groups] < share) for share in shares]
+            tested += [~train] * len(shares)
+    parts = np.array(used)
+    answers = fit_many(features, classes, parts, num_classes).logits(features).argmax(axis=2)
+    hits = ((answers == classes) & np.array(tested)).reshape(-1, len(shares), len(classes))
+    sizes = parts.sum(axis=1).reshape(-1, len(shares)).mean(axis=0)
+    return hits.sum(axis=0) / repeats, sizes
