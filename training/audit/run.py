@@ -122,7 +122,8 @@ def holdout_findings(name: str, holdout: HoldoutSet) -> list[Finding]:
                 "warning",
                 "training_pictures_in_test",
                 f"Test set {name}: {plural(len(holdout.known), 'picture')} left out, being "
-                f"training pictures or copies of them, the first {holdout.known[0]}.",
+                "training pictures, copies of them, or of a declared group that is trained on, "
+                f"the first {holdout.known[0]}.",
                 holdout.known,
             )
         )

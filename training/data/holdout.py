@@ -35,8 +35,8 @@ class HoldoutSet:
         group_names: Group name by file name, where known: from a groups.csv in the root, or the
             pattern.
         groups: int64 (n,) group numbers, once the pictures were compared with each other.
-        known: Training pictures, and copies of them, that were left out, once the set was
-            compared with the training pictures.
+        known: Training pictures, copies of them, and pictures of their groups, that were left
+            out, once the set was compared with the training pictures.
         skipped: Files that are not evaluated.
         unmatched: Rows of its slices.csv that name no picture.
     """

@@ -38,8 +38,8 @@ class EvaluatedSet:
         unreadable: Files that could not be read.
         read: Returns the encoded file of the i-th picture.
         groups: int64 (n,) group numbers; without, each picture is a group of its own.
-        known: Training pictures, and copies of them, that were left out; None if the set was not
-            compared with the training pictures.
+        known: Training pictures, copies of them, and pictures of their groups, that were left out;
+            None if the set was not compared with the training pictures.
         distances: float64 (n,) from the training pictures, if the model measures them.
     """
 
@@ -57,10 +57,11 @@ class EvaluatedSet:
 def leave_out_known(
     holdout: HoldoutSet, feature_set: FeatureSet, cache: Cache, *, input_px: int
 ) -> HoldoutSet:
-    """Leave out training pictures and copies of them, and group the other pictures.
+    """Leave out training pictures, copies of them and pictures of their groups; group the others.
 
-    Copies are files equal to the byte and near-duplicates, also of a copy that is left out.
-    Pictures that cannot be read are kept, for the evaluation to report.
+    Copies are files equal to the byte and near-duplicates, also of a copy that is left out. A group
+    is one that both sides declare by the same name: another photograph of a person who is trained
+    on. Pictures that cannot be read are kept, for the evaluation to report.
 
     Args:
         holdout: The set, as listed.
@@ -77,13 +78,18 @@ def leave_out_known(
     by_digest: dict[str, int] = {}
     equal = [(by_digest.setdefault(one.sha256, i), i) for i, one in enumerate(stats)]
     joined = connected_groups(len(stats), [*equal, *find_near_duplicates(stats)])
-    known = set(found.kept[np.isin(joined[first:], joined[:first])].tolist())
+    trained_groups = set(feature_set.listing.groups.values())
+    same_group = [
+        holdout.group_names.get(holdout.names[i]) in trained_groups for i in found.kept.tolist()
+    ]
+    copied = np.isin(joined[first:], joined[:first])
+    known = set(found.kept[copied | np.array(same_group, dtype=bool)].tolist())
     kept = [index for index in range(len(holdout.names)) if index not in known]
     if len(known) == len(found.kept) > 0:
         raise TooFewPictures(
-            f"{holdout.source.path}: all of its {len(known)} pictures are training pictures or "
-            "copies of them, and a model cannot be tested on what it was trained on. Give "
-            "pictures of another folder to --test."
+            f"{holdout.source.path}: all of its {len(known)} pictures are training pictures, "
+            "copies of them, or of a group that is trained on, and a model cannot be tested on "
+            "what it was trained on. Give pictures of another folder to --test."
         )
     names = [holdout.names[index] for index in kept]
     position = {index: new for new, index in enumerate(kept)}
@@ -174,7 +180,7 @@ def holdout_metrics(
         Those of `classification_metrics` and `confidence_metrics`; under `slices`, of
         `slice_metrics`; `unfamiliar`, as `unfamiliar_share`, and the same by class; `unreadable`,
         the number of files that could not be read; and `training_copies`, the number of training
-        pictures and their copies that were left out, None if these were not searched for.
+        pictures, their copies and pictures of their groups that were left out, None if these were not searched for.
     """
     probabilities, classes = evaluated.probabilities, evaluated.classes
     correct = probabilities.argmax(axis=1) == classes

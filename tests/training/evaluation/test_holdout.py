@@ -159,7 +159,7 @@ def test_leave_out_known_names_training_pictures_and_copies(tmp_path: Path, cach
 
 def test_leave_out_known_refuses_the_training_folder(tmp_path: Path, cache: Cache) -> None:
     train = make(tmp_path / "train", *(f"{label}/{i}.png" for i in range(3) for label in LABELS))
-    with pytest.raises(TooFewPictures, match="all of its 9 pictures are training pictures"):
+    with pytest.raises(TooFewPictures, match="all of its 9 pictures are training pictures, copies"):
         leave_out_known(
             find_holdout_set(train, LABELS), trained_on(train, cache), cache, input_px=TINY_PX
         )
@@ -180,6 +180,20 @@ def test_leave_out_known_groups_copies_and_declared_groups(tmp_path: Path, cache
     assert found.groups.tolist() == [0, 0, 1, 2, 1]
     patterned = find_holdout_set(test, LABELS, pattern=r"(\d)\.png")
     assert patterned.group_names["cat/3.png"] == "3"
+
+
+def test_leave_out_known_names_pictures_of_a_trained_group(tmp_path: Path, cache: Cache) -> None:
+    train = make(tmp_path / "train", *(f"{label}/{i}.png" for i in range(3) for label in LABELS))
+    (train / "groups.csv").write_text("file,group\ncat/0.png,anna\ndog/0.png,ben\n")
+    test = tmp_path / "test"
+    for number, label in enumerate(["cat", "cat", "dog"]):
+        (test / label).mkdir(parents=True, exist_ok=True)
+        (test / label / f"{number}.png").write_bytes(encode(photograph(24, 20, 60 + number)))
+    (test / "groups.csv").write_text("file,group\ncat/1.png,anna\ndog/2.png,carla\n")
+    feature_set = trained_on(train, cache)
+    found = leave_out_known(find_holdout_set(test, LABELS), feature_set, cache, input_px=TINY_PX)
+    assert found.known == ("cat/1.png",)
+    assert found.names == ["cat/0.png", "dog/2.png"]
 
 
 def test_holdout_metrics_count_groups_and_training_copies() -> None:
