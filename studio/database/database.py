@@ -1,0 +1,140 @@
+"""Connections to the database: SQLite in WAL mode, or PostgreSQL by URL.
+
+Reads run beside the writer. Writes are short transactions, one at a time per process: SQLite takes
+its lock when a transaction begins, never in its middle, so that none fails half-way.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from studio.database.migrate import begin_write, migrate
+from studio.problems import DatabaseUnusable
+
+_BUSY_TIMEOUT_S: Final = 30.0  # that another process's write is waited for
+_POOL_SIZE: Final = 16
+_EXTRA_CONNECTIONS: Final = 48  # the web server has 40 threads
+
+
+class Database:
+    """A migrated database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writer = threading.Lock()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True for SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one state of the database and changes nothing."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a transaction that is committed at the end, or rolled back by an error."""
+        with self._writer, begin_write(self.engine) as connection:
+            yield connection
+
+    def snapshot(self, path: Path) -> None:
+        """Copy an SQLite database into a new file, while others read and write it.
+
+        Raises:
+            DatabaseUnusable: The database is PostgreSQL, which has `pg_dump`.
+        """
+        if not self.is_sqlite:
+            raise DatabaseUnusable("A snapshot of PostgreSQL is made by its own pg_dump.")
+        with self.read() as connection, contextlib.closing(sqlite3.connect(path)) as target:
+            source = connection.connection.driver_connection
+            assert isinstance(source, sqlite3.Connection)
+            source.backup(target)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Open a database and bring its tables up to date.
+
+    Args:
+        url: Such as `sqlite:///studio/studio.sqlite3` or `postgresql+psycopg://user@host/name`;
+            `postgresql://` means psycopg, too.
+
+    Raises:
+        DatabaseUnusable: The address is wrong, the database does not answer, or it belongs to a
+            newer release.
+    """
+    try:
+        address = make_url(url)
+        if address.drivername == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+        if address.drivername not in ("sqlite", "postgresql+psycopg"):
+            raise DatabaseUnusable(
+                f"{address.drivername}: the studio keeps its data in SQLite (sqlite:///FILE) or "
+                "PostgreSQL (postgresql://USER@HOST/NAME)."
+            )
+        if address.drivername == "sqlite":
+            if not address.database or address.database == ":memory:":
+                raise DatabaseUnusable("An SQLite database needs a file: sqlite:///FILE.")
+            Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+        shown = address.render_as_string(hide_password=True)
+        engine = create_engine(address, pool_size=_POOL_SIZE, max_overflow=_EXTRA_CONNECTIONS,
+            **({"connect_args": {"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}}
+               if address.drivername == "sqlite" else {"pool_pre_ping": True}))  # fmt: skip
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseUnusable("The database's address is not a URL.") from error
+    except OSError as error:
+        raise DatabaseUnusable(f"{url} cannot be made ({error.strerror}).") from error
+    if engine.dialect.name == "sqlite":
+        _begin_by_sqlalchemy(engine)
+    try:
+        migrate(engine)
+    except DBAPIError as error:
+        engine.dispose()
+        reason = " ".join(str(error.orig).split())[:300]
+        raise DatabaseUnusable(f"{shown} cannot be used ({reason}).") from error
+    return Database(engine)
+
+
+def now() -> str:
+    """Return the time in UTC, as the tables hold it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _begin_by_sqlalchemy(engine: Engine) -> None:
+    """Set up SQLite's connections, and begin transactions explicitly.
+
+    Python's driver would begin them at the first change, after what was read: two writers that had
+    both read could then not both go on.
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # what is acknowledged survives a power cut
+            f"busy_timeout={round(_BUSY_TIMEOUT_S * 1000)}",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "cache_size=-16000",  # 16 MB
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""Projects, their classes and their counts."""
