@@ -91,7 +91,7 @@ def settings_table() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         variable = f"`FACEMASK_{name.upper()}`" + (" or `PORT`" if name == "port" else "")
-        default = str(field.default)
+        default = "" if field.default is None else str(field.default)
         rows.append((variable, f"`{default}`" if default else "", field.description or ""))
     return _table(("variable", "default", "meaning"), rows)
 

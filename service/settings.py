@@ -132,6 +132,13 @@ class Settings(BaseSettings):
         description="Number of processes. They divide the threads among them, and each loads the "
         "model. More than one pays off if one process cannot keep all cores busy.",
     )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Scores below it are decided `uncertain`, unless a request has a `threshold` "
+        "of its own. Unset, the threshold that training chose.",
+    )
     max_batch: int = Field(
         default=0,
         ge=0,

@@ -25,7 +25,7 @@ from service.__main__ import server_options
 from service.app import create_app
 from service.http import access_log, fast_path, predict
 from service.inference.batcher import Batcher, Prepared
-from service.inference.decision import Prediction, decide
+from service.inference.decision import AnswerOptions, Prediction, decide
 from service.inference.engine import Engine
 from service.settings import Settings
 from service.telemetry.logging import configure_logging
@@ -85,6 +85,7 @@ class _StubEngine:
     report = None
     batches = 0
     crops_faces = False
+    threshold = 0.5
 
     def __init__(self) -> None:
         self.manifest = SimpleNamespace(
@@ -106,8 +107,11 @@ class _StubEngine:
         self.alive, self.busy_s = self._batcher.alive, self._batcher.busy_s
         self.close = self._batcher.close
 
+    def threshold_for(self, options: AnswerOptions) -> float:
+        return self.threshold
+
     async def predict(
-        self, pictures: Sequence[object], *, explain: bool, deadline: float
+        self, pictures: Sequence[object], options: AnswerOptions, *, deadline: float
     ) -> list[Prediction]:
         return await self._batcher.submit(pictures, deadline=deadline)
 

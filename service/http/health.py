@@ -48,7 +48,7 @@ async def health(request: Request) -> Response:
             "created_at": manifest.created_at.isoformat(),
             "backbone": manifest.backbone.name,
             "balanced_accuracy": manifest.scores.balanced_accuracy,
-            "threshold": manifest.decision.threshold,
+            "threshold": engine.threshold,
             "report": "/report" if engine.report else None,
         }
     return json_response(

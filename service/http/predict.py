@@ -1,5 +1,6 @@
 """POST /predict: classify one picture or many."""
 
+import math
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -10,10 +11,12 @@ from service.http.schemas import (
     EXPLAIN_QUERY,
     FACES_QUERY,
     PREDICT_EXAMPLES,
+    THRESHOLD_QUERY,
     UPLOAD_BODY,
     PredictAnswer,
 )
 from service.http.uploads import read_uploads
+from service.inference.decision import AnswerOptions
 from service.inference.session import record_outcomes
 from service.inference.state import State
 from service.problems import BadQuery, FacesUnavailable, NoPictures, NothingReadable
@@ -38,7 +41,10 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     "/predict",
     summary="Classify one picture or many",
     responses=_RESPONSES,
-    openapi_extra={"requestBody": UPLOAD_BODY, "parameters": [EXPLAIN_QUERY, FACES_QUERY]},
+    openapi_extra={
+        "requestBody": UPLOAD_BODY,
+        "parameters": [EXPLAIN_QUERY, FACES_QUERY, THRESHOLD_QUERY],
+    },
 )
 async def predict(request: Request) -> Response:
     """Send pictures as multipart `files`, or one picture as the raw body.
@@ -50,7 +56,8 @@ async def predict(request: Request) -> Response:
     """
     state: State = request.app.state.facemask
     settings = state.settings
-    explain, faces = _flag(request, "explain"), _flag(request, "faces")
+    faces = _flag(request, "faces")
+    options = AnswerOptions(explain=_flag(request, "explain"), threshold=_threshold(request))
     async with state.open_session() as session:
         uploads = await read_uploads(
             request,
@@ -61,13 +68,14 @@ async def predict(request: Request) -> Response:
         )
         request.state.pictures = len(uploads)
         classify = session.predict_faces if faces else session.predict
-        outcomes = await classify([upload.data for upload in uploads], explain=explain)
+        outcomes = await classify([upload.data for upload in uploads], options)
         engine = session.engine
         entries = picture_entries(uploads, outcomes, show_face=engine.crops_faces)
         record_outcomes(state.metrics, outcomes)
         return json_response(
             {
                 "model": {"version": engine.manifest.version, "labels": engine.labels},
+                "threshold": engine.threshold_for(options),
                 "predictions": entries,
                 "request_id": request.state.request_id,
             }
@@ -88,3 +96,23 @@ def _flag(request: Request, name: str) -> bool:
     if word not in _TRUE_WORDS and word not in _FALSE_WORDS:
         raise BadQuery(f"{name} must be true or false.")
     return word in _TRUE_WORDS
+
+
+def _threshold(request: Request) -> float | None:
+    """Return the query's `threshold`; None without one, or without a value.
+
+    Raises:
+        BadQuery: It is not a number from 0 to 1.
+    """
+    if not request.scope["query_string"]:
+        return None
+    word = request.query_params.get("threshold", "").strip()
+    if not word:
+        return None
+    try:
+        threshold = float(word) if word.isascii() and "_" not in word else math.nan
+    except ValueError:
+        threshold = math.nan
+    if not 0 <= threshold <= 1:  # NaN is not, either
+        raise BadQuery("threshold must be a number from 0 to 1.")
+    return threshold

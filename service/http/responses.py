@@ -18,6 +18,9 @@ from service.problems import none_readable
 # Decimals of the activation map's values: finer than any colour that shows them.
 _ACTIVATION_DIGITS: Final = 4
 
+# Decimals of scores and distances: finer than the graph's own rounding (float32) on two machines.
+_SCORE_DIGITS: Final = 6
+
 
 def picture_entries(
     uploads: Sequence[Upload],
@@ -81,13 +84,16 @@ def _face(prediction: Prediction) -> dict[str, Any]:
 
 
 def _prediction(prediction: Prediction) -> dict[str, Any]:
+    distance = prediction.distance
     fields = {
         "decision": prediction.decision,
         "label": prediction.label,
-        "score": prediction.score,
-        "scores": prediction.scores,
+        "score": round(prediction.score, _SCORE_DIGITS),
+        "scores": {
+            label: round(score, _SCORE_DIGITS) for label, score in prediction.scores.items()
+        },
         "familiar": prediction.familiar,
-        "distance": prediction.distance,
+        "distance": None if distance is None else round(distance, _SCORE_DIGITS),
     }
     if prediction.activation is not None:
         fields["activation"] = _activation(prediction.activation)

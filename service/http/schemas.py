@@ -59,15 +59,23 @@ class Prediction(_Schema):
     filename: str | None = None
     decision: str = Field(
         examples=["mask"],
-        description="`label`, or `uncertain` if the score is below the model's threshold.",
+        description="What programs read: `unfamiliar` if the picture is out of distribution, else "
+        "`uncertain` if the score is below `threshold`, else `label`.",
     )
     label: str = Field(examples=["mask"], description="Most probable class.")
-    score: float = Field(ge=0, le=1, description="Probability of `label`.")
-    scores: dict[str, float] = Field(description="Probability of each class; they sum to 1.")
+    score: float = Field(
+        ge=0,
+        le=1,
+        description="Probability of `label`, rounded to 6 decimals. It means little "
+        "where `decision` is `unfamiliar`.",
+    )
+    scores: dict[str, float] = Field(
+        description="Probability of each class, rounded to 6 decimals; they sum to 1 but for that."
+    )
     familiar: bool | None = Field(
         examples=[True],
         description="False if the picture is out of distribution: unlike the training pictures, so "
-        "that the prediction is unreliable. `null` if the model has no detector for it.",
+        "that `decision` is `unfamiliar`. `null` if the model has no detector for it.",
     )
     distance: float | None = Field(
         examples=[0.21],
@@ -116,6 +124,13 @@ class PredictAnswer(_Schema):
     """Answer of POST /predict."""
 
     model: ModelName
+    threshold: float = Field(
+        ge=0,
+        le=1,
+        examples=[0.77],
+        description="Scores below it were decided `uncertain`: the request's, else "
+        "FACEMASK_THRESHOLD, else the model's.",
+    )
     predictions: list[Prediction | PictureOfFaces | FailedItem]
     request_id: str
 
@@ -128,7 +143,9 @@ class ServingModel(ModelName):
     balanced_accuracy: float | None = Field(
         description="Measured in training, by cross-validation."
     )
-    threshold: float = Field(description="Scores below it are answered `uncertain`.")
+    threshold: float = Field(
+        description="Scores below it are decided `uncertain`: FACEMASK_THRESHOLD, or the model's."
+    )
     report: str | None = Field(description="Path of its report, if it has one.")
 
 
@@ -173,16 +190,17 @@ class Problem(BaseModel):
 
 _EXAMPLE: dict[str, Any] = {
     "model": {"version": "20261122T204207Z-1f0c9a77", "labels": ["mask", "no_mask"]},
+    "threshold": 0.75,
     "predictions": [
         {
             "index": 0,
             "filename": "a.jpg",
             "decision": "mask",
             "label": "mask",
-            "score": 0.9784,
-            "scores": {"mask": 0.9784, "no_mask": 0.0216},
+            "score": 0.978385,
+            "scores": {"mask": 0.978385, "no_mask": 0.021615},
             "familiar": True,
-            "distance": 0.2441,
+            "distance": 0.244141,
         },
         {
             "index": 1,
@@ -212,10 +230,10 @@ _FACES: dict[str, Any] = {
             "face_score": 0.94,
             "decision": "mask",
             "label": "mask",
-            "score": 0.9784,
-            "scores": {"mask": 0.9784, "no_mask": 0.0216},
+            "score": 0.978385,
+            "scores": {"mask": 0.978385, "no_mask": 0.021615},
             "familiar": True,
-            "distance": 0.2187,
+            "distance": 0.218718,
         },
         {
             "box": {"left": 811, "top": 95, "width": 80, "height": 103},
@@ -223,10 +241,10 @@ _FACES: dict[str, Any] = {
             "face_score": 0.88,
             "decision": "no_mask",
             "label": "no_mask",
-            "score": 0.9612,
-            "scores": {"mask": 0.0388, "no_mask": 0.9612},
+            "score": 0.961213,
+            "scores": {"mask": 0.038787, "no_mask": 0.961213},
             "familiar": True,
-            "distance": 0.2187,
+            "distance": 0.218718,
         },
     ],
     "faces_left_out": 0,
@@ -258,6 +276,15 @@ FACES_QUERY: dict[str, Any] = {
     "required": False,
     "description": "Find the faces of each picture, and classify each face.",
     "schema": {"type": "boolean", "default": False},
+}
+
+THRESHOLD_QUERY: dict[str, Any] = {
+    "name": "threshold",
+    "in": "query",
+    "required": False,
+    "description": "Decide `uncertain` below this score; by default FACEMASK_THRESHOLD, or the "
+    "model's threshold.",
+    "schema": {"type": "number", "minimum": 0, "maximum": 1},
 }
 
 _BINARY = {"type": "string", "format": "binary"}

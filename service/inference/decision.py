@@ -10,7 +10,27 @@ from models.bundle.manifest import Manifest
 from models.imaging.faces import Face
 
 UNCERTAIN: Final = "uncertain"
-"""Decision if the score is below the model's threshold."""
+"""Decision if the score is below the threshold."""
+
+UNFAMILIAR: Final = "unfamiliar"
+"""Decision if the picture is out of distribution, whatever its score is."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOptions:
+    """What a caller may choose about the answers to its pictures.
+
+    Attributes:
+        explain: Add the class-activation maps.
+        threshold: Score below which the decision is `uncertain`; None for the engine's.
+    """
+
+    explain: bool = False
+    threshold: float | None = None
+
+
+DEFAULT_OPTIONS: Final = AnswerOptions()
+"""Answers as the engine gives them to a caller who chooses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +39,8 @@ class Prediction:
 
     Attributes:
         label: The likeliest class.
-        decision: `label`, or `uncertain` if the score is below the model's threshold.
+        decision: `unfamiliar` if the picture is out of distribution, else `uncertain` if the score
+            is below the threshold, else `label`.
         score: Probability of `label`.
         scores: Probability of every class, in the order of the model's labels.
         distance: Distance to the training pictures, 0 to 2; None if the model has no detector.
@@ -59,6 +80,7 @@ def decide(
     manifest: Manifest,
     probabilities: Sequence[float],
     *,
+    threshold: float | None = None,
     distance: float | None = None,
     activation: Tensor | None = None,
     face: Face | None = None,
@@ -68,6 +90,7 @@ def decide(
     Args:
         manifest: Labels and thresholds of the model.
         probabilities: K values, in the order of the labels.
+        threshold: Score below which the decision is `uncertain`; None for the model's.
         distance: Distance to the training pictures, if the model measures it.
         activation: Class-activation maps, float32 (K, h, w), if requested.
         face: The face that the model was given.
@@ -75,13 +98,19 @@ def decide(
     labels, detector = manifest.labels, manifest.familiarity
     best = max(range(len(labels)), key=probabilities.__getitem__)
     label, score = labels[best], probabilities[best]
+    familiar = None if detector is None or distance is None else distance <= detector.threshold
+    if threshold is None:
+        threshold = manifest.decision.threshold
+    decision = label if score >= threshold else UNCERTAIN
+    if familiar is False:
+        decision = UNFAMILIAR
     return Prediction(
         label=label,
-        decision=label if score >= manifest.decision.threshold else UNCERTAIN,
+        decision=decision,
         score=score,
         scores=dict(zip(labels, probabilities, strict=True)),
         distance=distance,
-        familiar=None if detector is None or distance is None else distance <= detector.threshold,
+        familiar=familiar,
         activation=None if activation is None else activation[best].clone(),  # not the whole batch
         face=face,
     )

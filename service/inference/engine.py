@@ -22,7 +22,13 @@ from models.imaging.face_detector import load_detector
 from models.imaging.faces import Face
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
 from service.inference.batcher import Batcher, Prepared
-from service.inference.decision import PictureFaces, Prediction, decide
+from service.inference.decision import (
+    DEFAULT_OPTIONS,
+    AnswerOptions,
+    PictureFaces,
+    Prediction,
+    decide,
+)
 from service.inference.decoder import Decoder
 from service.inference.tuning import ThreadPolicy, WarmUp, use_threads, warm_up
 from service.limits.memory_bound import DecodingBudgets
@@ -50,20 +56,20 @@ class BatchObserver(Protocol):
 @dataclass(frozen=True)
 class _PictureItem:
     picture: bytes | bytearray | Tensor
-    explain: bool
+    options: AnswerOptions
 
 
 @dataclass(frozen=True)
 class _FacesItem:
     picture: bytes | bytearray
     max_faces: int
-    explain: bool
+    options: AnswerOptions
 
 
 @dataclass(frozen=True)
 class _DecodedItem:
     pixels: Tensor  # uint8 (3, S, S)
-    explain: bool
+    options: AnswerOptions
     wait_s: float  # from acceptance to decoding
     decode_s: float
     face: Face | None = None
@@ -76,6 +82,7 @@ class Engine:
         manifest: The bundle's manifest.
         report: The model's report as HTML, if it has one.
         labels: Classes, in the order of the probabilities.
+        threshold: Score below which the decision is `uncertain`, unless a caller has another one.
         crops_faces: True if the model's input is the main face of a picture.
         max_batch: Max pictures per forward pass.
         batches: Number of batches answered. Only its growth is reliable: lanes may miscount.
@@ -86,6 +93,7 @@ class Engine:
         bundle: Bundle,
         *,
         threads: int,
+        threshold: float | None = None,
         max_batch: int = 0,
         max_pixels: int = MAX_PIXELS,
         max_file_bytes: int = MAX_FILE_BYTES,
@@ -98,6 +106,7 @@ class Engine:
         Args:
             bundle: Verified and loaded bundle.
             threads: Number of lanes, and of threads for the forward pass of a lone picture.
+            threshold: Score below which the decision is `uncertain`; None for the model's.
             max_batch: Max pictures per forward pass; 0 measures the best size.
             max_pixels: Max pixels per picture, by its header.
             max_file_bytes: Max bytes per encoded file.
@@ -108,6 +117,7 @@ class Engine:
         self.manifest = bundle.manifest
         self.report = bundle.documents.get(REPORT)
         self.labels = tuple(bundle.manifest.labels)
+        self.threshold = bundle.manifest.decision.threshold if threshold is None else threshold
         self.crops_faces = bundle.manifest.crop.name == "faces"
         self.batches = 0
         self._bundle = bundle
@@ -140,15 +150,15 @@ class Engine:
     async def predict(
         self,
         pictures: Sequence[bytes | bytearray | Tensor],
+        options: AnswerOptions = DEFAULT_OPTIONS,
         *,
-        explain: bool = False,
         deadline: float = float("inf"),
     ) -> list[Prediction | PictureError]:
         """Return the answer for each picture, in order, or its error if it cannot be read.
 
         Args:
             pictures: Encoded files; or uint8 (3, S, S) pixels, as `decode_image` returns them.
-            explain: Add the class-activation maps.
+            options: What the caller chose about the answers.
             deadline: Time on `time.monotonic()`'s clock after which nothing is begun.
 
         Raises:
@@ -156,23 +166,23 @@ class Engine:
             DeadlineExceeded: The deadline passed.
             BatcherClosed: The engine is closed.
         """
-        items = [_PictureItem(picture, explain) for picture in pictures]
+        items = [_PictureItem(picture, options) for picture in pictures]
         return await self._batcher.submit(items, deadline=deadline)
 
     async def predict_faces(
         self,
         pictures: Sequence[bytes | bytearray],
+        options: AnswerOptions = DEFAULT_OPTIONS,
         *,
         max_faces: int,
-        explain: bool = False,
         deadline: float = float("inf"),
     ) -> list[PictureFaces | PictureError]:
         """Return the answers for the faces of each picture, in order, or the picture's error.
 
         Args:
             pictures: Encoded files.
+            options: As for `predict`.
             max_faces: Max faces per picture.
-            explain: As for `predict`.
             deadline: As for `predict`.
 
         Raises:
@@ -180,8 +190,12 @@ class Engine:
             BatchFailed, DeadlineExceeded, BatcherClosed: As for `predict`.
         """
         load_detector()
-        items = [_FacesItem(picture, max_faces, explain) for picture in pictures]
+        items = [_FacesItem(picture, max_faces, options) for picture in pictures]
         return await self._batcher.submit(items, deadline=deadline)
+
+    def threshold_for(self, options: AnswerOptions) -> float:
+        """Return the score below which the decision is `uncertain` with these options."""
+        return self.threshold if options.threshold is None else options.threshold
 
     def alive(self) -> bool:
         """Return True if at least one lane works or waits for work."""
@@ -218,13 +232,13 @@ class Engine:
             if isinstance(item, _FacesItem):
                 return self._answer_faces(item, wait_s)
             if isinstance(item.picture, Tensor):
-                return Prepared(_DecodedItem(item.picture, item.explain, wait_s, 0.0))
+                return Prepared(_DecodedItem(item.picture, item.options, wait_s, 0.0))
             began = time.perf_counter()
             pixels, source_pixels, face = self._decoder.decode(item.picture)
             decode_s = time.perf_counter() - began
         except PictureError as error:
             return error
-        return Prepared(_DecodedItem(pixels, item.explain, wait_s, decode_s, face), source_pixels)
+        return Prepared(_DecodedItem(pixels, item.options, wait_s, decode_s, face), source_pixels)
 
     def _answer_faces(self, item: _FacesItem, wait_s: float) -> PictureFaces:
         """Find a picture's faces and answer them at once, so that no cut-out face waits."""
@@ -232,7 +246,7 @@ class Engine:
         crops = self._decoder.cut_faces(item.picture, max_faces=item.max_faces)
         decode_s = (time.perf_counter() - began) / max(1, len(crops.faces))
         decoded = [
-            _DecodedItem(pixels, item.explain, wait_s, decode_s, face)
+            _DecodedItem(pixels, item.options, wait_s, decode_s, face)
             for pixels, face in zip(crops.pixels, crops.faces, strict=True)
         ]
         predictions = [
@@ -267,8 +281,9 @@ class Engine:
             decide(
                 self.manifest,
                 row,
+                threshold=self.threshold_for(item.options),
                 distance=distance,
-                activation=outputs.activation[index] if item.explain else None,
+                activation=outputs.activation[index] if item.options.explain else None,
                 face=item.face,
             )
             for index, (item, row, distance) in enumerate(zip(batch, rows, distances, strict=True))

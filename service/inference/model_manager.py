@@ -271,6 +271,7 @@ def create_model_manager(settings: Settings, metrics: Metrics) -> ModelManager:
         return Engine(
             open_bundle(path, trusted=trusted, device=settings.device),
             threads=threads,
+            threshold=settings.threshold,
             max_batch=settings.max_batch,
             max_pixels=settings.max_pixels,
             max_file_bytes=settings.max_file_bytes,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.errors import DetectorUnavailable, PictureError
 from models.imaging.header import header_pixels
-from service.inference.decision import PictureFaces, Prediction
+from service.inference.decision import DEFAULT_OPTIONS, AnswerOptions, PictureFaces, Prediction
 from service.inference.engine import Engine
 from service.inference.errors import BatcherClosed, DeadlineExceeded
 from service.inference.model_manager import ModelManager
@@ -39,23 +39,25 @@ class Session:
     deadline: float
 
     async def predict(
-        self, pictures: Sequence[bytes | bytearray | Tensor], *, explain: bool = False
+        self,
+        pictures: Sequence[bytes | bytearray | Tensor],
+        options: AnswerOptions = DEFAULT_OPTIONS,
     ) -> list[Prediction | PictureError]:
         """Return the answer for each picture, in order, or its error if it cannot be read.
 
         Args:
             pictures: As for `Engine.predict`.
-            explain: As for `Engine.predict`.
+            options: As for `Engine.predict`.
 
         Raises:
             Overloaded: Too many pictures or pixels are waiting.
             BatchFailed: The model raised.
         """
         with self._reserve(pictures):
-            return await self.engine.predict(pictures, explain=explain, deadline=self.deadline)
+            return await self.engine.predict(pictures, options, deadline=self.deadline)
 
     async def predict_faces(
-        self, pictures: Sequence[bytes | bytearray], *, explain: bool = False
+        self, pictures: Sequence[bytes | bytearray], options: AnswerOptions = DEFAULT_OPTIONS
     ) -> list[PictureFaces | PictureError]:
         """Return the answers for the faces of each picture, in order, or the picture's error.
 
@@ -67,8 +69,8 @@ class Session:
             try:
                 return await self.engine.predict_faces(
                     pictures,
+                    options,
                     max_faces=self.settings.max_faces,
-                    explain=explain,
                     deadline=self.deadline,
                 )
             except DetectorUnavailable as error:

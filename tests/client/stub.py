@@ -32,14 +32,14 @@ def busy(status: int = 429) -> httpx.Response:
     return httpx.Response(status, json=document, headers={"Retry-After": "0"})
 
 
-def predictions(*entries: dict[str, object]) -> httpx.Response:
+def predictions(*entries: dict[str, object], **more: object) -> httpx.Response:
     numbered = [{"index": index} | entry for index, entry in enumerate(entries)]
-    return httpx.Response(200, json={"model": {"version": "v"}, "predictions": numbered})
+    return httpx.Response(200, json={"model": {"version": "v"}, "predictions": numbered, **more})
 
 
 def entry(label: str = "mask", score: float = 0.75, **more: object) -> dict[str, object]:
     scores = {label: score}
-    return {"decision": label, "label": label, "score": score, "scores": scores, **more}
+    return {"decision": label, "label": label, "score": score, "scores": scores} | more
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):

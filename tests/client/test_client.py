@@ -49,6 +49,16 @@ def _picture(tmp_path: Path) -> Path:
     return path
 
 
+def test_client_sends_its_threshold(picture: Path) -> None:
+    service = StubService(predictions(entry(), threshold=0.25))
+    with Client(URL, threshold=0.25, transport=httpx.MockTransport(service)) as client:
+        (answer,) = client.classify([picture])
+    assert service.requests[0].url.params["threshold"] == "0.25"
+    assert answer.threshold == 0.25
+    with pytest.raises(ClientError, match="from 0 to 1"):
+        Client(URL, threshold=2)
+
+
 def test_classify_sends_batches_of_eight_and_answers_in_order(
     classify: Classify, tmp_path: Path
 ) -> None:

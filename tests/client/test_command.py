@@ -40,6 +40,29 @@ def test_main_prints_one_line_per_image(
     assert capsys.readouterr().out == "a.png\tmask\t0.7500\tunfamiliar\n"
 
 
+def test_main_prints_the_likeliest_class_of_an_unfamiliar_image(
+    picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = entry(decision="unfamiliar", familiar=False, distance=1.25)
+    answer_with(predictions(odd, threshold=0.9), predictions(odd, threshold=0.9))
+    assert command.main([URL, picture]) == 0
+    assert capsys.readouterr().out == "a.png\tunfamiliar\t0.7500\tlikeliest: mask\n"
+    assert command.main([URL, picture, "--csv", "a.csv"]) == 0
+    (row,) = csv.DictReader(Path("a.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["decision"], row["label"]) == ("unfamiliar", "mask")
+    assert (row["familiar"], row["distance"], row["threshold"]) == ("False", "1.25", "0.9")
+
+
+@pytest.mark.parametrize("threshold", ["1.5", "-1", "nan", "much"])
+def test_main_returns_2_for_a_threshold_outside_0_to_1(
+    threshold: str, picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main([URL, picture, f"--threshold={threshold}"])
+    assert stopped.value.code == 2
+    assert "--threshold" in capsys.readouterr().err
+
+
 def test_main_returns_1_if_an_image_has_no_answer(
     picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
 ) -> None:

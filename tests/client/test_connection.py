@@ -28,7 +28,7 @@ def _picture(tmp_path: Path) -> str:
 
 
 def proxy_of(address: str) -> str | None:
-    proxy = connection_to(address, None, faces=False, timeout_s=1, direct=False).proxy
+    proxy = connection_to(address, None, query={}, timeout_s=1, direct=False).proxy
     return None if proxy is None else str(proxy)
 
 
@@ -179,7 +179,7 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> No
     ("given", "header"), [("k\n", "Bearer k"), (" k ", "Bearer k"), ("\n", None), ("", None)]
 )
 def test_a_key_is_stripped(given: str, header: str | None) -> None:
-    options = connection_to("http://h", given, faces=False, timeout_s=1, direct=True).options()
+    options = connection_to("http://h", given, query={}, timeout_s=1, direct=True).options()
     assert options["headers"].get("Authorization") == header
 
 

@@ -97,6 +97,8 @@ ODD_PREDICTIONS = [
     GOOD | {"label": 3},
     GOOD | {"decision": None},
     GOOD | {"familiar": "no"},
+    GOOD | {"distance": "far"},
+    GOOD | {"distance": 3},
     {"error": "broken"},
     {"error": {"detail": 1, "code": "x"}},
     {"faces": None},
@@ -117,6 +119,7 @@ ODD_BODIES = [
     '{"predictions": [], "model": {"version": "v"}}',
     '{"predictions": [{}, {}], "model": {"version": "v"}}',
     '{"predictions": [{}], "model": "v"}',
+    '{"predictions": [{}], "model": {"version": "v"}, "threshold": "high"}',
     '{"predictions": [{}], "model": {"version": 7}}',
     '{"predictions": [' + "9" * 5000 + '], "model": {"version": "v"}}',
     '{"predictions": [{"decision": "a", "label": "a", "score": NaN, "scores": {}}],'

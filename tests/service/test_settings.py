@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "FACEMASK_DEVICE": ("cuda", "device", "cuda"),
     "FACEMASK_THREADS": ("3", "threads", 3),
     "FACEMASK_WORKERS": ("2", "workers", 2),
+    "FACEMASK_THRESHOLD": ("0.25", "threshold", 0.25),
     "FACEMASK_MAX_BATCH": ("16", "max_batch", 16),
     "FACEMASK_MAX_FILES": ("5", "max_files", 5),
     "FACEMASK_MAX_FACES": ("3", "max_faces", 3),

@@ -49,7 +49,9 @@ def _run(options: argparse.Namespace) -> int:
         return _NOTHING_SENT
     failed = 0
     with ExitStack() as stack:
-        client = stack.enter_context(Client(options.url, key=options.key, faces=options.faces))
+        client = stack.enter_context(
+            Client(options.url, key=options.key, faces=options.faces, threshold=options.threshold)
+        )
         writers = open_writers(stack, options.csv, options.json, faces=options.faces)
         for done, answer in enumerate(client.classify(pictures), start=1):
             failed += answer.error is not None
@@ -80,11 +82,25 @@ def _parser() -> argparse.ArgumentParser:
         "--faces", action="store_true", help="detect faces first, and classify each of them"
     )
     parser.add_argument(
+        "--threshold",
+        type=_share,
+        metavar="SHARE",
+        help="decide 'uncertain' below this score, 0 to 1; the service's threshold by default",
+    )
+    parser.add_argument(
         "--key",
         default=os.environ.get("FACEMASK_KEY"),
         help="API key of the service; better set in the variable FACEMASK_KEY",
     )
     return parser
+
+
+def _share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
 
 
 def _show_progress(done: int, total: int) -> None:

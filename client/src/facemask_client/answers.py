@@ -48,6 +48,7 @@ class FaceAnswer:
     score: float
     scores: Mapping[str, float]
     familiar: bool | None = None
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,15 @@ class Answer:
 
     Attributes:
         file: Path of the image.
-        decision: The label, or `uncertain`; None after an error.
+        decision: The label, `uncertain` below the threshold, or `unfamiliar` if the image is out of
+            distribution; None after an error.
         label: The most probable class.
         score: Probability of `label`, 0..1.
         scores: Probability of each class.
         familiar: False if the image is out of distribution, None if the model has no detector.
+        distance: Distance from the training images, 0..2; None if the model has no detector.
+        threshold: Score below which the decision is `uncertain`; None if the service is an older
+            one that does not name it.
         model: Version of the model that answered.
         error: Error as a sentence.
         code: Error as a stable code.
@@ -74,6 +79,8 @@ class Answer:
     score: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     familiar: bool | None = None
+    distance: float | None = None
+    threshold: float | None = None
     model: str | None = None
     error: str | None = None
     code: str | None = None
@@ -105,12 +112,15 @@ def parse_answers(paths: Sequence[Path], document: Mapping[str, Any]) -> list[An
     Raises:
         OddAnswerError: The document is not of the documented shape.
     """
-    version = _text(_member(document, "model", dict), "version")
+    common = {
+        "model": _text(_member(document, "model", dict), "version"),
+        "threshold": _number(document, "threshold") if "threshold" in document else None,
+    }
     entries = _member(document, "predictions", list)
     if len(entries) != len(paths):
         raise OddAnswerError(f"it has {len(entries)} predictions for {len(paths)} pictures")
     return [
-        _parse_answer(path, _object(entry), version)
+        _parse_answer(path, _object(entry), common)
         for path, entry in zip(paths, entries, strict=True)
     ]
 
@@ -130,15 +140,15 @@ def parse_errors(document: Mapping[str, Any]) -> tuple[str, str, dict[int, tuple
     return _text(document, "detail"), code, by_index
 
 
-def _parse_answer(path: Path, entry: Mapping[str, Any], version: str) -> Answer:
+def _parse_answer(path: Path, entry: Mapping[str, Any], common: Mapping[str, Any]) -> Answer:
     if "error" in entry:
         error = _member(entry, "error", dict)
         detail, code = _text(error, "detail"), _text(error, "code")
-        return Answer(path, model=version, error=detail, code=code)
+        return Answer(path, **common, error=detail, code=code)
     if "faces" in entry:
         faces = [_parse_face(_object(face)) for face in _member(entry, "faces", list)]
-        return Answer(path, model=version, faces=faces)
-    return Answer(path, model=version, **_classification(entry))
+        return Answer(path, **common, faces=faces)
+    return Answer(path, **common, **_classification(entry))
 
 
 def _parse_face(face: Mapping[str, Any]) -> FaceAnswer:
@@ -158,6 +168,9 @@ def _classification(entry: Mapping[str, Any]) -> dict[str, Any]:
         "score": _number(entry, "score"),
         "scores": {clean(label): _number(scores, label) for label in scores},
         "familiar": _member(entry, "familiar", bool, type(None)) if "familiar" in entry else None,
+        "distance": _number(entry, "distance", high=2)
+        if entry.get("distance") is not None
+        else None,
     }
 
 
@@ -178,8 +191,8 @@ def _text(entry: Mapping[str, Any], name: str) -> str:
     return clean(_member(entry, name, str))
 
 
-def _number(entry: Mapping[str, Any], name: str) -> float:
+def _number(entry: Mapping[str, Any], name: str, *, high: int = 1) -> float:
     value = _member(entry, name, int, float)
-    if not -_TOLERANCE <= value <= 1 + _TOLERANCE:  # NaN is not, either
-        raise OddAnswerError(f"its {clean(name)!r} is no probability")
+    if not -_TOLERANCE <= value <= high + _TOLERANCE:  # NaN is not, either
+        raise OddAnswerError(f"its {clean(name)!r} is no number from 0 to {high}")
     return float(value)

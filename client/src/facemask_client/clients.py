@@ -13,7 +13,7 @@ from typing import Final, Self
 
 import httpx
 
-from facemask_client.answers import Answer
+from facemask_client.answers import Answer, ClientError
 from facemask_client.batches import Batch, read_batches
 from facemask_client.connection import AnswerReader, connection_to
 from facemask_client.pictures import find_pictures
@@ -35,6 +35,7 @@ class Client:
         retries: int = 5,
         timeout_s: float = 60.0,
         faces: bool = False,
+        threshold: float | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Configure the client without sending a request.
@@ -45,14 +46,21 @@ class Client:
             retries: Max repetitions of a request that was answered with 429 or 503.
             timeout_s: Max seconds for a request, from the connection to the answer's last byte.
             faces: Classify each face instead of the whole image.
+            threshold: Score below which the decision is `uncertain`, 0..1; the service's by
+                default.
             transport: httpx transport, for tests and embedding; no proxy is used then.
 
         Raises:
-            ClientError: The address, the key, or a proxy of the environment cannot be used.
+            ClientError: The address, the key, the threshold, or a proxy of the environment cannot
+                be used.
         """
         self._retries = retries
         self._connection = connection_to(
-            address, key, faces=faces, timeout_s=timeout_s, direct=transport is not None
+            address,
+            key,
+            query=_query(faces=faces, threshold=threshold),
+            timeout_s=timeout_s,
+            direct=transport is not None,
         )
         with self._connection.errors():
             self._http = httpx.Client(**self._connection.options(), transport=transport)
@@ -109,12 +117,17 @@ class AsyncClient:
         retries: int = 5,
         timeout_s: float = 60.0,
         faces: bool = False,
+        threshold: float | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Configure the client without sending a request; arguments and errors as for `Client`."""
         self._retries = retries
         self._connection = connection_to(
-            address, key, faces=faces, timeout_s=timeout_s, direct=transport is not None
+            address,
+            key,
+            query=_query(faces=faces, threshold=threshold),
+            timeout_s=timeout_s,
+            direct=transport is not None,
         )
         with self._connection.errors():
             self._http = httpx.AsyncClient(**self._connection.options(), transport=transport)
@@ -174,6 +187,20 @@ def retry_after_s(response: httpx.Response) -> float:
         except (ValueError, OverflowError):
             seconds = _DEFAULT_RETRY_S
     return min(max(seconds, 0.0), _MAX_RETRY_S)
+
+
+def _query(*, faces: bool, threshold: float | None) -> dict[str, str]:
+    """Return the parameters of each request.
+
+    Raises:
+        ClientError: The threshold is not in 0..1.
+    """
+    query = {"faces": "true"} if faces else {}
+    if threshold is not None:
+        if not 0 <= threshold <= 1:
+            raise ClientError(f"The threshold must be from 0 to 1, and is {threshold:g}.")
+        query["threshold"] = f"{threshold!r}"
+    return query
 
 
 def _within(seconds: float, request: Callable[[], httpx.Response]) -> httpx.Response:

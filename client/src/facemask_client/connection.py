@@ -8,7 +8,7 @@ import contextlib
 import ipaddress
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,14 +39,14 @@ class Connection:
         url: Base URL.
         key: API key without blanks around it; empty for none.
         proxy: Proxy of the environment for this URL, if any; never for addresses of this machine.
-        faces: Ask for each face instead of the whole image.
+        query: Parameters of each request.
         timeout_s: Max seconds for a request.
     """
 
     url: httpx.URL
     key: str
     proxy: httpx.URL | None
-    faces: bool
+    query: Mapping[str, str]
     timeout_s: float
 
     def options(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Connection:
         return {
             "base_url": self.url,
             "headers": headers,
-            "params": {"faces": "true"} if self.faces else {},
+            "params": self.query,
             "timeout": self.timeout_s,
             "proxy": self.proxy,
             # The environment names proxies in ways that httpx refuses: see `_find_proxy`.
@@ -84,14 +84,14 @@ class Connection:
 
 
 def connection_to(
-    address: str, key: str | None, *, faces: bool, timeout_s: float, direct: bool
+    address: str, key: str | None, *, query: Mapping[str, str], timeout_s: float, direct: bool
 ) -> Connection:
     """Return the checked configuration of a connection.
 
     Args:
         address: Base URL of the service.
         key: API key, if the service needs one.
-        faces: Ask for each face instead of the whole image.
+        query: Parameters of each request.
         timeout_s: Max seconds for a request.
         direct: Use no proxy.
 
@@ -103,7 +103,7 @@ def connection_to(
     if not (key.isascii() and key.isprintable()):
         raise ClientError("The API key has characters that no HTTP header can carry.")
     proxy = None if direct else _find_proxy(url)
-    return Connection(url, key, proxy, faces, timeout_s)
+    return Connection(url, key, proxy, query, timeout_s)
 
 
 def _parse_address(address: str) -> httpx.URL:

@@ -14,9 +14,10 @@ from typing import Any, TextIO
 from facemask_client.answers import Answer
 from facemask_client.text import clean, reason_of
 
-_COLUMNS = ("file", "decision", "label", "score", "familiar", "model", "error")
-_CLASSIFICATION = ("decision", "label", "score", "familiar")
+_CLASSIFICATION = ("decision", "label", "score", "familiar", "distance")
+_COLUMNS = ("file", *_CLASSIFICATION, "threshold", "model", "error")
 _BOX = ("left", "top", "width", "height")
+_UNFAMILIAR = "unfamiliar"
 _NO_FACE = "No face was found."
 
 Writer = Callable[[Answer], None]
@@ -144,5 +145,7 @@ def _terminal_cells(row: Mapping[str, Any]) -> Iterator[str]:
     yield row["file"]
     yield row["error"] if row["score"] is None else f"{row['decision']}\t{row['score']:.4f}"
     yield from (str(row[side]) for side in _BOX if side in row)
-    if row["familiar"] is False:
-        yield "unfamiliar"
+    if row["decision"] == _UNFAMILIAR:  # the score is of the class that would be likeliest
+        yield f"likeliest: {row['label']}"
+    elif row["familiar"] is False:  # an earlier service, which decides for a class all the same
+        yield _UNFAMILIAR

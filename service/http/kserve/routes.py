@@ -19,11 +19,12 @@ from service.http.kserve.tensors import (
     encode_answer,
     json_part_bytes,
     pictures_of,
+    requested_threshold,
     split_body,
 )
 from service.http.openapi import INFERENCE_ERRORS, problem_responses
 from service.http.uploads import read_body, require_plain_body
-from service.inference.decision import Prediction
+from service.inference.decision import AnswerOptions, Prediction
 from service.inference.engine import Engine
 from service.inference.session import Session, record_outcomes
 from service.inference.state import State
@@ -154,7 +155,8 @@ async def infer(request: Request) -> Response:
         _require_served(request, session.engine)
         inference, pictures = await _read_inference(request, session)
         request.state.pictures = len(pictures)
-        predictions = _require_readable(await session.predict(pictures))
+        options = AnswerOptions(threshold=requested_threshold(inference))
+        predictions = _require_readable(await session.predict(pictures, options))
     record_outcomes(state.metrics, predictions)
     manifest, count = session.engine.manifest, len(predictions)
     probabilities = [value for found in predictions for value in found.scores.values()]
@@ -163,7 +165,11 @@ async def infer(request: Request) -> Response:
         OutputTensor("label", [count], "BYTES", [found.label for found in predictions]),
         OutputTensor("decision", [count], "BYTES", [found.decision for found in predictions]),
     ]
-    head = {"model_name": NAME, "model_version": manifest.version}
+    head: dict[str, Any] = {
+        "model_name": NAME,
+        "model_version": manifest.version,
+        "parameters": {"threshold": session.engine.threshold_for(options)},
+    }
     if inference.id is not None:
         head["id"] = inference.id
     body, json_bytes = encode_answer(head, outputs, inference)

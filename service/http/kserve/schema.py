@@ -57,7 +57,17 @@ _REQUEST: Final[dict[str, Any]] = {
                 "properties": {"name": {"enum": list(OUTPUTS)}, "parameters": {"type": "object"}},
             },
         },
-        "parameters": {"type": "object"},
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "threshold": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "maximum": 1,
+                    "description": "Decide `uncertain` below this score.",
+                }
+            },
+        },
     },
 }
 

@@ -162,6 +162,20 @@ def pictures_of(
     )
 
 
+def requested_threshold(inference: InferRequest) -> float | None:
+    """Return the `threshold` among a request's parameters, None without one.
+
+    Raises:
+        BadInference: It is not a number from 0 to 1.
+    """
+    threshold = inference.parameters.get("threshold")
+    if threshold is None:
+        return None
+    if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
+        raise BadInference("The parameter threshold must be a number from 0 to 1.")
+    return float(threshold)
+
+
 def encode_answer(
     head: dict[str, Any], outputs: Sequence[OutputTensor], inference: InferRequest
 ) -> tuple[bytes, int | None]:

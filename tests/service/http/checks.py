@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from service.http.schemas import PredictAnswer, Prediction, Problem
-from tests.service.fixtures import THRESHOLD
+from tests.service.fixtures import FAMILIAR
 
 
 def good(response: httpx.Response) -> PredictAnswer:
@@ -18,10 +18,13 @@ def good(response: httpx.Response) -> PredictAnswer:
     for item in answer.predictions:
         if isinstance(item, Prediction):
             assert list(item.scores) == answer.model.labels
-            assert math.isclose(sum(item.scores.values()), 1, abs_tol=1e-6)
+            # Each is rounded to 6 decimals.
+            assert math.isclose(sum(item.scores.values()), 1, abs_tol=1e-6 * len(item.scores))
             assert item.label == max(item.scores, key=item.scores.__getitem__)
             assert item.score == item.scores[item.label]
-            assert item.decision == (item.label if item.score >= THRESHOLD else "uncertain")
+            expected = item.label if item.score >= answer.threshold else "uncertain"
+            assert item.decision == ("unfamiliar" if item.familiar is False else expected)
+            assert item.familiar in (None, item.distance is not None and item.distance <= FAMILIAR)
     return answer
 
 

@@ -31,6 +31,7 @@ from tests import ROOT
 from tests.service.fixtures import (
     CODES,
     SIZE_PX,
+    THRESHOLD,
     WAIT_S,
     GatedModel,
     code_of,
@@ -136,6 +137,26 @@ def test_infer_returns_all_outputs_in_binary_by_default(client: Any) -> None:
     assert set(outputs) == {"probabilities", "label", "decision"}
     assert all("data" not in output for output in outputs.values())
     assert codes_of(answer) == [7]
+
+
+def test_infer_decides_by_the_threshold_of_its_parameters(client: Any) -> None:
+    for parameters, threshold, decision in (
+        (None, THRESHOLD, b"uncertain"),
+        ({"threshold": 0}, 0, b"no_mask"),
+        ({"threshold": 0.9}, 0.9, b"uncertain"),
+    ):
+        answer = client.infer(NAME, [images(2040)], parameters=parameters)
+        assert answer.as_numpy("decision").tolist() == [decision]
+        assert answer.get_response()["parameters"] == {"threshold": threshold}
+    unfamiliar = client.infer(NAME, [images(CODES - 1)], parameters={"threshold": 0})
+    assert unfamiliar.as_numpy("decision").tolist() == [b"unfamiliar"]
+    assert unfamiliar.as_numpy("label").tolist() == [b"mask"]
+
+
+@pytest.mark.parametrize("threshold", [2, -0.5, "0.5", True, [0.5]])
+def test_infer_refuses_a_threshold_outside_0_to_1(client: Any, threshold: Any) -> None:
+    with pytest.raises(InferenceServerException, match="threshold must be a number"):
+        client.infer(NAME, [images(1)], parameters={"threshold": threshold})
 
 
 def test_infer_accepts_pixels_as_json_numbers(client: Any) -> None:

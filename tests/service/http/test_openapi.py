@@ -99,10 +99,14 @@ def test_predict_examples_match_the_schema_and_are_shown(document: dict[str, Any
 
 def test_predict_query_parameters_are_documented(document: dict[str, Any]) -> None:
     parameters = document["paths"]["/predict"]["post"]["parameters"]
-    assert [one["name"] for one in parameters] == ["explain", "faces"]
+    schemas = {one["name"]: one["schema"] for one in parameters}
+    assert schemas == {
+        "explain": {"type": "boolean", "default": False},
+        "faces": {"type": "boolean", "default": False},
+        "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+    }
     for one in parameters:
         assert (one["in"], one["required"]) == ("query", False)
-        assert one["schema"] == {"type": "boolean", "default": False}
 
 
 def test_predict_errors_are_documented_as_problem_documents(document: dict[str, Any]) -> None:

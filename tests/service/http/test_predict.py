@@ -15,10 +15,13 @@ from models.bundle.load import Bundle
 from service.app import create_app
 from service.http import predict
 from service.http.schemas import HealthAnswer, Prediction
+from service.inference import decision
 from service.inference.engine import Engine
 from tests.service.fixtures import (
+    CODES,
     SIZE_PX,
     THREE,
+    THRESHOLD,
     TWO,
     GatedModel,
     code_of,
@@ -538,5 +541,73 @@ def test_explain_adds_the_activation_map_of_the_label(engine: Engine, tmp_path: 
         # The other class of the tests' model speaks for itself nowhere.
         assert explained[2]["label"] == "no_mask"
         assert explained[2]["activation"]["values"] == [[0.0] * 4] * 4
+
+    wait(scene())
+
+
+@pytest.mark.parametrize("setting", [None, 0.9])
+def test_predict_decides_by_the_threshold_of_query_settings_or_model(
+    setting: float | None, bundle: Bundle, tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path, threshold=setting)
+    engine = Engine(bundle, threads=1, threshold=settings.threshold)
+
+    async def scene() -> None:
+        picture = {"files": code_picture(2800)}  # a score of 0.81
+        async with serving(settings, engine) as (client, _):
+            default = THRESHOLD if setting is None else setting
+            for query, threshold in (("", default), ("?threshold=", default)):
+                answer = good(await client.post(f"/predict{query}", files=picture))
+                assert answer.threshold == threshold
+            for word, decision in (("0.5", "mask"), ("1", "uncertain"), (" 8.2e-1 ", "uncertain")):
+                answer = good(await client.post(f"/predict?threshold={word}", files=picture))
+                assert answer.threshold == float(word)
+                assert answer.predictions[0].model_dump()["decision"] == decision
+            health = HealthAnswer.model_validate((await client.get("/health")).json())
+            assert health.model is not None
+            assert health.model.threshold == default
+
+    wait(scene())
+
+
+@pytest.mark.parametrize("word", ["1.01", "-0.1", "nan", "inf", "half", "0_1", "0,5", "\u0660"])
+def test_predict_refuses_a_threshold_outside_0_to_1(
+    word: str, engine: Engine, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            response = await client.post("/predict", params={"threshold": word}, files=files_of(1))
+        problem = bad(response, 400, "bad_query")
+        assert problem["detail"] == "threshold must be a number from 0 to 1."
+
+    wait(scene())
+
+
+def test_predict_gives_an_unfamiliar_picture_no_class(engine: Engine, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            answer = await client.post("/predict?threshold=0", files=files_of(CODES - 1))
+            good(answer)
+            (entry,) = answer.json()["predictions"]
+            assert (entry["decision"], entry["label"]) == ("unfamiliar", "mask")
+            assert entry["familiar"] is False
+            assert entry["score"] > 0.9
+            metrics = (await client.get("/metrics")).text
+        assert 'facemask_decisions_total{decision="unfamiliar"} 1.0' in metrics
+
+    wait(scene())
+
+
+def test_predict_rounds_scores_to_6_decimals(engine: Engine, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            entries = (await client.post("/predict", files=files_of(1, 1999))).json()["predictions"]
+            outcomes = await engine.predict([code_picture(1), code_picture(1999)])
+        for entry, exact in zip(entries, outcomes, strict=True):
+            values = [entry["score"], entry["distance"], *entry["scores"].values()]
+            assert [round(value, 6) for value in values] == values
+            assert isinstance(exact, decision.Prediction)
+            assert entry["score"] == pytest.approx(exact.score, abs=5e-7)
+            assert exact.score != entry["score"]
 
     wait(scene())

@@ -46,6 +46,21 @@ def test_decide_is_unfamiliar_beyond_the_distance_threshold(
     assert (found.distance, found.familiar) == (distance, familiar)
 
 
+def test_decide_is_unfamiliar_whatever_the_score_is(manifest: Manifest) -> None:
+    for scores in ([1.0, 0.0, 0.0], [0.4, 0.3, 0.3]):
+        found = decide(manifest, scores, distance=2.0)
+        assert (found.decision, found.label, found.score) == ("unfamiliar", "cat", scores[0])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "decision"), [(0.0, "cat"), (0.6, "cat"), (0.61, "uncertain")]
+)
+def test_decide_uses_the_threshold_that_is_given(
+    threshold: float, decision: str, manifest: Manifest
+) -> None:
+    assert decide(manifest, [0.6, 0.4, 0.0], threshold=threshold).decision == decision
+
+
 def test_decide_returns_no_familiar_without_a_detector(manifest: Manifest) -> None:
     without = manifest.model_copy(update={"familiarity": None})
     assert decide(without, [1.0, 0.0, 0.0], distance=0.1).familiar is None

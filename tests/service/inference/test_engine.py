@@ -27,7 +27,7 @@ from models.errors import (
     UnsupportedFormat,
 )
 from models.imaging.decode import decode_image
-from service.inference.decision import Prediction
+from service.inference.decision import AnswerOptions, Prediction
 from service.inference.engine import Engine
 from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from tests.service.fixtures import (
@@ -129,7 +129,7 @@ def test_predict_returns_the_label_s_activation_map_only_if_explain(bundle: Bund
     pictures = [code_picture(code) for code in (100, 4000)]
     try:
         plain = answered(wait(engine.predict(pictures)))
-        explained = answered(wait(engine.predict(pictures, explain=True)))
+        explained = answered(wait(engine.predict(pictures, AnswerOptions(explain=True))))
     finally:
         engine.close()
     assert [answer.activation for answer in plain] == [None, None]
