@@ -5,14 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Final
 
 from models.errors import FacemaskError
 from models.terminal import run_command, write_error
 from models.text import clean
 from training.cli import audit, fit, sample
-
-_INTERRUPTED_STATUS: Final = 130  # the shell's status for a program that Ctrl-C ended
+from training.cli.progress.reporter import INTERRUPTED_STATUS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "interrupted: nothing was published; run the same command again to go on, "
             "pictures already read come from the cache"
         )
-        return _INTERRUPTED_STATUS
+        return INTERRUPTED_STATUS
     return status
 
 

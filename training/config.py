@@ -37,7 +37,7 @@ class FitConfig:
         crop: `whole` pictures, or `faces`: the main face of each picture, in the service, too.
         precision: Number format: `fp32`, `int8`, or `auto`: int8 if it passes the next three.
         precision_loss: Balanced accuracy that int8 must be shown to lose less than, with 95 %
-            confidence, on the same folds (`training.quantization.paired`). 178 independent pictures
+            confidence, on the same folds (`models.paired`). 178 independent pictures
             can show 1.5 points if none is answered differently; with fewer, fp32 is published.
         precision_noise: Max noise that quantisation may add, as a share of the features' variance
             between pictures. Folds without errors cannot show a loss; this can. 7-bit weights and

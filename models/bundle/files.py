@@ -74,6 +74,16 @@ def read_files(path: Path, manifest: Manifest) -> dict[str, bytes]:
     return {name: _read_verified(path / name, facts) for name, facts in manifest.files.items()}
 
 
+def read_listed_file(path: Path, manifest: Manifest, name: str) -> bytes:
+    """Read one file of a bundle and check it against the manifest, which lists it.
+
+    Raises:
+        BundleIncomplete: It is missing, is not a regular file, or its checksum differs.
+        BundleUnreadable: It cannot be read now.
+    """
+    return _read_verified(path / name, manifest.files[name])
+
+
 def read_small(path: Path) -> bytes:
     """Read a file of a bundle that has no checksum.
 

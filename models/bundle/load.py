@@ -29,6 +29,7 @@ from models.bundle.device import (
 )
 from models.bundle.files import MANIFEST, MODEL, parse_manifest, read_files, read_small
 from models.bundle.manifest import Manifest
+from models.bundle.out_of_fold import OUT_OF_FOLD
 from models.errors import (
     BundleIncomplete,
     EngineUnavailable,
@@ -58,7 +59,8 @@ class Bundle:
         manifest: The bundle's manifest.
         model: The graph: uint8 (N, 3, S, S) -> probabilities (N, K), activation map (N, K, h, w).
         path: The bundle's folder.
-        documents: Verified content of the other files by name: report, summary, model card.
+        documents: Verified content of the other files by name: report, summary, model card; not of
+            `out_of_fold.csv`.
         device: Device that the model is loaded to.
     """
 
@@ -108,6 +110,7 @@ def open_bundle(
         _use_engine(manifest.precision.engine)
     target = choose_device(device, manifest)
     contents = read_files(path, manifest)
+    contents.pop(OUT_OF_FOLD, None)  # verified; it may be large, and serving does not need it
     graph = load_graph(contents.pop(MODEL), target)
     bundle = Bundle(manifest, graph, path, contents, target)
     _check_golden(bundle)

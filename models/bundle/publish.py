@@ -28,8 +28,9 @@ def publish(
     facts: Mapping[str, Any],
     *,
     key: signing.PrivateKey | None = None,
+    promote: bool = True,
 ) -> Bundle:
-    """Add a bundle to the store and make it the current one.
+    """Add a bundle to the store and, unless told otherwise, make it the current one.
 
     The bundle is verified as in the service, then renamed to its version; the pointer follows
     last. A run that dies at any point leaves the store unchanged, except for a hidden folder that
@@ -40,6 +41,7 @@ def publish(
         files: Contents by plain file name, including `model.pt`.
         facts: The manifest's fields, without version, created_at and files.
         key: Key to sign the manifest with.
+        promote: Make it the current one.
 
     Returns:
         The bundle, read back from the store.
@@ -78,7 +80,8 @@ def publish(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         fsync.sync_folder(store)
-        set_current(store, version)
+        if promote:
+            set_current(store, version)
     return dataclasses.replace(bundle, path=store / version)
 
 

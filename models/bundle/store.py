@@ -6,6 +6,7 @@
         manifest.json                       facts about the model (models.bundle.manifest)
         manifest.sig                        its signature, if signed (models.bundle.signing)
         model.pt                            TorchScript
+        out_of_fold.csv                     answers to the training pictures
         report.html, summary.json, ...      documents of the training job
 
 Each change is one rename, and the history is written before the pointer: a reader never sees half

@@ -51,8 +51,10 @@ def audit_folder(
     """
     listing = scan(open_source(data), groups=groups, pattern=group_pattern)
     extractor = _load_extractor(config, model=model, weights=weights, progress=progress)
+    progress.begin("features")
     with Cache(cache, progress=progress) as opened:
         extracted = extract(listing.source, listing.names, extractor, opened, progress=progress)
+    progress.begin("audit")
     feature_set = FeatureSet.of(listing, extracted)
     issues = None
     counts = np.bincount(feature_set.classes, minlength=len(feature_set.labels))
@@ -64,6 +66,7 @@ def audit_folder(
                 feature_set.groups,
                 folds=config.folds,
                 seed=config.seed,
+                confirmed=feature_set.confirmed,
             )
         except TooFewPictures as error:
             progress.log(f"Labels were not checked with a model: {error}")

@@ -7,7 +7,8 @@ from typing import Any, Final
 from models.terminal import write_line
 from models.text import clean
 from training.cli.options import add_backbone_option, add_data_options, add_run_options
-from training.cli.progress_bar import progress_bar
+from training.cli.progress.reporter import add_progress_options, report_run
+from training.cli.progress.steps import make_steps
 from training.config import FitConfig, default_cache
 
 _FINDINGS_STATUS: Final = 7  # `--fail-on`: a finding of that level, or of a worse one
@@ -36,15 +37,17 @@ def add_command(commands: Any) -> None:
     )
     add_backbone_option(parser)
     add_run_options(parser)
+    add_progress_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings, and return the exit status that they give."""
-    from training.audit.findings import LEVELS, format_lines, worst_level, write_json
-    from training.audit.standalone import audit_folder
+    steps = make_steps("prepare", "features", "audit")
+    with report_run(arguments, steps, {"data": clean(str(arguments.data))}) as reporter:
+        from training.audit.findings import LEVELS, format_lines, worst_level, write_json
+        from training.audit.standalone import audit_folder
 
-    with progress_bar() as progress:
         findings = audit_folder(
             arguments.data,
             FitConfig(backbone=arguments.backbone, seed=arguments.seed),
@@ -53,10 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
             weights=arguments.weights,
             groups=arguments.groups,
             group_pattern=arguments.group_pattern,
-            progress=progress,
+            progress=reporter.progress,
         )
-    if arguments.json:
-        write_json(findings, arguments.json)
+        if arguments.json:
+            write_json(findings, arguments.json)
+        levels = {level: sum(each.level == level for each in findings) for level in LEVELS}
+        reporter.finish({"levels": levels})
     for line in format_lines(findings):
         write_line(clean(line))
     found = worst_level(findings)

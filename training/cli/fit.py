@@ -3,11 +3,12 @@
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from models.bundle.store import DEFAULT_STORE, current_version
 from models.errors import NoBundle
 from models.terminal import write_line
+from models.text import clean
 from training.cli.options import (
     DEFAULTS,
     add_backbone_option,
@@ -16,12 +17,18 @@ from training.cli.options import (
     count,
     share,
 )
-from training.cli.progress_bar import progress_bar
+from training.cli.progress.reporter import add_progress_options, report_run
+from training.cli.progress.steps import fit_steps
 from training.config import PRESETS, FitConfig, default_cache
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
     from training.finetuning.config import FinetuneConfig
+    from training.job import Fitted
+
+
+NOT_PROMOTED_STATUS: Final = 8
+"""Exit status after a check has kept the published model from being made current."""
 
 
 def add_command(commands: Any) -> None:
@@ -33,6 +40,7 @@ def add_command(commands: Any) -> None:
     _add_evaluation_options(parser)
     _add_finetuning_options(parser)
     add_run_options(parser)
+    add_progress_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,6 +61,30 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="sign the bundle with this private key (`python -m models keygen FILE`)",
+    )
+    promotion = parser.add_mutually_exclusive_group()
+    promotion.add_argument(
+        "--no-promote",
+        dest="promotion",
+        action="store_const",
+        const="never",
+        default="auto",
+        help="publish, and leave the current version as it is",
+    )
+    promotion.add_argument(
+        "--promote",
+        dest="promotion",
+        action="store_const",
+        const="always",
+        help="make the model current even if it is shown to be worse than the current one on the "
+        "same pictures",
+    )
+    parser.add_argument(
+        "--min-accuracy",
+        type=share,
+        metavar="SHARE",
+        help="do not make the model current if its cross-validated balanced accuracy is lower; "
+        f"exit status {NOT_PROMOTED_STATUS}",
     )
     parser.add_argument("--strict", action="store_true", help="refuse unreadable pictures")
 
@@ -141,17 +173,46 @@ def run(arguments: argparse.Namespace) -> int:
             pass
         else:
             return 0
-    from training.job import FitOptions, fit  # PyTorch and scikit-learn take a second to load
+    facts = {"data": clean(str(arguments.data)), "store": clean(str(arguments.store))}
+    with report_run(arguments, fit_steps(arguments), facts) as reporter:
+        from training.job import FitOptions, fit  # PyTorch and scikit-learn take a second to load
 
-    arguments.cache = arguments.cache or default_cache()
-    arguments.backbone = PRESETS.get(arguments.preset, arguments.backbone)
-    arguments.finetune = _finetune_config(arguments)
-    options = FitOptions(**_fields(FitOptions, arguments))
-    config = FitConfig(**_fields(FitConfig, arguments))
-    with progress_bar() as progress:
-        bundle = fit(options, config, progress=progress)
-    write_line(str(bundle.path))
-    return 0
+        arguments.cache = arguments.cache or default_cache()
+        arguments.backbone = PRESETS.get(arguments.preset, arguments.backbone)
+        arguments.finetune = _finetune_config(arguments)
+        options = FitOptions(**_fields(FitOptions, arguments))
+        config = FitConfig(**_fields(FitConfig, arguments))
+        fitted = fit(options, config, progress=reporter.progress)
+        reporter.finish(_finished(fitted))
+    for line in _closing_lines(fitted):
+        write_line(clean(line))
+    write_line(str(fitted.bundle.path))
+    return NOT_PROMOTED_STATUS if fitted.promotion.refused else 0
+
+
+def _finished(fitted: "Fitted") -> dict[str, Any]:
+    """Return the facts of the event `finished`."""
+    metrics = fitted.bundle.manifest.metrics["cross_validation"]
+    promotion = fitted.promotion
+    return {
+        "version": fitted.bundle.manifest.version,
+        "bundle": clean(str(fitted.bundle.path)),
+        "promoted": promotion.promoted,
+        "reason": promotion.reason,
+        "exit_status": NOT_PROMOTED_STATUS if promotion.refused else 0,
+        "accuracy": metrics["accuracy"],
+        "balanced_accuracy": metrics["balanced_accuracy"],
+        "comparison": promotion.comparison_dict(),
+    }
+
+
+def _closing_lines(fitted: "Fitted") -> list[str]:
+    """Return what is worth knowing at the end: the change, the report, how to serve and go back."""
+    promotion = fitted.promotion
+    lines = []
+    if promotion.comparison is not None:
+        lines.append(f"Against {promotion.live}: {promotion.comparison.test.sentence}")
+    return [*lines, promotion.reason]
 
 
 def _fields(options: type, arguments: argparse.Namespace) -> dict[str, Any]:

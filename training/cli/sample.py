@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from models.terminal import write_line
-from training.cli.progress_bar import progress_bar
+from training.cli.progress.reporter import add_progress_options, report_run
+from training.cli.progress.steps import make_steps
 
 
 def add_command(commands: Any) -> None:
@@ -22,6 +23,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--per-class", type=int, default=180, help="pictures per class (180)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (0)")
     parser.add_argument("--if-missing", action="store_true", help="do nothing if DIR exists")
+    add_progress_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,13 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.if_missing and arguments.directory.is_dir():
         write_line(f"{arguments.directory} is there already.")
         return 0
-    with progress_bar() as progress:
+    with report_run(arguments, make_steps("draw"), {"data": str(arguments.directory)}) as reporter:
         make_sample(
             arguments.directory,
             classes=list(dict.fromkeys(arguments.classes)),
             per_class=arguments.per_class,
             seed=arguments.seed,
-            progress=progress.advance,
+            progress=reporter.progress.advance,
         )
     write_line(str(arguments.directory))
     return 0

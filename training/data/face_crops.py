@@ -57,6 +57,9 @@ class FaceCropSource(Source):
     def has(self, name: str) -> bool:
         return self._source.has(name)
 
+    def digest(self, name: str) -> str:
+        return self._source.digest(name)  # of the whole picture, not of its face
+
     def _read(self, name: str) -> bytes:
         """Return the main face of one picture, as a BMP file.
 

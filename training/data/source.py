@@ -74,6 +74,11 @@ class Source(ABC):
         return data
 
 
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 digest, in hexadecimal, of a file that was read before."""
+        return self._digests[name].hex()
+
+
 class FolderSource(Source):
     """Files below a folder."""
 

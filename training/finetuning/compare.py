@@ -110,8 +110,8 @@ def compare(
     fold_of = np.zeros(len(classes), dtype=np.int64)
     best_epochs = []
     folds = grouped_folds(classes, groups, folds=config.folds, seed=config.seed)
-    per_fold = Progress(
-        progress.log, lambda done, total: progress.advance(done, total * len(folds))
+    per_fold = replace(
+        progress, advance=lambda done, total: progress.advance(done, total * len(folds))
     )
     for number, (train, test) in enumerate(folds, start=1):
         progress.log(f"Fold {number} of {len(folds)}: {len(train)} pictures to learn from.")

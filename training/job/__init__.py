@@ -1,6 +1,6 @@
 """The training job: pictures in, a published bundle out."""
 
 from training.job.options import FitOptions
-from training.job.run import fit
+from training.job.run import Fitted, fit
 
-__all__ = ["FitOptions", "fit"]
+__all__ = ["FitOptions", "Fitted", "fit"]

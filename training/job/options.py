@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from models.text import clean
 from training.config import FitConfig
@@ -28,6 +29,9 @@ class FitOptions:
         resume: Go on from the checkpoints of a fine-tuning that was cut short.
         checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
         sign_key: Private key that signs the bundle.
+        promotion: `auto`: make the bundle current unless it is shown worse than the current one;
+            `always`; or `never`: publish only.
+        min_accuracy: Balanced accuracy below which the bundle is never made current.
     """
 
     data: Path
@@ -43,6 +47,8 @@ class FitOptions:
     resume: bool = False
     checkpoint: Path | None = None
     sign_key: Path | None = None
+    promotion: Literal["auto", "always", "never"] = "auto"
+    min_accuracy: float | None = None
 
 
 def command_of(options: FitOptions, config: FitConfig) -> str:

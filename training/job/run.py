@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from models.bundle.load import Bundle, load_graph
+from models.bundle.out_of_fold import Answer, format_answers
 from models.bundle.signing import load_private_key
 from models.text import clean, normalize_name
 from training.audit.faces import face_findings
@@ -43,6 +44,7 @@ from training.features.extract import Extractor
 from training.features.feature_set import FeatureSet, read_feature_set
 from training.finetuning.config import BadFinetuneConfig
 from training.job.options import FitOptions, command_of
+from training.job.promotion import Promotion, decide_promotion
 from training.job.train import Trained, export_model, train
 from training.publish.bundle import BundleContent, publish_bundle
 from training.publish.provenance import package_versions
@@ -51,16 +53,26 @@ from training.report.log_lines import holdout_line
 from training.summary import Summary
 
 
-def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) -> Bundle:
+@dataclass(frozen=True)
+class Fitted:
+    """Result of a run.
+
+    Attributes:
+        bundle: The published bundle.
+        promotion: Whether it was made current, and the comparison with the one before.
+    """
+
+    bundle: Bundle
+    promotion: Promotion
+
+
+def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) -> Fitted:
     """Train on a folder-per-class data set and publish the result.
 
     Args:
         options: What to train on and where to publish.
         config: Hyper-parameters.
-        progress: Takes log lines and counts of pictures.
-
-    Returns:
-        The published bundle.
+        progress: Takes steps, log lines, counts of pictures and the first figures.
 
     Raises:
         TrainingError, BundleError, KeyUnusable: See `training.errors` and `models.errors`.
@@ -79,6 +91,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
                 name: dataclasses.replace(holdout, source=crop(holdout.source))
                 for name, holdout in holdouts.items()
             }
+        progress.begin("features")
         feature_set = read_feature_set(
             listing, Extractor(backbone), cache, config, strict=options.strict, progress=progress
         )
@@ -86,6 +99,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             name: leave_out_known(holdout, feature_set, cache, input_px=backbone.spec.input_px)
             for name, holdout in holdouts.items()
         }
+        progress.begin("audit")
         findings, label_issues = _audit(feature_set, holdouts, config, progress)
         trained = train(feature_set, backbone, cache, options, config, progress)
         model = export_model(trained)
@@ -94,6 +108,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         robustness = None
         if options.robustness:
             robustness = _measure_robustness(graph, results, trained, config, progress)
+        progress.begin("report")
         summary = _summarise(trained, findings, tests, robustness, options, config)
         report = ReportData(
             summary=summary,
@@ -104,7 +119,9 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             errors=explain_errors(trained.choice.feature_set, trained.study, trained.extractor),
             label_issues=label_issues.found,
             tests=results,
+            decided=feature_set.listing.decided,
         )
+        answers = _out_of_fold_answers(trained)
         content = BundleContent(
             model=model,
             graph=graph,
@@ -113,8 +130,13 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             summary=summary,
             report=render_report(report),
             card=render_card(report),
+            out_of_fold=format_answers(answers, feature_set.labels),
         )
-    return publish_bundle(options.store, content, config, key=key)
+    progress.begin("publish")
+    accuracy = summary["cross_validation"]["balanced_accuracy"]
+    promotion = decide_promotion(options, answers, accuracy)
+    bundle = publish_bundle(options.store, content, config, key=key, promote=promotion.promoted)
+    return Fitted(bundle, promotion)
 
 
 def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, HoldoutSet]:
@@ -150,6 +172,7 @@ def _audit(
         feature_set.groups,
         folds=config.folds,
         seed=config.seed,
+        confirmed=feature_set.confirmed,
     )
     findings = audit(
         feature_set, label_issues=label_issues, min_pictures=config.min_pictures, seed=config.seed
@@ -175,6 +198,8 @@ def _test(
     """Evaluate each holdout set, and log its accuracy; return the results and their metrics."""
     detector = trained.ood_detector
     results, metrics = {}, {}
+    if holdouts:
+        progress.begin("test")
     for name, holdout in holdouts.items():
         evaluated = evaluate_holdout(graph, holdout, input_px=trained.backbone.spec.input_px)
         results[name] = evaluated
@@ -197,12 +222,29 @@ def _measure_robustness(
     progress: Progress,
 ) -> dict[str, Any]:
     """Corrupt the first holdout set with every class, or else the training pictures."""
-    progress.log("Corrupting pictures, to measure the robustness ...")
+    progress.begin("robustness")
     feature_set = trained.choice.feature_set
     held_out = held_out_set(
         results, graph, feature_set.labels, input_px=trained.backbone.spec.input_px
     ) or held_out_folds(feature_set, trained.study, trained.extractor)
     return measure_robustness(held_out, feature_set.labels, config=config, progress=progress)
+
+
+def _out_of_fold_answers(trained: Trained) -> list[Answer]:
+    """Return the out-of-fold answer of the model to each training picture."""
+    feature_set, studied = trained.choice.feature_set, trained.study
+    labels, predicted = feature_set.labels, studied.predicted
+    return [
+        Answer(
+            file=name,
+            sha256=feature_set.listing.source.digest(name),
+            label=labels[feature_set.classes[index]],
+            group=str(feature_set.groups[index]),
+            predicted=labels[predicted[index]],
+            probabilities=dict(zip(labels, studied.probabilities[index].tolist(), strict=True)),
+        )
+        for index, name in enumerate(feature_set.names)
+    ]
 
 
 def _summarise(

@@ -58,6 +58,8 @@ def train(
     """Choose the number format, fit the head, and fine-tune with `--finetune`."""
     # The networks of the folds of fine-tuning are fp32 and are not quantised.
     precision = "fp32" if options.finetune else config.precision
+    if precision != "fp32":
+        progress.begin("int8")
     choice = choose_precision(
         feature_set,
         backbone,
@@ -69,13 +71,17 @@ def train(
     feature_set = choice.feature_set
     copies = None
     if config.views and len(feature_set.names) <= config.views_up_to:
+        progress.begin("copies")
         progress.log(f"Training on {config.views} augmented copies of each picture, too.")
         copies = extract_augmented(
             feature_set, choice.extractor, cache, config.views, progress=progress
         )
+    progress.begin("evaluate")
     studied = study(feature_set, config, copies)
+    _report_figures(studied, progress)
     tuning = None
     if options.finetune is not None:
+        progress.begin("finetune")
         tuning = tune(
             feature_set,
             studied,
@@ -87,6 +93,7 @@ def train(
             progress=progress,
         )
         studied = tuning.study
+        _report_figures(studied, progress)
     ood_detector = None
     if tuning is None or not tuning.tuned:
         ood_detector = fit_ood_detector(
@@ -95,6 +102,13 @@ def train(
     for line in study_lines(studied):
         progress.log(line)
     return Trained(choice, studied, tuning, ood_detector)
+
+
+def _report_figures(studied: Study, progress: Progress) -> None:
+    """Report accuracy and balanced accuracy as soon as they are known."""
+    for name in ("accuracy", "balanced_accuracy"):
+        low, high = studied.metrics[f"{name}_interval_95"]
+        progress.figure(name, studied.metrics[name], low, high)
 
 
 def export_model(trained: Trained) -> bytes:

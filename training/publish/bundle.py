@@ -16,6 +16,7 @@ from models.bundle.manifest import (
     OodFacts,
     PrecisionFacts,
 )
+from models.bundle.out_of_fold import OUT_OF_FOLD
 from models.bundle.publish import publish
 from models.bundle.signing import PrivateKey
 from models.errors import StoreNotSynced, reason_of
@@ -42,6 +43,7 @@ class BundleContent:
         summary: The metrics.
         report: HTML page.
         card: Model card in Markdown.
+        out_of_fold: Out-of-fold answers (`models.bundle.out_of_fold`).
     """
 
     model: bytes
@@ -51,18 +53,25 @@ class BundleContent:
     summary: Summary
     report: str
     card: str
+    out_of_fold: bytes
 
 
 def publish_bundle(
-    store: Path, content: BundleContent, config: FitConfig, *, key: PrivateKey | None = None
+    store: Path,
+    content: BundleContent,
+    config: FitConfig,
+    *,
+    key: PrivateKey | None = None,
+    promote: bool = True,
 ) -> Bundle:
-    """Write a bundle into a store and make it the current one.
+    """Write a bundle into a store and, unless told otherwise, make it the current one.
 
     Args:
         store: Folder of bundles, made if it does not exist.
         content: What to publish.
         config: Crop, seed, and the number and tolerance of golden pictures.
         key: Signs the bundle.
+        promote: Make it the current one.
 
     Raises:
         OutputError: The store cannot be written to, or the disk does not confirm the change.
@@ -73,9 +82,10 @@ def publish_bundle(
         REPORT: content.report.encode(),
         SUMMARY: json.dumps(content.summary, indent=2, ensure_ascii=False).encode() + b"\n",
         CARD: content.card.encode(),
+        OUT_OF_FOLD: content.out_of_fold,
     }
     try:
-        return publish(store, files, _manifest_fields(content, config), key=key)
+        return publish(store, files, _manifest_fields(content, config), key=key, promote=promote)
     except StoreNotSynced as error:
         raise OutputError(str(error)) from error
     except OSError as error:

@@ -15,6 +15,7 @@ from models.bundle.load import load_graph
 from models.bundle.manifest import PrecisionFacts
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
+from models.paired import paired_test
 from training.backbones.registry import LoadedBackbone
 from training.config import FitConfig
 from training.data.cache import Cache
@@ -28,7 +29,6 @@ from training.features.extract import Extractor, extract
 from training.features.feature_set import FeatureSet
 from training.publish.export import Classifier, export
 from training.quantization import int8
-from training.quantization.paired import paired_test
 from training.quantization.throughput import measure_rates
 
 _TESTS: Final = ("accurate", "faithful", "faster")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.quantization.paired import (
+from models.paired import (
     paired_test,
     rare_event_correlation,
     score_interval,

@@ -1,0 +1,188 @@
+"""Out-of-fold answers of a bundle's model to its training pictures, and their comparison.
+
+`out_of_fold.csv` has one row per training picture: `file,sha256,label,group,predicted,score` and
+one column `probability:<label>` per class. Each answer is of a model of the cross-validation that
+has not seen the picture, nor another one of its group; `label` is the label that was trained on.
+Two bundles are compared on the pictures that both have, joined by `sha256`.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from models.bundle.files import read_listed_file, read_manifest
+from models.errors import BundleIncomplete
+from models.paired import DEFAULT_MARGIN, PairedTest, paired_test
+
+OUT_OF_FOLD: Final = "out_of_fold.csv"
+
+_COLUMNS: Final = ("file", "sha256", "label", "group", "predicted", "score")
+_PROBABILITY: Final = "probability:"
+_SMALLEST_PROBABILITY: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Out-of-fold answer to one picture.
+
+    Attributes:
+        file: Name in the training folder.
+        sha256: Digest of the file as it lies there.
+        label: Label that was trained on.
+        group: Group of the cross-validation; copies, and pictures of one named group, share it.
+        predicted: Label that was answered.
+        probabilities: By label.
+    """
+
+    file: str
+    sha256: str
+    label: str
+    group: str
+    predicted: str
+    probabilities: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """Probability of the answer."""
+        return self.probabilities[self.predicted]
+
+    @property
+    def correct(self) -> bool:
+        """True if the answer is the label trained on."""
+        return self.predicted == self.label
+
+    def preference(self, label: str) -> float:
+        """Return by how much a label is preferred to the best other, as a difference of logits."""
+        logs = {
+            name: math.log(max(value, _SMALLEST_PROBABILITY))
+            for name, value in self.probabilities.items()
+        }
+        return logs[label] - max(value for name, value in logs.items() if name != label)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the pictures that both were trained on, each answered out of fold.
+
+    Attributes:
+        test: The paired test.
+        fixed: Digests of the pictures that only the new model has correct.
+        broken: Digests of those that only the old model has correct.
+        relabelled: Digests of those whose label differs; the new one counts for both models.
+        only_old: Number of pictures that only the old model was trained on.
+        only_new: Number of pictures that only the new model was trained on.
+    """
+
+    test: PairedTest
+    fixed: tuple[str, ...]
+    broken: tuple[str, ...]
+    relabelled: tuple[str, ...]
+    only_old: int
+    only_new: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures of the test and the numbers of pictures, fit for JSON."""
+        return self.test.as_dict() | {
+            "fixed": len(self.fixed),
+            "broken": len(self.broken),
+            "relabelled": len(self.relabelled),
+            "only_old": self.only_old,
+            "only_new": self.only_new,
+        }
+
+
+def format_answers(answers: Iterable[Answer], labels: Sequence[str]) -> bytes:
+    """Return the file of answers."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, *(f"{_PROBABILITY}{label}" for label in labels)])
+    for answer in answers:
+        facts = (answer.file, answer.sha256, answer.label, answer.group, answer.predicted)
+        numbers = (answer.score, *(answer.probabilities[label] for label in labels))
+        writer.writerow([*facts, *(f"{number:.9g}" for number in numbers)])
+    return text.getvalue().encode()
+
+
+def parse_answers(data: bytes) -> list[Answer]:
+    """Return the answers of a file.
+
+    Raises:
+        BundleIncomplete: It is not such a file.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)
+        labels = [
+            name.removeprefix(_PROBABILITY)
+            for name in reader.fieldnames or ()
+            if name.startswith(_PROBABILITY)
+        ]
+        return [_parse_row(row, labels) for row in reader]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise BundleIncomplete(f"{OUT_OF_FOLD} cannot be read ({error}).") from error
+
+
+def read_answers(bundle: Path) -> list[Answer] | None:
+    """Return the answers in a bundle's folder; None if it is of a version that wrote none.
+
+    Raises:
+        BundleError: The manifest or the file cannot be read, or is not as published.
+    """
+    manifest = read_manifest(bundle)
+    if OUT_OF_FOLD not in manifest.files:
+        return None
+    return parse_answers(read_listed_file(bundle, manifest, OUT_OF_FOLD))
+
+
+def compare_answers(
+    old: Sequence[Answer], new: Sequence[Answer], *, margin: float = DEFAULT_MARGIN
+) -> Comparison | None:
+    """Compare two models on the pictures that both have; None without such, or of other labels.
+
+    Labels and groups are those of the new model: corrected labels count for both.
+    """
+    if not old or not new or old[0].probabilities.keys() != new[0].probabilities.keys():
+        return None
+    before = {answer.sha256: answer for answer in old}
+    after = {answer.sha256: answer for answer in new}
+    pairs = [(before[sha256], answer) for sha256, answer in after.items() if sha256 in before]
+    if not pairs:
+        return None
+    was = [one.predicted == other.label for one, other in pairs]
+    now = [other.correct for _, other in pairs]
+    return Comparison(
+        test=paired_test(
+            was,
+            now,
+            [other.label for _, other in pairs],
+            [other.group for _, other in pairs],
+            [one.preference(other.label) for one, other in pairs],
+            margin=margin,
+        ),
+        fixed=_chosen(pairs, [b and not a for a, b in zip(was, now, strict=True)]),
+        broken=_chosen(pairs, [a and not b for a, b in zip(was, now, strict=True)]),
+        relabelled=_chosen(pairs, [one.label != other.label for one, other in pairs]),
+        only_old=len(before) - len(pairs),
+        only_new=len(after) - len(pairs),
+    )
+
+
+def _chosen(pairs: Sequence[tuple[Answer, Answer]], chosen: Sequence[bool]) -> tuple[str, ...]:
+    return tuple(new.sha256 for (_, new), take in zip(pairs, chosen, strict=True) if take)
+
+
+def _parse_row(row: Mapping[str, str], labels: Sequence[str]) -> Answer:
+    answer = Answer(
+        file=row["file"],
+        sha256=row["sha256"],
+        label=row["label"],
+        group=row["group"],
+        predicted=row["predicted"],
+        probabilities={label: float(row[f"{_PROBABILITY}{label}"]) for label in labels},
+    )
+    if answer.predicted not in labels or answer.label not in labels:
+        raise ValueError(f"{answer.file}: {answer.predicted!r} or {answer.label!r} is no class")
+    return answer

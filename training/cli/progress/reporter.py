@@ -1,0 +1,144 @@
+"""Reporter of a run: takes its progress, and shows it in the form that was asked for."""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from models.errors import FacemaskError, reason_of
+from models.text import clean
+from training.cli.progress.outputs import Bar, Events, Lines, Output
+from training.cli.progress.steps import Step
+from training.cli.progress.tracker import Tracker
+from training.data.progress import Progress, StepName
+from training.errors import OutputError
+
+INTERRUPTED_STATUS: Final = 130
+"""The shell's status for a program that Ctrl-C ended."""
+_TICK_S: Final = 0.5
+
+
+class Reporter:
+    """Progress of one run; its callbacks may be called from any thread."""
+
+    def __init__(self, steps: Sequence[Step], output: Output, facts: Mapping[str, Any]) -> None:
+        """Show that the run begins, with facts about it."""
+        self._tracker = Tracker(steps)
+        self._output = output
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._ended = False
+        self.progress = Progress(
+            log=lambda line: self._log("info", line),
+            advance=self._advance,
+            warn=lambda line: self._log("warning", line),
+            begin=self._begin,
+            figure=self._figure,
+        )
+        output.started(self._tracker.steps, facts)
+        output.step(self._tracker.snapshot())
+        self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
+        self._thread.start()
+
+    def finish(self, facts: Mapping[str, Any]) -> None:
+        """Show that the run succeeded; later calls, and `fail`, show nothing."""
+        self._end("finished", facts)
+
+    def fail(self, exit_status: int, code: str, message: str) -> None:
+        """Show that the run failed."""
+        facts = {"exit_status": exit_status, "code": code, "message": clean(message)}
+        self._end("failed", facts)
+
+    def _end(self, event: str, facts: Mapping[str, Any]) -> None:
+        self._stop.set()
+        with self._lock:
+            if not self._ended:
+                self._ended = True
+                self._output.ended(event, facts)
+
+    def _log(self, level: str, line: str) -> None:
+        with self._lock:
+            self._output.log(level, clean(line))
+
+    def _advance(self, done: int, total: int) -> None:
+        with self._lock:
+            self._tracker.advance(done, total)
+
+    def _begin(self, name: StepName) -> None:
+        with self._lock:
+            if self._tracker.begin(name):
+                self._output.step(self._tracker.snapshot())
+
+    def _figure(self, name: str, value: float, low: float | None, high: float | None) -> None:
+        with self._lock:
+            self._output.figure(name, value, low, high)
+
+    def _tick(self) -> None:
+        while not self._stop.wait(_TICK_S):
+            with self._lock:
+                if not self._ended:
+                    self._output.tick(self._tracker.snapshot())
+
+
+def add_progress_options(parser: argparse.ArgumentParser) -> None:
+    """Add the form of progress and the file that it goes to."""
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "lines", "json", "none"),
+        default="auto",
+        help="form of the progress: a bar on a terminal and else lines (auto), lines, one JSON "
+        "object per line, or none",
+    )
+    parser.add_argument(
+        "--progress-file",
+        type=Path,
+        metavar="FILE",
+        help="append the progress there (a file, a FIFO, /dev/fd/N), not to standard error",
+    )
+
+
+@contextmanager
+def report_run(
+    arguments: argparse.Namespace, steps: Sequence[Step], facts: Mapping[str, Any] | None = None
+) -> Iterator[Reporter]:
+    """Report a run in the form that the command line asks for, and how it ends.
+
+    Raises:
+        OutputError: The file of `--progress-file` cannot be opened.
+    """
+    with ExitStack() as stack:
+        stream: TextIO | None = sys.stderr
+        if arguments.progress_file is not None:
+            stream = stack.enter_context(_open(arguments.progress_file))
+        output = _output(arguments.progress, stream)
+        reporter = Reporter(steps, output, {**(facts or {}), "pid": os.getpid()})
+        try:
+            yield reporter
+        except FacemaskError as error:
+            reporter.fail(getattr(error, "exit_status", 1), error.code, str(error))
+            raise
+        except KeyboardInterrupt:
+            reporter.fail(INTERRUPTED_STATUS, "interrupted", "Interrupted: nothing was published.")
+            raise
+        except BaseException as error:
+            reporter.fail(1, "error", f"{type(error).__name__}: {error}")
+            raise
+        reporter.finish({})
+
+
+def _open(path: Path) -> TextIO:
+    try:
+        return open(path, "a", encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({reason_of(error)}).") from error
+
+
+def _output(form: str, stream: TextIO | None) -> Output:
+    if form == "auto":
+        terminal = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+        return Bar(stream) if terminal else Lines(stream)
+    return {"lines": Lines, "json": Events, "none": Output}[form](stream)

@@ -1,0 +1,78 @@
+"""The steps of each command, with the time that each is expected to take."""
+
+import argparse
+from dataclasses import dataclass
+from typing import Final
+
+from training.data.progress import StepName
+
+TITLES: Final[dict[StepName, str]] = {
+    "prepare": "Check the data and the places to write to",
+    "features": "Read the pictures and extract features",
+    "audit": "Look for faults of the data set",
+    "int8": "Try int8, which answers faster",
+    "copies": "Extract features of augmented copies",
+    "evaluate": "Cross-validate and fit the classifier",
+    "finetune": "Fine-tune the network",
+    "test": "Evaluate on the test pictures",
+    "robustness": "Evaluate on corrupted pictures",
+    "report": "Write the report",
+    "publish": "Verify and publish the model",
+    "draw": "Draw the pictures",
+}
+
+# Seconds: fixed, and per picture, on a machine with 2 cores. Only their ratios matter: the clock
+# of the run scales them.
+_SECONDS: Final[dict[StepName, tuple[float, float]]] = {
+    "prepare": (3.0, 0.0),
+    "features": (0.0, 0.018),
+    "audit": (0.5, 0.004),
+    "int8": (8.0, 0.014),
+    "copies": (0.0, 0.05),
+    "evaluate": (4.0, 0.02),
+    "finetune": (10.0, 2.0),
+    "test": (0.5, 0.01),
+    "robustness": (60.0, 0.0),
+    "report": (2.0, 0.002),
+    "publish": (2.0, 0.0),
+    "draw": (0.0, 0.02),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    Attributes:
+        name: Stable name, for programs.
+        title: For people.
+        fixed_s: Expected seconds, however few the pictures are.
+        per_picture_s: Expected seconds per picture.
+    """
+
+    name: StepName
+    title: str
+    fixed_s: float
+    per_picture_s: float
+
+
+def make_steps(*names: StepName) -> list[Step]:
+    """Return the steps of some names, in that order."""
+    return [Step(name, TITLES[name], *_SECONDS[name]) for name in names]
+
+
+def fit_steps(arguments: argparse.Namespace) -> list[Step]:
+    """Return the steps of `fit` with its options."""
+    names: list[StepName] = ["prepare", "features", "audit"]
+    if arguments.precision != "fp32" and not arguments.finetune:
+        names.append("int8")
+    if arguments.views:
+        names.append("copies")
+    names.append("evaluate")
+    if arguments.finetune:
+        names.append("finetune")
+    if arguments.tests:
+        names.append("test")
+    if arguments.robustness:
+        names.append("robustness")
+    return make_steps(*names, "report", "publish")
