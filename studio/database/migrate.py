@@ -60,8 +60,8 @@ def _upgrade(connection: Connection, directory: ScriptDirectory) -> None:
         return
     log.info("database: migration from %s to %s", found or "empty", directory.get_current_head())
     environment = EnvironmentContext(
-        Config(), directory, fn=lambda revision, _: directory._upgrade_revs("head", revision)  # type: ignore[arg-type]
-    )  # fmt: skip
+        Config(), directory, fn=lambda revision, _: directory._upgrade_revs("head", revision)
+    )
     with environment:
         environment.configure(connection=connection, transactional_ddl=False)
         environment.run_migrations()

@@ -125,6 +125,7 @@ pictures: Final = Table(
     Column("doubt", Float),
     Column("doubted_decision_id", Integer),
     Column("suggestion", String(200)),
+    Column("suggestion_score", Float),
     UniqueConstraint("project_id", "sha256"),
     CheckConstraint("source IN ('random', 'chosen', 'reported')", name="source"),
     Index("ix_pictures_gallery", "project_id", "present", "class_id", "left_out", "id"),
@@ -142,7 +143,7 @@ acts: Final = Table(
     Column("at", String(24), nullable=False),
     Column("summary", String(300), nullable=False),
     _count("pictures"),
-    Column("detail", Text),  # JSON: names of classes before and after
+    Column("effects", JSON, nullable=False),  # changes of classes, before and after
     Column("undoes", ForeignKey("acts.id")),
     Column("undone_by", ForeignKey("acts.id")),
     UniqueConstraint("project_id", "uuid"),

@@ -7,6 +7,8 @@ from models.text import REPLACEMENT, clean, normalize_name
 from studio.problems import BadName
 
 _MAX_KEY_CHARS: Final = 400  # some letters have several in their lower case
+NO_NAME: Final = "\x01"
+"""Begin of a key that no name has, of what is removed."""
 
 
 def checked_name(name: str, *, of: str) -> str:

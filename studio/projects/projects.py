@@ -8,7 +8,7 @@ from models.layout.labels import label_key
 from studio.database.database import now
 from studio.database.tables import classes, findings, pictures, projects
 from studio.problems import NotFound, ProjectExists
-from studio.projects.names import checked_name
+from studio.projects.names import NO_NAME, checked_name
 
 
 def create_project(connection: Connection, name: str) -> int:
@@ -20,11 +20,12 @@ def create_project(connection: Connection, name: str) -> int:
     """
     name = checked_name(name, of="a project")
     _require_free(connection, name)
-    return connection.execute(
+    project_id: int = connection.execute(
         projects.insert()
         .values(name=name, key=label_key(name), created_at=now())
         .returning(projects.c.id)
     ).scalar_one()
+    return project_id
 
 
 def rename_project(connection: Connection, project_id: int, name: str) -> None:
@@ -53,7 +54,7 @@ def remove_project(connection: Connection, project_id: int) -> None:
     connection.execute(
         projects.update()
         .where(projects.c.id == project_id)
-        .values(removed_at=now(), key=f"removed {project_id}")
+        .values(removed_at=now(), key=f"{NO_NAME}{project_id}")
     )
 
 
@@ -120,7 +121,7 @@ def describe_project(connection: Connection, project_id: int) -> dict[str, Any]:
             "left_out": row.left_out,
             "test": row.test,
             "doubted": row.doubted,
-            "findings": {kind: count for kind, count in found} | {"doubted": row.doubted},
+            "findings": {row[0]: row[1] for row in found} | {"doubted": row.doubted},
         },
     }
 

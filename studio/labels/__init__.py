@@ -1,0 +1,1 @@
+"""Labels as decisions: appended, answered by revision, undone by further decisions."""

@@ -1,0 +1,173 @@
+"""Groups of pictures that belong together, by hand or by a pattern of their names."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import Connection, select
+
+from studio.database import Database
+from studio.database.tables import pictures
+from studio.labels.acts import Change, checked_uuid, find_act, picture_rows, record_act
+from studio.labels.decisions import MAX_DECISIONS
+from studio.labels.state import State
+from studio.problems import BadPattern, TooManyFiles
+from studio.projects.names import checked_name
+from studio.projects.projects import lock_project, project_row
+
+_MAX_PATTERN_CHARS: Final = 200
+# Repeats of repeats, whose time can grow exponentially with the length of a name.
+_NESTED_REPEATS: Final = re.compile(r"\([^()]*[*+}][^()]*\)\s*[*+{]")
+_MAX_NAME_CHARS: Final = 300  # of a name that a pattern is matched with
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Groups that a pattern finds.
+
+    Attributes:
+        groups: Ids of the pictures by group, sorted.
+        unmatched: Number of pictures that it does not match.
+    """
+
+    groups: Mapping[str, Sequence[int]]
+    unmatched: int
+
+
+def group_pictures(
+    database: Database,
+    project_id: int,
+    ids: Sequence[int],
+    group: str | None,
+    *,
+    by: str,
+    act: str | None = None,
+) -> str:
+    """Put pictures into a group, or take them out of theirs, and return the act's id.
+
+    Args:
+        database: The database.
+        project_id: The project.
+        ids: The pictures.
+        group: Name of the group, None for none.
+        by: Name of who acts.
+        act: The act's id, made by who acts; a repeated one changes nothing.
+
+    Raises:
+        NotFound, BadName, TooManyFiles, ActReused: As the names say.
+    """
+    name = None if group is None else checked_name(group, of="a group")
+    named = f"group {name}" if name else "no group"
+    return _set_groups(database, project_id, dict.fromkeys(ids, name), by, act, summary=named)
+
+
+def preview_groups(database: Database, project_id: int, pattern: str) -> Grouping:
+    """Return the groups that a pattern finds in the names, without changing anything.
+
+    Args:
+        database: The database.
+        project_id: The project.
+        pattern: A regular expression; its first bracket, or all that it matches, is the group.
+
+    Raises:
+        NotFound, BadPattern: As the names say.
+    """
+    expression = _compiled(pattern)
+    with database.read() as connection:
+        project_row(connection, project_id)
+        return _matched(connection, project_id, expression)
+
+
+def group_by_pattern(
+    database: Database, project_id: int, pattern: str, *, by: str, act: str | None = None
+) -> Grouping:
+    """Put the pictures that a pattern matches into groups, as one act.
+
+    Raises:
+        NotFound, BadPattern, ActReused: As the names say.
+    """
+    found = preview_groups(database, project_id, pattern)
+    groups = {id: name for name, ids in found.groups.items() for id in ids}
+    summary = f"groups by {pattern}"
+    _set_groups(database, project_id, groups, by, act, summary=summary, limit=None)
+    return found
+
+
+def set_groups(
+    database: Database, project_id: int, groups: Mapping[int, str | None], *, by: str, summary: str
+) -> str:
+    """Set the groups of pictures, by id, as one act; return its id.
+
+    Raises:
+        NotFound: There is no such project.
+    """
+    return _set_groups(database, project_id, groups, by, None, summary=summary, limit=None)
+
+
+def _set_groups(
+    database: Database,
+    project_id: int,
+    groups: Mapping[int, str | None],
+    by: str,
+    act: str | None,
+    *,
+    summary: str,
+    limit: int | None = MAX_DECISIONS,
+) -> str:
+    if limit is not None and len(groups) > limit:
+        raise TooManyFiles(f"An act may hold {limit:,} pictures.")
+    uuid = checked_uuid(act) if act else str(uuid4())
+    request = ["group", sorted(groups.items())]
+    with database.write() as connection:
+        lock_project(connection, project_id)
+        if find_act(connection, project_id, uuid, request) is not None:
+            return uuid
+        rows = picture_rows(connection, project_id, groups)
+        changes = [
+            Change(row, State(state.present, state.class_id, state.left_out, groups[row.id]))
+            for row in rows.values()
+            if (state := State.of(row)).present and state.group != groups[row.id]
+        ]
+        if changes:
+            record_act(
+                connection,
+                project_id,
+                uuid=uuid,
+                kind="group",
+                by=by,
+                request=request,
+                summary=f"{len(changes):,} pictures: {summary}",
+            ).decide(changes)
+    return uuid
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    if not pattern or len(pattern) > _MAX_PATTERN_CHARS:
+        raise BadPattern(f"A pattern has 1 to {_MAX_PATTERN_CHARS} characters.")
+    if _NESTED_REPEATS.search(pattern):
+        raise BadPattern("A repeat inside a repeat, such as (a+)+, is not searched for.")
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise BadPattern(f"The pattern is not a regular expression: {error}.") from error
+
+
+def _matched(connection: Connection, project_id: int, expression: re.Pattern[str]) -> Grouping:
+    rows: Iterable[tuple[int, str]] = connection.execute(
+        select(pictures.c.id, pictures.c.name)
+        .where(pictures.c.project_id == project_id, pictures.c.present)
+        .order_by(pictures.c.id)
+    ).tuples()
+    groups: dict[str, list[int]] = defaultdict(list)
+    unmatched = 0
+    for id, name in rows:
+        match = expression.search(name[:_MAX_NAME_CHARS])
+        group = (match[1] if expression.groups else match[0]) if match else None
+        if group and group.strip():
+            groups[checked_name(group[:200], of="a group")].append(id)
+        else:
+            unmatched += 1
+    return Grouping(dict(sorted(groups.items())), unmatched)
