@@ -1,0 +1,1 @@
+"""HTTP: routes, security, events, documentation."""

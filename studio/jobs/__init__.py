@@ -1,0 +1,1 @@
+"""Training and audit as jobs: one queue, one subprocess at a time."""

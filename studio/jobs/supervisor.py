@@ -1,0 +1,387 @@
+"""The supervisor: takes jobs from the queue, one at a time, and follows their processes.
+
+Whoever holds the lock of the data folder supervises: the studio, or a command that trains while
+the studio is not running. A job's process belongs to nobody: when its supervisor is killed it goes
+on, and the next one follows it by its number, its start and its progress file.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from models.errors import FacemaskError, reason_of
+from models.text import clean
+from studio.database import Database
+from studio.database.database import now
+from studio.jobs.process import ProcessMark, start
+from studio.jobs.progress import Event, read_events
+from studio.jobs.queue import (
+    Job,
+    change_state,
+    get_job,
+    last_event,
+    list_jobs,
+    next_queued,
+    set_process,
+    store_events,
+)
+
+log = logging.getLogger("facemask.studio")
+
+MAX_ATTEMPTS: Final = 3
+"""Starts of one job: a machine that stops in its middle may do so again."""
+
+_POLL_S: Final = 0.1
+_CANCEL_GRACE_S: Final = 1.0
+_LOCK: Final = ".supervisor.lock"
+_MAX_LOG_TAIL_BYTES: Final = 4000
+
+
+class Work(Protocol):
+    """What a job does, beside running a process: the rooms above supply it."""
+
+    def prepare(self, job: Job, folder: Path) -> Sequence[str]:
+        """Write the data that a job reads into its folder, and return the command to run.
+
+        Raises:
+            FacemaskError: The job cannot run.
+        """
+
+    def finish(self, job: Job, folder: Path, finished: Mapping[str, Any]) -> dict[str, Any]:
+        """Store what came of a job that has ended well, and return its result.
+
+        Raises:
+            FacemaskError: It has left nothing usable.
+        """
+
+
+@dataclass
+class _Current:
+    """The job that runs now; `process` is None if another supervisor started it."""
+
+    job: Job
+    mark: ProcessMark
+    process: "subprocess.Popen[bytes] | None"
+
+    def exit_status(self) -> int | None:
+        """Return the exit status, if the process has ended and is a child."""
+        return None if self.process is None else self.process.poll()
+
+    def is_alive(self) -> bool:
+        """Return True if the process runs."""
+        if self.process is not None:
+            return self.process.poll() is None
+        return self.mark.is_alive()
+
+
+class Supervisor:
+    """Runs the jobs of a data folder."""
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        work: Work,
+        *,
+        environment: Mapping[str, str] = os.environ,
+        poll_s: float = _POLL_S,
+    ) -> None:
+        """Create a supervisor that does nothing yet.
+
+        Args:
+            database: The studio's database.
+            folder: Folder of the jobs' data, progress files and logs.
+            work: What jobs read and what becomes of their results.
+            environment: Environment variables of the jobs.
+            poll_s: Seconds between looks at the queue and the progress file.
+        """
+        self._database, self._folder, self._work = database, folder, work
+        self._environment, self._poll_s = dict(environment), poll_s
+        self._current: _Current | None = None
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock: int | None = None
+
+    # -- the life of the supervisor
+
+    def start(self) -> None:
+        """Supervise in a thread, as soon as nobody else does."""
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> Job | None:
+        """Stop supervising, and return the job that goes on without a supervisor, if any."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.release()
+        return None if self._current is None else self._current.job
+
+    def wake(self) -> None:
+        """Look at the queue at once."""
+        self._wake.set()
+
+    def acquire(self) -> bool:
+        """Take the lock of the data folder; return False if another process supervises."""
+        if self._lock is not None:
+            return True
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return False
+            raise
+        self._lock = handle
+        self._take_over()
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if self.acquire():
+                    self.step()
+            except Exception:
+                # A full disk or a database that does not answer: the queue goes on afterwards.
+                log.exception("the supervisor of the jobs failed; it goes on in a second")
+                self._stop.wait(1.0)
+            self._wake.wait(self._poll_s)
+            self._wake.clear()
+
+    # -- one look at the queue and at the running job
+
+    def step(self) -> None:
+        """Follow the running job, or start the next one; the caller holds the lock."""
+        if self._current is None:
+            self._start_next()
+        else:
+            self._follow(self._current)
+
+    def _start_next(self) -> None:
+        with self._database.read() as connection:
+            job = next_queued(connection)
+        if job is None:
+            return
+        moment, attempts = now(), job.attempts + 1
+        columns = {"started_at": job.started_at or moment, "attempts": attempts, "pid": None}
+        if not change_state(self._database, job, "running", **columns):
+            return  # cancelled meanwhile
+        job = self._fresh(job)
+        folder = self._folder_of(job)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            command = self._work.prepare(job, folder)
+            process, mark = start(command, log=folder / "log.txt", environment=self._environment)
+        except (FacemaskError, OSError) as error:
+            code = error.code if isinstance(error, FacemaskError) else "system"
+            self._fail(job, code, _sentence(error))
+            return
+        set_process(self._database, job, mark)
+        self._current = _Current(job, mark, process)
+        log.info("job %s: started (%s, process %s)", job.id, job.kind, mark.pid)
+
+    def _follow(self, current: _Current) -> None:
+        has_ended = not current.is_alive()  # before the last lines are read
+        job = current.job = self._fresh(current.job)
+        if job.state == "cancelling" and not has_ended:
+            current.mark.end(grace_s=_CANCEL_GRACE_S)
+            has_ended = True
+        elif job.kind == "audit" and not has_ended and self._has_waiting_training():
+            # A training audits its data, too, and people wait for it.
+            change_state(self._database, job, "cancelling")
+            current.mark.end(grace_s=_CANCEL_GRACE_S)
+            job, has_ended = self._fresh(job), True
+        self._read_progress(job, ended=has_ended)
+        if has_ended:
+            if current.process is not None:
+                current.process.wait()
+            self._end(self._fresh(job), current.exit_status())
+            # Worker processes that have outlived their parent would keep the processor.
+            current.mark.signal_group(_KILL)
+            self._current = None
+            self._wake.set()
+
+    def _end(self, job: Job, exit_status: int | None) -> None:
+        """Judge a job whose process has ended, by its last event and its exit status."""
+        with self._database.read() as connection:
+            last = last_event(connection, job.id, "finished", "failed")
+        folder = self._folder_of(job)
+        if last is not None and last["event"] == "finished" and exit_status in (0, None):
+            try:
+                result = self._work.finish(job, folder, last)
+            except (FacemaskError, OSError) as error:
+                code = error.code if isinstance(error, FacemaskError) else "system"
+                self._fail(job, code, _sentence(error), exit_status)
+            else:
+                columns = {"ended_at": now(), "exit_status": 0, "result": result}
+                self._conclude(job, "done", columns)
+        elif job.state == "cancelling":
+            columns = {"ended_at": now(), "exit_status": exit_status}
+            self._conclude(job, "cancelled", columns)
+        elif last is not None and last["event"] == "failed":
+            code, message = str(last.get("code", "failed")), str(last.get("message", ""))
+            self._fail(job, code, message, last.get("exit_status", exit_status))
+        else:
+            self._fail(job, "worker_died", self._obituary(job, exit_status), exit_status)
+        self._clean(folder)
+
+    def _fail(self, job: Job, code: str, message: str, exit_status: object | None = None) -> None:
+        columns = {
+            "ended_at": now(),
+            "error": {"code": code[:64], "message": clean(message, lines=True)[:4000]},
+            "exit_status": exit_status if isinstance(exit_status, int) else None,
+        }
+        log.warning("job %s failed (%s): %s", job.id, code, clean(message))
+        self._conclude(job, "failed", columns)
+
+    def _conclude(self, job: Job, state: Any, columns: dict[str, object]) -> None:
+        # A person may have asked to cancel between the last look and the end.
+        for _ in range(2):
+            if change_state(self._database, job, state, **columns):
+                log.info("job %s: %s", job.id, state)
+                return
+            job = self._fresh(job)
+
+    def _obituary(self, job: Job, exit_status: int | None) -> str:
+        if exit_status is not None and exit_status < 0:
+            killer = " (out of memory, perhaps)" if -exit_status == _KILL else ""
+            how = f"was ended by signal {-exit_status}{killer}"
+        elif exit_status is not None:
+            how = f"ended with status {exit_status}"
+        else:
+            how = "ended while the studio was not running"
+        tail = read_log_tail(self._folder_of(job) / "log.txt").strip().splitlines()
+        said = f" Its last line: {tail[-1]}" if tail else ""
+        return f"The job's process {how}, without a result.{said}"
+
+    # -- jobs of an earlier supervisor
+
+    def _take_over(self) -> None:
+        """Follow the job that an earlier supervisor has left, or put it back into the queue."""
+        with self._database.read() as connection:
+            left = list_jobs(connection, states=("running", "cancelling"))
+        for job in left:
+            if job.mark is not None and job.mark.is_alive() and self._current is None:
+                log.info("job %s: followed again (process %s)", job.id, job.mark.pid)
+                self._current = _Current(job, job.mark, None)
+            else:
+                self._bury(job)
+
+    def _bury(self, job: Job) -> None:
+        """Judge a job whose process has ended unseen, or put it back into the queue."""
+        self._read_progress(job, ended=True)
+        job = self._fresh(job)
+        with self._database.read() as connection:
+            last = last_event(connection, job.id, "finished", "failed")
+        was_cut = last is None or last.get("code") == "interrupted"
+        if job.state == "running" and was_cut and job.attempts < MAX_ATTEMPTS:
+            self._resume(job)
+        else:
+            self._end(job, None)
+
+    def _resume(self, job: Job) -> None:
+        message = "The studio was restarted, and the job's process was gone: it starts again."
+        event = Event("log", now(), {"level": "warning", "message": message})
+        store_events(self._database, job, [event], job.progress_bytes)
+        change_state(self._database, job, "queued", pid=None, pid_started=None)
+        log.info("job %s: back in the queue after a restart", job.id)
+
+    # -- small things
+
+    def _has_waiting_training(self) -> bool:
+        with self._database.read() as connection:
+            waiting = next_queued(connection)
+        return waiting is not None and waiting.kind == "fit"
+
+    def _read_progress(self, job: Job, *, ended: bool) -> None:
+        path, offset = progress_file(self._folder_of(job)), job.progress_bytes
+        while True:
+            events, end = read_events(path, offset, ended=ended)
+            if end == offset:
+                return
+            store_events(self._database, job, events, end)
+            offset = end
+
+    def _fresh(self, job: Job) -> Job:
+        with self._database.read() as connection:
+            return get_job(connection, job.id)
+
+    def _folder_of(self, job: Job) -> Path:
+        return job_folder(self._folder, job.id)
+
+    def _clean(self, folder: Path) -> None:
+        """Remove a job's copy of the data; its log and its progress stay."""
+        for path in (folder / "work", folder / "pictures"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+_KILL: Final = 9
+
+
+def job_folder(folder: Path, number: int) -> Path:
+    """Return the folder of a job, below that of all jobs."""
+    return folder / str(number)
+
+
+def progress_file(folder: Path) -> Path:
+    """Return the progress file in a job's folder."""
+    return folder / "progress.jsonl"
+
+
+def read_log_tail(path: Path, max_bytes: int = _MAX_LOG_TAIL_BYTES) -> str:
+    """Return the end of a log file; empty if there is none."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - max_bytes))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def wait_for(
+    database: Database, supervisor: Supervisor, number: int, *, poll_s: float = _POLL_S
+) -> Iterator[Job]:
+    """Yield a job again and again until it has ended; supervise if nobody else does.
+
+    Args:
+        database: The studio's database.
+        supervisor: A supervisor that was not started.
+        number: Number of the job.
+        poll_s: Seconds between two looks.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.callback(supervisor.release)
+        while True:
+            if supervisor.acquire():
+                supervisor.step()
+            with database.read() as connection:
+                job = get_job(connection, number)
+            yield job
+            if job.state in ("done", "failed", "cancelled"):
+                return
+            time.sleep(poll_s)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, FacemaskError) else f"{reason_of(error)}."

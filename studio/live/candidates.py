@@ -1,0 +1,203 @@
+"""Service processes of models that are tried out: the same service, another model.
+
+A model that is not live is answered for by `python -m service` on a port of its own, whose store
+has this model only: the answer is the service's own, to the last digit. The process is started at
+the first question, and ended once nobody has asked for a while, or when another model is tried.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from models.bundle.store import CURRENT
+from studio.jobs.process import lower_priority
+from studio.problems import BundleGone, CandidateFailed, CandidateStarting
+
+log = logging.getLogger("facemask.studio")
+
+_LISTENING: Final = re.compile(rb"listening on (http://\S+)")
+_START_S: Final = 30.0  # PyTorch and a model on a busy machine
+_WAIT_S: Final = 20.0  # that one request waits for the start
+_STOP_S: Final = 3.0
+_POLL_S: Final = 0.1
+
+COMMAND: Final = (sys.executable, "-m", "studio.live.with_parent", "{parent}", "service")
+
+
+@dataclass
+class _Candidate:
+    """A service process."""
+
+    version: str
+    folder: Path
+    process: asyncio.subprocess.Process
+    url: str = ""
+    asked_at: float = field(default_factory=time.monotonic)
+
+
+class Candidates:
+    """Starts and stops the service process of the model that is tried out; one at a time."""
+
+    def __init__(
+        self,
+        store: Path,
+        *,
+        idle_s: float,
+        command: Sequence[str] = COMMAND,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Create the keeper; nothing is started yet.
+
+        Args:
+            store: Folder of the models.
+            idle_s: Seconds after the last question, after which a process is ended.
+            command: Command of the service; `{parent}` is replaced by this process's number.
+            environment: Environment variables, from which those of the service are kept that do
+                not concern its address, its store and its keys of callers.
+        """
+        self._store, self._idle_s = store, idle_s
+        self._command = [part.format(parent=os.getpid()) for part in command]
+        self._environment = dict(environment)
+        self._current: _Candidate | None = None
+        self._turn = asyncio.Lock()
+
+    async def url_of(self, version: str) -> str:
+        """Return the address of the service process of a version, once it serves it.
+
+        Raises:
+            BundleGone: The store does not have the version.
+            CandidateStarting: It takes longer than a request can wait.
+            CandidateFailed: The process has ended, or refuses the model.
+        """
+        try:
+            async with asyncio.timeout(_WAIT_S), self._turn:
+                current = self._current
+                if current is not None and not self._serves(current, version):
+                    await self._end()
+                if self._current is None:
+                    self._current = await self._start(version)
+                self._current.asked_at = time.monotonic()
+                await self._wait_until_ready(self._current)
+                return self._current.url
+        except TimeoutError:
+            raise CandidateStarting from None
+
+    async def run(self) -> None:
+        """End the process when nobody has asked for a while, until cancelled."""
+        while True:
+            await asyncio.sleep(min(5.0, self._idle_s / 4))
+            current = self._current
+            if current is not None and time.monotonic() - current.asked_at > self._idle_s:
+                async with self._turn:
+                    await self._end()
+
+    async def close(self) -> None:
+        """End the process."""
+        async with self._turn:
+            await self._end()
+
+    def _serves(self, candidate: _Candidate, version: str) -> bool:
+        return candidate.version == version and candidate.process.returncode is None
+
+    async def _start(self, version: str) -> _Candidate:
+        if not (self._store / version).is_dir():
+            raise BundleGone(f"{self._store} has no version {version}: it was pruned.")
+        folder = Path(tempfile.mkdtemp(prefix="studio-candidate-"))
+        (folder / version).symlink_to((self._store / version).absolute())
+        (folder / CURRENT).write_text(f"{version}\n")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=self._variables(folder),
+                start_new_session=True,
+            )
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise CandidateFailed(f"No service process can be started ({error}).") from error
+        lower_priority(process.pid)
+        log.info("candidate %s: process %s", version, process.pid)
+        return _Candidate(version, folder, process)
+
+    def _variables(self, folder: Path) -> dict[str, str]:
+        kept = ("FACEMASK_TRUSTED_KEYS", "FACEMASK_DEVICE", "FACEMASK_MAX_", "FACEMASK_DECODE_S")
+        inherited = {
+            name: value
+            for name, value in self._environment.items()
+            if not name.startswith("FACEMASK_") or name.startswith(kept)
+        }
+        inherited.pop("PORT", None)
+        return inherited | {
+            "FACEMASK_STORE": str(folder),
+            "FACEMASK_HOST": "127.0.0.1",
+            "FACEMASK_PORT": "0",
+            "FACEMASK_THREADS": "1",
+            "FACEMASK_GRACE_S": "0",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    async def _wait_until_ready(self, candidate: _Candidate) -> None:
+        """Wait until the process serves its model.
+
+        Raises:
+            CandidateFailed: It has ended, or refuses the model.
+        """
+        process = candidate.process
+        if not candidate.url:
+            assert process.stdout is not None
+            line = await process.stdout.readline()
+            found = _LISTENING.search(line)
+            if found is None:
+                await self._end()
+                raise CandidateFailed("The service process of the chosen model has ended.")
+            candidate.url = found[1].decode()
+        until = time.monotonic() + _START_S
+        async with httpx.AsyncClient(timeout=_STOP_S) as client:
+            while time.monotonic() < until and process.returncode is None:
+                with contextlib.suppress(httpx.HTTPError, ValueError):
+                    health = (await client.get(f"{candidate.url}/health")).json()
+                    if health.get("status") == "ok":
+                        return
+                    if health.get("refused"):
+                        reason = str(health["refused"].get("reason"))
+                        await self._end()
+                        raise CandidateFailed(f"The service refuses the chosen model: {reason}")
+                await asyncio.sleep(_POLL_S)
+        await self._end()
+        raise CandidateFailed("The service process of the chosen model does not become ready.")
+
+    async def _end(self) -> None:
+        candidate, self._current = self._current, None
+        if candidate is None:
+            return
+        process = candidate.process
+        if process.returncode is None:
+            _signal(process.pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await process.wait()
+            except TimeoutError:
+                _signal(process.pid, signal.SIGKILL)
+                await process.wait()
+        shutil.rmtree(candidate.folder, ignore_errors=True)
+        log.info("candidate %s: ended", candidate.version)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)

@@ -1,0 +1,50 @@
+"""The gate: a model goes live if it is shown not to be worse than the live one, or for a reason."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.bundle.out_of_fold import Comparison
+from models.errors import BundleError
+from studio.runs.compare import compare_bundles, figures_of
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of a model.
+
+    Attributes:
+        is_open: True if the model may go live without a reason.
+        sentence: Why.
+        evidence: Figures of the paired test, if there was one.
+    """
+
+    is_open: bool
+    sentence: str
+    evidence: dict[str, Any] | None = None
+
+
+def judge(store: Path, live: str | None, candidate: str) -> Verdict:
+    """Judge a model by the paired test of `models.paired`, on pictures that both have answered.
+
+    Args:
+        store: Folder of the models.
+        live: Version that is live, if any.
+        candidate: Version to go live.
+    """
+    if live is None:
+        return Verdict(True, "No model is live yet: the first one needs no comparison.")
+    if live == candidate:
+        return Verdict(True, f"{candidate} is live already.")
+    try:
+        comparison: Comparison | None = compare_bundles(store, live, candidate)
+    except BundleError as error:
+        return Verdict(False, f"The two models cannot be compared: {error}")
+    if comparison is None:
+        return Verdict(
+            False,
+            f"{candidate} cannot be compared with {live}, which is live: they have no picture in "
+            "common that both have answered out of fold, or know different classes.",
+        )
+    test = comparison.test
+    return Verdict(test.not_worse, test.sentence, figures_of(comparison))

@@ -1,0 +1,383 @@
+"""Errors that callers of the studio see, as RFC 9457 problem documents with a stable code.
+
+A class holds all facts about its error: code, status, example and meaning (the first line of its
+docstring). The documentation is generated from it.
+
+Any other error is a bug: it is logged, and answered as a bare `InternalError`.
+"""
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from models.errors import FacemaskError, PictureError
+from models.text import clean
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+class StudioError(FacemaskError):
+    """The studio cannot answer a request.
+
+    Attributes:
+        headers: HTTP headers of the answer.
+        exit_status: Exit status of a command that this error ends.
+    """
+
+    headers: ClassVar[Mapping[str, str]] = {}
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, detail: str | None = None, **members: Any) -> None:
+        """Create an error.
+
+        Args:
+            detail: One sentence for the caller; the class's example by default.
+            members: Further members of the problem document.
+        """
+        super().__init__(detail or self.example or meaning_of(type(self)))
+        self.members = members
+
+
+class BadRequest(StudioError):
+    """The request is not valid."""
+
+    code = "bad_request"
+    status = 400
+
+
+class BadName(StudioError):
+    """A name cannot be used for a project, a class or a group."""
+
+    code = "bad_name"
+    status = 400
+    example = "A class needs a name of 1 to 200 characters."
+
+
+class BadUpload(StudioError):
+    """The body is malformed or cut short."""
+
+    code = "bad_upload"
+    status = 400
+    example = "The multipart body breaks its format."
+
+
+class BadArchive(StudioError):
+    """The archive is not a zip file that can be read."""
+
+    code = "bad_archive"
+    status = 400
+    example = "This is not a zip file that can be read (File is not a zip file)."
+
+
+class BadTable(StudioError):
+    """A table or an annotation file is not as documented."""
+
+    code = "bad_table"
+    status = 400
+    example = "labels.csv has no column 'label'; it needs file, label."
+
+
+class BadPattern(StudioError):
+    """A pattern is not a regular expression with one bracket."""
+
+    code = "bad_pattern"
+    status = 400
+    example = "The pattern has no (bracket) around the group's name."
+
+
+class NotFound(StudioError):
+    """There is no such project, picture, version, job or run."""
+
+    code = "not_found"
+    status = 404
+    example = "There is no project 7."
+
+
+class NameTaken(StudioError):
+    """Another project or class has that name."""
+
+    code = "name_taken"
+    status = 409
+    example = "Another class is called mask."
+
+
+class ActReused(StudioError):
+    """The id of an act belongs to another act."""
+
+    code = "act_reused"
+    status = 409
+    example = "This act's id belongs to another act: send a new one."
+
+
+class CannotUndo(StudioError):
+    """The act cannot be undone now."""
+
+    code = "cannot_undo"
+    status = 409
+    example = "The class rain holds pictures by now: move them first."
+
+
+class BodyTooLarge(StudioError):
+    """The request body is larger than allowed."""
+
+    code = "body_too_large"
+    status = 413
+    example = "The request's body is larger than the 33,554,432 bytes allowed."
+
+
+class TooMany(StudioError):
+    """The request names more pictures, files or paths than allowed."""
+
+    code = "too_many"
+    status = 413
+    example = "A request may hold 64 pictures."
+
+
+class UnsupportedMedia(StudioError):
+    """The body has another media type than this path reads."""
+
+    code = "unsupported_media_type"
+    status = 415
+    example = "text/plain: send multipart/form-data with pictures in 'files'."
+
+
+class InternalError(StudioError):
+    """The studio failed unexpectedly; its log has the reason."""
+
+    code = "internal_error"
+    status = 500
+    example = "The studio failed at this request; its log has the reason."
+
+
+class DatabaseUnusable(StudioError):
+    """The database cannot be opened, or another release has changed it."""
+
+    code = "database_unusable"
+    status = 503
+    example = "The database belongs to a newer release of the studio (0007): update the studio."
+
+
+class DiskFull(StudioError):
+    """The disk has no room for the upload."""
+
+    code = "disk_full"
+    status = 507
+    example = "The disk has no room for this upload."
+
+
+class UnknownClass(StudioError):
+    """The project has no class of that name."""
+
+    code = "unknown_class"
+    status = 400
+    example = "There is no class 'rain': the classes are mask, no_mask."
+
+
+class ProjectExists(StudioError):
+    """Another project has that name."""
+
+    code = "project_exists"
+    status = 409
+    example = "Another project is called masks."
+
+
+class ClassExists(StudioError):
+    """Another class has that name."""
+
+    code = "class_exists"
+    status = 409
+    example = "Another class is called mask."
+
+
+class TooManyFiles(StudioError):
+    """The request names more pictures or files than allowed."""
+
+    code = "too_many_files"
+    status = 413
+    example = "A request may hold 64 pictures."
+
+
+class KeyRequired(StudioError):
+    """The request carries no key, and nobody has signed in."""
+
+    code = "key_required"
+    status = 401
+    example = "Sign in with your key, or send it as 'Authorization: Bearer KEY'."
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class KeyRefused(StudioError):
+    """The key is unknown."""
+
+    code = "key_refused"
+    status = 401
+    example = "That key is not known here."
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class NotAllowed(StudioError):
+    """The key's role does not include this."""
+
+    code = "not_allowed"
+    status = 403
+    example = "This needs the role promote; the key of ann has label."
+
+
+class CrossSite(StudioError):
+    """A page of another site sends the request, or a change lacks the studio's header."""
+
+    code = "cross_site"
+    status = 403
+    example = "Changes need the header 'X-Requested-With: studio'."
+
+
+class NoReport(StudioError):
+    """The model of the run was published without a report."""
+
+    code = "no_report"
+    status = 404
+    example = "The model of run 4 was published without a report."
+
+
+class JobEnded(StudioError):
+    """The job has ended, and cannot be cancelled any more."""
+
+    code = "job_ended"
+    status = 409
+    example = "Job 7 is done: there is nothing to cancel."
+
+
+class NothingToTrain(StudioError):
+    """The data cannot be trained on: fewer than two classes have pictures."""
+
+    code = "nothing_to_train"
+    status = 409
+    example = "Training needs labelled pictures of at least two classes; the project has one."
+
+
+class NotComparable(StudioError):
+    """Two runs have no picture in common that both have answered out of fold."""
+
+    code = "not_comparable"
+    status = 409
+    example = "Runs 3 and 4 have no picture in common."
+
+
+class GateClosed(StudioError):
+    """The model is not shown to be as good as the live one: promoting it needs a reason."""
+
+    code = "gate"
+    status = 409
+    example = (
+        "Run 4 is not promoted without a reason. It is not shown to be worse, nor to be within "
+        "1.5 points."
+    )
+
+
+class NothingToRollBackTo(StudioError):
+    """No model was live before the current one, or it cannot be read any more."""
+
+    code = "nothing_to_roll_back_to"
+    status = 409
+
+
+class BundleGone(StudioError):
+    """The model is not in the store any more, or has changed there."""
+
+    code = "bundle_gone"
+    status = 410
+    example = "The store has no version 20261122T204207Z-1f0c9a77."
+
+
+class WrongHost(StudioError):
+    """The Host header names another server."""
+
+    code = "wrong_host"
+    status = 421
+    example = (
+        "The studio does not answer to the host evil.example: FACEMASK_STUDIO_ALLOWED_HOSTS names "
+        "those that it answers to."
+    )
+
+
+class BadOptions(StudioError):
+    """An option of a job is unknown, or its value is invalid."""
+
+    code = "bad_options"
+    status = 422
+    exit_status = 2
+
+
+class ServiceUnreachable(StudioError):
+    """The service does not answer."""
+
+    code = "service_unreachable"
+    status = 502
+    example = "The service at http://127.0.0.1:8000 does not answer: is it running?"
+
+
+class CandidateFailed(StudioError):
+    """The service process of the chosen model cannot serve it."""
+
+    code = "candidate_failed"
+    status = 502
+
+
+class CandidateStarting(StudioError):
+    """The service process of the chosen model has not loaded it yet."""
+
+    code = "candidate_starting"
+    status = 503
+    retry_after_s = 1
+    example = "The chosen model is being loaded: come again in a second."
+
+
+class TooBusy(StudioError):
+    """The maximum number of requests is in progress."""
+
+    code = "too_busy"
+    status = 503
+    retry_after_s = 1
+    example = "512 requests are in progress: come again."
+
+
+class Refused(StudioError):
+    """The studio does not start as it was asked to."""
+
+    code = "refused"
+    status = 500
+    exit_status = 2
+
+
+def meaning_of(kind: type[FacemaskError]) -> str:
+    """Return the meaning of an error: the first line of its docstring."""
+    return (kind.__doc__ or "").partition("\n")[0]
+
+
+def studio_errors() -> list[type[FacemaskError]]:
+    """Return the errors that callers of the studio can see, ordered by status and code."""
+    kinds = [*_leaves(PictureError), *_leaves(StudioError)]
+    return sorted(kinds, key=lambda kind: (kind.status, kind.code))
+
+
+def problem_document(
+    status: int, code: str, detail: str, request_id: str | None = None, **members: Any
+) -> dict[str, Any]:
+    """Return the members of a problem document."""
+    return {
+        "type": f"urn:facemask:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": clean(detail),
+        "code": code,
+        "request_id": request_id,
+        **members,
+    }
+
+
+def _leaves(kind: type[FacemaskError]) -> Iterator[type[FacemaskError]]:
+    children = kind.__subclasses__()
+    if not children:
+        yield kind
+    for child in children:
+        yield from _leaves(child)

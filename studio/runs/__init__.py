@@ -1,0 +1,1 @@
+"""Runs: figures of finished trainings, and their comparison picture by picture."""

@@ -1,0 +1,168 @@
+"""What jobs read and what becomes of their results: frozen data, commands, runs, findings."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from models.bundle.out_of_fold import read_answers
+from models.errors import BundleIncomplete
+from studio.database import Database
+from studio.jobs.options import arguments_of
+from studio.jobs.queue import Job
+from studio.jobs.supervisor import progress_file
+from studio.labels.findings import Doubt, Finding, store_doubts, store_findings
+from studio.pictures.blobs import BlobStore
+from studio.runs.figures import figures_of, read_bundle, settings_of
+from studio.runs.runs import add_run
+from studio.versions.folder import materialise, materialise_present
+from studio.versions.store import VersionStore
+
+TRAINING: Final = (sys.executable, "-m", "training")
+"""Command of the training job."""
+
+_FINDINGS: Final = "findings.json"
+_DATA: Final = "pictures"
+# A finding of the training job, by the word for it in the studio.
+_KINDS: Final = {
+    "label_issues": "doubted",
+    "near_duplicates": "copies",
+    "duplicates": "copies",
+    "conflicting_copies": "copies",
+    "dark": "dark",
+    "bright": "dark",
+    "blurry": "blurred",
+    "blurred": "blurred",
+    "small": "tiny",
+    "tiny": "tiny",
+    "aspect_ratio": "odd_shape",
+    "odd_shape": "odd_shape",
+}
+
+
+class StudioWork:
+    """The work of the studio's jobs: see `studio.jobs.supervisor.Work`."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        versions: VersionStore,
+        store: Path,
+        *,
+        command: Sequence[str] = TRAINING,
+    ) -> None:
+        """Create the work.
+
+        Args:
+            database: The studio's database.
+            blobs: The pictures.
+            versions: The versions' manifests.
+            store: Folder of the models.
+            command: Command of the training job.
+        """
+        self._database, self._blobs, self._versions = database, blobs, versions
+        self._store, self._command = store.absolute(), list(command)
+
+    def prepare(self, job: Job, folder: Path) -> Sequence[str]:
+        """Write the pictures that a job reads into its folder, and return its command.
+
+        Raises:
+            FacemaskError: The version cannot be written.
+        """
+        target = folder / _DATA
+        if job.version is None:
+            data = materialise_present(self._database, self._blobs, job.project, target)
+        else:
+            data = materialise(self._versions, self._blobs, job.version, target)
+        progress = ["--progress", "json", "--progress-file", str(progress_file(folder).absolute())]
+        if job.kind == "audit":
+            findings = ["--json", str((folder / _FINDINGS).absolute())]
+            return [*self._command, "audit", str(data.data.absolute()), *progress, *findings]
+        tests = [f"--test={path.absolute()}" for _, path in data.tests]
+        return [
+            *self._command, "fit", str(data.data.absolute()), "--out", str(self._store),
+            "--no-promote", *progress, *arguments_of(job.options), *tests,
+        ]  # fmt: skip
+
+    def finish(self, job: Job, folder: Path, finished: Mapping[str, Any]) -> dict[str, Any]:
+        """Store the run of a training, or the findings of an audit.
+
+        Raises:
+            FacemaskError: The bundle or the findings cannot be read.
+        """
+        digests = self._digests(folder)
+        if job.kind == "audit":
+            return {"findings": self._store_audit(job, folder, digests)}
+        version = str(finished.get("version", ""))
+        path = self._store / version
+        manifest, summary = read_bundle(path)
+        figures = figures_of(
+            manifest, summary, started_at=job.started_at, ended_at=finished.get("time")
+        )
+        run = add_run(
+            self._database,
+            project=job.project,
+            job=job.id,
+            version=job.version,
+            bundle=version,
+            by=job.by,
+            figures=figures,
+            settings=settings_of(manifest) | job.options.model_dump(),
+        )
+        self._store_doubts(job, path)
+        comparison = finished.get("comparison")
+        return {
+            "run": run,
+            "bundle": version,
+            "accuracy": figures["accuracy"],
+            "comparison": comparison if isinstance(comparison, dict) else None,
+        }
+
+    def _digests(self, folder: Path) -> dict[str, str]:
+        """Return the digest of each picture that a job has read, by its name there."""
+        try:
+            found = json.loads((folder / _DATA / "files.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _store_audit(self, job: Job, folder: Path, digests: Mapping[str, str]) -> int:
+        try:
+            document = json.loads((folder / _FINDINGS).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BundleIncomplete(f"The audit has left no findings ({error}).") from error
+        rows = document.get("findings", []) if isinstance(document, dict) else document
+        found = list(findings_of(rows, digests))
+        store_findings(self._database, job.project, found, job_id=job.id)
+        return len(found)
+
+    def _store_doubts(self, job: Job, bundle: Path) -> None:
+        """Store how much the model doubts each label, from its out-of-fold answers."""
+        doubts = [
+            Doubt(
+                sha256=answer.sha256,
+                suggestion=answer.predicted,
+                score=answer.score,
+                doubt=1 - answer.probabilities[answer.label],
+            )
+            for answer in read_answers(bundle) or ()
+        ]
+        store_doubts(self._database, job.project, doubts, job_id=job.id)
+
+
+def findings_of(rows: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the findings of an audit by picture; names that are no picture's are passed over.
+
+    Args:
+        rows: Findings as `python -m training audit --json` writes them.
+        digests: Digest of each picture by its name in the audited folder.
+    """
+    for row in rows:
+        kind = str(row.get("kind", ""))
+        message = str(row.get("message", ""))
+        groups = row.get("groups") or []
+        names = {*row.get("names", []), *(name for group in groups for name in group)}
+        for name in sorted(names & digests.keys()):
+            yield Finding(sha256=digests[name], kind=_KINDS.get(kind, kind), message=message)
