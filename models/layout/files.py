@@ -4,7 +4,22 @@ from pathlib import PurePosixPath
 from typing import Final
 
 _PICTURE_SUFFIXES: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+    (
+        *(
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".mpo",
+            ".png",
+            ".webp",
+            ".bmp",
+            ".gif",
+            ".tif",
+            ".tiff",
+        ),
+        *(".heic", ".heif", ".hif", ".avif"),
+    )
 )
 
 # Names of folders and files that systems, network storage and viewers add to disks, shares, copies

@@ -110,7 +110,8 @@ pictures: Final = Table(
     _id(),
     _ref("project_id", "projects"),
     Column("sha256", ForeignKey("blobs.sha256"), nullable=False, index=True),
-    Column("name", String(1000), nullable=False),  # path below the class folder
+    Column("folder", String(200)),  # class folder that it was uploaded in
+    Column("name", String(1000), nullable=False),  # path below that folder
     Column("source", String(8), nullable=False, server_default="chosen"),
     _ref("test_set_id", "test_sets", nullable=True),
     Column("added_at", String(24), nullable=False),
@@ -195,6 +196,7 @@ versions: Final = Table(
     _count("pictures"),
     _count("labelled"),
     _count("bytes"),  # of the manifest's file
+    Column("classes", JSON, nullable=False),  # names and numbers of pictures
     UniqueConstraint("project_id", "number"),
     UniqueConstraint("project_id", "digest"),
 )

@@ -9,14 +9,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, bindparam, select
 
 from studio.database.database import now
-from studio.database.tables import acts, decisions, pictures, projects
+from studio.database.tables import acts, decisions, pictures
 from studio.labels.state import Counts, State, add_counts, count, is_doubted
 from studio.problems import ActReused, BadRequest
+from studio.projects.projects import touch_project
 
 _ROWS_PER_QUERY: Final = 5_000
 _MAX_SUMMARY_CHARS: Final = 300
@@ -142,12 +143,49 @@ def record_act(
         )
         .returning(acts.c.id)
     ).scalar_one()
-    connection.execute(
-        projects.update()
-        .where(projects.c.id == project_id)
-        .values(revision=projects.c.revision + 1)
-    )
+    touch_project(connection, project_id)
     return Act(connection, project_id, act_id)
+
+
+def set_states(
+    connection: Connection,
+    project_id: int,
+    wanted: Iterable[tuple[Row[Any], State]],
+    *,
+    kind: str,
+    by: str,
+    summary: str,
+    request: Any = None,
+    uuid: str | None = None,
+    effects: Sequence[Mapping[str, Any]] = (),
+) -> int:
+    """Record an act that gives pictures new states, and return how many change.
+
+    Args:
+        connection: A transaction that has locked the project.
+        project_id: The project.
+        wanted: Rows of `pictures`, each with its new state.
+        kind: The act's kind.
+        by: Name of who acts.
+        summary: One phrase for the history, after the number of pictures.
+        request: As `record_act`.
+        uuid: The act's id, a new one by default.
+        effects: As `record_act`.
+    """
+    changes = [Change(row, state) for row, state in wanted if state != State.of(row)]
+    if changes or effects:
+        number = "1 picture" if len(changes) == 1 else f"{len(changes):,} pictures"
+        record_act(
+            connection,
+            project_id,
+            uuid=uuid or str(uuid4()),
+            kind=kind,
+            by=by,
+            request=request,
+            summary=f"{number}: {summary}",
+            effects=effects,
+        ).decide(changes)
+    return len(changes)
 
 
 def find_act(

@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Row, bindparam, select
 
 from models.text import clean
 from studio.database import Database
-from studio.database.tables import findings, pictures, projects
+from studio.database.tables import findings, pictures
 from studio.labels.acts import in_parts
 from studio.labels.state import Counts, State, add_counts, count, is_doubted
-from studio.projects.projects import lock_project
+from studio.projects.projects import lock_project, touch_project
 
 _MAX_MESSAGE_CHARS = 500
 
@@ -72,7 +72,7 @@ def store_findings(
             [(ids[one.sha256], one) for one in found if one.sha256 in ids],
             job_id=job_id,
         )
-        _touch(connection, project_id)
+        touch_project(connection, project_id)
 
 
 def insert_findings(
@@ -146,7 +146,7 @@ def store_doubts(
         if updates:
             connection.execute(pictures.update().where(pictures.c.id == bindparam("of")), updates)
         add_counts(connection, project_id, counts)
-        _touch(connection, project_id)
+        touch_project(connection, project_id)
 
 
 def findings_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
@@ -166,11 +166,3 @@ def _rows(connection: Connection, project_id: int, digests: Sequence[str]) -> li
             select(pictures).where(pictures.c.project_id == project_id, pictures.c.sha256.in_(part))
         ).all()
     return rows
-
-
-def _touch(connection: Connection, project_id: int) -> None:
-    connection.execute(
-        projects.update()
-        .where(projects.c.id == project_id)
-        .values(revision=projects.c.revision + 1)
-    )

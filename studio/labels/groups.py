@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from studio.database import Database
 from studio.database.tables import pictures
-from studio.labels.acts import Change, checked_uuid, find_act, picture_rows, record_act
+from studio.labels.acts import checked_uuid, find_act, picture_rows, set_states
 from studio.labels.decisions import MAX_DECISIONS
 from studio.labels.state import State
 from studio.problems import BadPattern, TooManyFiles
@@ -123,24 +123,19 @@ def _set_groups(
     request = ["group", sorted(groups.items())]
     with database.write() as connection:
         lock_project(connection, project_id)
-        if find_act(connection, project_id, uuid, request) is not None:
-            return uuid
-        rows = picture_rows(connection, project_id, groups)
-        changes = [
-            Change(row, State(state.present, state.class_id, state.left_out, groups[row.id]))
-            for row in rows.values()
-            if (state := State.of(row)).present and state.group != groups[row.id]
-        ]
-        if changes:
-            record_act(
+        if find_act(connection, project_id, uuid, request) is None:
+            rows = picture_rows(connection, project_id, groups)
+            wanted = [(row, replace(State.of(row), group=groups[row.id])) for row in rows.values()]
+            set_states(
                 connection,
                 project_id,
+                [(row, state) for row, state in wanted if state.present],
                 uuid=uuid,
                 kind="group",
                 by=by,
                 request=request,
-                summary=f"{len(changes):,} pictures: {summary}",
-            ).decide(changes)
+                summary=summary,
+            )
     return uuid
 
 

@@ -67,6 +67,15 @@ def lock_project(connection: Connection, project_id: int) -> Row[Any]:
     return _row(connection, project_id, locked=True)
 
 
+def touch_project(connection: Connection, project_id: int) -> None:
+    """Raise a project's revision by one."""
+    connection.execute(
+        projects.update()
+        .where(projects.c.id == project_id)
+        .values(revision=projects.c.revision + 1)
+    )
+
+
 def project_row(connection: Connection, project_id: int) -> Row[Any]:
     """Return a project's row.
 

@@ -1,0 +1,1 @@
+"""Versions: immutable manifests of a project's pictures, labels and groups."""
