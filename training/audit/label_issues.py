@@ -13,7 +13,7 @@ disagreements, e is near 0 and nothing is reported.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Final
 
@@ -32,7 +32,7 @@ from training.evaluation.metrics import balanced_accuracy
 # overlap (Bayes 85 %) 0.7 % were reported with no label swapped; the mean confidence of the class
 # as the limit, as in the paper, reported 13 %. Of 360 faces with and without masks, of which 2, 5
 # and 10 % were swapped, at least 94 % of those were, and under 0.1 % of the correct ones.
-_MIN_POSTERIOR: Final = 0.25
+MIN_POSTERIOR: Final = 0.25
 
 # Inverse L2 strengths of the rounds. The first is fitted on the wrong labels, too, and must not
 # follow them; for the second, most of them are removed, and for the third nearly all.
@@ -54,6 +54,7 @@ _SHARES: Final = (-5.0, -3.0, -1.0)
 # Gain in log likelihood that wrong labels must bring over overlap alone: 5 % of data sets without
 # any reach it (likelihood-ratio test of a share at its bound: Self and Liang 1987).
 _MIN_EVIDENCE: Final = 1.35
+_EARLY_EVIDENCE: Final = 0.0
 
 # Standard errors by which balanced accuracy must exceed chance: a model that knows nothing of the
 # classes cannot judge labels.
@@ -102,6 +103,7 @@ def find_label_issues(
     *,
     folds: int,
     seed: int,
+    confirmed: NDArray[np.bool_] | None = None,
 ) -> LabelIssues:
     """Find label issues by cross-validation, in rounds.
 
@@ -114,6 +116,7 @@ def find_label_issues(
         groups: (n,) group numbers; copies of a picture are never in the fold that predicts it.
         folds: Cross-validation folds.
         seed: Seed of the folds.
+        confirmed: (n,) labels that a person has confirmed, which are no issues; None for none.
 
     Returns:
         The issues; none where the predictions are near chance.
@@ -125,7 +128,7 @@ def find_label_issues(
     features = Basis.of(features).compact(features)  # the same heads, in less time
     trusted = np.ones(len(classes), dtype=bool)
     issues = LabelIssues()
-    for penalty in _PENALTIES:
+    for number, penalty in enumerate(_PENALTIES, start=1):
         logits = np.zeros((len(classes), num_classes))
         for train, test in grouped_folds(classes, groups, folds=folds, seed=seed):
             clean = train[trusted[train]]
@@ -133,14 +136,25 @@ def find_label_issues(
                 clean = train
             head = fit_head(features[clean], classes[clean], penalty=penalty)
             logits[test] = head.logits(features[test])
-        issues = judge_labels(logits, classes, groups)
+        last = number == len(_PENALTIES)
+        issues = judge_labels(
+            logits, classes, groups, evidence=_MIN_EVIDENCE if last else _EARLY_EVIDENCE
+        )
+        if confirmed is not None:
+            issues = replace(
+                issues, found=[one for one in issues.found if not confirmed[one.index]]
+            )
         trusted = np.ones(len(classes), dtype=bool)
         trusted[[issue.index for issue in issues.found]] = False
     return issues
 
 
 def judge_labels(
-    logits: NDArray[np.float64], classes: Classes, groups: NDArray[np.int64]
+    logits: NDArray[np.float64],
+    classes: Classes,
+    groups: NDArray[np.int64],
+    *,
+    evidence: float = _MIN_EVIDENCE,
 ) -> LabelIssues:
     """Select the pictures whose label is wrong with a high posterior probability.
 
@@ -148,10 +162,11 @@ def judge_labels(
         logits: (n, K), out of fold.
         classes: (n,) class indices of the labels.
         groups: (n,) group numbers.
+        evidence: Gain in log likelihood that wrong labels must bring over overlap alone.
     """
     if not _beats_chance(logits, classes, groups):
         return LabelIssues()
-    scale, wrong_share = calibrate_with_wrong_labels(logits, classes)
+    scale, wrong_share = calibrate_with_wrong_labels(logits, classes, evidence=evidence)
     every = np.arange(len(classes))
     probabilities = np.exp(_log_softmax(scale * logits))
     predicted = probabilities.argmax(axis=1)
@@ -159,7 +174,7 @@ def judge_labels(
     by_mistake = wrong_share * (1 - given) / (logits.shape[1] - 1)
     posterior = by_mistake / (by_mistake + (1 - wrong_share) * given + 1e-300)
     disagrees = predicted != classes
-    chosen = np.flatnonzero(disagrees & (posterior >= _MIN_POSTERIOR))
+    chosen = np.flatnonzero(disagrees & (posterior >= MIN_POSTERIOR))
     found = [
         LabelIssue(
             int(i), int(classes[i]), int(predicted[i]), float(given[i]), float(confidence[i])
@@ -170,13 +185,14 @@ def judge_labels(
 
 
 def calibrate_with_wrong_labels(
-    logits: NDArray[np.float64], classes: Classes
+    logits: NDArray[np.float64], classes: Classes, *, evidence: float = _MIN_EVIDENCE
 ) -> tuple[float, float]:
     """Estimate the scale of the logits and the share of wrong labels, by maximum likelihood.
 
     Args:
         logits: (n, K), out of fold.
         classes: (n,) class indices of the labels.
+        evidence: As for `judge_labels`.
 
     Returns:
         The factor that calibrates the logits of correct labels, and the share of wrong ones; 0 if
@@ -201,7 +217,7 @@ def calibrate_with_wrong_labels(
     start = min((np.array(pair) for pair in product(_SCALES, _SHARES)), key=loss)
     mixed = minimize(loss, start, method="Nelder-Mead")
     overlap = minimize_scalar(lambda scale: loss(np.array([scale, -np.inf])), bounds=(-4.0, 6.0))
-    if overlap.fun - mixed.fun < _MIN_EVIDENCE:
+    if overlap.fun - mixed.fun < evidence:
         return decode(np.array([overlap.x, -np.inf]))
     return decode(mixed.x)
 
@@ -218,6 +234,21 @@ def _beats_chance(logits: NDArray[np.float64], classes: Classes, groups: NDArray
     variance = chance * (1 - chance) * float(np.mean(1 / np.array(sizes))) / len(sizes)
     margin = _MIN_STANDARD_ERRORS * variance**0.5
     return bool(balanced_accuracy(correct, classes) >= chance + margin)
+
+
+def propose_labels(
+    names: Sequence[str], labels: Sequence[str], issues: LabelIssues
+) -> list[tuple[str, str]]:
+    """Return rows (file, suggested label) for a labels.csv, the most certain issue first.
+
+    They are proposals: whoever takes them over must look at each picture.
+
+    Args:
+        names: File names of the feature set.
+        labels: Class names.
+        issues: Label issues, as found.
+    """
+    return [(names[issue.index], labels[issue.suggested]) for issue in issues.found]
 
 
 def label_issue_findings(

@@ -38,6 +38,8 @@ class Listing:
         slices: By attribute, the slice of each picture that has one: from slices.csv, and
             `folder`, the folder below the class folder.
         unmatched: Rows of the tables that name no picture.
+        decided: Label by picture as labels.csv gives it, None for an excluded picture: a person
+            has looked at these.
     """
 
     source: Source
@@ -49,6 +51,7 @@ class Listing:
     corrected: Mapping[str, str]
     slices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     unmatched: tuple[UnmatchedRows, ...] = ()
+    decided: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def scan(source: Source, *, groups: Path | None = None, pattern: str | None = None) -> Listing:
@@ -106,6 +109,7 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
         },
         slices=slices,
         unmatched=tuple(tables.unmatched),
+        decided=corrections,
     )
 
 

@@ -1,7 +1,9 @@
 """Tables beside the class folders: groups.csv, labels.csv and slices.csv.
 
     groups.csv   file,group             pictures that belong together: a person, a video, an address
-    labels.csv   file,label             corrections: another class, or "-" to exclude a picture
+    labels.csv   file,label             corrections: another class, or "-" to exclude a picture;
+                                        the folder's own class confirms it, and its label is not
+                                        doubted again
     slices.csv   file,[attribute,]slice kinds of pictures that are evaluated separately as well
 
 Files are named relative to the data set, with forward slashes.
@@ -193,11 +195,12 @@ class Tables:
             return None
         for backslashes in (False, True):
             try:
-                name = self._root + clean(normalize_path(file, backslashes=backslashes))
+                path = clean(normalize_path(file, backslashes=backslashes))
             except ValueError:
                 return None
-            if name in self._known:
-                return name
+            for name in (self._root + path, path):  # reports name files with the root
+                if name in self._known:
+                    return name
         return None
 
 

@@ -180,7 +180,8 @@ def holdout_metrics(
         Those of `classification_metrics` and `confidence_metrics`; under `slices`, of
         `slice_metrics`; `unfamiliar`, as `unfamiliar_share`, and the same by class; `unreadable`,
         the number of files that could not be read; and `training_copies`, the number of training
-        pictures, their copies and pictures of their groups that were left out, None if these were not searched for.
+        pictures, their copies and pictures of their groups that were left out, None if these were
+        not searched for.
     """
     probabilities, classes = evaluated.probabilities, evaluated.classes
     correct = probabilities.argmax(axis=1) == classes

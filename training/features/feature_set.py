@@ -72,6 +72,11 @@ class FeatureSet:
         """Number of readable pictures by class name."""
         return {label: int((self.classes == k).sum()) for k, label in enumerate(self.labels)}
 
+    @property
+    def confirmed(self) -> NDArray[np.bool_]:
+        """Bool (n,): labels.csv gives the label, so that a person has looked at the picture."""
+        return np.array([name in self.listing.decided for name in self.names], dtype=bool)
+
     def read(self, index: int) -> bytes:
         """Return the encoded file of one picture, the same bytes that its features are of.
 

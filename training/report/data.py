@@ -1,7 +1,8 @@
 """Input of the report: the run's metrics, and the pictures to show."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from training.audit.label_issues import LabelIssue
 from training.evaluation.errors import Misclassified
 from training.evaluation.holdout import EvaluatedSet
+from training.report.formats import label_texts
 from training.summary import Summary
 
 
@@ -25,6 +27,7 @@ class ReportData:
         errors: Misclassified pictures, most confident first.
         label_issues: Likely wrong labels, likeliest first.
         tests: Holdout sets by name.
+        decided: Label by picture as labels.csv gives it, None for an excluded one.
     """
 
     summary: Summary
@@ -35,8 +38,23 @@ class ReportData:
     errors: list[Misclassified]
     label_issues: list[LabelIssue]
     tests: Mapping[str, EvaluatedSet]
+    decided: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
         """Class names."""
         return self.summary["labels"]
+
+    def with_label_texts(self) -> Self:
+        """Return the same with class names as people read them, "no mask" for no_mask."""
+        texts = label_texts(self.labels)
+        return replace(self, summary=cast(Summary, _renamed(self.summary, texts)))
+
+
+def _renamed(value: Any, texts: Mapping[str, str]) -> Any:
+    """Replace keys and whole strings that are class names, in all of a summary."""
+    if isinstance(value, Mapping):
+        return {texts.get(key, key): _renamed(part, texts) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(part, texts) for part in value]
+    return texts.get(value, value) if isinstance(value, str) else value

@@ -23,6 +23,7 @@ _MIN_IMBALANCE: Final = 0.02
 _MIN_RECALL_GAP: Final = 0.05  # recall of a class below the mean over classes
 _MAX_CLASS_RATIO: Final = 3.0  # pictures of the largest class per picture of the smallest
 _MAX_STEPS: Final = 5
+_MAX_NEXT_RANGE: Final = 20  # of the next 100 pictures, beyond which no single number is given
 
 
 def headline(summary: Summary) -> str:
@@ -35,10 +36,14 @@ def headline(summary: Summary) -> str:
 
 
 def _right(metrics: Metrics) -> str:
+    low, high = metrics["next_100_interval_95"]
+    if high - low > _MAX_NEXT_RANGE:  # a number would promise more than is known
+        tried = f"{number(round(metrics['accuracy'] * metrics['pictures']))} of "
+        tried += f"{plural(metrics['pictures'], 'picture was', 'pictures were')} right when tried"
+        return f"between {low} and {high} right, with 95% confidence ({tried})"
     correct = f"{hundred(metrics['accuracy'])} right"
     if metrics["accuracy"] >= 1.0:
         correct = "all or nearly all right"
-    low, high = metrics["next_100_interval_95"]
     return f"{correct} (between {low} and {high}, with 95% confidence)"
 
 
@@ -144,7 +149,7 @@ def _corrected_labels(dataset: DatasetSummary) -> str:
         return ""
     return (
         f"labels.csv changes or leaves out {plural(changed, 'picture')}. As far as that followed a "
-        "model's own list of doubtful labels, these figures are flattered: its answers became the "
+        "model's own list of label issues, these figures are flattered: its answers became the "
         "truth that it is measured by. Only a separate test set, labelled without the model, is "
         "free of that."
     )
@@ -189,7 +194,8 @@ def _holdout_accuracy(name: str, test: HoldoutMetrics, metrics: Metrics) -> str:
         "confidence)"
     )
     if copies:
-        text += f"; {plural(copies, 'training picture')} or copies of them were left out there"
+        were = plural(copies, "picture was", "pictures were")
+        text += f"; {were} left out there: training pictures, copies of them, or of their groups"
     if interval[1] < metrics["accuracy_interval_95"][0]:
         return f"{text}: clearly worse than on pictures like the training pictures."
     return f"{text}."
@@ -210,7 +216,7 @@ def next_steps(summary: Summary, num_label_issues: int) -> list[str]:
     if num_label_issues:
         steps.append(
             f"Look at the {plural(num_label_issues, 'picture')} whose label the model disagrees "
-            "with, listed below. Correct in labels.csv only what you can see to be wrong "
+            "with (label issues, below). Correct in labels.csv only what you can see to be wrong "
             "yourself: a model that is corrected by its own answers looks better than it is."
         )
     steps += [*_from_tests(summary), *_from_curve(summary)]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from scipy.stats import beta
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from training.evaluation.calibration import reliability
+from training.evaluation.intervals import share_interval
 from training.report.svg import (
     DASHES,
     INK,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _HISTOGRAM_BINS: Final = 20
+_MIN_PICTURES_PER_BIN: Final = 15  # independent ones, of a point of the reliability diagram
+_MIN_LEARNING_SPAN: Final = 0.2  # of the axis: on a shorter one noise looks like a trend
 _SMALL_SIZE_IN: Final = (3.4, 2.4)  # inches; for many plots beside each other
 
 Probabilities = NDArray[np.float64]
@@ -69,25 +71,56 @@ def hardest_classes(probabilities: Probabilities, classes: Classes) -> list[int]
     return sorted(sorted(present, key=lambda k: (areas[k], k))[:MAX_SERIES])
 
 
-def calibration(probabilities: Probabilities, classes: Classes, *, name: str) -> Markup:
-    """Plot the reliability diagram: accuracy against confidence."""
-    rows = reliability(probabilities, classes)
-    lowest = min(row[0] for row in rows)
+def merged_reliability(
+    probabilities: Probabilities, classes: Classes, *, weight: float
+) -> list[tuple[float, float, float]]:
+    """Return (mean confidence, accuracy, independent pictures) of bins that are large enough.
+
+    Neighbouring bins are merged until each has 15 independent pictures, the rest with the last.
+    The result is empty if not even two can be made: too few pictures to tell.
+
+    Args:
+        probabilities: (n, K).
+        classes: (n,).
+        weight: Independent pictures per picture.
+    """
+    sums = [np.zeros(3)]  # of confidence, correct answers, independent pictures
+    for confidence, accuracy, share in reversed(reliability(probabilities, classes)):
+        if sums[-1][2] >= _MIN_PICTURES_PER_BIN:
+            sums.append(np.zeros(3))
+        sums[-1] += share * len(classes) * weight * np.array([confidence, accuracy, 1.0])
+    if len(sums) > 1 and sums[-1][2] < _MIN_PICTURES_PER_BIN:
+        rest = sums.pop()
+        sums[-1] += rest
+    if len(sums) < 2:
+        return []
+    return [(float(sure / n), float(hits / n), float(n)) for sure, hits, n in sums]
+
+
+def calibration(
+    bins: Sequence[tuple[float, float, float]], *, num_classes: int, name: str
+) -> Markup:
+    """Plot the reliability diagram: accuracy against confidence.
+
+    Args:
+        bins: As `merged_reliability`.
+        num_classes: K.
+        name: Name of the plot, unique in the page.
+    """
+    total = sum(pictures for _, _, pictures in bins)
 
     def draw(axes: "Axes") -> None:
-        start = min(lowest, 1.0 / probabilities.shape[1])
+        start = min(1.0 / num_classes, *(confidence for confidence, _, _ in bins))
         axes.plot([start, 1], [start, 1], color=MUTED, linewidth=0.8, linestyle=":")
-        for confidence, accuracy, share in rows:
-            pictures = share * len(classes)
-            hits = accuracy * pictures
-            low, high = beta.ppf([0.025, 0.975], hits + 0.5, pictures - hits + 0.5)
+        for confidence, accuracy, pictures in bins:
+            low, high = share_interval(accuracy, pictures)
             axes.plot([confidence] * 2, [low, high], color=SERIES_COLOURS[0], linewidth=1.2)
             axes.plot(
                 [confidence],
                 [accuracy],
                 "o",
                 color=SERIES_COLOURS[0],
-                markersize=3 + 9 * float(np.sqrt(share)),
+                markersize=3 + 9 * float(np.sqrt(pictures / total)),
                 markeredgecolor=PAPER,
                 markeredgewidth=0.8,
             )
@@ -171,8 +204,10 @@ def learning_curve(curve: LearningCurveSummary, total: int, *, name: str) -> Mar
                 axes.plot([2 * total] * 2, interval, color=SERIES_COLOURS[1], linewidth=1.4)
             axes.plot([2 * total], [twice], "D", color=SERIES_COLOURS[1], markersize=5)
         axes.set_xlabel("training pictures")
-        axes.set_ylabel("balanced accuracy")
+        axes.set_ylabel("right, mean over classes (balanced accuracy)")
         axes.set_xlim(left=0)
+        lowest = min(point["low"] for point in points)
+        axes.set_ylim(min(lowest - 0.02, 1.0 - _MIN_LEARNING_SPAN), 1.01)
         percent_axis(axes, "y")
 
     return svg(draw, name)

@@ -7,7 +7,9 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader
 from sklearn.metrics import roc_auc_score
 
-from training.report import formats, narrative, plots, sections, slices
+from models.bundle.report_policy import REPORT_POLICY
+from training.audit.label_issues import MIN_POSTERIOR
+from training.report import formats, narrative, plots, readings, sections, slices
 from training.report.data import ReportData
 from training.summary import FinetuningSummary
 
@@ -15,7 +17,9 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
 def render_report(data: ReportData) -> str:
-    """Return the report as one HTML file that loads nothing and runs no script."""
+    """Return the report as one HTML file that loads nothing, and runs one known script."""
+    folders = data.labels
+    data = data.with_label_texts()
     summary = data.summary
     images = sections.training_images(data)
     tests, albums = sections.tests(data)
@@ -25,12 +29,17 @@ def render_report(data: ReportData) -> str:
         "confusion": sections.confusion_matrix(images),
         "errors": sections.error_cases(data, images),
         "num_errors": len(data.errors),
-        "label_issues": sections.label_issues(data, images),
+        "label_issues": sections.label_issues(data, images, folders),
+        "decided": formats.json_rows(sections.decided_rows(data)),
+        "num_decided": len(data.decided),
+        "min_posterior": MIN_POSTERIOR,
+        "policy": REPORT_POLICY,
         "tests": tests,
         "slices": slices.slice_tables(summary["slices"]),
         "max_interval_points": slices.MAX_INTERVAL_POINTS,
         "robustness": slices.robustness_card(summary["robustness"]),
         "plots": _plots(data),
+        "read_as": _readings(data),
         "finetuning": _finetuning(summary["finetuning"]),
     }
     # Last: making the sections fills the albums.
@@ -42,6 +51,7 @@ def render_report(data: ReportData) -> str:
 
 def render_card(data: ReportData) -> str:
     """Return the model card in Markdown, with the headings of Mitchell et al. (2019)."""
+    data = data.with_label_texts()
     context = _shared(data) | {
         "num_errors": int((data.probabilities.argmax(axis=1) != data.classes).sum()),
         "tests": [
@@ -83,16 +93,10 @@ def _shared(data: ReportData) -> dict[str, Any]:
 
 
 def _plots(data: ReportData) -> dict[str, Any]:
-    """Draw the plots; those that cannot be drawn are missing."""
+    """Draw the plots; those that the pictures are too few for are missing."""
     probabilities, classes = data.probabilities, data.classes
-    hardest = plots.hardest_classes(probabilities, classes)
+    metrics = data.summary["cross_validation"]
     drawn: dict[str, Any] = {
-        "roc": plots.roc(probabilities, classes, hardest, name="roc"),
-        "roc_areas": [
-            (data.labels[k], float(roc_auc_score(classes == k, probabilities[:, k])))
-            for k in hardest
-        ],
-        "calibration": plots.calibration(probabilities, classes, name="calibration"),
         "histogram": plots.histogram(
             probabilities,
             classes,
@@ -100,10 +104,36 @@ def _plots(data: ReportData) -> dict[str, Any]:
             name="histogram",
         ),
     }
+    if readings.can_show_roc(metrics):
+        hardest = plots.hardest_classes(probabilities, classes)
+        drawn["roc"] = plots.roc(probabilities, classes, hardest, name="roc")
+        drawn["roc_areas"] = [
+            (data.labels[k], float(roc_auc_score(classes == k, probabilities[:, k])))
+            for k in hardest
+        ]
+    weight = metrics["groups"] / metrics["pictures"]
+    if bins := plots.merged_reliability(probabilities, classes, weight=weight):
+        drawn["calibration"] = plots.calibration(
+            bins, num_classes=len(data.labels), name="calibration"
+        )
     curve = data.summary["learning_curve"]
-    if curve["points"]:
+    if readings.can_show_learning_curve(curve):
         drawn["learning"] = plots.learning_curve(curve, len(classes), name="learning")
     return drawn
+
+
+def _readings(data: ReportData) -> dict[str, str]:
+    """Return the sentence "Read this as" of each figure."""
+    metrics, found = data.summary["cross_validation"], data.summary["decision"]
+    return {
+        "classes": readings.classes(metrics),
+        "confusion": readings.confusion(metrics),
+        "roc": readings.roc(metrics, data.labels),
+        "scores": readings.scores(data.probabilities, data.classes, found["threshold"]),
+        "calibration": readings.calibration(metrics),
+        "decision": readings.decision(found),
+        "learning": readings.learning(data.summary["learning_curve"]),
+    }
 
 
 def _finetuning(finetuning: FinetuningSummary | None) -> dict[str, Any] | None:

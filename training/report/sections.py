@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from training.data.tables import EXCLUDE
 from training.evaluation.head import pick_evenly
 from training.report import slices
 from training.report.data import ReportData
-from training.report.images import ImageSet, ReportImage
+from training.report.images import ImageSet
 from training.report.thumbnails import Album, activation_uri
 from training.summary import FindingSummary, Metrics
 
@@ -23,6 +24,7 @@ _MAX_MATRIX_CELLS: Final = 24  # classes beyond which no confusion matrix can be
 _GALLERY_IMAGES: Final = 144
 _GALLERY_IMAGES_PER_CLASS: Final = (6, 60)
 _LEVELS: Final = ("error", "warning", "info")
+_KINDS: Final = {"suspect_labels": "label issues"}  # titles that are not the kind's own words
 
 
 def training_images(data: ReportData) -> ImageSet:
@@ -117,12 +119,32 @@ def error_cases(data: ReportData, images: ImageSet) -> list[dict[str, Any]]:
     ]
 
 
-def label_issues(data: ReportData, images: ImageSet) -> list[tuple[ReportImage, str]]:
-    """Return pictures whose label may be wrong, each with the class suggested."""
+def label_issues(
+    data: ReportData, images: ImageSet, folders: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return pictures whose label may be wrong, each with the class suggested.
+
+    `keep` and `take` are what labels.csv would say: the present class, and the suggested one.
+
+    Args:
+        data: The run.
+        images: The training pictures.
+        folders: Class names as the folders have them.
+    """
     return [
-        (images.image(issue.index), data.labels[issue.suggested])
+        {
+            "image": images.image(issue.index),
+            "suggested": data.labels[issue.suggested],
+            "keep": folders[issue.given],
+            "take": folders[issue.suggested],
+        }
         for issue in data.label_issues[:_MAX_LABEL_ISSUES]
     ]
+
+
+def decided_rows(data: ReportData) -> list[tuple[str, str]]:
+    """Return the rows of the data set's labels.csv, which a saved one must keep."""
+    return [(name, EXCLUDE if to is None else to) for name, to in data.decided.items()]
 
 
 def audit(findings: Iterable[FindingSummary], images: ImageSet) -> list[dict[str, Any]]:
@@ -134,7 +156,9 @@ def audit(findings: Iterable[FindingSummary], images: ImageSet) -> list[dict[str
         rows.append(
             {
                 "level": finding["level"],
-                "kind": finding["kind"].replace("_", " ").replace("-", " "),
+                "kind": _KINDS.get(
+                    finding["kind"], finding["kind"].replace("_", " ").replace("-", " ")
+                ),
                 "message": finding["message"],
                 "images": [images.image(index_of[name]) for name in names if name in index_of],
                 "others": [name for name in names if name not in index_of],

@@ -1,10 +1,14 @@
 """The report shows what was measured, and nothing in it can do harm."""
 
+import base64
 import dataclasses
 import functools
+import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.bundle.report_policy import REPORT_POLICY, SCRIPT_HASH
 from tests.images import draw_class, encode, photograph
 from training.audit.label_issues import LabelIssue
 from training.config import FitConfig
@@ -29,6 +34,7 @@ from training.report import (
     formats,
     narrative,
     plots,
+    readings,
     render_card,
     render_report,
     sections,
@@ -126,7 +132,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         tags = [tag for tag, _ in self._open]
-        if "style" in tags:
+        if {"style", "script", "template"} & set(tags):
             return
         self.text += data
         for _, name in self._open:
@@ -305,12 +311,15 @@ def test_page_is_valid_html_and_loads_nothing(name: str) -> None:
     for reference in page.attributes("aria-labelledby") + page.attributes("popovertarget"):
         assert reference in ids
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "iframe", "object", "link", "base", "form"}
+    assert not tags & {"iframe", "object", "link", "base", "form"}
+    (script,) = re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"sha256-{digest}" == SCRIPT_HASH
     assert not [key for _, found in page.elements for key in found if key.startswith("on")]
     assert "url(http" not in html
     assert "@import" not in html
     policy = next(found for tag, found in page.elements if tag == "meta" and "content" in found)
-    assert policy["content"].startswith("default-src 'none'")
+    assert policy["content"] == REPORT_POLICY
     assert "None" not in page.text
     assert "Undefined" not in page.text
 
@@ -366,9 +375,13 @@ def test_headline_gives_measured_accuracy(name: str) -> None:
     line = narrative.headline(data_of(name).summary)
     assert line in Page(page_of(name)).text
     low, high = found["next_100_interval_95"]
-    assert f"(between {low} and {high}, with 95% confidence)" in line
-    if found["accuracy"] < 1:
+    assert f"between {low} and {high}" in line
+    if high - low > 20:
+        assert f"of {found['pictures']} pictures were right when tried" in line
+        assert "about" not in line.split("It is")[0]
+    elif found["accuracy"] < 1:
         assert f"about {round(found['accuracy'] * 100)} right" in line
+    if found["accuracy"] < 1:
         i, j = narrative.worst_cell(found["confusion"]) or (0, 0)
         assert f"({found['confusion'][i][j]} of {sum(found['confusion'][i])})" in line
     else:
@@ -388,16 +401,18 @@ def test_hostile_names_are_escaped() -> None:
     html = render_report(made)
     page = Page(html)
     html.encode()
-    assert not [tag for tag, _ in page.elements if tag in ("script", "img", "em")]
+    assert not [tag for tag, _ in page.elements if tag in ("img", "em")]
+    assert [tag for tag, _ in page.elements].count("script") == 1
     assert HOSTILE[0] in page.text
-    assert HOSTILE[1] in page.text
+    assert HOSTILE[1].replace("_", " ").strip() in page.text
     assert NASTY[0] in page.text
     assert NASTY[2] in page.text
     assert "a\ufffd\ufffdb\u202e.jpg" in page.text
     card = render_card(made)
     card.encode()
     assert "<script>alert" not in card
-    assert "\\$x\\_{2}\\$ &amp; \\`code\\` \\| \\_y\\_" in card
+    assert "\\$x {2}\\$ &amp; \\`code\\` \\|  y" in card
+    assert formats.markdown_text("_y_ of no_mask") == "\\_y\\_ of no_mask"
     assert "````\ntrain" in card
 
 
@@ -606,8 +621,6 @@ def test_album_box_is_the_position_in_the_square() -> None:
 
 
 def test_activation_map_is_opaque_where_it_is_highest() -> None:
-    import base64
-
     def alpha(values: list[list[float]]) -> Any:
         data = base64.b64decode(activation_uri(np.array(values, np.float32)).split(",")[1])
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3]
@@ -615,6 +628,124 @@ def test_activation_map_is_opaque_where_it_is_highest() -> None:
     bright = alpha([[0.0, 0.0], [0.0, 5.0]])
     assert bright[-1, -1] > 150 > bright[0, 0]
     assert alpha([[-1.0, -2.0], [-3.0, -0.5]]).max() == 0
+
+
+# --- readings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_figure_has_a_sentence_to_read_it(name: str) -> None:
+    text = Page(page_of(name)).text
+    data = data_of(name)
+    figures = 6 + bool(data.summary["learning_curve"]["points"]) + bool(data.summary["robustness"])
+    assert text.count("Read this as:") == figures
+
+
+def metrics_of(correct: int, wrong: int, **parts: Any) -> Any:
+    classes = np.repeat([0, 1], correct + wrong)
+    answers = classes.copy()
+    answers[:wrong] = 1
+    probabilities = np.where(np.eye(2)[answers] > 0, 0.9, 0.1)
+    return (
+        classification_metrics(probabilities, classes, np.arange(len(classes)), ["a", "b"]) | parts
+    )
+
+
+def test_readings_of_few_pictures_say_so() -> None:
+    few = metrics_of(10, 0)
+    assert not readings.can_show_roc(few)
+    assert "Too few pictures to tell more closely" in readings.roc(few, ["a", "b"])
+    assert readings.can_show_roc(metrics_of(180, 1))
+    assert "Too few" not in readings.roc(metrics_of(180, 1), ["a", "b"])
+    assert "Too few pictures to tell" in readings.calibration(metrics_of(8, 2))
+
+
+@pytest.mark.parametrize(
+    ("mean_score", "text"),
+    [(0.999, "too sure of itself"), (0.5, "more often right than it claims"),
+     (0.972, "nothing shows that the two differ")],
+)  # fmt: skip
+def test_calibration_is_read_from_the_mean_score(mean_score: float, text: str) -> None:
+    assert text in readings.calibration(metrics_of(170, 10, mean_score=mean_score))
+
+
+def test_classes_differ_only_beyond_chance() -> None:
+    assert "that may be chance" in readings.classes(metrics_of(178, 2))
+    assert "clearly less often than “b”" in readings.classes(metrics_of(130, 50))
+    assert readings.classes(metrics_of(9, 0)) == "all classes are found equally often."
+
+
+def test_learning_curve_is_drawn_only_where_it_shows_anything() -> None:
+    curve: Any = data_of("two").summary["learning_curve"]
+    assert readings.can_show_learning_curve(curve)
+    assert "still climbs" in readings.learning(curve)
+    assert "is flat at its end" in readings.learning(curve | {"outlook": "same"})
+    assert "Too few pictures to tell if the line climbs" in readings.learning(
+        curve | {"outlook": "unknown"}
+    )
+    wide = {"pictures": 20.0, "mean": 0.9, "low": 0.7, "high": 1.0}
+    assert "no curve is drawn" in readings.learning(curve | {"points": [wide]})
+    html = render_report(changed(data_of("two"), learning_curve=curve | {"points": [wide]}))
+    assert "training pictures</text>" not in html
+    assert "no curve is drawn" in html
+
+
+def test_reliability_bins_are_merged_until_they_show_something() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.uniform(0.5, 1.0, 200)
+    probabilities = np.column_stack([confidence, 1 - confidence])
+    classes = (random.random(200) > confidence).astype(np.int64)
+    bins = plots.merged_reliability(probabilities, classes, weight=1.0)
+    assert all(pictures >= 15 for _, _, pictures in bins)
+    assert sum(pictures for _, _, pictures in bins) == pytest.approx(200)
+    assert len(plots.merged_reliability(probabilities, classes, weight=0.2)) == 2
+    assert plots.merged_reliability(probabilities[:20], classes[:20], weight=1.0) == []
+
+
+# --- label issues --------------------------------------------------------------------------
+
+
+def test_label_issues_offer_rows_of_labels_csv_and_keep_those_there() -> None:
+    made = make_data(2, labels=("no_mask", "with_mask"))
+    decided = {"no_mask/a,b.jpg": "with_mask", "gone.jpg": None}
+    html = render_report(dataclasses.replace(made, decided=decided))
+    page = Page(html)
+    (issue,) = made.label_issues
+    assert made.names[issue.index] in page.attributes("data-file")
+    values = [found["value"] for tag, found in page.elements if tag == "input" and "value" in found]
+    assert values == [made.labels[issue.suggested], made.labels[issue.given], "-", ""]
+    kept = re.search(r'<template id="labels-kept">(.*?)</template>', html, re.DOTALL)
+    assert kept
+    assert json.loads(unescape(kept[1])) == [
+        ["no_mask/a,b.jpg", "with_mask"], ["gone.jpg", "-"],
+    ]  # fmt: skip
+    assert "The 2 rows of the present labels.csv are in it." in page.text
+
+
+def test_class_names_are_written_as_on_the_service_page() -> None:
+    made = make_data(2, labels=("no_mask", "with_mask"))
+    for text in (Page(render_report(made)).text, render_card(made)):
+        assert "no mask" in text
+        assert "no_mask" not in re.sub(r"no_mask/\S+", "", text)
+    assert formats.label_texts(["a_b", "a b"]) == {"a_b": "a_b", "a b": "a b"}
+    assert made.with_label_texts().summary["cross_validation"]["recall"].keys() == {
+        "no mask", "with mask",
+    }  # fmt: skip
+
+
+def test_label_issues_have_one_name() -> None:
+    data = data_of("two")
+    finding = {
+        "level": "warning",
+        "kind": "suspect_labels",
+        "message": "Look.",
+        "names": [],
+        "details": {"disagreements": 3, "expected_disagreements": 1.2},
+    }
+    text = Page(render_report(changed(data, audit=[finding]))).text
+    assert "Warning: label issues." in text
+    assert "suspect" not in text
+    assert "doubtful" not in text
 
 
 # --- plots ---------------------------------------------------------------------------------
