@@ -19,6 +19,7 @@ _MIN_ERRORS: Final = 10  # and as many correct answers
 _HEAD_GROUPS: Final = 15.0  # per class, at which heads vary as much as a trial of one does
 _MAX_HEAD_FACTOR: Final = 1.6  # more was too wide where it was tried
 _ENDS: Final = (0.025, 0.975)
+_MIN_RATE: Final = 1e-4  # of errors; a lower one counts as none
 _ROC_AUC_EPSILON: Final = 1e-9  # a ROC AUC this close to 0 or 1 counts as 0 or 1
 
 
@@ -42,7 +43,11 @@ class Design:
 
     @classmethod
     def of(
-        cls, correct: NDArray[np.bool_], groups: NDArray[np.int64], *, fitted_classes: int = 0
+        cls,
+        correct: NDArray[np.bool_],
+        groups: NDArray[np.int64],
+        *,
+        fitted: NDArray[np.int64] | None = None,
     ) -> "Design":
         """Return the design of answers.
 
@@ -53,19 +58,24 @@ class Design:
 
         Errors of a fold share a head, and the published head is another one. The variance of a
         head's accuracy falls as 1 / n^2, that of a trial of it as 1 / n, so that their ratio goes
-        with the groups per class. `python -m checks.coverage` measures it: without it, intervals
-        of 60 to 360 pictures held the truth in 84 to 91 % of data sets. Kish's size needs none: it
-        takes errors to be more alike than they are.
+        with the groups per class, and where classes are of different size above all with those
+        of the small ones (the mean of 1 / groups). `python -m checks.coverage` measures it:
+        without it, intervals of 60 to 360 pictures held the truth in 84 to 91 % of data sets.
+        Kish's size needs none: it takes errors to be more alike than they are.
 
         Args:
             correct: (n,).
             groups: (n,) group numbers.
-            fitted_classes: Classes of the heads of a cross-validation; 0 for one model.
+            fitted: (n,) classes that the heads of a cross-validation were fitted on; None for
+                one model.
         """
         correlation = _correlation(correct, groups)
         if correlation >= 1.0:
             return cls(1.0)
-        factor = 1 + _HEAD_GROUPS * fitted_classes / cls(1.0).size(groups)
+        if fitted is None:
+            return cls(correlation)
+        sizes = [cls(1.0).size(groups[fitted == k]) for k in np.unique(fitted)]
+        factor = 1 + _HEAD_GROUPS * float(np.mean(1 / np.array(sizes)))
         return cls(correlation, min(factor, _MAX_HEAD_FACTOR))
 
     def size(self, groups: NDArray[np.int64]) -> float:
@@ -116,6 +126,31 @@ def share_interval(share: float, size: float) -> list[float]:
         0.0 if share <= 0.0 else float(min(low, share)),
         1.0 if share >= 1.0 else float(max(high, share)),
     ]
+
+
+def selected_error_low(errors: float, size: float, min_errors: float) -> float:
+    """Return the lower end of an error rate that is only looked at from some errors on.
+
+    Data sets with more errors than usual are looked at more often, so that the usual end is too
+    high. Here the chance of so many errors is divided by that of being looked at (conditional
+    inference: Fithian, Sun and Taylor 2014). With many errors it is Jeffreys' end.
+
+    Args:
+        errors: Found, at least `min_errors`.
+        size: Number of independent pictures, whole or not.
+        min_errors: From which on it is looked at.
+    """
+
+    def excess(log_rate: float) -> float:
+        found = beta.logcdf(np.exp(log_rate), errors + 0.5, size - errors + 0.5)
+        looked_at = beta.logcdf(np.exp(log_rate), min_errors, size - min_errors + 1)
+        return float(found - looked_at - np.log(_ENDS[0]))
+
+    usual = float(beta.ppf(_ENDS[0], errors + 0.5, size - errors + 0.5))
+    lowest = float(np.log(_MIN_RATE))
+    if excess(lowest) >= 0:
+        return 0.0
+    return float(np.exp(brentq(excess, lowest, np.log(usual) + 1e-6)))
 
 
 def draw_share(

@@ -11,7 +11,12 @@ from training.config import FitConfig
 from training.errors import TooFewPictures
 from training.evaluation.cross_validation import grouped_folds
 from training.evaluation.head import Classes, Features, fit_head
-from training.evaluation.intervals import Design, percentile_interval
+from training.evaluation.intervals import (
+    Design,
+    percentile_interval,
+    selected_error_low,
+    share_interval,
+)
 from training.evaluation.metrics import balanced_accuracy_interval
 
 Outlook = Literal["more", "same", "unknown"]
@@ -44,7 +49,8 @@ class LearningCurve:
         gain: Expected gain in balanced accuracy from twice the pictures; None if unknown.
         gain_interval_95: Interval of `gain`.
         at_twice: Balanced accuracy of the cross-validation, and the gain; None if unknown.
-        interval_95: Interval of `at_twice`; never narrower than that of the balanced accuracy.
+        interval_95: Interval of `at_twice`, of forecasts that are made; never narrower than that
+            of the balanced accuracy.
         outlook: "more" if more pictures of the same kind would help, "same" if not, or "unknown".
         sentence: The outlook in words.
     """
@@ -163,7 +169,7 @@ def extrapolate(
         measured: Balanced accuracy of the cross-validation, and its interval.
         config: Folds and seed.
     """
-    design = Design.of(hits[-1] >= 0.5, groups, fitted_classes=len(np.unique(classes)))
+    design = Design.of(hits[-1] >= 0.5, groups, fitted=classes)
     means = _mean_over_classes(hits, np.ones((1, len(classes))), classes)[0]
     _, group = np.unique(groups, return_inverse=True)
     random = np.random.default_rng(config.seed)
@@ -180,13 +186,16 @@ def extrapolate(
                 size, float(means[share]), max(0.0, min(low, own[0])), min(1.0, max(high, own[1]))
             )
         )
-    errors = float((1 - hits[-1]).sum()) * Design(design.correlation).size(groups) / len(groups)
+    size = Design(design.correlation).size(groups)
+    errors = float((1 - hits[-1]).mean()) * size
     if errors < _MIN_ERRORS:
         return LearningCurve(points, None, None, None, None, "unknown", _FEW_ERRORS)
     at = _fit_power_law(pictures, draws, (total, 2 * total))
     gains = at[:, 1] - at[:, 0]
     gain, gain_interval = float(np.median(gains)), percentile_interval(gains)
     accuracy, (low, high) = measured
+    # A forecast is only made from some errors on, so more often where they are more than usual.
+    high += share_interval(errors / size, size)[0] - selected_error_low(errors, size, _MIN_ERRORS)
     at_twice = min(1.0, accuracy + gain)
     interval = [
         max(0.0, at_twice - float(np.hypot(accuracy - low, gain - gain_interval[0]))),

@@ -42,7 +42,7 @@ def classification_metrics(
     """
     predicted = probabilities.argmax(axis=1)
     correct = predicted == classes
-    design = Design.of(correct, groups, fitted_classes=len(labels) if cross_validated else 0)
+    design = Design.of(correct, groups, fitted=classes if cross_validated else None)
     accuracy, size = float(correct.mean()), design.size(groups)
     recall, recall_interval = _shares_by_class(correct, classes, groups, labels, design)
     precision, precision_interval = _shares_by_class(correct, predicted, groups, labels, design)
