@@ -66,7 +66,7 @@ class UnsupportedFormat(PictureError):
 
     code = "unsupported_format"
     status = 415
-    example = "Not a picture that is read here: send JPEG, PNG, WebP, BMP, GIF or TIFF."
+    example = "Not a picture that is read here: send JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF."
 
 
 class UndecodableImage(PictureError):

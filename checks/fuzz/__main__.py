@@ -43,6 +43,7 @@ _LOGGED_BOUND: Final = re.compile(r"memory: at most (\d+) MiB")
 _VALID: Final = (
     "jpeg", "png alpha", "webp", "gif", "tiff lzw", "bmp palette", "mpo", "jpeg no end mark",
     "png profile", "png wrong checksum", "tiff white is zero", "bmp unset alpha",
+    "heic", "heic tiles", "avif", "avif alpha",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from checks.fuzz.originals import originals
 from checks.fuzz.sizes import announce
+from tests.models.imaging.heif_files import Item, box, coded, heic, put_together, tiled
 
 _REPEATED_PARTS: Final = 20_000
 _JPEG_SCANS: Final = 2_000
@@ -27,6 +28,7 @@ def bombs(edge: int) -> Iterator[tuple[str, bytes]]:
     yield from _announced(edge)
     yield from _plain(edge)
     yield from _repeated(edge)
+    yield from _tiled(edge)
     yield from _nested(edge)
 
 
@@ -56,6 +58,9 @@ def _plain(edge: int) -> Iterator[tuple[str, bytes]]:
         yield f"tiff, {size}", _saved(rgb, "TIFF", compression="tiff_deflate")
         yield f"tiff of one bit, {size}", _saved(grey.convert("1"), "TIFF", compression="group4")
         yield f"bmp of runs, {size}", _bmp_of_runs(size)
+        yield f"heic, {size}", heic(rgb)
+        yield f"heic with alpha, {size}", heic(rgb.convert("RGBA"))
+        yield f"avif, {size}", _saved(rgb, "AVIF", speed=10)
         if size < 2**14:  # the format's own limit
             yield f"webp, {size}", _saved(rgb, "WEBP", lossless=True, method=0)
 
@@ -91,6 +96,30 @@ def _repeated(edge: int) -> Iterator[tuple[str, bytes]]:
     yield "tiff of many strips", _tiff_of_strips(_TIFF_STRIPS)
     yield "tiff that is its own next page", _tiff_of_strips(1, own_next=True)
     yield "tiff of many depths", _tiff_of_depths(whole["tiff"], _TIFF_STRIPS)
+
+
+def _tiled(edge: int) -> Iterator[tuple[str, bytes]]:
+    """Yield HEIC and AVIF files that show parts more often or larger than they announce."""
+    large = Image.new("RGB", (edge, edge), (90, 20, 150))
+    small = heic(large.resize((64, 64)))
+    edge_files = {"heic": heic(large), "avif": _saved(large, "AVIF", speed=10)}
+    for kind, whole in edge_files.items():
+        yield f"{kind} of large tiles", tiled(whole, 8, 8, (64, 64), brand=kind.encode())
+        item = coded(whole)
+        item.content *= 50
+        yield f"{kind} of many pictures in one", put_together([item], brand=kind.encode())
+        lying = coded(whole, (16, 16))
+        yield f"{kind} that announces less", put_together([lying], brand=kind.encode())
+    yield "heic of many tiles", tiled(small, 16, 16, (1000, 1000))
+    turned = coded(edge_files["heic"])
+    turned.properties = [*turned.properties, *[box(b"irot", b"\1")] * 200]
+    yield "heic of many turns", put_together([turned])
+    shown = [coded(small)] * 200
+    metadata = Item(b"Exif", [], bytes(5_000_000))
+    yield (
+        "heic of many pictures with the same metadata",
+        put_together([*shown, metadata], [(b"cdsc", 201, range(1, 201))]),
+    )
 
 
 def _nested(edge: int) -> Iterator[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ import zlib
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.models.imaging.handmade import (
     bmp32,
@@ -16,6 +16,7 @@ from tests.models.imaging.handmade import (
     png_chunk,
     with_frame,
 )
+from tests.models.imaging.heif_files import heic, tiled
 
 _NOT_READ: Final = {"ICO": "ICO", "PPM": "PPM", "TGA": "TGA", "PCX": "PCX"}
 
@@ -59,6 +60,15 @@ def originals() -> dict[str, bytes]:
         "bmp": _saved(rgb, "BMP"),
         "bmp palette": _saved(rgb.quantize(16), "BMP"),
         "bmp one bit": _saved(rgb.convert("1"), "BMP"),
+        "heic": heic(rgb, orientation=6),
+        "heic alpha": heic(rgba),
+        "heic profile": heic(
+            grey, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        ),
+        "heic tiles": tiled(heic(rgb.resize((64, 64))), 2, 2, (120, 100)),
+        "avif": _saved(rgb, "AVIF", exif=exif),
+        "avif alpha": _saved(rgba, "AVIF"),
+        "avif animated": several("AVIF"),
     }
     found |= _odd(rgb, found)
     for name, kind in _NOT_READ.items():

@@ -1,5 +1,6 @@
 """Rewriting of the size that an image's header announces."""
 
+import re
 import struct
 import zlib
 from typing import Final
@@ -36,6 +37,10 @@ def announce(data: bytes, width: int, height: int) -> bytes:
         _announce_webp(found, width, height)
     elif data[:4] == b"II*\0":
         _announce_tiff(found, width, height)
+    elif data[4:8] == b"ftyp":
+        for at in (match.end() for match in re.finditer(b"ispe", data)):
+            if at + 12 <= len(data):
+                struct.pack_into(">II", found, at + 4, width, height)
     return bytes(found)
 
 

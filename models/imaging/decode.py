@@ -9,11 +9,10 @@ every manifest.
 
 import contextlib
 from collections.abc import Iterator
-from typing import Final
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
 
-import torch
 from PIL import Image, ImageOps, TiffImagePlugin
-from torch import Tensor
 
 from models.errors import ImageTooCostly
 from models.imaging.bounded_reader import BoundedReader
@@ -22,6 +21,9 @@ from models.imaging.jpeg_end import append_end_marker, has_end_marker
 from models.imaging.limits import DECODE_S, MAX_PIXELS
 from models.imaging.memory import edges_at
 from models.imaging.open import JPEG_FORMATS, WHITE_IS_ZERO, LazyImage, open_image, undecodable
+
+if TYPE_CHECKING:  # imported where a tensor is made: thumbnails need no PyTorch
+    from torch import Tensor
 
 DECODER: Final = "pillow-draft-squash-bilinear-2"
 """Name of this module's conversion from bytes to pixels.
@@ -43,18 +45,20 @@ _TRANSPOSES: Final = {
 }
 _ORIENTATION_TAG: Final = 0x0112
 _SIDEWAYS: Final = (5, 6, 7, 8)
+_JPEG_QUALITY: Final = 85
+_TURNED_BY_READER: Final = ("TIFF", "HEIC")
 
 
 def decode_image(
     data: bytes, *, size: int, max_pixels: int = MAX_PIXELS, decode_s: float = DECODE_S
-) -> Tensor:
+) -> "Tensor":
     """Decode one picture, upright and in RGB, and fit it to a square.
 
     The whole picture is squeezed into the square, regardless of its aspect ratio: nothing is cut
     off or padded. Of animations and multi-page files the first picture is decoded.
 
     Args:
-        data: One encoded JPEG, MPO, PNG, WebP, BMP, GIF or TIFF file.
+        data: One encoded JPEG, MPO, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF file.
         size: Edge S of the result, in pixels.
         max_pixels: Refuse more than this many pixels (width x height), by the header,
             before any pixel is decoded.
@@ -70,7 +74,7 @@ def decode_image(
     return decode_opened(open_image(data, max_pixels=max_pixels, decode_s=decode_s), size=size)
 
 
-def decode_opened(image: LazyImage, *, size: int) -> Tensor:
+def decode_opened(image: LazyImage, *, size: int) -> "Tensor":
     """Decode a picture whose header has been read; the second half of `decode_image`.
 
     Args:
@@ -134,7 +138,18 @@ class OrientedImage:
         small = self._rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
         return *size, small.tobytes()
 
-    def cut(self, box: tuple[int, int, int, int], size: int) -> Tensor:
+    def jpeg(self, longest_px: int) -> bytes:
+        """Return a copy of at most `longest_px` as a JPEG file, without any metadata."""
+        width, height, pixels = self.thumbnail(longest_px)
+        data = BytesIO()
+        Image.frombytes("RGB", (width, height), pixels).save(data, "JPEG", quality=_JPEG_QUALITY)
+        return data.getvalue()
+
+    def luma_histogram(self) -> list[int]:
+        """Return the number of pixels at each luma, 0..255, of the decoded copy."""
+        return self._rgb.convert("L").histogram()
+
+    def cut(self, box: tuple[int, int, int, int], size: int) -> "Tensor":
         """Squeeze a part into a square.
 
         Args:
@@ -172,8 +187,7 @@ def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:
 
 def _load(image: LazyImage, min_size: tuple[int, int]) -> tuple[Image.Image, int]:
     """Decode at no less than a size; return the picture and the EXIF orientation left to apply."""
-    # Pillow turns a TIFF upright itself, as it loads it.
-    orientation = 1 if image.format == "TIFF" else exif_orientation(image)
+    orientation = 1 if image.format in _TURNED_BY_READER else exif_orientation(image)
     if not has_end_marker(image):
         image = append_end_marker(image)
     if image.format in JPEG_FORMATS:
@@ -236,7 +250,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _tensor(square: Image.Image) -> Tensor:
+def _tensor(square: Image.Image) -> "Tensor":
+    import torch
+
     pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8)
     return pixels.view(*square.size, 3).permute(2, 0, 1).contiguous()  # (S, S, 3) -> (3, S, S)
 
@@ -250,5 +266,5 @@ def _decode_errors(image: LazyImage) -> Iterator[None]:
         yield
     except ImageTooCostly:
         raise
-    except Exception as error:  # decoders of seven formats raise anything on broken input
+    except Exception as error:  # decoders of nine formats raise anything on broken input
         raise undecodable(file, str(image.format), error) from error

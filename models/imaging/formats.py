@@ -10,6 +10,7 @@ import string
 from typing import Final
 
 from models.imaging.header import ALL_JPEG_FRAMES, jpeg_frame
+from models.imaging.heif.boxes import brands
 
 # Pillow accepts two TIFF signatures with a swapped version number, too.
 _SIGNATURES: Final = {
@@ -26,12 +27,12 @@ _SIGNATURES: Final = {
 _PRINTABLE: Final = string.printable.encode()
 _BMP_HEADER_BYTES: Final = 26
 
-SEND: Final = "send JPEG, PNG, WebP, BMP, GIF or TIFF"
+SEND: Final = "send JPEG, PNG, WebP, HEIC, AVIF, BMP, GIF or TIFF"
 
 # ISO/IEC 14496-12, brands in the box `ftyp`: 23008-12 for HEIC, AV1-AVIF for AVIF.
-_HEIF_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_AVIF_BRANDS: Final = (b"avif", b"avis")
-_BOX_BYTES: Final = 64
+_HEIC_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS: Final = {b"avif", b"avis"}
+_PICTURE_BRANDS: Final = {*_HEIC_BRANDS, *_AVIF_BRANDS, b"mif1", b"msf1"}
 
 _VIDEO: Final = "A video, not a picture"
 _OTHER_FILES: Final = (
@@ -85,13 +86,15 @@ def known_format(data: bytes) -> str | None:
         header = data[:_BMP_HEADER_BYTES]
         is_text = len(header) == _BMP_HEADER_BYTES and not header.strip(_PRINTABLE)
         return None if is_text else "BMP"
+    if data[4:8] == b"ftyp":
+        return _box_format(data)
     return next((name for begin, name in _SIGNATURES.items() if data.startswith(begin)), None)
 
 
 def unsupported_sentence(data: bytes) -> str:
     """Return the error sentence for a file without a known signature."""
     if data[4:8] == b"ftyp":
-        return _box_sentence(data)
+        return f"{_VIDEO}: {SEND}."
     begin = data[:_SNIFFED_BYTES]
     if _BASE64.match(begin):
         return f"A picture as base64 text: decode it to bytes, and {SEND}."
@@ -117,14 +120,23 @@ def unsupported_jpeg_kind(data: bytes) -> str | None:
     return None if components in (1, 3, 4) else f"A JPEG of {components} components"
 
 
-def _box_sentence(data: bytes) -> str:
-    """Return the sentence for an ISO media file; that for HEIC explains how to get JPEG."""
-    brands = [data[at : at + 4] for at in (8, *range(16, _BOX_BYTES, 4))]
-    if any(brand in _AVIF_BRANDS for brand in brands):
-        return f"AVIF is not read here: {SEND}."
-    if brands[0] in _HEIF_BRANDS:
-        return (
-            "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
-            "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible."
-        )
-    return f"{_VIDEO}: {SEND}."
+def uninstalled_sentence(format: str) -> str:
+    """Return the error sentence for HEIC or AVIF without the library that reads it."""
+    if format == "AVIF":
+        return "AVIF is not read here, for this Pillow is built without it: send JPEG."
+    return (
+        "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
+        "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible. "
+        "Or install the package pi-heif, and they are read."
+    )
+
+
+def _box_format(data: bytes) -> str | None:
+    """Return "HEIC" or "AVIF" for an ISO media file with a picture, None for a video."""
+    found = brands(data)
+    major = found[0]
+    if major not in _PICTURE_BRANDS:
+        return None
+    if major in _AVIF_BRANDS or (major not in _HEIC_BRANDS and _AVIF_BRANDS & set(found)):
+        return "AVIF"
+    return "HEIC"

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Final
 
 from models.imaging.bounded_reader import tiff_entries
+from models.imaging.heif.boxes import primary_size
 
 # ITU-T T.81, table B.1: start-of-frame markers except the hierarchical ones.
 _FRAMES: Final = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
@@ -51,7 +52,10 @@ def jpeg_frame(data: bytes | bytearray, markers: Collection[int]) -> int | None:
 
 
 def _size(data: bytes | bytearray) -> tuple[int, int] | None:
-    return next((read(data) for begin, read in _READERS.items() if data.startswith(begin)), None)
+    for begin, read in _READERS.items():
+        if data.startswith(begin):
+            return read(data)
+    return primary_size(data) if data[4:8] == b"ftyp" else None
 
 
 def _jpeg(data: bytes | bytearray) -> tuple[int, int] | None:

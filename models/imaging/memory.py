@@ -11,7 +11,13 @@ from typing import Final
 
 from models.imaging.jpeg_end import has_end_marker
 from models.imaging.limits import ORIENTED_PX, SEARCH_EDGES_PX
-from models.imaging.open import JPEG_FORMATS, LazyImage, decodes_by_line, tile_size
+from models.imaging.open import (
+    CODED_PIXELS,
+    JPEG_FORMATS,
+    LazyImage,
+    decodes_by_line,
+    tile_size,
+)
 
 # While decoding: WebP's two canvases, its answer, and Pillow's copy.
 _BYTES_PER_PIXEL: Final = 16
@@ -85,4 +91,5 @@ def _decoded(image: LazyImage, min_size: tuple[int, int]) -> tuple[int, int]:
             (s for s in (8, 4, 2) if width >= s * min_size[0] and height >= s * min_size[1]), 1
         )
         width, height = -(-width // scale), -(-height // scale)
-    return max(width * height, math.prod(tile_size(image))), coefficients
+    held = max(math.prod(tile_size(image)), image.info.get(CODED_PIXELS, 0))
+    return max(width * height, held), coefficients

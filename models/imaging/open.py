@@ -4,6 +4,7 @@ import struct
 from typing import Final
 
 from PIL import (  # importing a plugin registers it; Image.open() would load all forty
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
@@ -29,7 +30,14 @@ from models.imaging.bounded_reader import (
     has_one_scan,
     tiff_entries,
 )
-from models.imaging.formats import known_format, unsupported_jpeg_kind, unsupported_sentence
+from models.imaging.formats import (
+    known_format,
+    uninstalled_sentence,
+    unsupported_jpeg_kind,
+    unsupported_sentence,
+)
+from models.imaging.heif import heic
+from models.imaging.heif.check import check_items
 from models.imaging.limits import DECODE_S, MAX_PIXELS
 from models.imaging.metadata import strip_jpeg_metadata, strip_png_metadata, strip_webp_metadata
 
@@ -40,11 +48,20 @@ PLUGINS: Final = {
     "BMP": BmpImagePlugin,
     "GIF": GifImagePlugin,
     "TIFF": TiffImagePlugin,
+    "AVIF": AvifImagePlugin,
+    "HEIC": heic,
 }
-"""Pillow's reader of each supported format; that of JPEG opens MPO, too."""
+"""Reader of each supported format; that of JPEG opens MPO, too."""
 
 FORMATS: Final = tuple(PLUGINS)
-"""Pillow's names of the supported formats."""
+"""Pillow's names of the supported formats, and "HEIC"."""
+
+UNINSTALLED: Final = tuple(
+    format
+    for format, is_installed in (("HEIC", heic.IS_INSTALLED), ("AVIF", AvifImagePlugin.SUPPORTED))
+    if not is_installed
+)
+"""Formats whose library is missing on this machine."""
 
 JPEG_FORMATS: Final = ("JPEG", "MPO")
 
@@ -53,6 +70,9 @@ LazyImage = Image.Image
 
 WHITE_IS_ZERO: Final = "white_is_zero"
 """Key of `info`: a white-is-zero TIFF was opened as black-is-zero, and the decoder inverts it."""
+
+CODED_PIXELS: Final = "coded_pixels"
+"""Key of `info`: pixels by which the memory for HEIC and AVIF is estimated, tiles included."""
 
 # TIFF 6.0: BitsPerSample, PhotometricInterpretation; its value for black on white.
 _BITS_TAG: Final = 258
@@ -92,9 +112,9 @@ def open_image(
     if max_bytes is not None and len(data) > max_bytes:
         raise FileTooLarge(f"The file is larger than the {max_bytes:,} bytes allowed.")
     data = bytes(data)
-    format = known_format(data)
-    if format is None:
-        raise UnsupportedFormat(unsupported_sentence(data))
+    format = _format_of(data)
+    if format in _BOX_FORMATS:
+        return _open_boxes(data, format, max_pixels=max_pixels, decode_s=decode_s)
     check_tiff_parts(data)
     if format == "PNG":
         data = strip_png_metadata(data)
@@ -122,6 +142,43 @@ def open_image(
             )
     if image.format in JPEG_FORMATS and not decodes_by_line(image):
         check_scans(data)
+    return image
+
+
+def _format_of(data: bytes) -> str:
+    """Return the format of a file by its signature.
+
+    Raises:
+        UnsupportedFormat: It has none that can be read here.
+    """
+    format = known_format(data)
+    if format is None:
+        raise UnsupportedFormat(unsupported_sentence(data))
+    if format in UNINSTALLED:
+        raise UnsupportedFormat(uninstalled_sentence(format))
+    return format
+
+
+def _open_boxes(data: bytes, format: str, *, max_pixels: int, decode_s: float) -> LazyImage:
+    """Open a HEIC or AVIF file whose work is bounded.
+
+    Raises:
+        ImageTooLarge, ImageTooCostly, UndecodableImage: As `open_image`.
+    """
+    coded_pixels = check_items(data, format, max_pixels=max_pixels)
+    if format == "AVIF":
+        # Of an animation, too, the picture in the list of items is read, which has been checked.
+        data = data[:8] + b"avif" + data[12:]
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the service runs one thread per core
+    reader = BoundedReader(data, decode_s)
+    image = _identify(reader, format, max_pixels)
+    reader.finish_header()
+    if image.width * image.height > max_pixels:
+        raise ImageTooLarge(
+            f"{image.width} x {image.height} pixels are more than the {max_pixels:,} allowed."
+        )
+    image.info.pop("xmp", None)  # orientation stands in the file's own properties only
+    image.info[CODED_PIXELS] = coded_pixels
     return image
 
 
@@ -194,6 +251,8 @@ def _identify(reader: BoundedReader, format: str, max_pixels: int) -> LazyImage:
     except Exception as error:  # plugins raise anything on broken input
         raise undecodable(reader.getvalue(), format, error) from error
 
+
+_BOX_FORMATS: Final = ("HEIC", "AVIF")
 
 # Pillow reads metadata together with the header; if that fails, the header is read without.
 _STRIPPERS: Final = {"JPEG": strip_jpeg_metadata, "WEBP": strip_webp_metadata}

@@ -53,7 +53,19 @@ def test_mutate_is_reproducible_by_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["jpeg", "jpeg progressive", "mpo", "png", "webp lossless", "gif", "tiff lzw", "bmp"]
+    "name",
+    [
+        "jpeg",
+        "jpeg progressive",
+        "mpo",
+        "png",
+        "webp lossless",
+        "gif",
+        "tiff lzw",
+        "bmp",
+        "heic",
+        "avif",
+    ],
 )
 def test_announce_rewrites_the_size_in_the_header(name: str) -> None:
     assert open_image(announce(originals()[name], 130, 70)).size == (130, 70)

@@ -53,9 +53,10 @@ def test_decode_image_returns_contiguous_uint8_planes(size: int, shape: tuple[in
     assert pixels.is_contiguous()
 
 
-def test_every_format_has_its_pillow_plugin() -> None:
+def test_every_format_has_its_plugin() -> None:
     for name, plugin in PLUGINS.items():
-        assert plugin.__name__.upper() == f"PIL.{name}IMAGEPLUGIN"
+        if name != "HEIC":  # of our own
+            assert plugin.__name__.upper() == f"PIL.{name}IMAGEPLUGIN"
 
 
 def test_decoded_pixels_are_writable() -> None:

@@ -55,9 +55,6 @@ def test_png_with_converted_line_ends_is_undecodable() -> None:
         (base64.urlsafe_b64encode(WHOLE["WEBP"]), "base64 text"),
         (b"data:image/jpeg;base64," + base64.b64encode(WHOLE["JPEG"]), "base64"),
         (quopri.encodestring(WHOLE["JPEG"]), "quoted-printable"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "AVIF"),
-        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "AVIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video"),
         (b"\0\0\0\x14ftypqt  \0\0\0\0qt  ", "video"),
         (b"\x1aE\xdf\xa3" + bytes(40), "video"),
@@ -100,3 +97,23 @@ def test_other_files_are_named_with_what_to_send(data: bytes, name: str) -> None
 )
 def test_known_format_returns_none_for_other_files(data: bytes) -> None:
     assert known_format(data) is None
+
+
+@pytest.mark.parametrize(
+    ("brands", "format"),
+    [
+        (b"avif\0\0\0\0avifmif1", "AVIF"),
+        (b"avis\0\0\0\0avifmsf1", "AVIF"),
+        (b"mif1\0\0\0\0mif1avif", "AVIF"),
+        (b"heic\0\0\0\0mif1heic", "HEIC"),
+        (b"heix\0\0\0\0mif1heix", "HEIC"),
+        (b"mif1\0\0\0\0mif1heic", "HEIC"),
+        (b"msf1\0\0\0\0hevcmsf1", "HEIC"),
+        (b"heic\0\0\0\0mif1heicavif", "HEIC"),
+        (b"mp42\0\0\0\0mp42isom", None),
+        (b"qt  \0\0\0\0qt  ", None),
+    ],
+)
+def test_brands_of_an_iso_media_file_give_its_format(brands: bytes, format: str | None) -> None:
+    size = (len(brands) + 8).to_bytes(4)
+    assert known_format(size + b"ftyp" + brands) == format

@@ -1,0 +1,1 @@
+"""Pictures in ISO media files: HEIC (HEVC) and AVIF (AV1)."""
