@@ -1,8 +1,8 @@
 """Findings and doubts of an audit or a run, per picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, select
 
@@ -13,7 +13,10 @@ from studio.labels.acts import in_parts
 from studio.labels.state import Counts, State, add_counts, count, is_doubted
 from studio.projects.projects import lock_project, touch_project
 
-_MAX_MESSAGE_CHARS = 500
+DOUBTED: Final = "doubted"
+"""Kind of finding of a picture whose label is doubted."""
+
+_MAX_MESSAGE_CHARS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,14 @@ class Doubt:
 
     Attributes:
         sha256: The picture's digest.
-        suggestion: The label that the model gives.
-        score: The model's score of that label.
+        suggestion: The label that the model gives, None if that is not known.
+        score: The model's score of that label, likewise.
         doubt: 0..1: 1 minus the score of the picture's own label; None if there is no doubt.
     """
 
     sha256: str
-    suggestion: str
-    score: float
+    suggestion: str | None
+    score: float | None
     doubt: float | None
 
 
@@ -72,6 +75,19 @@ def store_findings(
             [(ids[one.sha256], one) for one in found if one.sha256 in ids],
             job_id=job_id,
         )
+        # What an audit doubts is a doubt, unless a run has said more about the picture.
+        doubted = {one.sha256: one for one in found if one.kind == DOUBTED}
+        known = {
+            row.sha256
+            for row in _rows(connection, project_id, list(doubted))
+            if row.doubt is not None and is_doubted(row, row.decision_id)
+        }
+        new: dict[str, Doubt | None] = {
+            sha256: Doubt(sha256, None, None, 1.0 if one.score is None else one.score)
+            for sha256, one in doubted.items()
+            if sha256 not in known
+        }
+        _set_doubts(connection, project_id, new)
         touch_project(connection, project_id)
 
 
@@ -114,39 +130,44 @@ def store_doubts(
     Raises:
         NotFound: There is no such project.
     """
-    by_sha256 = {one.sha256: one for one in doubts}
     with database.write() as connection:
         lock_project(connection, project_id)
-        rows = connection.execute(
-            select(pictures).where(
+        earlier = connection.execute(
+            select(pictures.c.sha256).where(
                 pictures.c.project_id == project_id,
                 pictures.c.doubt.is_not(None) | pictures.c.suggestion.is_not(None),
             )
-        ).all()
-        affected = {row.id: row for row in rows}
-        affected |= {row.id: row for row in _rows(connection, project_id, list(by_sha256))}
-        counts = Counts()
-        updates = []
-        for row in affected.values():
-            one = by_sha256.get(row.sha256)
-            doubt = None if one is None else one.doubt
-            state, in_test_set = State.of(row), row.test_set_id is not None
-            was = is_doubted(row, row.decision_id)
-            counts.subtract(count(state, in_test_set=in_test_set, doubted=was))
-            counts.update(count(state, in_test_set=in_test_set, doubted=doubt is not None))
-            updates.append(
-                {
-                    "of": row.id,
-                    "doubt": doubt,
-                    "doubted_decision_id": row.decision_id,
-                    "suggestion": None if one is None else one.suggestion,
-                    "suggestion_score": None if one is None else one.score,
-                }
-            )
-        if updates:
-            connection.execute(pictures.update().where(pictures.c.id == bindparam("of")), updates)
-        add_counts(connection, project_id, counts)
+        ).scalars()
+        wanted: dict[str, Doubt | None] = dict.fromkeys(earlier)
+        _set_doubts(connection, project_id, wanted | {one.sha256: one for one in doubts})
         touch_project(connection, project_id)
+
+
+def _set_doubts(
+    connection: Connection, project_id: int, wanted: Mapping[str, Doubt | None]
+) -> None:
+    """Set or clear the doubts of pictures, by digest, and keep the counts."""
+    counts = Counts()
+    updates = []
+    for row in _rows(connection, project_id, list(wanted)):
+        one = wanted[row.sha256]
+        doubt = None if one is None else one.doubt
+        state, in_test_set = State.of(row), row.test_set_id is not None
+        was = is_doubted(row, row.decision_id)
+        counts.subtract(count(state, in_test_set=in_test_set, doubted=was))
+        counts.update(count(state, in_test_set=in_test_set, doubted=doubt is not None))
+        updates.append(
+            {
+                "of": row.id,
+                "doubt": doubt,
+                "doubted_decision_id": row.decision_id,
+                "suggestion": None if one is None else one.suggestion,
+                "suggestion_score": None if one is None else one.score,
+            }
+        )
+    if updates:
+        connection.execute(pictures.update().where(pictures.c.id == bindparam("of")), updates)
+    add_counts(connection, project_id, counts)
 
 
 def findings_of(connection: Connection, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:

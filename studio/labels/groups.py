@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
@@ -83,8 +83,8 @@ def preview_groups(database: Database, project_id: int, pattern: str) -> Groupin
 
 def group_by_pattern(
     database: Database, project_id: int, pattern: str, *, by: str, act: str | None = None
-) -> Grouping:
-    """Put the pictures that a pattern matches into groups, as one act.
+) -> tuple[Grouping, str]:
+    """Put the pictures that a pattern matches into groups; return them and the act's id.
 
     Raises:
         NotFound, BadPattern, ActReused: As the names say.
@@ -92,8 +92,8 @@ def group_by_pattern(
     found = preview_groups(database, project_id, pattern)
     groups = {id: name for name, ids in found.groups.items() for id in ids}
     summary = f"groups by {pattern}"
-    _set_groups(database, project_id, groups, by, act, summary=summary, limit=None)
-    return found
+    uuid = _set_groups(database, project_id, groups, by, act, summary=summary, limit=None)
+    return found, uuid
 
 
 def set_groups(
@@ -151,11 +151,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _matched(connection: Connection, project_id: int, expression: re.Pattern[str]) -> Grouping:
-    rows: Iterable[tuple[int, str]] = connection.execute(
+    rows = connection.execute(
         select(pictures.c.id, pictures.c.name)
         .where(pictures.c.project_id == project_id, pictures.c.present)
         .order_by(pictures.c.id)
-    ).tuples()
+    )
     groups: dict[str, list[int]] = defaultdict(list)
     unmatched = 0
     for id, name in rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection, Row, select
 
@@ -16,7 +17,7 @@ from studio.projects.classes import Classes
 from studio.projects.projects import lock_project
 
 
-def undo(database: Database, project_id: int, *, act: str, uuid: str, by: str) -> Answer:
+def undo(database: Database, project_id: int, *, act: str, uuid: str | None, by: str) -> Answer:
     """Undo an act: each of its pictures has again the state that it had before.
 
     A picture that another act, which is not undone, has changed since is a conflict, and stays as
@@ -26,14 +27,14 @@ def undo(database: Database, project_id: int, *, act: str, uuid: str, by: str) -
         database: The database.
         project_id: The project.
         act: Id of the act to undo.
-        uuid: Id of this act, made by who acts.
+        uuid: Id of this act, made by who acts; a new one by default.
         by: Name of who acts.
 
     Raises:
         NotFound: There is no such project or act.
         CannotUndo: It is undone already, or a class that it made or renamed has changed since.
     """
-    target_uuid, uuid = checked_uuid(act), checked_uuid(uuid)
+    target_uuid, uuid = checked_uuid(act), checked_uuid(uuid or str(uuid4()))
     request = ["undo", target_uuid]
     with database.write() as connection:
         lock_project(connection, project_id)

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from models.text import clean, normalize_name, normalize_path
 from studio.problems import BadTable
+from studio.projects.classes import LEFT_OUT
 
 TableKind = Literal["labels", "groups"]
 
@@ -51,6 +52,8 @@ def parse_table(data: bytes, kind: TableKind) -> dict[str, str]:
         except ValueError as error:
             raise BadTable(f"{table}, row {number}: {error}.") from error
         value = normalize_name(row[value_at])
+        if kind == "labels" and not value:
+            value = LEFT_OUT  # as the training job reads it
         if found.setdefault(file, value) != value:
             raise BadTable(f"{table} has both {found[file]!r} and {value!r} for {file}: keep one.")
     return found

@@ -383,7 +383,7 @@ def _insert_new_findings(
                 findings.c.picture_id.in_(part), findings.c.job_id.is_(None)
             )
         )
-        known |= set(rows.tuples())
+        known |= {(row.picture_id, row.kind) for row in rows}
     unique = {(id, one.kind): (id, one) for id, one in found}
     insert_findings(
         connection, project_id, [value for key, value in unique.items() if key not in known]

@@ -9,7 +9,8 @@ from typing import Final
 
 from studio.database import Database
 from studio.pictures.blobs import BlobStore
-from studio.versions.manifest import Manifest, VersionStore
+from studio.versions.manifest import Manifest
+from studio.versions.store import VersionStore
 from studio.versions.tree import Tree, test_trees, training_tree
 from studio.versions.versions import present_manifest, version_row
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
 
@@ -17,9 +17,11 @@ from studio.labels.state import State
 from studio.problems import NotFound
 from studio.projects.classes import Classes
 from studio.projects.projects import lock_project, project_row
-from studio.versions.manifest import Entry, Manifest, VersionStore
+from studio.versions.manifest import Entry, Manifest
+from studio.versions.store import VersionStore
 
-_MAX_NOTE_CHARS = 500
+_MAX_NOTE_CHARS: Final = 500
+_MAX_REMEMBERED: Final = 1_000  # counts of changes
 
 
 @dataclass(frozen=True)
@@ -266,3 +268,29 @@ def _state(entry: Entry | None, now_: State, classes: Classes) -> State:
 def _counts(manifest: Manifest) -> list[dict[str, Any]]:
     numbers = Counter(entry.label for entry in manifest.entries if entry.is_trained_on)
     return [{"name": name, "pictures": numbers[name]} for name in manifest.classes]
+
+
+def count_changes(
+    connection: Connection, store: VersionStore, project_id: int, latest: Row[Any] | None
+) -> int:
+    """Return in how many pictures a project differs from a version; all if there is none.
+
+    The number is remembered until the project's revision changes: a page asks often.
+
+    Raises:
+        NotFound: There is no such project.
+    """
+    project = project_row(connection, project_id)
+    if latest is None:
+        number: int = project.pictures
+        return number
+    key = (project_id, project.revision, latest.digest)
+    if key not in store.changes:
+        if len(store.changes) >= _MAX_REMEMBERED:
+            store.changes.clear()
+        try:
+            earlier = store.read(latest.digest)
+        except NotFound:  # a lost file must not hide the project
+            return int(project.pictures)
+        store.changes[key] = len(compare(earlier, present_manifest(connection, project_id)))
+    return store.changes[key]

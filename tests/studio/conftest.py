@@ -9,6 +9,7 @@ import pytest
 
 from studio.database import Database, open_database
 from tests.studio.databases import postgresql, postgresql_missing
+from tests.studio.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +47,11 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def workspace(database: Database, tmp_path: Path) -> Iterator[Workspace]:
+    """Make an empty project."""
+    made = Workspace.make(database, tmp_path / "data")
+    yield made
+    made.blobs.close()

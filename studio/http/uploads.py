@@ -1,0 +1,384 @@
+"""Uploads: what a drop means, which files are missing, pictures, zip files, tables, annotations."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from models.layout.labels import label_key, split_kind
+from models.text import clean
+from studio.formats.archive import (
+    Summary,
+    import_zip,
+    load_json,
+    plan_in_project,
+    read_annotations,
+    refused_of,
+)
+from studio.formats.label_studio import read_label_studio
+from studio.formats.matching import apply_values
+from studio.http.state import actor_of, state_of
+from studio.pictures.csv_tables import TableKind, parse_table
+from studio.pictures.drop import DroppedFile, Plan, Split, plan_drop
+from studio.pictures.examine import Limits
+from studio.pictures.intake import IncomingFile, Result, add_files, add_known
+from studio.problems import BadName, BadRequest, BadUpload, DiskFull, TooManyFiles, UnsupportedMedia
+from studio.projects.names import checked_label
+from studio.projects.projects import describe_project
+
+router = APIRouter(tags=["upload"])
+
+MAX_PATHS: Final = 100_000
+"""Max paths of one plan."""
+
+MAX_CHECKED: Final = 1_000
+"""Max files of one check."""
+
+_MAX_PATH_CHARS: Final = 4_096
+_MAX_FIELD_BYTES: Final = 2**20
+_DISK_RESERVE_BYTES: Final = 256 * 2**20
+
+_Path = Annotated[str, Field(max_length=_MAX_PATH_CHARS)]
+_SplitQuery = Annotated[Split | None, Query(description="What to do with splits.")]
+_Drop = Annotated[
+    str | None, Query(max_length=64, description="UUID of the drop, to undo it as one act.")
+]
+
+
+class Paths(BaseModel):
+    """Paths of a drop."""
+
+    paths: list[_Path] = Field(max_length=MAX_PATHS)
+
+
+class KnownFile(BaseModel):
+    """A file by its digest."""
+
+    path: _Path
+    label: str | None = Field(default=None, max_length=1000)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class KnownFiles(BaseModel):
+    """Files by their digests."""
+
+    files: list[KnownFile] = Field(max_length=MAX_CHECKED)
+
+
+@router.post("/api/projects/{project}/plan", summary="What a drop of files means")
+def plan(request: Request, project: int, body: Paths, split: _SplitQuery = None) -> dict[str, Any]:
+    """Return the layout of a drop, each picture's label, and what is refused, from its paths."""
+    database = request.app.state.database
+    return plan_in_project(database, project, body.paths, split).to_json()
+
+
+@router.post("/api/projects/{project}/uploads/check", summary="Which files are missing")
+def check(
+    request: Request,
+    project: int,
+    body: KnownFiles,
+    split: _SplitQuery = None,
+    drop: _Drop = None,
+) -> dict[str, Any]:
+    """Add the files that the studio holds already, and return the digests of the others."""
+    given = {file.path: file.label for file in body.files}
+    files, faults = _dropped(list(given), given, split)
+    wanted = [(files[one.path], one.sha256) for one in body.files if one.path in files]
+    results, missing = add_known(
+        request.app.state.database,
+        request.app.state.blobs,
+        project,
+        wanted,
+        by=actor_of(request).name,
+        drop=drop,
+    )
+    known = sorted({one.sha256 for one in body.files} - set(missing))
+    return {
+        "known": known,
+        "missing": missing,
+        "results": [_to_json(one) for one in [*results, *faults]],
+    }
+
+
+@router.post("/api/projects/{project}/pictures", summary="Upload pictures")
+async def upload(
+    request: Request, project: int, split: _SplitQuery = None, drop: _Drop = None
+) -> dict[str, Any]:
+    """Add the pictures of a form: parts `files`, and `labels` and `paths` as JSON."""
+    _require_room(request)
+    uploads, given = await _read_form(request)
+    data = [(path, await file.read()) for path, file in uploads]
+    return await run_in_threadpool(_add, request, project, data, given, split, drop)
+
+
+@router.post("/api/projects/{project}/archive", summary="Upload a zip file")
+async def archive(
+    request: Request, project: int, split: _SplitQuery = None, drop: _Drop = None
+) -> dict[str, Any]:
+    """Add the pictures of a zip file, the request's body, and apply its tables."""
+    _require_room(request)
+    path = request.app.state.blobs.incoming()
+    try:
+        await _receive(request, path)
+        return await run_in_threadpool(_add_archive, request, project, path, split, drop)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@router.post("/api/projects/{project}/tables", summary="Apply labels.csv or groups.csv")
+async def table(request: Request, project: int, kind: TableKind) -> dict[str, Any]:
+    """Give pictures the labels or groups of a table, as one act."""
+    data = await request.body()
+    database, by = request.app.state.database, actor_of(request).name
+
+    def apply() -> dict[str, Any]:
+        values = parse_table(data, kind)
+        return apply_values(database, project, kind, values, by=by, source=f"{kind}.csv").to_json()
+
+    return await run_in_threadpool(apply)
+
+
+@router.post("/api/projects/{project}/import", summary="Apply annotations of another tool")
+async def import_annotations(
+    request: Request,
+    project: int,
+    format: Literal["label-studio", "cloud-annotations"],
+) -> dict[str, Any]:
+    """Give the pictures that are here the labels of another tool's JSON, as one act."""
+    data = await request.body()
+    database, by = request.app.state.database, actor_of(request).name
+
+    def apply() -> dict[str, Any]:
+        if format == "label-studio":
+            values = read_label_studio(load_json(data))
+        else:
+            values = read_annotations(data)
+        return apply_values(database, project, "labels", values, by=by, source=format).to_json()
+
+    return await run_in_threadpool(apply)
+
+
+def _add(
+    request: Request,
+    project: int,
+    data: Sequence[tuple[str, bytes]],
+    given: dict[str, str | None],
+    split: Split | None,
+    drop: str | None,
+) -> dict[str, Any]:
+    """Add the files of a form; return a result for each, in their order."""
+    files, faults = _dropped([path for path, _ in data], given, split)
+    failed = {one.path: one for one in faults}
+    incoming = [IncomingFile(files[path], content) for path, content in data if path in files]
+    results = iter(
+        add_files(
+            request.app.state.database,
+            request.app.state.blobs,
+            project,
+            incoming,
+            by=actor_of(request).name,
+            limits=_limits(request),
+            drop=drop,
+        )
+    )
+    ordered = [next(results) if path in files else failed[path] for path, _ in data]
+    return {
+        "results": [_to_json(one) for one in ordered],
+        "counts": _counts(request, project),
+    }
+
+
+def _add_archive(
+    request: Request, project: int, path: Path, split: Split | None, drop: str | None
+) -> dict[str, Any]:
+    settings = state_of(request).settings
+    try:
+        summary = import_zip(
+            request.app.state.database,
+            request.app.state.blobs,
+            project,
+            path,
+            by=actor_of(request).name,
+            limits=_limits(request),
+            max_files=settings.max_archive_files,
+            max_bytes=settings.max_archive_bytes,
+            split=split,
+            drop=drop,
+        )
+    except OSError as error:
+        raise DiskFull(f"The pictures cannot be stored ({error.strerror}).") from error
+    return summary_to_json(summary) | {"counts": _counts(request, project)}
+
+
+def _dropped(
+    paths: Sequence[str], given: dict[str, str | None], split: Split | None
+) -> tuple[dict[str, DroppedFile], list[Result]]:
+    """Return the pictures of a batch with the labels that the plan gave, and what is refused."""
+    planned: Plan = plan_drop(paths)
+    faults = refused_of(planned) + [
+        Result(path, "refused", reason="a table: send it to /tables", code="not_a_picture")
+        for path in planned.tables
+    ]
+    files: dict[str, DroppedFile] = {}
+    for path, file in planned.files.items():
+        parts = file.path.split("/")
+        kinds = _split_parts(parts) if split else {}
+        test_set = next((part for part, kind in kinds.items() if kind == "test"), None)
+        if split == "train" and test_set:
+            reason = f"left out: {test_set} is not for training"
+            faults.append(Result(path, "refused", reason=reason, code="not_for_training"))
+            continue
+        label = given.get(path)
+        try:
+            label = None if label is None else checked_label(label)
+        except BadName as error:
+            faults.append(Result(path, "refused", reason=str(error), code=error.code))
+            continue
+        files[path] = replace(
+            file,
+            path=path,
+            name=_name_below(parts, label),
+            label=label,
+            test_set=test_set if split == "keep-test" else None,
+        )
+    return files, faults
+
+
+def _split_parts(parts: Sequence[str]) -> dict[str, str]:
+    """Return the kind of the first folder that is a split."""
+    for part in parts[:-1]:
+        if kind := split_kind(part):
+            return {part: kind}
+    return {}
+
+
+def _name_below(parts: Sequence[str], label: str | None) -> str:
+    """Return a path below the folder of its label, or all of it."""
+    keys = [label_key(part) for part in parts[:-1]]
+    key = None if label is None else label_key(label)
+    start = keys.index(key) + 1 if key in keys else 0
+    return clean("/".join(parts[start:]))
+
+
+async def _read_form(
+    request: Request,
+) -> tuple[list[tuple[str, UploadFile]], dict[str, str | None]]:
+    """Return the files of a form with their paths, and label by path.
+
+    Raises:
+        UnsupportedMedia, BadUpload, TooManyFiles: As the names say.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise UnsupportedMedia("Send multipart/form-data with pictures in 'files'.")
+    limit = state_of(request).settings.max_files
+    try:
+        form = await request.form(max_files=limit, max_fields=8, max_part_size=_MAX_FIELD_BYTES)
+    except HTTPException as error:
+        if "Too many files" in str(error.detail):
+            raise TooManyFiles(f"A request may hold {limit} pictures.") from error
+        raise BadUpload(f"The multipart body breaks its format ({error.detail}).") from error
+    files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+    given = _json_field(form.get("labels"), "labels", dict) or {}
+    paths = _json_field(form.get("paths"), "paths", list)
+    paths = [file.filename or "" for file in files] if paths is None else paths
+    if len(paths) != len(files):
+        raise BadRequest("paths needs one path per file, in their order.")
+    if len(set(paths)) != len(paths):
+        raise BadRequest("Two files have one path.")
+    values = [*paths, *given, *(label for label in given.values() if label is not None)]
+    if not all(isinstance(value, str) and len(value) <= _MAX_PATH_CHARS for value in values):
+        raise BadRequest("Paths and labels are texts.")
+    return list(zip(paths, files, strict=True)), given
+
+
+def _json_field(value: Any, name: str, kind: type) -> Any:
+    """Return a part of a form that holds JSON, None without it."""
+    if value is None:
+        return None
+    if isinstance(value, UploadFile):
+        value = value.file.read(_MAX_FIELD_BYTES + 1)
+        if len(value) > _MAX_FIELD_BYTES:
+            raise BadUpload(f"The part {name!r} is over {_MAX_FIELD_BYTES:,} bytes.")
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise BadUpload(f"The part {name!r} is not JSON.") from error
+    if not isinstance(found, kind):
+        raise BadUpload(f"The part {name!r} is no {'object' if kind is dict else 'list'}.")
+    return found
+
+
+async def _receive(request: Request, path: Path) -> None:
+    """Write a request's body into a file.
+
+    Raises:
+        BadUpload: The connection ended early.
+        DiskFull: The disk has no room for it.
+    """
+    handle = await run_in_threadpool(open, path, "xb")
+    try:
+        async for chunk in request.stream():
+            await run_in_threadpool(handle.write, chunk)
+    except OSError as error:
+        raise DiskFull(f"The zip file cannot be stored ({error.strerror}).") from error
+    finally:
+        await run_in_threadpool(handle.close)
+
+
+def _require_room(request: Request) -> None:
+    """Raise if the disk cannot take the announced body beside a reserve.
+
+    Raises:
+        DiskFull: There is too little room.
+    """
+    announced = request.headers.get("content-length", "0")
+    size = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
+    folder: Path = request.app.state.blobs.folder
+    if shutil.disk_usage(folder if folder.exists() else folder.parent).free < (
+        size + _DISK_RESERVE_BYTES
+    ):
+        raise DiskFull
+
+
+def _limits(request: Request) -> Limits:
+    settings = state_of(request).settings
+    return Limits(settings.max_file_bytes, settings.max_pixels, settings.decode_s)
+
+
+def _counts(request: Request, project: int) -> dict[str, Any]:
+    with request.app.state.database.read() as connection:
+        counts: dict[str, Any] = describe_project(connection, project)["counts"]
+    return counts
+
+
+def summary_to_json(summary: Summary) -> dict[str, Any]:
+    """Return what became of a zip file as the page reads it."""
+    return {
+        "results": [_to_json(one) for one in summary.results],
+        "added": summary.counts["added"],
+        "duplicates": summary.counts["duplicate"],
+        "refused": summary.counts["refused"],
+        "conflicts": summary.conflicts,
+        "tables": {path: applied.to_json() for path, applied in summary.tables.items()},
+    }
+
+
+def _to_json(result: Result) -> dict[str, Any]:
+    return {
+        "path": clean(result.path),
+        "sha256": result.sha256,
+        "status": result.status,
+        "reason": result.reason,
+        "code": result.code,
+        "picture": result.picture,
+        "label": result.label,
+        "conflict": result.conflict,
+    }
