@@ -1,0 +1,173 @@
+// Entry point of the studio: frame of the page, the line that says what is next, and the screens.
+
+import { html, render, useEffect, useRef, useState } from "./htm-preact.js";
+import { Problem, call, get, onKeyWanted } from "./api.js";
+import { DataScreen } from "./data-screen.js";
+import { Home } from "./home.js";
+import { LiveScreen } from "./live-screen.js";
+import { nextStep } from "./next.js";
+import { CompareScreen, RunScreen, RunsScreen } from "./runs-screen.js";
+import { toast } from "./shared/dialog.js";
+import { go, href, refresh, state, update, useStore } from "./store.js";
+import { TrainScreen } from "./train-screen.js";
+import { VerifyScreen } from "./verify-screen.js";
+import { count } from "./words.js";
+
+const SCREENS = [
+  { id: "data", title: "Data", screen: DataScreen },
+  { id: "verify", title: "Labels", screen: VerifyScreen },
+  { id: "train", title: "Train", screen: TrainScreen },
+  { id: "runs", title: "Results", screen: RunsScreen },
+  { id: "live", title: "In use", screen: LiveScreen },
+];
+
+function App() {
+  const { route, project, session, lost, failure } = useStore();
+  useEffect(() => {
+    const screen = SCREENS.find(({ id }) => id === route.screen)?.title;
+    document.title = project ? `${screen ?? "Results"} · ${project.name} · Studio` : "Studio";
+  }, [route, project]);
+  const inProject = Boolean(route.project);
+  return html`
+    <a class="skip" href="#main">Skip to the content</a>
+    <header class="wide top">
+      <div class="brand">
+        <img src="/page/shared/icon.svg" alt="" width="28" height="28" />
+        <a class="home" href="/" aria-label="Studio: all projects">Studio</a>
+        ${project && html`<span class="project-name">${project.name}</span>`}
+      </div>
+      <${Elsewhere} session=${session} project=${project} />
+    </header>
+    ${inProject && html`<${Steps} />`}
+    <div class="wide notices">
+      ${lost && html`<div class="notice bad" role="alert"><p>${lost.message} What you do is kept in this browser until it is back.</p></div>`}
+      ${failure &&
+      html`<div class="notice bad" role="alert">
+        <p>${failure.message}</p>
+        <button type="button" onClick=${() => update({ failure: null })}>Close</button>
+      </div>`}
+      <${KeyForm} />
+    </div>
+    <main id="main" class="wide" tabindex="-1">${inProject ? html`<${ProjectScreen} />` : html`<${Home} />`}</main>
+  `;
+}
+
+function Elsewhere({ session, project }) {
+  const service = project?.live?.service_url;
+  return html`<nav aria-label="More">
+    ${service && html`<a href=${service} target="_blank" rel="noopener">Page of the service</a>`}
+    ${session?.name && html`<span class="small">${session.name}${session.role && session.keys ? ` (may ${session.role})` : ""}</span>`}
+  </nav>`;
+}
+
+/** The five screens, in the order in which they are used, and what to do next. */
+function Steps() {
+  const { project, route, unsaved } = state;
+  const current = route.screen === "compare" ? "runs" : route.screen;
+  const next = project && nextStep(state);
+  return html`
+    <nav class="wide steps" aria-label="Steps">
+      <ol>
+        ${SCREENS.map(
+          ({ id, title }, index) =>
+            html`<li>
+              <a href=${href(id)} aria-current=${id === current ? "page" : null}><b aria-hidden="true">${index + 1}</b> ${title}<${Badge} id=${id} /></a>
+            </li>`,
+        )}
+      </ol>
+    </nav>
+    <div class="next-line">
+      <div class="wide next" role="region" aria-label="What to do next">
+        <p id="next"><b>Next:</b> ${next?.text ?? "…"}</p>
+        ${next?.other && html`<a href=${next.other.href}>${next.other.label}</a>`}
+        ${next?.label &&
+        (next.href
+          ? html`<a class="button primary" id="next-action" href=${next.href}>${next.label}</a>`
+          : html`<button class="primary" id="next-action" type="button" onClick=${next.act}>${next.label}</button>`)}
+      </div>
+    </div>
+  `;
+}
+
+function Badge({ id }) {
+  const { project } = state;
+  if (!project) return null;
+  if (id === "verify" && project.counts.doubted) return html`<span class="badge" aria-label=${`, ${count(project.counts.doubted, "doubtful label")}`}>${project.counts.doubted}</span>`;
+  if (id === "train" && project.running_job) return html`<span class="badge busy" aria-label=", running">●</span>`;
+  return null;
+}
+
+function ProjectScreen() {
+  const { project, route, failure } = state;
+  if (!project) return failure ? html`<p><a href="/">All projects</a></p>` : html`<p class="muted">Opening the project …</p>`;
+  if (route.screen === "runs" && route.a) return html`<${RunScreen} key=${route.a} id=${route.a} />`;
+  if (route.screen === "compare") return html`<${CompareScreen} key=${`${route.a}/${route.b}`} a=${route.a} b=${route.b} />`;
+  const { screen } = SCREENS.find(({ id }) => id === route.screen) ?? SCREENS[0];
+  return html`<${screen} key=${`${route.project}/${route.screen}`} />`;
+}
+
+// --- the key, if the studio wants one ------------------------------------------------------------
+
+let keyAsked = null; // {again, resolve}
+
+onKeyWanted(
+  (problem) =>
+    new Promise((resolve) => {
+      keyAsked = { text: problem.code === "key_refused" ? problem.message : "", resolve };
+      update();
+    }),
+);
+
+function KeyForm() {
+  const input = useRef(null);
+  const [refused, setRefused] = useState("");
+  const wanted = keyAsked;
+  useEffect(() => wanted && input.current?.focus(), [wanted]);
+  if (!wanted) return null;
+  const send = async (event) => {
+    event.preventDefault();
+    try {
+      await call("POST", "/api/session", { json: { key: input.current.value.trim() }, keyless: true });
+      keyAsked = null;
+      wanted.resolve();
+      update({ session: await get("/api/session") });
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      setRefused(error.message);
+    }
+  };
+  return html`<section class="notice" aria-labelledby="key-heading">
+    <h2 id="key-heading">This studio needs a key</h2>
+    <p id="key-text">${refused || wanted.text || "Enter the key that the operator of the studio gave you."}</p>
+    <form class="bar" onSubmit=${send}>
+      <label for="key-input">Key</label>
+      <input ref=${input} id="key-input" type="password" autocomplete="off" required aria-describedby="key-text" />
+      <button class="primary" type="submit">Use this key</button>
+    </form>
+  </section>`;
+}
+
+/** A file that is dropped where no screen takes it must not replace the page. */
+function guardDrops() {
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!hasFiles(event) || event.defaultPrevented) return;
+    event.preventDefault();
+    toast("Pictures are added on the screen “Data”.", { action: "Go there", onaction: () => state.route.project && go(href("data")) });
+  });
+}
+
+async function start() {
+  guardDrops();
+  render(html`<${App} />`, document.getElementById("app"));
+  refresh();
+  try {
+    update({ session: await get("/api/session") });
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+  }
+}
+
+document.getElementById("app").replaceChildren();
+start();

@@ -1,0 +1,92 @@
+// The one thing to do next, in plain words, from what the project holds.
+
+import { post } from "./api.js";
+import { fail, go, href, refresh, train } from "./store.js";
+import { count, duration, labelName, number } from "./words.js";
+
+const FEW_PICTURES = 20; // per class; with fewer, more pictures help more than anything else
+
+/**
+ * Return {text, label?, href?, act?, other?} for the state; `other` is a second way, as a link.
+ */
+export function nextStep(state) {
+  const { project, uploads, feed, route } = state;
+  const upload = uploads.get(String(project.id));
+  if (upload?.state === "waiting") return { text: "The studio does not answer. The upload goes on by itself when it is back: keep this page open." };
+  if (upload?.state === "sending") return { text: `Your pictures are on their way: ${number(upload.done)} of ${number(upload.total)}. Keep this page open.` };
+  const { counts } = project;
+  if (!counts.pictures) return { text: "Drop two folders of pictures on this page, one folder per class." };
+  if (project.running_job) return running(project.running_job, feed, route);
+  const classes = project.classes.filter(({ pictures }) => pictures);
+  if (classes.length < 2) return secondClass(classes, counts);
+  if (!project.latest_run) return firstTraining(classes, counts, route);
+  return afterTraining(project, counts, route);
+}
+
+function running(job, feed, route) {
+  const left = feed?.id === job.id ? (feed.progress?.overall_left_s ?? feed.job?.overall_left_s) : null;
+  const what = job.kind === "audit" ? "The labels are being checked" : job.state === "queued" ? "The training waits for its turn" : "The model is learning";
+  const text = `${what}${left ? `, about ${duration(left)} left` : ""}. Nothing to do: you may leave this page.`;
+  return route.screen === "train" ? { text } : { text, label: "Watch", href: href("train") };
+}
+
+function secondClass(classes, counts) {
+  if (counts.unlabelled) {
+    return {
+      text: `Tell what ${counts.unlabelled === 1 ? "1 picture shows" : `${number(counts.unlabelled)} pictures show`}: two classes are needed at least.`,
+      label: "Label them",
+      href: href("verify", undefined, "?filter=unlabelled"),
+    };
+  }
+  return { text: `Everything is “${labelName(classes[0]?.name)}”. Drop a second folder that shows something else.` };
+}
+
+function firstTraining(classes, counts, route) {
+  const small = classes.find(({ pictures }) => pictures < FEW_PICTURES);
+  const text = small
+    ? `Train a model. (Only ${count(small.pictures, "picture")} of “${labelName(small.name)}”: more would make it better.)`
+    : `Train a model with your ${count(counts.labelled, "picture")}.`;
+  if (route.screen === "train") return { text: "Press “Train”. It takes half a minute for a few hundred pictures." };
+  const other = route.screen === "verify" ? null : { label: "Look over the labels first", href: href("verify") };
+  return { text, label: "Train", act: () => train(), other };
+}
+
+function afterTraining(project, counts, route) {
+  const { latest_run: run, live } = project;
+  if (counts.changed) {
+    const text = `Train again: ${count(counts.changed, "picture has", "pictures have")} changed since the last training.`;
+    return route.screen === "train" ? { text } : { text, label: "Train again", act: () => train() };
+  }
+  if (!live) {
+    return {
+      text: "The model is ready. Put it to use, then try it with a picture.",
+      label: "Use this model",
+      act: () => promote(run.id),
+      other: route.screen === "runs" ? null : { label: "How good is it?", href: href("runs", undefined, `/${run.id}`) },
+    };
+  }
+  if (live.run !== run.id) {
+    const at = href("live", undefined, `?run=${run.id}`);
+    const text = "A newer model is ready. See if it is at least as good as the one in use, then switch.";
+    return route.screen === "live" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
+  }
+  if (counts.doubted) {
+    const text = `Look at ${count(counts.doubted, "picture")} whose label may be wrong.`;
+    const at = href("verify", undefined, "?filter=doubted");
+    return route.screen === "verify" ? { text: "Correct what is wrong; press Enter where the label is right." } : { text, label: "Look at them", href: at };
+  }
+  if (route.screen === "live") return { text: "Drop a picture below to see what the model says." };
+  return { text: "The model is in use. Try it with a picture it has never seen.", label: "Try it", href: href("live") };
+}
+
+/** Put a model to use; the first one needs no comparison, others are shown beside the verdict. */
+async function promote(run) {
+  try {
+    await post("/api/live/promote", { run });
+    await refresh();
+    go(href("live"));
+  } catch (error) {
+    if (error.code === "gate") go(href("live", undefined, `?run=${run}`));
+    else fail(error);
+  }
+}

@@ -1,0 +1,327 @@
+// One upload: hash, ask which pictures are missing, send only those; waits out errors, and goes on.
+
+import { Problem, passes, post, call, wait } from "./api.js";
+import { Hasher, canHash } from "./hashing.js";
+import { newId } from "./outbox.js";
+
+const CHECK_FILES = 250; // per question for what is missing
+const CHECK_WAIT_MS = 300; // a question is not held back longer for more hashes
+const BATCH_FILES = 64; // per request, as the studio takes them
+const BATCH_BYTES = 16 * 2 ** 20;
+const SENDERS = 3; // requests at a time
+const HASHED_AHEAD = 1000; // files that are hashed and not sent yet
+const LARGEST_BYTES = 200 * 2 ** 20; // a picture this large is refused without reading it
+const RETRY_S = 2;
+const MAX_RETRY_S = 15;
+const RATE_OVER_S = 10;
+const ENDS = [403, 404]; // not allowed, or the project is gone: no other file would fare better
+
+/** Remembered while an upload runs, so that a page that was closed in between can say so. */
+const MARK = (project) => `studio-upload-${project}`;
+
+export function interrupted(project) {
+  return JSON.parse(localStorage.getItem(MARK(project)) ?? "null");
+}
+
+export function forgetInterrupted(project) {
+  localStorage.removeItem(MARK(project));
+}
+
+/**
+ * The upload of one drop into a project.
+ *
+ * State for the page: `state` is sending, waiting, done, stopped or failed; `done` of `total` files are
+ * settled: `added`, `duplicates` or `refused` [{path, reason}]; `counts` are the server's.
+ */
+export class Upload {
+  state = "sending";
+  problem = null;
+  added = 0;
+  duplicates = 0;
+  sentBytes = 0;
+  conflicts = [];
+  refused = [];
+  counts = null;
+  #drop = newId(); // one act on the server, to be undone as one
+  #abort = new AbortController();
+  #history = [];
+  #marked = 0;
+
+  /**
+   * `files` are [{file, path}], `labels` maps paths to labels, `split` is what to do with a
+   * train/test split or null; `changed()` is called after each step.
+   */
+  constructor({ project, files, archives = [], labels = {}, split = null, refused = [], tables = [], changed }) {
+    Object.assign(this, { project, files, archives, labels, split, tables, changed });
+    this.refused = [...refused];
+    this.total = files.length + archives.length + refused.length;
+  }
+
+  get #query() {
+    return { split: this.split, drop: this.#drop };
+  }
+
+  get done() {
+    return this.added + this.duplicates + this.refused.length;
+  }
+
+  /** Seconds that are left at the rate of the last seconds, or null. */
+  get leftS() {
+    const [first] = this.#history;
+    const last = this.#history.at(-1);
+    if (!first || last.time - first.time < 1000) return null;
+    const rate = (last.done - first.done) / (last.time - first.time);
+    return rate > 0 ? (this.total - this.done) / rate / 1000 : null;
+  }
+
+  stop() {
+    this.#abort.abort();
+    this.state = "stopped";
+    this.#told();
+  }
+
+  /** Send everything; resolves when all is settled or the upload was stopped. */
+  async run() {
+    this.#mark();
+    try {
+      for (const archive of this.archives) await this.#sendArchive(archive);
+      if (canHash()) await this.#sendMissing();
+      else await this.#sendAll(this.files);
+      for (const { path, file, kind } of this.tables) await this.#sendTable(path, file, kind);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      this.#abort.abort();
+      this.state = "failed";
+      this.problem = error;
+      this.#told();
+    }
+    if (this.#abort.signal.aborted) return;
+    this.state = "done";
+    forgetInterrupted(this.project);
+    this.#told();
+  }
+
+  // Hashing runs ahead of the questions, and those ahead of the sending: each waits for the next
+  // if it is too far ahead.
+  async #sendMissing() {
+    const hasher = new Hasher();
+    const hashed = [];
+    const missing = [];
+    let unsettled = 0;
+    let hashing = true;
+    let checking = true;
+    const hashAll = async () => {
+      const queue = this.files.values();
+      const hashNext = async () => {
+        for (const item of queue) {
+          while (unsettled > HASHED_AHEAD && !this.#abort.signal.aborted) await wait(0.05);
+          if (this.#abort.signal.aborted) return;
+          if (item.file.size > LARGEST_BYTES) this.#refuse(item.path, "It is larger than 200 MB.");
+          else if (item.file.size === 0) this.#refuse(item.path, "The file is empty.");
+          else {
+            unsettled += 1;
+            try {
+              item.sha256 = await hasher.hash(item.file);
+              hashed.push(item);
+            } catch {
+              unsettled -= 1;
+              this.#refuse(item.path, "The file cannot be read: was it moved or changed?");
+            }
+          }
+        }
+      };
+      await Promise.all([hashNext(), hashNext(), hashNext(), hashNext()]);
+      hashing = false;
+    };
+    const checkAll = async () => {
+      let waited = 0;
+      while ((hashing || hashed.length) && !this.#abort.signal.aborted) {
+        if (!hashed.length || (hashing && hashed.length < CHECK_FILES && waited < CHECK_WAIT_MS)) {
+          await wait(0.02);
+          waited += 20;
+          continue;
+        }
+        waited = 0;
+        const some = hashed.splice(0, CHECK_FILES);
+        const absent = await this.#check(some);
+        unsettled -= some.length - absent.length;
+        missing.push(...absent);
+      }
+      checking = false;
+    };
+    const sendAll = async () => {
+      while ((checking || missing.length) && !this.#abort.signal.aborted) {
+        // While more is coming, a small batch waits for company, but not for long.
+        if (!missing.length || (checking && missing.length < BATCH_FILES && hashing)) {
+          await wait(0.02);
+          if (!missing.length || hashing) continue;
+        }
+        const batch = takeBatch(missing);
+        const taken = batch.length;
+        await this.#send(batch);
+        unsettled -= taken;
+      }
+    };
+    try {
+      await Promise.all([hashAll(), checkAll(), ...Array.from({ length: SENDERS }, sendAll)]);
+    } finally {
+      hasher.close();
+    }
+  }
+
+  async #sendAll(files) {
+    const queue = [...files];
+    const sender = async () => {
+      while (queue.length && !this.#abort.signal.aborted) await this.#send(takeBatch(queue));
+    };
+    await Promise.all(Array.from({ length: SENDERS }, sender));
+  }
+
+  /** Ask which of the files the studio lacks; those that it has are counted. */
+  async #check(items) {
+    const files = items.map(({ path, sha256 }) => ({ path, sha256, label: this.labels[path] ?? null }));
+    const answer = await this.#patiently(() =>
+      post(`/api/projects/${this.project}/uploads/check`, { files }, { query: this.#query, signal: this.#abort.signal }),
+    );
+    if (!answer) return [];
+    const missing = new Set(answer.missing);
+    this.#settle(answer.results ?? [], answer.counts);
+    // The same bytes under two names: the second is settled once the first has been sent.
+    return items.filter(({ sha256 }) => missing.has(sha256));
+  }
+
+  async #send(batch) {
+    if (!batch.length) return;
+    const body = () => {
+      const form = new FormData();
+      form.append("labels", JSON.stringify(Object.fromEntries(batch.map(({ path }) => [path, this.labels[path] ?? null]))));
+      form.append("paths", JSON.stringify(batch.map(({ path }) => path))); // a form changes quotes in file names
+      for (const { file, path } of batch) form.append("files", file, path);
+      return form;
+    };
+    try {
+      const answer = await this.#patiently(async () => {
+        const options = { body: body(), query: this.#query, signal: this.#abort.signal };
+        return await call("POST", `/api/projects/${this.project}/pictures`, options);
+      }, batch);
+      if (!answer) return;
+      this.sentBytes += batch.reduce((sum, { file }) => sum + file.size, 0);
+      this.#settle(answer.results, answer.counts, batch);
+    } catch (error) {
+      if (!(error instanceof Problem) || ENDS.includes(error.status)) throw error;
+      if (batch.length === 1) this.#refuse(batch[0].path, error.message);
+      else {
+        const middle = batch.length >> 1;
+        await this.#send(batch.slice(0, middle));
+        await this.#send(batch.slice(middle));
+      }
+    }
+  }
+
+  async #sendArchive(archive) {
+    try {
+      const address = `/api/projects/${this.project}/archive`;
+      const answer = await this.#patiently(() => call("POST", address, { body: archive, query: this.#query, signal: this.#abort.signal }));
+      if (!answer) return;
+      this.total += Math.max(0, answer.results.length - 1);
+      this.sentBytes += archive.size;
+      this.#settle(answer.results, answer.counts);
+    } catch (error) {
+      if (!(error instanceof Problem) || ENDS.includes(error.status)) throw error;
+      this.#refuse(archive.name, error.message);
+    }
+  }
+
+  async #sendTable(path, file, kind) {
+    try {
+      const text = await file.text();
+      const answer = await this.#patiently(() =>
+        call("POST", `/api/projects/${this.project}/tables`, { body: text, query: { kind }, signal: this.#abort.signal }),
+      );
+      for (const { path: row, reason } of answer?.refused ?? []) this.refused.push({ path: `${path}, ${row}`, reason });
+      if (answer?.unmatched.length) this.refused.push({ path, reason: `It names pictures that are not here, such as ${answer.unmatched[0]}.` });
+    } catch (error) {
+      this.refused.push({ path, reason: error.message });
+    }
+    this.#told();
+  }
+
+  /**
+   * Repeat a request until it gets an answer other than "not now"; null if the upload was stopped.
+   *
+   * No answer at all may also mean that a file is gone: each file of the batch is tried then.
+   */
+  async #patiently(request, batch = []) {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        const answer = await request();
+        if (this.state === "waiting") this.state = "sending";
+        this.problem = null;
+        return answer;
+      } catch (error) {
+        if (error.name === "AbortError") return null;
+        if (!(error instanceof Problem) || !passes(error)) throw error;
+        if (error.status === 0 && (await this.#dropUnreadable(batch))) {
+          if (!batch.length) return null;
+          continue;
+        }
+        this.state = "waiting";
+        this.problem = error;
+        this.#told();
+        await wait(error.retryAfterS ?? Math.min(MAX_RETRY_S, RETRY_S * 2 ** Math.min(tries, 3)), this.#abort.signal);
+        if (this.#abort.signal.aborted) return null;
+      }
+    }
+  }
+
+  async #dropUnreadable(batch) {
+    const gone = new Set();
+    for (const item of batch) {
+      await item.file.slice(0, 1).arrayBuffer().catch(() => gone.add(item));
+    }
+    for (const item of gone) this.#refuse(item.path, "The file cannot be read any more: was it moved or changed?");
+    batch.splice(0, batch.length, ...batch.filter((item) => !gone.has(item)));
+    return gone.size > 0;
+  }
+
+  #settle(results, counts, batch = null) {
+    for (const [index, { path, status, reason, conflict, label }] of results.entries()) {
+      const name = batch?.[index]?.path ?? path;
+      if (status === "added") this.added += 1;
+      else if (status === "duplicate") this.duplicates += 1;
+      else this.refused.push({ path: name, reason });
+      if (conflict) this.conflicts.push({ path: name, reason, label });
+    }
+    if (counts && (!this.counts || counts.pictures >= this.counts.pictures)) this.counts = counts;
+    this.#told();
+  }
+
+  #refuse(path, reason) {
+    this.refused.push({ path, reason });
+    this.#told();
+  }
+
+  #told() {
+    const time = performance.now();
+    this.#history.push({ time, done: this.done });
+    while (this.#history[0].time < time - 1000 * RATE_OVER_S) this.#history.shift();
+    if (time - this.#marked > 1000 && this.state !== "done") this.#mark();
+    this.changed();
+  }
+
+  #mark() {
+    this.#marked = performance.now();
+    localStorage.setItem(MARK(this.project), JSON.stringify({ total: this.total, done: this.done, at: Date.now() }));
+  }
+}
+
+function takeBatch(queue) {
+  let size = 0;
+  let n = 0;
+  for (const { file } of queue.slice(0, BATCH_FILES)) {
+    size += file.size;
+    if (n && size > BATCH_BYTES) break;
+    n += 1;
+  }
+  return queue.splice(0, n);
+}

@@ -1,0 +1,33 @@
+// The paired test of two models, in plain words.
+
+import { html } from "./htm-preact.js";
+import { count, points } from "./words.js";
+
+const VERDICTS = {
+  better: { tone: "good", title: "Better", text: "The new model is better: the difference is too large for chance." },
+  "not worse": { tone: "good", title: "Not worse", text: "The new model is at least as good, or so little worse that it does not matter." },
+  worse: { tone: "bad", title: "Worse", text: "The new model is worse. Better keep the one in use." },
+  "not shown": { tone: "warn", title: "Not shown", text: "It may be as good, but there are too few pictures, or too many differences, to show it." },
+};
+
+/** Verdict as a notice; the figures behind it stand in a fold. */
+export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken }) {
+  if (!paired) return null;
+  const { tone, title, text } = VERDICTS[String(paired.verdict).replaceAll("_", " ")] ?? VERDICTS["not shown"];
+  const margin = Math.abs(100 * paired.margin).toFixed(1);
+  return html`<div class=${`notice ${tone} verdict`} role="status">
+    <h2>${title}</h2>
+    <p>
+      ${text} On the same pictures, none of which it had learned from, ${count(fixed ?? 0, "picture is", "pictures are")} right now that ${fixed === 1 ? "was" : "were"} wrong before, and
+      ${" "}${count(broken ?? 0, "picture is", "pictures are")} wrong that ${broken === 1 ? "was" : "were"} right.
+    </p>
+    <details>
+      <summary>The figures</summary>
+      <p class="small figures">
+        Difference ${points(paired.difference)} points, with 95% certainty between ${points(paired.low)} and ${points(paired.high)}. “Not worse” means: certainly not more than ${margin} points worse.
+        ${paired.resolution ? ` With this many pictures a loss below ${(100 * Math.abs(paired.resolution)).toFixed(1)} points cannot be seen.` : ""}
+        ${paired.n ? ` Compared on ${count(paired.n, "picture")}.` : ""}
+      </p>
+    </details>
+  </div>`;
+}
