@@ -1,0 +1,249 @@
+"""Inputs of a run: the pictures of a folder, list, tar or Parquet file, local or by fsspec URL.
+
+An input yields its entries sorted by key, so that every process that lists it cuts the same
+shards. An entry is one line of text: a million of them take about 100 MB.
+"""
+
+import json
+import os
+import posixpath
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quote
+from pathlib import PurePosixPath
+from typing import Any, Final, NamedTuple
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from models.imaging.limits import MAX_FILE_BYTES
+from models.layout.files import is_picture, is_system
+from models.text import clean
+from scoring.errors import BadInput
+
+_LIST_SUFFIXES: Final = (".txt", ".lst", ".list")
+
+
+class Entry(NamedTuple):
+    """One input.
+
+    Attributes:
+        key: Its unique name in the input: relative path, line, member, or row.
+        locator: Where its bytes are, as the input's `read` understands it; empty if the key says it.
+        stamp: Changes with the content where that is cheap to know: size and time of change.
+    """
+
+    key: str
+    locator: str = ""
+    stamp: str = ""
+
+    def line(self) -> str:
+        """Return the entry as one line of JSON."""
+        return f"[{quote(self.key)},{quote(self.locator)},{quote(self.stamp)}]"
+
+    @classmethod
+    def parse(cls, line: str) -> "Entry":
+        """Return the entry of a line."""
+        return cls(*json.loads(line))
+
+
+class Unreadable(Exception):
+    """The bytes of one entry cannot be had; the reason is the message."""
+
+
+class Input(ABC):
+    """Source of entries and their bytes; used by several threads at once.
+
+    Attributes:
+        skipped: Number of files that are no pictures by their names, once listed.
+    """
+
+    skipped = 0
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries, sorted by key.
+
+        Raises:
+            BadInput: The input cannot be listed.
+        """
+
+    @abstractmethod
+    def read(self, entries: Sequence[Entry]) -> list[bytes | Unreadable]:
+        """Return the bytes of some neighbouring entries, in order, or why there are none."""
+
+
+class FolderInput(Input):
+    """All pictures below a folder; the key is the path relative to it."""
+
+    def __init__(self, file_system: fsspec.AbstractFileSystem, root: str) -> None:
+        self._fs = file_system
+        self._root = root.rstrip("/") or "/"
+        self._is_local = isinstance(file_system, LocalFileSystem)
+
+    def entries(self) -> Iterator[Entry]:
+        self.skipped = 0
+        above = frozenset((os.path.realpath(self._root),)) if self._is_local else frozenset()
+        yield from self._walk("", above)
+
+    def read(self, entries: Sequence[Entry]) -> list[bytes | Unreadable]:
+        return [read_file(self._fs, posixpath.join(self._root, entry.key)) for entry in entries]
+
+    def _walk(self, prefix: str, above: frozenset[str]) -> Iterator[Entry]:
+        """Yield the entries below a sub-folder, in the order of their keys.
+
+        Links to folders are followed, except back to a folder that contains them.
+        """
+        folder = posixpath.join(self._root, prefix)
+        list_folder = self._scan if self._is_local else self._list
+        found: list[str] = []  # name, NUL, stamp; a folder's name ends in "/", as it sorts
+        for name, is_folder, stamp in list_folder(folder):
+            if is_system(name):
+                self.skipped += 1
+            elif is_folder:
+                found.append(f"{name}/\0")
+            elif _is_picture_suffix(posixpath.splitext(name)[1]):
+                found.append(f"{name}\0{stamp}")
+            else:
+                self.skipped += 1
+        found.sort()
+        for text in found:
+            name, _, stamp = text.partition("\0")
+            if not name.endswith("/"):
+                yield Entry(prefix + name, stamp=stamp)
+                continue
+            inside = above
+            if self._is_local:
+                real = os.path.realpath(folder + name)
+                if real in above:
+                    continue
+                inside = above | {real}
+            yield from self._walk(prefix + name, inside)
+
+    def _scan(self, folder: str) -> Iterator[tuple[str, bool, str]]:
+        """Yield (name, is a folder, stamp) of what a local folder holds."""
+        try:
+            with os.scandir(folder) as found:
+                for item in found:
+                    try:
+                        facts = item.stat()
+                    except OSError:  # a broken link: reading it will say why
+                        yield item.name, False, ""
+                        continue
+                    yield item.name, item.is_dir(), f"{facts.st_size} {facts.st_mtime_ns}"
+        except OSError as error:
+            raise _unlisted(folder, error) from error
+
+    def _list(self, folder: str) -> Iterator[tuple[str, bool, str]]:
+        """Yield the same of a folder of another file system."""
+        try:
+            listing = self._fs.ls(folder.rstrip("/"), detail=True)
+        except (OSError, ValueError) as error:
+            raise _unlisted(folder, error) from error
+        for info in listing:
+            if name := posixpath.basename(info["name"].rstrip("/")):
+                yield name, info["type"] == "directory", _stamp(info)
+
+
+class ListInput(Input):
+    """Paths or URLs, one per line; a relative path is relative to the list's folder."""
+
+    def __init__(self, file_system: fsspec.AbstractFileSystem, path: str) -> None:
+        self._fs, self._path = file_system, path
+
+    def entries(self) -> Iterator[Entry]:
+        try:
+            text = self._fs.cat_file(self._path).decode("utf-8-sig")
+        except (OSError, ValueError) as error:
+            raise BadInput(clean(f"{self._path} cannot be read ({reason_of(error)}).")) from error
+        for line in sorted(filter(None, map(str.strip, text.splitlines()))):
+            yield Entry(line, self.resolve(line))
+
+    def resolve(self, path: str) -> str:
+        """Return a path or URL of the list, relative to the list's folder, as an absolute one."""
+        if "://" in path or path.startswith("/"):
+            return path
+        return posixpath.join(self._fs.unstrip_protocol(posixpath.dirname(self._path)), path)
+
+    def read(self, entries: Sequence[Entry]) -> list[bytes | Unreadable]:
+        results: list[bytes | Unreadable] = []
+        for entry in entries:
+            try:
+                file_system, path = fsspec.core.url_to_fs(entry.locator)
+            except (ImportError, ValueError, OSError) as error:
+                results.append(Unreadable(reason_of(error)))
+                continue
+            results.append(read_file(file_system, path))
+        return results
+
+
+def open_input(address: str) -> Input:
+    """Return the input at a path or URL, by what is there and by its suffix.
+
+    A folder holds pictures; `.txt`, `.lst` or `.list` is a list; `.tar` is read by its index;
+    `.parquet` has a column of bytes, or of paths.
+
+    Raises:
+        BadInput: There is nothing, or nothing of these kinds.
+    """
+    from scoring.archives import ParquetInput, TarInput
+
+    try:
+        file_system, path = fsspec.core.url_to_fs(address)
+        is_folder = file_system.isdir(path)
+        if not is_folder and not file_system.exists(path):
+            raise BadInput(clean(f"{address} does not exist."))
+    except (ImportError, OSError, ValueError) as error:
+        raise BadInput(clean(f"{address} cannot be opened ({reason_of(error)}).")) from error
+    if is_folder:
+        return FolderInput(file_system, path)
+    suffix = posixpath.splitext(path)[1].lower()
+    if suffix in _LIST_SUFFIXES:
+        return ListInput(file_system, path)
+    if suffix == ".tar":
+        return TarInput(file_system, path)
+    if suffix in (".parquet", ".pq"):
+        return ParquetInput(file_system, path)
+    raise BadInput(
+        clean(f"{address} is no folder, and no list (.txt), .tar or .parquet file by its name.")
+    )
+
+
+def read_file(file_system: fsspec.AbstractFileSystem, path: str) -> bytes | Unreadable:
+    """Return the content of one file, or why it cannot be read."""
+    try:
+        with file_system.open(path, "rb", **_open_options(file_system)) as file:
+            data: bytes = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        return Unreadable(reason_of(error))
+    if len(data) > MAX_FILE_BYTES:
+        return Unreadable(f"over {MAX_FILE_BYTES:,} bytes")
+    return data
+
+
+def reason_of(error: BaseException) -> str:
+    """Return one line on why something cannot be read."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _open_options(file_system: fsspec.AbstractFileSystem) -> dict[str, Any]:
+    """Return the options of `open` that read a whole file in one request."""
+    return {} if isinstance(file_system, LocalFileSystem) else {"cache_type": "all"}
+
+
+def _unlisted(folder: str, error: BaseException) -> BadInput:
+    return BadInput(clean(f"{folder} cannot be listed ({reason_of(error)})."))
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    """Return what changes with a file's content, from its listing."""
+    changed = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified")
+    return f"{info.get('size', '')} {changed or ''}"
+
+
+@lru_cache(1024)
+def _is_picture_suffix(suffix: str) -> bool:
+    return is_picture(PurePosixPath("x" + suffix))

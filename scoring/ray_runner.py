@@ -1,0 +1,52 @@
+"""Runs shards on a Ray cluster: one actor per node slot loads the model once.
+
+Ray only maps shards. A shard that a lost actor held is scored again by another one, and the
+shard's name makes that harmless.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.util import ActorPool
+
+from scoring.plan import Shard
+from scoring.run import RunOptions, open_run
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class _Worker:
+    """Scores shards with one thread."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._run = open_run(options, threads=1)
+
+    def score(self, shard: Shard) -> int:
+        """Score one shard and return the number of its inputs."""
+        self._run.score([shard])
+        return shard.inputs
+
+
+def score_on_ray(
+    address: str,
+    options: RunOptions,
+    shards: Sequence[Shard],
+    *,
+    progress: Callable[[int], object],
+    **init: Any,
+) -> None:
+    """Score shards on all CPUs of a Ray cluster.
+
+    Args:
+        address: Address of the cluster, as `ray.init` takes it; `local` starts one here.
+        options: The run, whose paths or URLs must mean the same on every node.
+        shards: What to score.
+        progress: Called with the number of inputs of each shard that is done.
+        init: Further arguments of `ray.init`.
+    """
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False, **init)
+    cpus = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(shards)))
+    pool = ActorPool([_Worker.remote(options) for _ in range(cpus)])
+    for done in pool.map_unordered(lambda worker, shard: worker.score.remote(shard), shards):
+        progress(done)
