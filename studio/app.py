@@ -40,10 +40,10 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 JOBS: Final = "jobs"
 """Folder of the jobs, in the data folder."""
 
-_DESCRIPTION: Final = """From folders of pictures to a served model: data, labels, versions, training
-jobs, runs and the live model. Changes need the header `X-Requested-With: studio`."""
+_DESCRIPTION: Final = """From folders of pictures to a served model: data, labels, versions, jobs,
+runs and the live model. Changes need the header `X-Requested-With: studio`."""
 _WEB_FOLDER: Final = Path(__file__).parent / "web"
-_SECRET_FILE: Final = "session.secret"
+_SESSIONS_FILE: Final = "sessions.key"
 _SECRET_BYTES: Final = 32
 
 
@@ -101,7 +101,7 @@ def session_secret(folder: Path) -> bytes:
     Raises:
         OSError: It cannot be read or written.
     """
-    path = folder / _SECRET_FILE
+    path = folder / _SESSIONS_FILE
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

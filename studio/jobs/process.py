@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-NICENESS: Final = 19
-"""A job takes the processor time that the service and the studio leave."""
+NICENESS: Final = 10
+"""A job takes a tenth of the processor time while the service or the studio wants it."""
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _POLL_S: Final = 0.02
@@ -65,7 +65,7 @@ class ProcessMark:
 def start(
     command: Sequence[str], *, log: Path, environment: Mapping[str, str], cwd: Path | None = None
 ) -> tuple[subprocess.Popen[bytes], ProcessMark]:
-    """Start a command in a session of its own, with the lowest priority.
+    """Start a command in a session of its own, with a low priority.
 
     A session: Ctrl-C in the studio's terminal, and its end, do not reach the command.
 
@@ -93,7 +93,7 @@ def start(
 
 
 def lower_priority(pid: int) -> None:
-    """Give a process that has just started the lowest priority; its children inherit it."""
+    """Give a process that has just started a low priority; its children inherit it."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
     # Linux may share the processor by session first: niceness counts within a session only.

@@ -41,6 +41,7 @@ log = logging.getLogger("facemask.studio")
 MAX_ATTEMPTS: Final = 3
 """Starts of one job: a machine that stops in its middle may do so again."""
 
+_ROOT: Final = Path(__file__).parent.parent.parent
 _POLL_S: Final = 0.1
 _CANCEL_GRACE_S: Final = 1.0
 _LOCK: Final = ".supervisor.lock"
@@ -106,7 +107,10 @@ class Supervisor:
             poll_s: Seconds between looks at the queue and the progress file.
         """
         self._database, self._folder, self._work = database, folder, work
-        self._environment, self._poll_s = dict(environment), poll_s
+        # A job runs in its own folder, and finds the product's modules all the same.
+        paths = [str(_ROOT), environment.get("PYTHONPATH", "")]
+        self._environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        self._poll_s = poll_s
         self._current: _Current | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -191,7 +195,9 @@ class Supervisor:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             command = self._work.prepare(job, folder)
-            process, mark = start(command, log=folder / "log.txt", environment=self._environment)
+            process, mark = start(
+                command, log=folder / "log.txt", environment=self._environment, cwd=folder
+            )
         except (FacemaskError, OSError) as error:
             code = error.code if isinstance(error, FacemaskError) else "system"
             self._fail(job, code, _sentence(error))

@@ -16,7 +16,7 @@ from studio.labels.findings import Doubt, Finding, store_doubts, store_findings
 from studio.pictures.blobs import BlobStore
 from studio.runs.figures import figures_of, read_bundle, settings_of
 from studio.runs.runs import add_run
-from studio.versions.folder import materialise, materialise_present
+from studio.versions.folder import materialise, materialise_present, read_files
 from studio.versions.store import VersionStore
 
 TRAINING: Final = (sys.executable, "-m", "training")
@@ -75,15 +75,19 @@ class StudioWork:
         if job.version is None:
             data = materialise_present(self._database, self._blobs, job.project, target)
         else:
-            data = materialise(self._versions, self._blobs, job.version, target)
-        progress = ["--progress", "json", "--progress-file", str(progress_file(folder).absolute())]
+            data = materialise(
+                self._database, self._versions, self._blobs, job.project, job.version, target
+            )
+        # Relative to the job's folder: the command stands in the bundle, and the same version with
+        # the same options is to give the same bundle.
+        pictures = str(data.data.relative_to(folder))
+        progress = ["--progress", "json", "--progress-file", progress_file(folder).name]
         if job.kind == "audit":
-            findings = ["--json", str((folder / _FINDINGS).absolute())]
-            return [*self._command, "audit", str(data.data.absolute()), *progress, *findings]
-        tests = [f"--test={path.absolute()}" for _, path in data.tests]
+            return [*self._command, "audit", pictures, *progress, "--json", _FINDINGS]
+        tests = [f"--test={path.relative_to(folder)}" for _, path in data.tests]
         return [
-            *self._command, "fit", str(data.data.absolute()), "--out", str(self._store),
-            "--no-promote", *progress, *arguments_of(job.options), *tests,
+            *self._command, "fit", pictures, "--out", str(self._store), "--no-promote",
+            *progress, *arguments_of(job.options), *tests,
         ]  # fmt: skip
 
     def finish(self, job: Job, folder: Path, finished: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,9 +96,8 @@ class StudioWork:
         Raises:
             FacemaskError: The bundle or the findings cannot be read.
         """
-        digests = self._digests(folder)
         if job.kind == "audit":
-            return {"findings": self._store_audit(job, folder, digests)}
+            return {"findings": self._store_audit(job, folder)}
         version = str(finished.get("version", ""))
         path = self._store / version
         manifest, summary = read_bundle(path)
@@ -123,18 +126,17 @@ class StudioWork:
     def _digests(self, folder: Path) -> dict[str, str]:
         """Return the digest of each picture that a job has read, by its name there."""
         try:
-            found = json.loads((folder / _DATA / "files.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            return read_files(folder / _DATA)
+        except (OSError, ValueError) as error:
+            raise BundleIncomplete(f"The job's list of pictures is gone ({error}).") from error
 
-    def _store_audit(self, job: Job, folder: Path, digests: Mapping[str, str]) -> int:
+    def _store_audit(self, job: Job, folder: Path) -> int:
         try:
             document = json.loads((folder / _FINDINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise BundleIncomplete(f"The audit has left no findings ({error}).") from error
         rows = document.get("findings", []) if isinstance(document, dict) else document
-        found = list(findings_of(rows, digests))
+        found = list(findings_of(rows, self._digests(folder)))
         store_findings(self._database, job.project, found, job_id=job.id)
         return len(found)
 
