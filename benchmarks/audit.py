@@ -63,7 +63,7 @@ def main() -> int:
     try:
         audit_folder(arguments.data, config, cache=arguments.cache)  # fills the cache
         began = time.perf_counter()
-        clean = audit_folder(arguments.data, config, cache=arguments.cache)
+        clean = audit_folder(arguments.data, config, cache=arguments.cache).findings
         took = time.perf_counter() - began
         listing = scan(open_source(arguments.data))
         _print_clean(clean, len(listing.names), took)
@@ -106,7 +106,7 @@ def _run(data: Path, planter: Planter, clean: list[Finding], config: FitConfig, 
         copy = Path(folder) / "data"
         shutil.copytree(data, copy)
         plant = planter(copy, np.random.default_rng(config.seed))
-        findings = audit_folder(copy, config, cache=cache)
+        findings = audit_folder(copy, config, cache=cache).findings
     matching = [finding for finding in findings if finding.kind in plant.kinds]
     named = {name for finding in matching for name in finding.names}
     groups = [set(group) for finding in matching for group in finding.groups]

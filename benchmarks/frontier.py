@@ -77,7 +77,7 @@ def main() -> int:
 def _make(arguments: argparse.Namespace, backbone: str, precision: Any, store: Path) -> _Made:
     config = replace(FitConfig(), backbone=backbone, precision=precision)
     request = FitOptions(arguments.train, store, arguments.cache, tests=arguments.test)
-    bundle = fit(request, config)
+    bundle = fit(request, config).bundle
     measured = json.loads(bundle.documents[SUMMARY])["precision"]
     passes = all(measured.get(test, True) for test in ("accurate", "faithful", "faster"))
     return _Made(f"{backbone}, {precision}", bundle, passes)

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Final, TextIO
 
 from models.errors import reason_of
@@ -12,9 +13,15 @@ READER_GONE_STATUS: Final = 141
 OUTPUT_FAILED_STATUS: Final = 6
 """Exit status if the output cannot be written, such as to a full disk."""
 
+_RULE_CHARS: Final = 72
+
 
 class _OutputFailed(Exception):
     """Standard output cannot be written to; the cause is an `OSError`."""
+
+
+NUMPY_WARNING: Final = "Failed to initialize NumPy"
+"""Beginning of PyTorch's warning where NumPy is not installed; nothing here needs it."""
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -23,6 +30,7 @@ def run_command(command: Callable[[], int]) -> int:
     Characters that the terminal's encoding lacks are written as escapes. If standard output is
     closed, full or no longer read, the command ends with a status of its own.
     """
+    warnings.filterwarnings("ignore", NUMPY_WARNING)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -36,6 +44,17 @@ def run_command(command: Callable[[], int]) -> int:
         status = _close_output(failed.__cause__)
     _flush_errors()
     return status
+
+
+def format_box(title: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Return lines between two rules: a title, and rows of a name and a text.
+
+    The texts are not wrapped, so that paths and commands can be copied.
+    """
+    width = max(len(name) for name, _ in rows)
+    rule = "-" * _RULE_CHARS
+    heading = f"-- {title} ".ljust(_RULE_CHARS, "-")
+    return [heading, *(f"  {name.ljust(width)}  {text}" for name, text in rows), rule]
 
 
 def write_line(line: str = "") -> None:

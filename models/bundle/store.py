@@ -33,6 +33,7 @@ from models.bundle.files import (
     read_regular_file,
 )
 from models.bundle.manifest import VERSION_PATTERN
+from models.environment import read_variable
 from models.errors import (
     BundleError,
     NoBundle,
@@ -53,6 +54,11 @@ _MAX_POINTER_BYTES: Final = 4096  # CURRENT; a version has 25
 _MAX_HISTORY_BYTES: Final = 2**20
 # NFS without its lock daemon, SMB and FUSE without locks.
 _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+def default_store() -> Path:
+    """Return FACEMASK_STORE, or `models/artifacts` in the working directory."""
+    return Path(read_variable("FACEMASK_STORE") or DEFAULT_STORE)
 
 
 def current_version(store: Path) -> str:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from models.terminal import run_command
 from tests import ROOT
 from tests.images import DrawData
 from tests.models.tiny_bundle import bundle_facts
+from tests.training.fitted import make_fitted
 from training.__main__ import main
 from training.config import PRESETS, FitConfig, default_cache
 from training.data.progress import Progress
@@ -34,6 +34,7 @@ from training.errors import (
     SampleError,
     TrainingError,
 )
+from training.job import Fitted
 from training.sample import ALL_CLASSES
 
 
@@ -79,7 +80,7 @@ def test_fit_prints_the_bundle_path_and_is_deterministic(
         files = {name: (path / name).read_bytes() for name in read_manifest(path).files}
         contents.append(files | {"metrics": read_manifest(path).metrics})
     assert set(contents[0]) == {
-        MODEL, "report.html", "summary.json", "model_card.md", "metrics"
+        MODEL, "report.html", "summary.json", "model_card.md", "out_of_fold.csv", "metrics"
     }  # fmt: skip
     for name in contents[0]:
         assert contents[0][name] == contents[1][name], name
@@ -101,7 +102,7 @@ def test_sigterm_exits_130_and_leaves_the_store_unchanged(
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.startswith("interrupted: nothing was published")
+    assert errors.splitlines()[-1].startswith("interrupted: nothing was published")
     assert "Traceback" not in errors
     assert versions(store) == [before.manifest.version]
     assert open_bundle(store / current_version(store)).manifest == before.manifest
@@ -131,7 +132,8 @@ def test_errors_print_one_line_and_give_their_exit_status(
     monkeypatch.setattr(training.job, "fit", fails)
     assert main(["fit", "data"]) == status
     captured = capsys.readouterr()
-    assert captured.err == "error: text.\n"
+    assert captured.err.startswith("step 1 of 8: ")
+    assert captured.err.splitlines()[1:] == ["error: text."]
     assert captured.out == ""
 
 
@@ -147,18 +149,19 @@ def test_keyboard_interrupt_exits_130(
 
 
 def test_fit_passes_options_to_the_job(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_model: bytes,
 ) -> None:
-    class Published:
-        path = tmp_path / "store" / "version"
-
+    fitted = make_fitted(tmp_path / "store", tiny_model)
     seen: dict[str, Any] = {}
 
-    def fit(options: training.job.FitOptions, config: FitConfig, progress: Progress) -> Published:
+    def fit(options: training.job.FitOptions, config: FitConfig, progress: Progress) -> Fitted:
         seen.update(options=options, config=config)
         progress.log("a line")
         progress.advance(1, 2)
-        return Published()
+        return fitted
 
     monkeypatch.setattr(training.job, "fit", fit)
     arguments = [
@@ -202,7 +205,11 @@ def test_fit_passes_options_to_the_job(
     assert seen["config"] == dataclasses.replace(
         FitConfig(), backbone="resnet18", seed=7, target_error=0.05, views=2
     )
-    assert capsys.readouterr().out.splitlines() == ["a line", str(Published.path)]
+    first, *box, last = capsys.readouterr().out.splitlines()
+    assert (first, last) == ("a line", str(fitted.path))
+    assert box[0].startswith(f"-- {fitted.version} ")
+    assert f"  Report    {fitted.report.as_uri()}" in box
+    assert "  Serve     FACEMASK_STORE=" in "\n".join(box)
     assert main(["fit", "d"]) == 0
     assert seen["options"] == training.job.FitOptions(
         data=Path("d"), store=DEFAULT_STORE, cache=default_cache(), tests=[]
@@ -235,7 +242,7 @@ def test_fit_of_a_missing_folder_exits_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", str(tmp_path / "absent"), "--out", str(tmp_path / "store")]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert "absent does not exist" in line
 
@@ -360,11 +367,13 @@ def test_audit_ends_quietly_whatever_its_output_is(
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == status, done.stderr
-    assert done.stderr.startswith(reason)
+    assert reason in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_fit_outlives_a_closed_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fit_outlives_a_closed_output(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: bytes
+) -> None:
     """The run is worth more than its log: it publishes, and the status says what is lost."""
 
     class Closed(io.StringIO):
@@ -376,7 +385,7 @@ def test_fit_outlives_a_closed_output(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def fit(options: object, config: object, progress: Progress) -> Any:
         progress.log("a line")
         published.append(True)
-        return SimpleNamespace(path=tmp_path)
+        return make_fitted(tmp_path / "store", tiny_model)
 
     monkeypatch.setattr(training.job, "fit", fit)
     monkeypatch.setattr(sys, "stdout", Closed())

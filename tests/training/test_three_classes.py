@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle.files import REPORT
+from models.bundle.files import CARD, REPORT
 from models.bundle.load import Bundle
 from tests.service.fixtures import make_engine, serving, settings_of, wait
 from training.config import FitConfig
 from training.job import FitOptions, fit
-from training.publish.bundle import CARD, SUMMARY
+from training.publish.bundle import SUMMARY
 from training.sample import ALL_CLASSES, make_sample
 
 LABELS = sorted(ALL_CLASSES)
@@ -48,7 +48,7 @@ def _bundle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         robustness=True,
         tests=[f"incorrect={apart / 'incorrect'}"],
     )
-    return fit(options, CONFIG)
+    return fit(options, CONFIG).bundle
 
 
 def test_summary_covers_three_classes(bundle: Bundle, data: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +10,10 @@ from typing import Any, Final
 from training.errors import OutputError
 
 LEVELS: Final = ("error", "warning", "info")
-"""From the most to the least severe."""
+"""From the most to the least severe; the names that programs read."""
+
+LEVEL_WORDS: Final = {"error": "serious", "warning": "warning", "info": "note"}
+"""The levels for people: no finding of an audit is an error that ends a run."""
 
 _MAX_CASES: Final = 10  # per finding in a terminal; the others are counted
 
@@ -47,14 +50,14 @@ def plural(number: int, noun: str = "picture") -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def write_json(findings: Sequence[Finding], path: Path) -> None:
-    """Write the number of findings per level, and the findings, in their order.
+def write_json(findings: Sequence[Finding], path: Path, facts: Mapping[str, Any]) -> None:
+    """Write facts on what was looked at, the number of findings per level, and the findings.
 
     Raises:
         OutputError: The file cannot be written.
     """
     levels = {level: sum(finding.level == level for finding in findings) for level in LEVELS}
-    content = {"levels": levels, "findings": list(map(asdict, findings))}
+    content = {**facts, "levels": levels, "findings": list(map(asdict, findings))}
     try:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
@@ -70,15 +73,25 @@ def format_lines(findings: Sequence[Finding]) -> list[str]:
     for level in LEVELS:
         if not levels[level]:
             continue
-        lines.append(f"{plural(levels[level], level) if level != 'info' else level}:")
+        lines.append(f"{_heading(level, levels[level])}:")
         for finding in findings:
             if finding.level == level:
                 lines.append(f"  {finding.kind}: {finding.message}")
-                cases = _format_cases(finding)
-                lines += [f"    {case}" for case in cases[:_MAX_CASES]]
-                if len(cases) > _MAX_CASES:
-                    lines.append(f"    and {len(cases) - _MAX_CASES:,} more")
+                lines += [f"    {case}" for case in case_lines(finding, max_cases=_MAX_CASES)]
     return lines
+
+
+def case_lines(finding: Finding, *, max_cases: int) -> list[str]:
+    """Return one line per case of a finding, up to a number, and the number of the others."""
+    cases = _format_cases(finding)
+    rest = len(cases) - max_cases
+    return cases[:max_cases] + ([f"and {rest:,} more"] if rest > 0 else [])
+
+
+def _heading(level: str, number: int) -> str:
+    if level == "error":
+        return f"{number:,} serious"
+    return plural(number, LEVEL_WORDS[level])
 
 
 def _format_cases(finding: Finding) -> list[str]:

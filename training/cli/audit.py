@@ -10,6 +10,9 @@ from training.cli.options import add_backbone_option, add_data_options, add_run_
 from training.cli.progress.reporter import add_progress_options, report_run
 from training.cli.progress.steps import make_steps
 from training.config import FitConfig, default_cache
+from training.data.outputs import check_file, check_folder
+from training.data.tables import LABELS_TABLE
+from training.errors import OutputError
 
 _FINDINGS_STATUS: Final = 7  # `--fail-on`: a finding of that level, or of a worse one
 
@@ -27,9 +30,16 @@ def add_command(commands: Any) -> None:
         "--fail-on",
         choices=("error", "warning", "info"),
         help=f"end with status {_FINDINGS_STATUS} if anything of this level, or a worse one, is "
-        "found",
+        "found: serious findings (error), warnings, notes (info)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there, too")
+    parser.add_argument(
+        "--propose-labels",
+        type=Path,
+        metavar="FILE",
+        help="write the labels that may be wrong, with the model's suggestions, as a labels.csv to "
+        "look through",
+    )
     parser.add_argument(
         "--no-model",
         action="store_true",
@@ -42,29 +52,69 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the findings, and return the exit status that they give."""
+    """Print what was looked at and the findings, and return the exit status that they give."""
     steps = make_steps("prepare", "features", "audit")
     with report_run(arguments, steps, {"data": clean(str(arguments.data))}) as reporter:
         from training.audit.findings import LEVELS, format_lines, worst_level, write_json
+        from training.audit.proposed_labels import write_proposed_labels
         from training.audit.standalone import audit_folder
 
-        findings = audit_folder(
+        cache = arguments.cache or default_cache()
+        _check_outputs(arguments, cache)
+        audited = audit_folder(
             arguments.data,
             FitConfig(backbone=arguments.backbone, seed=arguments.seed),
-            cache=arguments.cache or default_cache(),
+            cache=cache,
             model=not arguments.no_model,
             weights=arguments.weights,
             groups=arguments.groups,
             group_pattern=arguments.group_pattern,
             progress=reporter.progress,
         )
+        findings = audited.findings
         if arguments.json:
-            write_json(findings, arguments.json)
+            facts = {
+                "pictures": audited.pictures,
+                "checks": list(audited.checks),
+                "not_checked": list(audited.not_checked),
+            }
+            write_json(findings, arguments.json, facts)
+        if arguments.propose_labels:
+            write_proposed_labels(arguments.propose_labels, audited.label_issues, audited.decided)
         levels = {level: sum(each.level == level for each in findings) for level in LEVELS}
         reporter.finish({"levels": levels})
-    for line in format_lines(findings):
+    for line in [*audited.sentences, *format_lines(findings)]:
         write_line(clean(line))
+    if arguments.propose_labels:
+        write_line(clean(_proposal_line(arguments, len(audited.label_issues))))
     found = worst_level(findings)
     if arguments.fail_on is None or found is None:
         return 0
     return _FINDINGS_STATUS if LEVELS.index(found) <= LEVELS.index(arguments.fail_on) else 0
+
+
+def _check_outputs(arguments: argparse.Namespace, cache: Path) -> None:
+    """Raise before the work if an output cannot be written.
+
+    Raises:
+        OutputError: One of them cannot.
+    """
+    check_folder(cache, "the cache")
+    if arguments.json:
+        check_file(arguments.json, "the file of findings")
+    if arguments.propose_labels:
+        check_file(arguments.propose_labels, "the table of proposed labels")
+        if arguments.propose_labels.exists():
+            raise OutputError(
+                f"{arguments.propose_labels} exists, and is not replaced: give another name."
+            )
+
+
+def _proposal_line(arguments: argparse.Namespace, number: int) -> str:
+    path = arguments.propose_labels
+    if not number:
+        return f"{path}: no label to propose; it holds the rows of the present labels.csv."
+    return (
+        f"{path}: {number:,} proposed. Look at each picture, delete the rows that are not right, "
+        f"and save the rest as {LABELS_TABLE} in {arguments.data}."
+    )

@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from models.bundle.store import DEFAULT_STORE, current_version
+from models.bundle.store import DEFAULT_STORE, current_version, default_store, rollback_version
 from models.errors import NoBundle
-from models.terminal import write_line
+from models.terminal import format_box, write_line
 from models.text import clean
 from training.cli.options import (
     DEFAULTS,
@@ -49,9 +50,8 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         "--out",
         dest="store",
         type=Path,
-        default=DEFAULT_STORE,
         metavar="STORE",
-        help=f"store to publish in ({DEFAULT_STORE})",
+        help=f"store to publish in (FACEMASK_STORE, or {DEFAULT_STORE})",
     )
     parser.add_argument(
         "--if-missing", action="store_true", help="do nothing if STORE already has a current bundle"
@@ -166,6 +166,7 @@ def _add_finetuning_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, publish, and print the bundle's path."""
+    arguments.store = arguments.store or default_store()
     if arguments.if_missing:
         try:
             write_line(str(arguments.store / current_version(arguments.store)))
@@ -184,7 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
         config = FitConfig(**_fields(FitConfig, arguments))
         fitted = fit(options, config, progress=reporter.progress)
         reporter.finish(_finished(fitted))
-    for line in _closing_lines(fitted):
+    for line in _closing_lines(fitted, arguments.store):
         write_line(clean(line))
     write_line(str(fitted.bundle.path))
     return NOT_PROMOTED_STATUS if fitted.promotion.refused else 0
@@ -206,13 +207,30 @@ def _finished(fitted: "Fitted") -> dict[str, Any]:
     }
 
 
-def _closing_lines(fitted: "Fitted") -> list[str]:
-    """Return what is worth knowing at the end: the change, the report, how to serve and go back."""
-    promotion = fitted.promotion
-    lines = []
+def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
+    """Return a box of what is worth knowing at the end: figures, the change, and what to do next.
+
+    Nothing in it is wrapped: paths and commands are there to be copied.
+    """
+    promotion, version = fitted.promotion, fitted.version
+    low, high = fitted.balanced_accuracy_interval
+    here = store.resolve() == default_store().resolve()
+    at = "" if here else f" --store {shlex.quote(str(store))}"
+    rows = [
+        ("Accuracy", f"{fitted.balanced_accuracy:.1%} balanced ({low:.1%} to {high:.1%}), "
+                     f"{len(fitted.mistakes):,} of {len(fitted.answers):,} pictures wrong"),
+    ]  # fmt: skip
     if promotion.comparison is not None:
-        lines.append(f"Against {promotion.live}: {promotion.comparison.test.sentence}")
-    return [*lines, promotion.reason]
+        rows.append(("Change", promotion.comparison.test.sentence))
+    rows += [("Current", promotion.reason), ("Report", fitted.report.resolve().as_uri())]
+    if promotion.promoted:
+        prefix = "" if here else f"FACEMASK_STORE={shlex.quote(str(store.resolve()))} "
+        rows.append(("Serve", f"{prefix}python -m service"))
+        if rollback_version(store):
+            rows.append(("Go back", f"python -m models rollback{at}"))
+    else:
+        rows.append(("Use it", f"python -m models promote{at} {version}"))
+    return format_box(version, rows)
 
 
 def _fields(options: type, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 
-from models.bundle.load import Bundle, load_graph
+from models.bundle.load import load_graph
 from models.bundle.out_of_fold import Answer, format_answers
 from models.bundle.signing import load_private_key
 from models.text import clean, normalize_name
 from training.audit.faces import face_findings
-from training.audit.findings import Finding
+from training.audit.findings import LEVEL_WORDS, Finding, case_lines
 from training.audit.label_issues import LabelIssues, find_label_issues
 from training.audit.run import audit, holdout_findings
 from training.backbones.registry import load_backbone
@@ -25,6 +25,7 @@ from training.data.face_crops import FaceCropSource, crop_faces
 from training.data.holdout import HoldoutSet, find_holdout_set
 from training.data.progress import SILENT, Progress
 from training.data.source import open_source
+from training.errors import BadLayout
 from training.evaluation.errors import explain_errors
 from training.evaluation.holdout import (
     EvaluatedSet,
@@ -43,8 +44,10 @@ from training.evaluation.study import out_of_fold_slices
 from training.features.extract import Extractor
 from training.features.feature_set import FeatureSet, read_feature_set
 from training.finetuning.config import BadFinetuneConfig
+from training.job.fitted import Fitted
 from training.job.options import FitOptions, command_of
-from training.job.promotion import Promotion, decide_promotion
+from training.job.preflight import check_free_space, check_output_folders
+from training.job.promotion import decide_promotion
 from training.job.train import Trained, export_model, train
 from training.publish.bundle import BundleContent, publish_bundle
 from training.publish.provenance import package_versions
@@ -52,18 +55,7 @@ from training.report import ReportData, render_card, render_report
 from training.report.log_lines import holdout_line
 from training.summary import Summary
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """Result of a run.
-
-    Attributes:
-        bundle: The published bundle.
-        promotion: Whether it was made current, and the comparison with the one before.
-    """
-
-    bundle: Bundle
-    promotion: Promotion
+_MAX_CASES_LOGGED: Final = 5  # of each finding; the report has all
 
 
 def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) -> Fitted:
@@ -79,10 +71,12 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     """
     if options.finetune is not None and config.precision == "int8":
         raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
+    check_output_folders(options)
     key = load_private_key(options.sign_key) if options.sign_key else None
     backbone = load_backbone(config.backbone, weights=options.weights)
     listing = scan(open_source(options.data), groups=options.groups, pattern=options.group_pattern)
     holdouts = _find_holdouts(options, listing.labels)
+    check_free_space(options, config, backbone, num_pictures=len(listing.names))
     with Cache(options.cache, progress=progress) as cache:
         if config.crop == "faces":
             crop = partial(crop_faces, size=backbone.spec.input_px, cache=cache)
@@ -136,7 +130,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     accuracy = summary["cross_validation"]["balanced_accuracy"]
     promotion = decide_promotion(options, answers, accuracy)
     bundle = publish_bundle(options.store, content, config, key=key, promote=promotion.promoted)
-    return Fitted(bundle, promotion)
+    return Fitted(bundle, promotion, summary, answers)
 
 
 def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, HoldoutSet]:
@@ -146,6 +140,11 @@ def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, Hold
         prefix, separator, path = given.partition("=")
         label = normalize_name(prefix) if separator else None
         if label not in labels:
+            if label is not None and not Path(given).exists():
+                raise BadLayout(
+                    f"--test {given}: {label!r} is no class of the training pictures; they are "
+                    f"{', '.join(labels)}."
+                )
             label, path = None, given
         holdouts[clean(given)] = find_holdout_set(
             Path(path), labels, label=label, pattern=options.group_pattern
@@ -184,7 +183,9 @@ def _audit(
         findings = [*face_findings(source.faceless, len(feature_set.names)), *findings]
     for finding in findings:
         if finding.level != "info":
-            progress.log(f"{finding.level}: {finding.message}")
+            progress.warning(f"{LEVEL_WORDS[finding.level]}: {finding.message}")
+            for line in case_lines(finding, max_cases=_MAX_CASES_LOGGED):
+                progress.warning(f"  {line}")
     return findings, label_issues
 
 

@@ -91,9 +91,8 @@ def choose_precision(
     wins = config.precision == "int8" or all(summary[test] for test in _TESTS)
     summary["published"] = "int8" if wins else "fp32"
     summary["verdict"] = _verdict(summary, config)
-    progress.log(
-        f"{summary['verdict']} Here int8 runs {speedup:.2f} times as many pictures per second."
-    )
+    verdict = summary["verdict"].replace("Published in", "To be published in", 1)
+    progress.log(f"{verdict} Here int8 runs {speedup:.2f} times as many pictures per second.")
     if not wins:
         facts = PrecisionFacts(images_per_s=rates)
         return dataclasses.replace(fp32, facts=facts, summary=summary)

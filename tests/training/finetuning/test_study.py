@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.images import DrawData
+from tests.training.fitted import make_fitted
 from tests.training.tiny_backbone import tiny_backbone
 from training.__main__ import main
 from training.config import FitConfig
@@ -99,18 +100,17 @@ def test_tune_otherwise_publishes_the_head_alone_and_logs_it(
 
 
 def test_the_options_of_the_command_line_reach_the_job(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: bytes
 ) -> None:
     import training.job
 
     seen: list[training.job.FitOptions] = []
 
-    class Published:
-        path = tmp_path
+    fitted = make_fitted(tmp_path / "store", tiny_model)
 
-    def fit(request: training.job.FitOptions, *_: object, **__: object) -> Published:
+    def fit(request: training.job.FitOptions, *_: object, **__: object) -> training.job.Fitted:
         seen.append(request)
-        return Published()
+        return fitted
 
     monkeypatch.setattr(training.job, "fit", fit)
     for options in (
