@@ -152,9 +152,10 @@ function guardDrops() {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
   addEventListener("drop", (event) => {
-    if (!hasFiles(event) || event.defaultPrevented) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
-    toast("Pictures are added on the screen “Data”.", { action: "Go there", onaction: () => state.route.project && go(href("data")) });
+    // A screen that takes drops marks the event, after this.
+    setTimeout(() => event.taken || toast("Pictures are added on the screen “Data”.", { action: "Go there", onaction: () => state.route.project && go(href("data")) }));
   });
 }
 

@@ -93,6 +93,7 @@ export function acceptDrops(take, show) {
     drop: (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
+      event.taken = true;
       change(-depth);
       take(event.dataTransfer);
     },

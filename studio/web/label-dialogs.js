@@ -44,7 +44,7 @@ export function Viewer({ project, grid, labelling, actions, close }) {
   const findings = (picture?.findings ?? []).filter(({ kind }) => kind !== "doubted" || picture.judged);
   const doubted = picture?.findings?.some(({ kind }) => kind === "doubted");
   return html`<${Dialog} title=${picture ? labelName(picture.label) : "…"} close=${close} kind="viewer">
-    <div class="viewer-picture">${picture && html`<img src=${thumbnail(picture.sha256, LARGE_PX)} alt=${`Picture ${picture.name}, labelled ${labelName(picture.label)}`} />`}</div>
+    <div class="viewer-picture" tabindex="-1" autofocus>${picture && html`<img src=${thumbnail(picture.sha256, LARGE_PX)} alt=${`Picture ${picture.name}, labelled ${labelName(picture.label)}`} />`}</div>
     <p class="small figures">${number(grid.active + 1)} of ${number(grid.ids.length)}: ${picture?.name} ${picture?.width ? `(${picture.width} × ${picture.height})` : ""} ${picture?.group ? `, group ${picture.group}` : ""}</p>
     ${doubted && !picture.judged && html`<p>Its label may be wrong. What do you see? (What the model says is shown once you have chosen.)</p>`}
     ${findings.map(({ kind, message }) => html`<p class="small">${message || FINDINGS.find((one) => one.kind === kind)?.title}</p>`)}

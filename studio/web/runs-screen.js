@@ -89,7 +89,7 @@ export function RunScreen({ id }) {
       </dl>
       <div class="buttons start">
         <a class="button" href=${`/api/runs/${run.id}/report`} target="_blank" rel="noopener">Read the whole report</a>
-        ${!run.live && html`<a class="button" href=${href("live", project.id, `?run=${run.id}`)}>Compare with the one in use, and switch</a>`}
+        ${!run.live && project.live && html`<a class="button" href=${href("live", project.id, `?run=${run.id}`)}>Compare with the one in use, and switch</a>`}
         ${others.length > 0 &&
         html`<label class="field">Compare with
           <select value="" onChange=${({ target }) => target.value && go(href("compare", project.id, `/${target.value}/${run.id}`))}>

@@ -82,7 +82,7 @@ const HEADINGS = {
   cancelling: "Stopping",
   cancelled: "Stopped",
   failed: "It did not work",
-  done: "Done",
+  done: "The model is ready",
 };
 
 function Job({ feed }) {
@@ -100,7 +100,7 @@ function Job({ feed }) {
   const overall = state === "done" ? 1 : (progress?.overall ?? job?.overall ?? null);
   const left = progress?.overall_left_s ?? job?.overall_left_s;
   const audit = job?.kind === "audit";
-  const heading = audit && state === "running" ? "The labels are being checked" : HEADINGS[state];
+  const heading = (audit && { running: "The labels are being checked", done: "The labels are checked" }[state]) || HEADINGS[state];
   const error = job?.error ?? failed;
   const run = job?.result?.run;
   return html`<section class="panel job" aria-labelledby="job-heading" data-state=${state}>

@@ -88,7 +88,7 @@ export function VerifyScreen() {
       <label class="check small"><input type="checkbox" checked=${autoAdvance} onChange=${({ target }) => setAutoAdvance(target.checked)} /> go on by itself</label>
       <button type="button" onClick=${() => setDialog({ kind: "group" })}>Groups</button>
       <button type="button" onClick=${() => setDialog({ kind: "history" })}>Changes</button>
-      <button type="button" aria-label="Keys, help" onClick=${() => setDialog({ kind: "help" })}>?</button>
+      <button type="button" class="help" aria-label="Keys, help" onClick=${() => setDialog({ kind: "help" })}>?</button>
     </div>
     <p id="grid-help" class="hidden">Arrow keys move, a digit chooses the label, Enter says that the label is right, x leaves the picture out, u undoes, question mark lists all keys.</p>
     ${total === 0 && html`<${Nothing} filter=${filter} project=${project} />`}
@@ -177,7 +177,7 @@ function ActionBar({ project, targets, labelling, actions, grid }) {
     <div class="buttons start" role="group" aria-label="Or">
       <button type="button" disabled=${!n} onClick=${actions.confirm}><kbd aria-hidden="true">↵</kbd> Label is right</button>
       <button type="button" disabled=${!n} onClick=${actions.leaveOut}><kbd aria-hidden="true">x</kbd> Leave out</button>
-      <button type="button" disabled=${!n} onClick=${actions.open}><kbd aria-hidden="true">o</kbd> Look closer</button>
+      <button type="button" class="closer" disabled=${!n} onClick=${actions.open}><kbd aria-hidden="true">o</kbd> Look closer</button>
       <button type="button" onClick=${actions.undo}><kbd aria-hidden="true">u</kbd> Undo</button>
     </div>
   </section>`;

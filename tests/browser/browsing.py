@@ -52,13 +52,20 @@ class Watch:
 @contextlib.contextmanager
 def watched(browser: Browser, address: str, **options: Any) -> Iterator[tuple[Page, Watch]]:
     """A page that may neither complain nor ask anybody but the service."""
+    page = browser.new_page(**options)
+    with watched_page(page, address) as watch:
+        yield page, watch
+
+
+@contextlib.contextmanager
+def watched_page(page: Page, address: str) -> Iterator[Watch]:
+    """Close a page at the end; it may neither complain nor ask anybody but its own server."""
     watch = Watch()
     hosts: set[str] = set()
 
     def asked(request: Request) -> None:
         hosts.add(urlsplit(request.url).netloc)
 
-    page = browser.new_page(**options)
     page.set_default_timeout(1000 * WAIT_S)
     page.on(
         "console",
@@ -66,7 +73,7 @@ def watched(browser: Browser, address: str, **options: Any) -> Iterator[tuple[Pa
     )
     page.on("pageerror", lambda error: watch.complaints.append(str(error)))
     page.on("request", asked)
-    yield page, watch
+    yield watch
     page.close()
     assert watch.unexpected() == []
     assert hosts - {""} == {urlsplit(address).netloc}

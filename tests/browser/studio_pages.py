@@ -1,0 +1,121 @@
+"""The studio in a browser: folders dropped as a person drops them, and the studio itself."""
+
+import contextlib
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from studio.app import create_app
+from studio.keys import parse_keys
+from studio.settings import Settings
+from tests.browser.browsing import Watch, watched_page
+from tests.process.running import running
+from tests.service.fixtures import WAIT_S
+
+HEADERS = {"X-Requested-With": "studio"}
+
+
+@contextlib.contextmanager
+def studio(folder: Path, **changes: Any) -> Iterator[str]:
+    """Run a studio in this process, without trainings; yield its address."""
+    settings = Settings(data=folder / "data", store=folder / "store", **changes)
+    keys = parse_keys(settings.keys)
+    with running(create_app(settings, keys)) as address:
+        yield address
+
+
+class Api:
+    """A studio's HTTP interface, to look up what it holds."""
+
+    def __init__(self, address: str) -> None:
+        self._client = httpx.Client(base_url=address, headers=HEADERS, timeout=WAIT_S)
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        response = self._client.get(path, params=parameters)
+        response.raise_for_status()
+        return response.json()
+
+    def post(self, path: str, body: Any) -> Any:
+        response = self._client.post(path, json=body)
+        response.raise_for_status()
+        return response.json()
+
+    def project(self) -> Any:
+        """Return the newest project."""
+        return self.get("/api/projects")["projects"][0]
+
+    def pictures(self, project: int) -> list[Any]:
+        """Return all pictures of a small project."""
+        ids = self.get(f"/api/projects/{project}/index", order="name")["ids"]
+        path = f"/api/projects/{project}/pictures"
+        found = self.get(path, ids=",".join(map(str, ids)))["pictures"]
+        assert isinstance(found, list)
+        return found
+
+
+def draw_folder(folder: Path, count: int, *, seed: int, size_px: int = 48) -> Path:
+    """Fill a folder with pictures of noise, no two alike."""
+    folder.mkdir(parents=True)
+    source = random.Random(seed)
+    for number in range(count):
+        picture = Image.frombytes("RGB", (8, 8), source.randbytes(192)).resize((size_px, size_px))
+        data = io.BytesIO()
+        picture.save(data, "PNG")
+        (folder / f"{number:04}.png").write_bytes(data.getvalue())
+    return folder
+
+
+def drop_paths(page: Page, *paths: Path) -> None:
+    """Drop files and folders of the disk on the page, as a file manager does."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 200, "y": 300, "data": data}
+        session.send("Input.dispatchDragEvent", event)
+    session.detach()
+
+
+def upload(page: Page, *paths: Path, held: int) -> None:
+    """Drop paths, and wait until the studio holds a number of pictures."""
+    drop_paths(page, *paths)
+    expect(page.locator("#upload-heading")).to_have_text(
+        f"Done: the studio holds {held:,} pictures", timeout=4000 * WAIT_S
+    )
+
+
+def step(page: Page, title: str) -> None:
+    """Go to one of the five screens."""
+    page.get_by_role("navigation", name="Steps").get_by_role("link", name=title).click()
+
+
+def show_labels(page: Page) -> None:
+    step(page, "Labels")
+    expect(page.locator(".cell[data-state=labelled]").first).to_be_visible()
+
+
+def active_label(page: Page) -> str:
+    return page.locator(".cell.active .cell-label").inner_text()
+
+
+@contextlib.contextmanager
+def tab(context: BrowserContext, address: str) -> Iterator[tuple[Page, Watch]]:
+    """Open a page of a browser's session; it may not complain."""
+    page = context.new_page()
+    with watched_page(page, address) as watch:
+        page.goto(address)
+        yield page, watch
+
+
+@contextlib.contextmanager
+def fresh(browser: Browser, address: str, **options: Any) -> Iterator[tuple[Page, Watch]]:
+    """Open a page in a session of its own."""
+    context = browser.new_context(**options)
+    with tab(context, address) as (page, watch):
+        yield page, watch
+    context.close()
