@@ -23,7 +23,7 @@ _MIN_IMBALANCE: Final = 0.02
 _MIN_RECALL_GAP: Final = 0.05  # recall of a class below the mean over classes
 _MAX_CLASS_RATIO: Final = 3.0  # pictures of the largest class per picture of the smallest
 _MAX_STEPS: Final = 5
-_MAX_NEXT_RANGE: Final = 20  # of the next 100 pictures, beyond which no single number is given
+_MAX_NEXT_RANGE: Final = 15  # of the next 100 pictures, beyond which no single number is given
 
 
 def headline(summary: Summary) -> str:

@@ -163,7 +163,8 @@ def audit(findings: Iterable[FindingSummary], images: ImageSet) -> list[dict[str
                 "images": [images.image(index_of[name]) for name in names if name in index_of],
                 "others": [name for name in names if name not in index_of],
                 "num_hidden": len(finding["names"]) - len(names),
-                "details": finding["details"],
+                # Label issues have a section of their own.
+                "details": {k: v for k, v in finding["details"].items() if k != "suspects"},
             }
         )
     return sorted(rows, key=lambda row: _LEVELS.index(row["level"]))

@@ -382,6 +382,26 @@ def test_dataset_facts_count_corrected_and_excluded(tmp_path: Path, draw_data: D
     assert none == plain
 
 
+def test_labels_csv_confirms_labels(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
+    (data / "labels.csv").write_text(
+        "file,label\nbar/001.jpg,bar\nbar/002.jpg,disc\nbar/003.jpg,-\n"
+    )
+    pictures = read(data, tmp_path / "cache")
+    decided = {"bar/001.jpg": "bar", "bar/002.jpg": "disc", "bar/003.jpg": None}
+    assert pictures.listing.decided == decided
+    assert pictures.listing.corrected == {"bar/002.jpg": "bar"}  # a confirmed label is no change
+    confirmed = [name for name, it in zip(pictures.names, pictures.confirmed, strict=True) if it]
+    assert confirmed == ["bar/001.jpg", "bar/002.jpg"]
+
+
+def test_tables_take_names_with_the_wrapping_folder(tmp_path: Path) -> None:
+    root = make(tmp_path / "data" / "pictures")
+    (root / "labels.csv").write_text("file,label\npictures/cat/1.jpg,dog\ncat/2.jpg,dog\n")
+    found = listed(tmp_path / "data")
+    assert found.decided == {"pictures/cat/1.jpg": "dog", "pictures/cat/2.jpg": "dog"}
+
+
 def test_feature_set_has_corrected_classes(tmp_path: Path, draw_data: DrawData) -> None:
     data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
     (data / "labels.csv").write_text("file,label\ndisc/003.jpg,bar\nbar/005.jpg,-\n")

@@ -18,6 +18,7 @@ from sklearn.metrics import (
 
 from training.evaluation.calibration import calibration_error
 from training.evaluation.head import softmax
+from training.evaluation.intervals import Design, selected_error_low, share_interval
 from training.evaluation.metrics import (
     classification_metrics,
     confidence_metrics,
@@ -337,3 +338,35 @@ def test_heads_of_a_cross_validation_widen_intervals() -> None:
     for name in names:
         widths = [np.ptp(found[f"{name}_interval_95"]) for found in (one, several)]
         assert 1.05 < widths[1] / widths[0] < 1.25
+
+
+# --- design and selection ------------------------------------------------------------------
+
+
+def test_small_class_widens_intervals_of_a_cross_validation() -> None:
+    correct, groups = np.ones(420, dtype=bool), np.arange(420)
+    even = Design.of(correct, groups, fitted=np.arange(420) % 2).head_factor
+    uneven = Design.of(correct, groups, fitted=np.repeat([0, 1], [400, 20])).head_factor
+    assert even == pytest.approx(1 + 15 / 210)
+    assert uneven == pytest.approx(1 + 15 * (1 / 400 + 1 / 20) / 2)
+    assert Design.of(correct, groups).head_factor == 1.0
+
+
+@pytest.mark.parametrize("size", [60.0, 120.0, 360.0])
+def test_selected_error_low_is_the_usual_end_where_errors_are_many(size: float) -> None:
+    errors = np.array([10.0, 11.0, 12.0, 15.0, 20.0, 30.0])
+    usual = np.array([1 - share_interval(1 - e / size, size)[1] for e in errors])
+    found = np.array([selected_error_low(e, size, 10) for e in errors])
+    assert found[0] == pytest.approx(0.0, abs=2e-4)  # ten errors say nothing if fewer are unseen
+    assert (np.diff(found) > 0).all()
+    assert (found <= usual + 1e-6).all()
+    assert found[-1] == pytest.approx(usual[-1], rel=0.01)
+
+
+def test_selected_error_low_holds_the_rate_of_selected_data_sets() -> None:
+    errors = np.random.default_rng(0).binomial(120, 0.06, 20000)
+    errors = errors[errors >= 10]  # a fifth of them
+    covered = np.mean([selected_error_low(float(e), 120.0, 10) <= 0.06 for e in errors])
+    usual = np.mean([1 - share_interval(1 - e / 120, 120)[1] <= 0.06 for e in errors])
+    assert covered >= 0.96
+    assert usual < 0.94

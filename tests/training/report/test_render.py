@@ -376,7 +376,7 @@ def test_headline_gives_measured_accuracy(name: str) -> None:
     assert line in Page(page_of(name)).text
     low, high = found["next_100_interval_95"]
     assert f"between {low} and {high}" in line
-    if high - low > 20:
+    if high - low > 15:
         assert f"of {found['pictures']} pictures were right when tried" in line
         assert "about" not in line.split("It is")[0]
     elif found["accuracy"] < 1:
