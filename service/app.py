@@ -113,7 +113,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics_route.router)
     app.include_router(kserve.router)
-    app.routes.extend(page_routes(app.title))
+    app.routes.extend(page_routes(app.title, studio_url=settings.studio_url))
     complete_openapi(app, checks_host=bool(settings.allowed_hosts))
     app.add_exception_handler(FacemaskError, answer_error)
     app.add_exception_handler(HTTPException, answer_error)

@@ -111,6 +111,22 @@ class NoReport(ServiceError):
     example = "This model was published without a report."
 
 
+class NoModelCard(ServiceError):
+    """The model was published without a model card."""
+
+    code = "not_found"
+    status = 404
+    example = "This model was published without a model card."
+
+
+class NoExample(ServiceError):
+    """The model was published without an example picture of this class."""
+
+    code = "not_found"
+    status = 404
+    example = "This model was published without an example picture of this class."
+
+
 class SlowRequest(ServiceError):
     """The request's headers or body take too long to arrive."""
 

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -240,6 +241,11 @@ class Settings(BaseSettings):
         description="Origins of web pages that may call the API, comma-separated, or `*` for any; "
         "empty for the service's own page only.",
     )
+    studio_url: str = Field(
+        default="",
+        description="Address of the studio, such as `http://127.0.0.1:8100`, that the web page "
+        "leads to for corrections; empty for none.",
+    )
     grace_s: float = Field(
         default=2.0,
         ge=0,
@@ -310,6 +316,17 @@ class Settings(BaseSettings):
                     "https://example.org or http://localhost:3000, in lower case, without path, "
                     "slash at the end, wildcard and default port; * alone is any."
                 )
+        return text
+
+    @field_validator("studio_url")
+    @classmethod
+    def _check_studio_url(cls, text: str) -> str:
+        parts = urlsplit(text)
+        if text and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(
+                f"{text!r} is not the address of a web page: write one such as "
+                "http://127.0.0.1:8100; leave it empty for none."
+            )
         return text
 
     @field_validator("trusted_keys")

@@ -28,6 +28,7 @@ _MEDIA_TYPES: Final = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
+    ".json": "application/json",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
     ".png": "image/png",

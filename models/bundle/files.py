@@ -19,6 +19,7 @@ from models.errors import BundleIncomplete, BundleUnreadable, SchemaUnsupported,
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.pt"
 REPORT: Final = "report.html"
+CARD: Final = "model_card.md"
 PARTIAL: Final = ".publishing-"
 """Prefix of the folder of a bundle that is being written."""
 
@@ -33,6 +34,11 @@ _WRONG_KIND_ERRNOS: Final = {
     errno.ENXIO,
     errno.ENAMETOOLONG,
 }
+
+
+def example_name(index: int) -> str:
+    """Return the file name of the example picture of a class, by its index among the labels."""
+    return f"example_{index}.jpg"
 
 
 def read_manifest(path: Path) -> Manifest:

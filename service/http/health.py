@@ -1,28 +1,32 @@
-"""Health, probes and the report of the model being served."""
+"""Health, probes, and the documents of the model being served."""
 
 import time
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
 
+from models.bundle.files import CARD, example_name
+from models.bundle.report_policy import SERVED_REPORT_POLICY
 from models.imaging.face_detector import is_installed
 from service.http.openapi import problem_responses
 from service.http.responses import json_response
 from service.http.schemas import HealthAnswer, Probe
 from service.inference.state import State
-from service.problems import NoModel, NoReport, Stopping, Stuck
+from service.problems import (
+    NoExample,
+    NoModel,
+    NoModelCard,
+    NoReport,
+    ServiceError,
+    Stopping,
+    Stuck,
+)
 
 router = APIRouter()
 keyed_router = APIRouter()
 """Operations that an API key protects."""
-
-# The report comes from the store: it runs no script, and has no access to the page's API key.
-_REPORT_POLICY: Final = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 
 
 @router.get(
@@ -37,7 +41,7 @@ async def health(request: Request) -> Response:
     """Return 200 while a model is served that answered its golden pictures correctly, else 503."""
     state: State = request.app.state.facemask
     engine, refusal = state.model_manager.engine, state.model_manager.refusal
-    polled_s = state.model_manager.polled_s
+    polled_s, loading = state.model_manager.polled_s, state.model_manager.loading
     ready = engine is not None and engine.alive()
     model = None
     if engine is not None:
@@ -49,12 +53,24 @@ async def health(request: Request) -> Response:
             "backbone": manifest.backbone.name,
             "balanced_accuracy": manifest.scores.balanced_accuracy,
             "threshold": engine.threshold,
+            "framing": "face" if engine.framing or engine.crops_faces else "whole",
             "report": "/report" if engine.report else None,
+            "card": "/model-card" if CARD in engine.documents else None,
+            "examples": {
+                label: f"/examples/{index}"
+                for index, label in enumerate(engine.labels)
+                if example_name(index) in engine.documents
+            },
         }
     return json_response(
         {
-            "status": "ok" if ready else "no_model",
+            "status": "ok" if ready else "loading" if loading and engine is None else "no_model",
             "model": model,
+            "loading": loading
+            and {
+                "version": loading.version,
+                "since": loading.started_at.isoformat(timespec="milliseconds"),
+            },
             "refused": {"version": refusal.version, "reason": refusal.reason} if refusal else None,
             "store_polled_s": None if polled_s is None else round(polled_s, 3),
             "faces": is_installed(),
@@ -79,7 +95,52 @@ async def report(request: Request) -> Response:
     with state.model_manager.lease() as engine:
         if engine.report is None:
             raise NoReport
-        return HTMLResponse(engine.report, headers={"Content-Security-Policy": _REPORT_POLICY})
+        policy = {"Content-Security-Policy": SERVED_REPORT_POLICY}
+        return HTMLResponse(engine.report, headers=policy)
+
+
+@keyed_router.get(
+    "/model-card",
+    summary="The model card of the model that is being served",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {"text/markdown": {}},
+            "description": "Data, use and limits of the model.",
+        },
+        **problem_responses(NoModelCard, NoModel),
+    },
+)
+async def model_card(request: Request) -> Response:
+    """Return the model card as Markdown."""
+    return _document(request, CARD, "text/markdown", NoModelCard)
+
+
+@keyed_router.get(
+    "/examples/{index}",
+    summary="An example picture of a class",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "A picture not trained on."},
+        **problem_responses(NoExample, NoModel),
+    },
+)
+async def example(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
+    """Return the example picture of the class with this index among the model's labels."""
+    return _document(request, example_name(index), "image/jpeg", NoExample)
+
+
+def _document(
+    request: Request, name: str, media_type: str, missing: type[ServiceError]
+) -> Response:
+    """Return a file of the bundle, which a browser neither runs nor frames."""
+    state: State = request.app.state.facemask
+    with state.model_manager.lease() as engine:
+        if name not in engine.documents:
+            raise missing
+        data = engine.documents[name]
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"}
+    return Response(data, media_type=media_type, headers=headers)
 
 
 @router.get(
@@ -118,7 +179,7 @@ def require_ready(state: State) -> None:
     if state.shutdown.requested:
         raise Stopping
     if state.model_manager.engine is None:
-        raise NoModel
+        raise state.model_manager.no_model()
     state.watchdog.raise_if_stuck()
     if not state.model_manager.engine.alive():
         raise Stuck

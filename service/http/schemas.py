@@ -81,6 +81,19 @@ class Prediction(_Schema):
         examples=[0.21],
         description="Distance from the training pictures, from 0 to 2; small is similar.",
     )
+    framing: Literal["whole", "face"] = Field(
+        description="`face` if the main face of a larger picture was classified, cut out as the "
+        "training pictures show theirs; `whole` for the whole picture."
+    )
+    box: Box | None = Field(
+        description="The part that was classified; `null` for the whole picture."
+    )
+    further_faces: int | None = Field(
+        ge=0,
+        examples=[0],
+        description="Further faces of similar size, which `faces=true` classifies as well; `null` "
+        "where no face was framed.",
+    )
     activation: Activation | None = Field(default=None, description="With `explain=true` only.")
     face: Place | None = Field(
         default=None,
@@ -146,7 +159,15 @@ class ServingModel(ModelName):
     threshold: float = Field(
         description="Scores below it are decided `uncertain`: FACEMASK_THRESHOLD, or the model's."
     )
+    framing: Literal["whole", "face"] = Field(
+        description="`face` if the main face of a larger picture is classified where the whole is "
+        "unfamiliar or uncertain."
+    )
     report: str | None = Field(description="Path of its report, if it has one.")
+    card: str | None = Field(description="Path of its model card, if it has one.")
+    examples: dict[str, str] = Field(
+        description="Path of an example picture per class, of the classes that have one."
+    )
 
 
 class Refused(_Schema):
@@ -156,11 +177,21 @@ class Refused(_Schema):
     reason: str
 
 
+class Loading(_Schema):
+    """A version that is being opened, verified and warmed up."""
+
+    version: str
+    since: datetime
+
+
 class HealthAnswer(_Schema):
     """Answer of GET /health."""
 
-    status: Literal["ok", "no_model"]
+    status: Literal["ok", "loading", "no_model"]
     model: ServingModel | None
+    loading: Loading | None = Field(
+        description="The version that is being loaded, perhaps beside the one that is served."
+    )
     refused: Refused | None
     store_polled_s: float | None = Field(
         description="Seconds since the last poll that could read the store; null before it."
@@ -201,6 +232,9 @@ _EXAMPLE: dict[str, Any] = {
             "scores": {"mask": 0.978385, "no_mask": 0.021615},
             "familiar": True,
             "distance": 0.244141,
+            "framing": "whole",
+            "box": None,
+            "further_faces": None,
         },
         {
             "index": 1,
@@ -216,6 +250,12 @@ _EXAMPLE: dict[str, Any] = {
 
 _EXPLAINED: dict[str, Any] = _EXAMPLE["predictions"][0] | {
     "activation": {"rows": 2, "columns": 3, "values": [[0.0, 0.12, 0.0], [0.31, 1.0, 0.44]]}
+}
+
+_FRAMED: dict[str, Any] = _EXAMPLE["predictions"][0] | {
+    "framing": "face",
+    "box": {"left": 612, "top": 208, "width": 331, "height": 304},
+    "further_faces": 1,
 }
 
 _FACES: dict[str, Any] = {
@@ -256,6 +296,10 @@ PREDICT_EXAMPLES: dict[str, Any] = {
         "summary": "One picture with explain=true (a real map is 7 x 7 or so)",
         "value": _EXAMPLE | {"predictions": [_EXPLAINED]},
     },
+    "framed": {
+        "summary": "A photograph whose main face was classified, and shows one more",
+        "value": _EXAMPLE | {"predictions": [_FRAMED]},
+    },
     "faces": {
         "summary": "One picture of two people with faces=true",
         "value": _EXAMPLE | {"predictions": [_FACES]},
@@ -276,6 +320,16 @@ FACES_QUERY: dict[str, Any] = {
     "required": False,
     "description": "Find the faces of each picture, and classify each face.",
     "schema": {"type": "boolean", "default": False},
+}
+
+FRAMING_QUERY: dict[str, Any] = {
+    "name": "framing",
+    "in": "query",
+    "required": False,
+    "description": "`whole` classifies every picture whole. By default a model of pictures of one "
+    "face each classifies the main face of a larger picture, if the whole is unfamiliar or "
+    "uncertain.",
+    "schema": {"enum": ["auto", "whole"], "default": "auto"},
 }
 
 THRESHOLD_QUERY: dict[str, Any] = {

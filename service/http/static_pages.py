@@ -1,5 +1,6 @@
 """The web page at `/` and the API reference at `/redoc`, independent of other hosts."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -20,14 +21,18 @@ _REDOC_LOGO_URL: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _HEADERS: Final = {"Permissions-Policy": "camera=(self), microphone=(), geolocation=()"}
 
 
-def page_routes(title: str) -> Iterator[BaseRoute]:
+def page_routes(title: str, *, studio_url: str) -> Iterator[BaseRoute]:
     """Yield the routes of the page and its files, and of the API reference.
 
     Args:
         title: Title of the reference.
+        studio_url: Address of the studio that the page leads to; empty for none.
     """
-    redoc = {"redoc.js": _REDOC.read_bytes().replace(_REDOC_LOGO_URL, b"")}
-    yield from WebPage(_WEB_FOLDER, extra=redoc, headers=_HEADERS).routes()
+    extra = {
+        "redoc.js": _REDOC.read_bytes().replace(_REDOC_LOGO_URL, b""),
+        "settings.json": json.dumps({"studio": studio_url or None}).encode(),
+    }
+    yield from WebPage(_WEB_FOLDER, extra=extra, headers=_HEADERS).routes()
 
     async def reference(request: Request) -> Response:
         root = request.scope.get("root_path", "")

@@ -20,6 +20,7 @@ from models.bundle.load import Bundle
 from models.errors import PictureError
 from models.imaging.face_detector import load_detector
 from models.imaging.faces import Face
+from models.imaging.framing import FramedFace, Framing
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
 from service.inference.batcher import Batcher, Prepared
 from service.inference.decision import (
@@ -28,6 +29,7 @@ from service.inference.decision import (
     PictureFaces,
     Prediction,
     decide,
+    nearer,
 )
 from service.inference.decoder import Decoder
 from service.inference.tuning import ThreadPolicy, WarmUp, use_threads, warm_up
@@ -67,23 +69,41 @@ class _FacesItem:
 
 
 @dataclass(frozen=True)
+class _FramingItem:
+    picture: bytes | bytearray
+    options: AnswerOptions
+    framing: Framing
+    whole: Prediction  # the doubtful answer to the whole picture
+
+
+@dataclass(frozen=True)
 class _DecodedItem:
     pixels: Tensor  # uint8 (3, S, S)
     options: AnswerOptions
     wait_s: float  # from acceptance to decoding
     decode_s: float
     face: Face | None = None
+    framed: FramedFace | None = None
+    whole: Prediction | None = None  # the answer to compare with, in the second pass
+
+
+_Item = _PictureItem | _FacesItem | _FramingItem
 
 
 class Engine:
-    """Answers pictures with one model until it is closed.
+    """Answers pictures with one model until it is closed; needs no HTTP.
+
+    A doubtful answer to a whole picture gets a second pass through the same queue, with the same
+    deadline: see `models.imaging.framing`.
 
     Attributes:
         manifest: The bundle's manifest.
+        documents: Further files of the bundle by name, such as the model card.
         report: The model's report as HTML, if it has one.
         labels: Classes, in the order of the probabilities.
         threshold: Score below which the decision is `uncertain`, unless a caller has another one.
         crops_faces: True if the model's input is the main face of a picture.
+        framing: When and how a picture's main face is framed; None if pictures stay whole.
         max_batch: Max pictures per forward pass.
         batches: Number of batches answered. Only its growth is reliable: lanes may miscount.
     """
@@ -115,10 +135,12 @@ class Engine:
             observer: Receives the times of each batch.
         """
         self.manifest = bundle.manifest
+        self.documents = bundle.documents
         self.report = bundle.documents.get(REPORT)
         self.labels = tuple(bundle.manifest.labels)
         self.threshold = bundle.manifest.decision.threshold if threshold is None else threshold
         self.crops_faces = bundle.manifest.crop.name == "faces"
+        self.framing = bundle.framing
         self.batches = 0
         self._bundle = bundle
         self._threads = threads
@@ -130,10 +152,11 @@ class Engine:
             max_file_bytes=max_file_bytes,
             decode_s=decode_s,
             budgets=budgets or DecodingBudgets(),
+            framing=bundle.framing,
         )
         self._fixed_batch = max_batch
         self._warm_ups: dict[int, WarmUp] = {}  # by lane
-        self._batcher: Batcher[_PictureItem | _FacesItem, _DecodedItem, Any] = Batcher(
+        self._batcher: Batcher[_Item, _DecodedItem, Any] = Batcher(
             self._prepare,
             self._forward,
             lanes=threads,
@@ -167,7 +190,22 @@ class Engine:
             BatcherClosed: The engine is closed.
         """
         items = [_PictureItem(picture, options) for picture in pictures]
-        return await self._batcher.submit(items, deadline=deadline)
+        outcomes: list[Prediction | PictureError]
+        outcomes = await self._batcher.submit(items, deadline=deadline)
+        if self.framing is None or options.whole:
+            return outcomes
+        doubtful = {
+            index: _FramingItem(picture, options, self.framing, outcome)
+            for index, (picture, outcome) in enumerate(zip(pictures, outcomes, strict=True))
+            if not isinstance(picture, Tensor)
+            and isinstance(outcome, Prediction)
+            and outcome.distance is not None
+            and self.framing.is_doubtful(outcome.score, outcome.distance)
+        }
+        seconds = await self._batcher.submit(list(doubtful.values()), deadline=deadline)
+        for index, second in zip(doubtful, seconds, strict=True):
+            outcomes[index] = second
+        return outcomes
 
     async def predict_faces(
         self,
@@ -225,9 +263,11 @@ class Engine:
         )
 
     def _prepare(
-        self, item: _PictureItem | _FacesItem, wait_s: float
-    ) -> Prepared[_DecodedItem] | PictureFaces | PictureError:
+        self, item: _Item, wait_s: float
+    ) -> Prepared[_DecodedItem] | Prediction | PictureFaces | PictureError:
         """Decode a picture for its batch; answer the faces of a picture at once."""
+        if isinstance(item, _FramingItem):
+            return self._frame(item, wait_s)
         try:
             if isinstance(item, _FacesItem):
                 return self._answer_faces(item, wait_s)
@@ -239,6 +279,28 @@ class Engine:
         except PictureError as error:
             return error
         return Prepared(_DecodedItem(pixels, item.options, wait_s, decode_s, face), source_pixels)
+
+    def _frame(self, item: _FramingItem, wait_s: float) -> Prepared[_DecodedItem] | Prediction:
+        """Frame a picture's main face for its batch; else return the answer to the whole picture.
+
+        The picture has been decoded once. If that takes too long at the size of the search, the
+        first answer counts.
+        """
+        began = time.perf_counter()
+        try:
+            framed = self._decoder.frame(item.picture, item.framing)
+        except PictureError:
+            framed = None
+        if framed is None:
+            self.batches += 1  # a search without a face is progress, too
+            return item.whole
+        decode_s = time.perf_counter() - began
+        decoded = _DecodedItem(
+            *(framed.pixels, item.options, wait_s, decode_s),
+            framed=framed.found,
+            whole=item.whole,
+        )
+        return Prepared(decoded, framed.source_pixels)
 
     def _answer_faces(self, item: _FacesItem, wait_s: float) -> PictureFaces:
         """Find a picture's faces and answer them at once, so that no cut-out face waits."""
@@ -277,7 +339,7 @@ class Engine:
                 sum(item.decode_s for item in batch),
                 forward_s,
             )
-        return [
+        predictions = [
             decide(
                 self.manifest,
                 row,
@@ -285,6 +347,11 @@ class Engine:
                 distance=distance,
                 activation=outputs.activation[index] if item.options.explain else None,
                 face=item.face,
+                framed=item.framed,
             )
             for index, (item, row, distance) in enumerate(zip(batch, rows, distances, strict=True))
+        ]
+        return [
+            prediction if item.whole is None else nearer(item.whole, prediction)
+            for item, prediction in zip(batch, predictions, strict=True)
         ]

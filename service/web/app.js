@@ -1,29 +1,43 @@
-// Entry point of the page: connects pickers, queue, cards, table and the model's status.
+// Entry point of the page: connects pickers, queue, cards, table, dialogs and the model's status.
 
+import { UNCERTAIN, answersOf, kindsOf, nameOf, verdict } from "./answers.js";
 import { offerCamera } from "./camera.js";
-import { Card, rowsFor } from "./card.js";
+import { Card } from "./card.js";
+import { saveCorrections, showCorrections } from "./corrections.js";
+import { asCsv, asJson } from "./export.js";
 import { acceptDrops, fromPicker, fromTransfer } from "./gather.js";
+import { elementsOf } from "./markdown.js";
 import { Model, changeSentence } from "./model.js";
 import { Queue, mayAskAgain } from "./queue.js";
-import { asCsv, asJson, save } from "./save.js";
-import { Problem, example, hasKey, report, useKey } from "./service.js";
+import { rowsFor } from "./scores.js";
+import { fetchDocument, hasKey, settings, useKey } from "./service.js";
+import { open, toast } from "./shared/dialog.js";
+import { $, button, setText } from "./shared/dom.js";
+import { Problem } from "./shared/http.js";
+import { shortcuts } from "./shared/keyboard.js";
+import { save } from "./shared/save.js";
+import { count } from "./shared/words.js";
 import { Table } from "./table.js";
-import { UNCERTAIN, answersOf, count, verdict, words } from "./words.js";
+import { offerThreshold, servedThreshold, showAnswered } from "./threshold.js";
+import { Viewer } from "./viewer.js";
 
-const $ = (id) => document.getElementById(id);
 const SLICE_MS = 12; // max work between two frames, so that many pictures do not block the page
+const MAX_EXAMPLES = 6;
 
 const items = [];
 const changed = new Set();
-const table = new Table($("table"));
+const table = new Table($("table"), (item) => viewer.open(item));
 let drawing = 0;
 let lost = false;
 let remark = ""; // shown beside the count
+let undo = null; // takes back the last removal
 
 const model = new Model({
-  serving({ labels }) {
-    $("cards").style.setProperty("--rows", rowsFor(labels));
+  serving(served) {
+    $("cards").style.setProperty("--rows", rowsFor(served.labels));
     $("faces-field").hidden = !model.faces;
+    servedThreshold(served.threshold);
+    offerExamples(served.examples ?? {});
     if (lost) reached();
     refresh();
   },
@@ -53,45 +67,91 @@ const queue = new Queue({
   },
 });
 
-// --- adding pictures --------------------------------------------------------------------------
+const viewer = new Viewer({
+  shown: () => table.sorted(items.filter(fits)),
+  model: () => model.current,
+  faces: () => queue.faces,
+  corrected: () => refresh(items),
+});
+
+// --- adding and removing pictures -------------------------------------------------------------
 
 async function take({ files, leftOut }) {
-  const fresh = files.map(({ file, path }) => ({ file, path, state: "waiting" }));
+  const fresh = files.map(({ file, path }) => ({ file, path, state: "waiting", truth: null }));
   $("left-out").hidden = !leftOut;
   $("left-out").textContent = `Left out: ${count(leftOut, "file")} in the folder that ${leftOut === 1 ? "is not a picture" : "are not pictures"}.`;
   if (!fresh.length) return;
-  const first = !items.length;
-  $("answers").hidden = false;
   items.push(...fresh);
+  showWhetherEmpty();
   let begun = performance.now();
   for (const item of fresh) {
     if (item.state === "removed") continue;
-    item.card = new Card(item, () => remove([item]));
-    item.card.update(model.current?.version);
+    item.card = new Card(item, {
+      open: () => viewer.open(item),
+      remove: () => remove([item]),
+      corrected: () => refresh([item]),
+    });
+    item.card.update(model.current);
     $("cards").append(item.card.root);
+    if (item === fresh[0]) bringIntoView(item.card.root);
     if (performance.now() - begun > SLICE_MS) {
       await new Promise((next) => setTimeout(next));
       begun = performance.now();
     }
   }
   queue.add(fresh.filter((item) => item.state !== "removed"));
-  if (first) $("answers-heading").scrollIntoView({ block: "nearest" });
+}
+
+/** Scroll to the first new picture if less than half of the window would show it. */
+function bringIntoView(root) {
+  const { top } = root.getBoundingClientRect();
+  if (top > innerHeight / 2 || top < 0) (items.length > 1 && top < 0 ? root : $("answers")).scrollIntoView({ block: "start" });
+}
+
+/** Show the answers and a small row of buttons, or the large zone to drop pictures on. */
+function showWhetherEmpty() {
+  $("answers").hidden = !items.length;
+  $("drop").classList.toggle("small-zone", items.length > 0);
 }
 
 function remove(gone) {
+  const places = new Map(gone.map((item) => [item, items.indexOf(item)]));
+  queue.remove(gone);
   for (const item of gone) {
-    queue.remove(item);
     const next = item.card?.root.nextElementSibling ?? item.card?.root.previousElementSibling;
     const focused = item.card?.root.contains(document.activeElement);
-    item.card?.dispose();
+    item.card?.root.remove();
     items.splice(items.indexOf(item), 1);
     if (focused) (next?.querySelector(".remove") ?? $("pick")).focus();
   }
-  if (!items.length) {
-    $("answers").hidden = true;
-    $("pick").focus();
-  }
+  showWhetherEmpty();
+  if (!items.length) $("pick").focus();
   refresh();
+  const hide = toast(`${gone.length === 1 ? gone[0].path : count(gone.length, "picture")} removed.`, {
+    action: "Undo",
+    onaction: () => undo?.(),
+    onend() {
+      undo = null;
+      for (const item of gone) item.card?.dispose();
+    },
+  });
+  undo = () => {
+    undo = null;
+    hide({ taken: true });
+    restore(places);
+  };
+}
+
+/** Put removed items back where they were. */
+function restore(places) {
+  for (const [item, place] of [...places].sort(([, a], [, b]) => a - b)) {
+    const before = items.slice(place).find(({ card }) => card?.root.isConnected);
+    items.splice(place, 0, item);
+    if (item.card) $("cards").insertBefore(item.card.root, before?.card.root ?? null);
+  }
+  showWhetherEmpty();
+  queue.restore([...places.keys()].filter(({ card }) => card));
+  $("answers").focus({ preventScroll: true });
 }
 
 function askAgain(some) {
@@ -112,7 +172,7 @@ function refresh(some = []) {
 
 function draw() {
   drawing = 0;
-  for (const item of changed) item.card?.update(model.current?.version);
+  for (const item of changed) item.card?.update(model.current);
   changed.clear();
   const done = items.filter((item) => item.state === "answered" || item.state === "failed");
   const failed = done.filter((item) => item.state === "failed").length;
@@ -122,18 +182,21 @@ function draw() {
   const parts = [`${done.length.toLocaleString("en")} of ${count(items.length, "picture")}`];
   if (failed) parts.push(`${failed.toLocaleString("en")} without an answer`);
   if (remark) parts.push(remark);
-  if ($("count").textContent !== parts.join(", ")) $("count").textContent = parts.join(", ");
+  setText($("count"), parts.join(", "));
   const again = items.filter(mayAskAgain).length;
   $("retry").hidden = !again;
   $("retry").textContent = `Ask again for ${count(again, "picture")}`;
   $("fade-field").classList.toggle("absent", !items.some(({ answer }) => answer && answersOf({ answer }).some(({ activation }) => activation)));
   $("save-csv").disabled = $("save-json").disabled = !done.length;
   offerDecisions();
+  showAnswered(items);
+  showCorrections(items);
   const shown = items.filter(fits);
   const kept = new Set(shown);
   for (const item of items) if (item.card) item.card.root.hidden = !kept.has(item);
   $("nothing").hidden = shown.length > 0;
   if (!$("table").hidden) table.show(shown);
+  viewer.update();
   if (items.length && done.length === items.length) tell(summary(done, failed));
 }
 
@@ -142,34 +205,29 @@ function summary(done, failed) {
   return `${count(done.length - failed, "picture")} answered${failed ? `, ${failed} without an answer` : ""}.`;
 }
 
-/** Return an item's groups for the filter. */
-const kinds = (item) =>
-  item.state === "answered" ? answersOf(item).map(({ decision }) => `=${decision}`) : [item.state];
-
 function fits(item) {
   const wanted = $("filter-decision").value;
   const text = $("filter-text").value.trim().toLowerCase();
-  return (!wanted || kinds(item).includes(wanted)) && (!text || item.path.toLowerCase().includes(text));
+  return (!wanted || kindsOf(item).includes(wanted)) && (!text || item.path.toLowerCase().includes(text));
 }
 
 function offerDecisions() {
   const select = $("filter-decision");
-  const given = [...new Set(items.flatMap(kinds))].filter((name) => name.startsWith("=")).sort();
-  const failed = items.some((item) => item.state === "failed");
-  const wanted = ["", ...given, ...(failed ? ["failed"] : [])];
+  const given = new Set(items.flatMap(kindsOf).filter((kind) => kind.startsWith("=") || kind === "failed"));
+  if (given.size && !items.some(({ answer }) => answer?.faces)) given.add(`=${UNCERTAIN}`);
+  const rank = (kind) => ["failed", "=unfamiliar", `=${UNCERTAIN}`].indexOf(kind);
+  const sorted = [...given].sort((a, b) => rank(b) - rank(a) || a.localeCompare(b));
+  const classes = sorted.filter((kind) => rank(kind) < 0);
+  const wanted = ["", ...classes, ...sorted.filter((kind) => rank(kind) >= 0)];
+  if (select.value && !wanted.includes(select.value)) wanted.push(select.value); // what is chosen stays
   if (wanted.join("\n") === [...select.options].map((option) => option.value).join("\n")) return;
-  const chosen = wanted.includes(select.value) ? select.value : "";
-  select.replaceChildren(
-    ...wanted.map((value) => {
-      const name = value === "failed" ? "no answer" : value === `=${UNCERTAIN}` ? UNCERTAIN : words(value.slice(1));
-      return new Option(value ? name : "all", value, false, value === chosen);
-    }),
-  );
+  const chosen = select.value;
+  select.replaceChildren(...wanted.map((kind) => new Option(kind ? nameOf(kind) : "all", kind, false, kind === chosen)));
 }
 
 /** Announce a text to screen readers. */
 function tell(text) {
-  if ($("live").textContent !== text) $("live").textContent = text;
+  setText($("live"), text);
 }
 
 /** Show a text beside the count, and announce it. */
@@ -185,9 +243,9 @@ function unreachable(problem) {
   lost = true;
   $("down").hidden = false;
   const waiting = items.some((item) => item.state === "waiting");
-  $("down-text").textContent = `${problem.message} ${
+  setText($("down-text"), `${problem.message} ${
     waiting ? "Your pictures wait here, and go on when it is back." : "It may be starting, or stopped."
-  }`;
+  }`);
 }
 
 function reached() {
@@ -207,6 +265,17 @@ function askForKey(problem) {
   $("key-input").focus();
 }
 
+/** Run what needs an answer of the service; show a problem as one of the page's notices. */
+async function asking(action) {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (error.status === 401) askForKey(error);
+    else unreachable(error);
+  }
+}
+
 // --- controls ---------------------------------------------------------------------------------
 
 for (const input of [$("pick"), $("pick-folder"), $("capture")]) {
@@ -219,29 +288,47 @@ addEventListener("paste", async (event) => {
   take(await fromTransfer(event.clipboardData));
 });
 const takeOne = (file) => take({ files: [{ file, path: file.name }], leftOut: 0 });
-offerCamera(takeOne);
-$("example").addEventListener("click", async () => {
-  try {
-    takeOne(await example());
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    unreachable(error);
-  }
-});
+offerCamera({ take: takeOne, faces: () => queue.faces, key: askForKey });
 
-$("report").addEventListener("click", async (event) => {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+/** Offer a picture per class that the model's publisher released; `examples` has addresses by label. */
+function offerExamples(examples) {
+  const labels = Object.keys(examples).slice(0, MAX_EXAMPLES);
+  $("examples").hidden = !labels.length;
+  if ($("examples").dataset.labels === labels.join("\n")) return;
+  $("examples").dataset.labels = labels.join("\n");
+  const offered = labels.map((label) =>
+    button(label, () =>
+      asking(async () => {
+        const response = await fetchDocument(examples[label].replace(/^\//, ""));
+        takeOne(new File([await response.blob()], `example ${label}.jpg`, { type: "image/jpeg" }));
+      }),
+    ),
+  );
+  $("examples").replaceChildren($("examples-heading"), ...offered);
+}
+
+const opensElsewhere = (event) => event.ctrlKey || event.metaKey || event.shiftKey;
+
+$("report").addEventListener("click", (event) => {
+  if (opensElsewhere(event)) return;
   event.preventDefault();
-  try {
-    const response = await report();
+  asking(async () => {
+    const response = await fetchDocument("report");
     // Opened as a blob it would inherit this page's policy, which allows no inline styles.
     if (hasKey()) save("report.html", await response.text(), "text/html");
     else location.assign("report");
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    if (error.status === 401) askForKey(error);
-    else unreachable(error);
-  }
+  });
+});
+$("open-model-card").addEventListener("click", (event) => {
+  if (opensElsewhere(event)) return;
+  event.preventDefault();
+  asking(async () => {
+    const text = await (await fetchDocument("model-card")).text();
+    $("model-card-text").replaceChildren(...elementsOf(text));
+    $("save-model-card").onclick = () => save("model_card.md", text, "text/markdown");
+    open($("model-card"));
+    $("model-card-text").scrollTop = 0;
+  });
 });
 $("clear").addEventListener("click", () => remove([...items]));
 $("retry").addEventListener("click", () => askAgain(items.filter(mayAskAgain)));
@@ -265,6 +352,7 @@ $("faces").addEventListener("change", () => {
 });
 $("filter-decision").addEventListener("change", () => refresh());
 $("filter-text").addEventListener("input", () => refresh());
+offerThreshold(() => refresh(items));
 for (const radio of document.querySelectorAll("input[name=view]")) {
   radio.addEventListener("change", () => {
     $("table").hidden = radio.value !== "table";
@@ -278,5 +366,18 @@ $("fade").addEventListener("input", () => {
 const savable = () => table.sorted(items.filter((item) => fits(item) && (item.answer || item.problem)));
 $("save-csv").addEventListener("click", () => save("answers.csv", asCsv(savable()), "text/csv"));
 $("save-json").addEventListener("click", () => save("answers.json", asJson(savable()), "application/json"));
+$("save-corrections").addEventListener("click", async () => {
+  const gone = await saveCorrections(items);
+  if (gone.length) toast(`Left out, for the file cannot be read any more: ${gone.join(", ")}`);
+});
+shortcuts(document, { "Ctrl+z": () => undo?.() }, { when: () => undo !== null });
 
 model.ask();
+asking(async () => {
+  const { studio } = await settings();
+  if (!studio) return;
+  for (const link of [$("studio"), $("corrections-studio")]) {
+    link.href = studio;
+    link.hidden = false;
+  }
+});

@@ -1,10 +1,12 @@
 // The model being served: polled, described, and announced when it changes.
 
-import { Problem, health } from "./service.js";
-import { count, percent, words } from "./words.js";
+import { health } from "./service.js";
+import { $, setText, showFacts } from "./shared/dom.js";
+import { Problem } from "./shared/http.js";
+import { count, listed, percent } from "./shared/words.js";
 
 const POLL_MS = 10_000;
-const $ = (id) => document.getElementById(id);
+const SHOWN_LABELS = 6;
 
 export class Model {
   current = null; // the model of GET /health
@@ -39,54 +41,39 @@ export class Model {
       else this.on.lost(error);
       return;
     }
-    const { model, refused, faces } = answer;
+    const { status, model, refused, faces } = answer;
     this.faces = faces;
     const before = this.current;
     this.current = model;
-    this.#show(model, refused);
+    this.#show(status, model, refused);
     if (model) this.on.serving(model);
     if (model && before && model.version !== before.version) this.on.changed(model);
   }
 
-  #show(model, refused) {
+  #show(status, model, refused) {
     $("model-details").hidden = !model;
     $("report").hidden = !model?.report;
+    $("open-model-card").hidden = !model?.card;
     if (!model) {
       const reason = refused ? ` ${refused.reason}` : "";
-      $("model-line").textContent = "No model is ready yet.";
-      $("model-accuracy").textContent = `Pictures wait here until one is.${reason}`;
+      setText($("model-line"), status === "loading" ? "The model is being loaded." : "No model is ready yet.");
+      setText($("model-accuracy"), `Pictures wait here until one is.${reason}`);
       return;
     }
     const { labels, balanced_accuracy: accuracy } = model;
-    const named = labels.map((label) => `“${words(label)}”`);
-    const shown = named.length > 6 ? [...named.slice(0, 5), `${named.length - 5} more`] : named;
-    const list = new Intl.ListFormat("en").format(shown);
-    $("model-line").textContent = `It tells ${list} apart.`;
-    $("model-accuracy").textContent =
-      accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time.`;
-    facts($("model-facts"), {
+    const named = labels.map((label) => `“${label}”`);
+    setText($("model-line"), `It tells ${listed(named, SHOWN_LABELS)} apart.`);
+    setText($("model-accuracy"), accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time.`);
+    showFacts($("model-facts"), {
       "Can answer": named.join(", "),
       "Says “uncertain” below": percent(model.threshold),
-      "Right in its tests": accuracy === null ? "not measured" : `${percent(accuracy)} (each kind of picture counting alike)`,
+      "Right in its tests": accuracy === null ? "not measured" : `${percent(accuracy)} (each class counting alike: balanced accuracy)`,
       Made: new Date(model.created_at).toLocaleString("en", { dateStyle: "long", timeStyle: "short" }),
       Version: model.version,
       "Built on": model.backbone,
       ...(refused && { "Newer one refused": refused.reason }),
     });
   }
-}
-
-function facts(list, entries) {
-  const rows = Object.entries(entries).map(([name, value]) => {
-    const row = document.createElement("div");
-    const term = document.createElement("dt");
-    const text = document.createElement("dd");
-    term.textContent = name;
-    text.textContent = value;
-    row.append(term, text);
-    return row;
-  });
-  list.replaceChildren(...rows);
 }
 
 /** Return the sentence that announces a new model. */

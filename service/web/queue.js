@@ -1,6 +1,7 @@
 // Sends pictures in small batches, two at a time, and honours Retry-After.
 
-import { Problem, predict } from "./service.js";
+import { predict } from "./service.js";
+import { Problem } from "./shared/http.js";
 
 const MAX_FILES = 8; // per request
 const MAX_BYTES = 16 * 2 ** 20; // per request
@@ -40,9 +41,19 @@ export class Queue {
     this.#send();
   }
 
-  remove(item) {
-    item.state = "removed";
-    this.#waiting = this.#waiting.filter((other) => other !== item);
+  remove(items) {
+    for (const item of items) {
+      item.kept = item.state;
+      item.state = "removed";
+    }
+    this.#waiting = this.#waiting.filter((item) => item.state !== "removed");
+  }
+
+  /** Take removed items back: answers stay, and the others are sent. */
+  restore(items) {
+    for (const item of items) item.state = item.kept;
+    this.on.changed(items);
+    this.add(items.filter(({ state }) => state === "waiting" || state === "sending"));
   }
 
   /** Resume after a pause. */
@@ -90,11 +101,12 @@ export class Queue {
     this.#send();
   }
 
-  #take(batch, { model, predictions }) {
+  #take(batch, { model, predictions, threshold }) {
     batch.forEach((item, index) => {
       if (item.state === "removed") return;
       const { error, ...answer } = predictions[index];
       item.model = model;
+      item.threshold = threshold;
       item.state = error ? "failed" : "answered";
       item.problem = error || null;
       item.answer = error ? null : answer;

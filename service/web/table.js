@@ -1,25 +1,45 @@
 // The answers as a sortable table.
 
-import { element } from "./card.js";
-import { explanation, percent, verdict, words } from "./words.js";
+import { UNFAMILIAR, answersOf, decisionOf, explanation, nameOf, verdict } from "./answers.js";
+import { stateOf } from "./card.js";
+import { truthName, verdictOf } from "./corrections.js";
+import { button, element } from "./shared/dom.js";
+import { percent } from "./shared/words.js";
 
-const score = (item) => item.answer?.score ?? -1;
 const own = (item) => (item.answer && !item.answer.faces ? item.answer : null);
-const remark = (item) => (item.state === "failed" || item.answer?.faces ? explanation(item) : "");
+const score = (item) => own(item)?.score ?? -1;
+const strange = (item) => item.answer && answersOf(item).filter((answer) => decisionOf(answer) === UNFAMILIAR).length;
+const distance = (item) => Math.max(-1, ...(item.answer ? answersOf(item).map((answer) => answer.distance ?? -1) : []));
+
+function familiar(item) {
+  if (!item.answer || answersOf(item).every((answer) => (answer.familiar ?? null) === null)) return "";
+  if (!item.answer.faces) return strange(item) ? "no" : "yes";
+  return strange(item) ? `${strange(item)} of ${item.answer.faces.length} not` : "yes";
+}
+
+function answerOf(item) {
+  if (item.state !== "answered" || item.answer.faces) return verdict(item);
+  return decisionOf(item.answer) === UNFAMILIAR ? nameOf(`=${UNFAMILIAR}`) : decisionOf(item.answer);
+}
+
 const COLUMNS = [
-  { name: "Picture", text: (item) => item.path },
-  { name: "Answer", text: verdict },
-  { name: "Likeliest", text: (item) => (own(item) ? words(item.answer.label) : "") },
-  { name: "Sure", text: (item) => (own(item) ? percent(item.answer.score) : ""), by: score },
-  { name: "Remark", text: remark },
+  { name: "Picture", text: (item) => item.path, link: true },
+  { name: "Answer", text: answerOf },
+  { name: "Likeliest", text: (item) => own(item)?.label ?? "" },
+  { name: "Score", text: (item) => (own(item) ? percent(item.answer.score) : ""), by: score },
+  { name: "Familiar", text: familiar, by: (item) => -distance(item) },
+  { name: "Is really", text: truthName },
+  { name: "Remark", text: (item) => (item.state === "failed" || item.answer?.faces ? explanation(item) : "") },
 ];
 
 export class Table {
   #by = null;
   #down = false;
 
-  constructor(root) {
+  /** `open` shows an item in large. */
+  constructor(root, open) {
     this.root = root;
+    this.open = open;
   }
 
   /** Return the items in the chosen order; by default, as they were added. */
@@ -32,29 +52,25 @@ export class Table {
 
   show(items) {
     this.items = items;
-    const table = element("table");
-    const head = table.createTHead().insertRow();
-    for (const column of COLUMNS) {
-      const cell = element("th");
-      cell.scope = "col";
-      const sorts = this.#by === column;
-      cell.setAttribute("aria-sort", sorts ? (this.#down ? "descending" : "ascending") : "none");
-      const button = element("button", "", column.name);
-      button.type = "button";
-      button.addEventListener("click", () => this.#sortBy(column));
-      cell.append(button);
-      head.append(cell);
-    }
-    const body = table.createTBody();
-    for (const item of this.sorted(items)) {
-      const row = body.insertRow();
-      row.dataset.state = item.state;
-      for (const { text } of COLUMNS) row.insertCell().textContent = text(item);
-    }
+    const head = element("tr", {}, ...COLUMNS.map((column) => this.#heading(column)));
+    const rows = this.sorted(items).map((item) =>
+      element("tr", { dataset: { state: stateOf(item), truth: verdictOf(item) } }, ...COLUMNS.map((column) => this.#cell(column, item))),
+    );
     const focused = this.root.contains(document.activeElement) && document.activeElement.textContent;
-    this.root.replaceChildren(table);
-    if (!focused) return;
-    [...head.querySelectorAll("button")].find((button) => button.textContent === focused)?.focus();
+    this.root.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+    if (focused) [...this.root.querySelectorAll("button")].find(({ textContent }) => textContent === focused)?.focus();
+  }
+
+  #heading(column) {
+    const order = this.#by === column ? (this.#down ? "descending" : "ascending") : "none";
+    return element("th", { scope: "col", "aria-sort": order }, button(column.name, () => this.#sortBy(column)));
+  }
+
+  #cell({ text, link }, item) {
+    const cell = element("td");
+    if (link) cell.append(button(text(item), () => this.open(item), { class: "link" }));
+    else cell.textContent = text(item);
+    return cell;
   }
 
   #sortBy(column) {

@@ -76,7 +76,7 @@ def test_page_retries_while_the_service_is_busy(
     with stand_in.busy(times=3):
         hand_over(page, [(f"{n}.png", SURE) for n in range(12)])
         expect(page.locator("#count")).to_have_text("12 of 12 pictures")
-    expect(page.locator(".verdict")).to_have_text(["mask"] * 12)
+    expect(page.locator(".card .verdict")).to_have_text(["mask"] * 12)
 
 
 def test_page_prompts_for_the_api_key_and_keeps_it_for_the_tab(

@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "FACEMASK_API_KEYS": ("a" * 64, "api_keys", "a" * 64),
     "FACEMASK_ALLOWED_HOSTS": ("a.org,*.b.org", "allowed_hosts", "a.org,*.b.org"),
     "FACEMASK_CORS_ORIGINS": ("https://a.org", "cors_origins", "https://a.org"),
+    "FACEMASK_STUDIO_URL": ("http://127.0.0.1:8100", "studio_url", "http://127.0.0.1:8100"),
     "FACEMASK_GRACE_S": ("0.5", "grace_s", 0.5),
     "FACEMASK_DRAIN_S": ("7", "drain_s", 7),
     "FACEMASK_STUCK_S": ("90", "stuck_s", 90.0),
@@ -121,6 +122,13 @@ def test_facemask_port_precedes_port(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().port == 9001
     monkeypatch.setenv("FACEMASK_PORT", "9002")
     assert Settings().port == 9002
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8100", "javascript:alert(1)", "https://", "/studio"])
+def test_studio_url_is_the_address_of_a_page(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMASK_STUDIO_URL", text)
+    with pytest.raises(ValidationError, match="is not the address of a web page"):
+        Settings()
 
 
 def test_settings_are_frozen() -> None:

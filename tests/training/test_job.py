@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from models.bundle import fsync
-from models.bundle.files import MODEL, REPORT
+from models.bundle.files import CARD, MODEL, REPORT
 from models.bundle.load import Bundle, answer, open_bundle
 from models.bundle.manifest import PrecisionFacts
 from models.bundle.signing import generate_keys
@@ -44,7 +44,7 @@ from training.features.feature_set import read_feature_set
 from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
 from training.job import FitOptions, fit
 from training.publish import bundle
-from training.publish.bundle import CARD, SUMMARY
+from training.publish.bundle import SUMMARY
 from training.publish.golden import choose_golden
 from training.quantization import choose
 

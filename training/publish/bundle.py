@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from models.bundle.files import MODEL, REPORT
+from models.bundle.files import CARD, MODEL, REPORT
 from models.bundle.load import Bundle, answer
 from models.bundle.manifest import (
     CropFacts,
@@ -28,7 +28,6 @@ from training.publish.golden import choose_golden, decode_pool, draw_pool
 from training.summary import Summary
 
 SUMMARY: Final = "summary.json"
-CARD: Final = "model_card.md"
 
 
 @dataclass(frozen=True)

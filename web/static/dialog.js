@@ -52,18 +52,24 @@ let shown = null;
 /**
  * Show a short message at the bottom, with one action such as Undo; the next one replaces it.
  *
- * It goes after some seconds, never while the pointer or the focus is on it.
+ * It goes after some seconds, never while the pointer or the focus is on it. Then, or when it is
+ * closed or replaced, `onend` is called; after the action, `onaction` instead. Returns a function
+ * that closes it; with `{ taken: true }`, as the action does.
  */
-export function toast(text, { action = "", onaction = () => {}, seconds = TOAST_S } = {}) {
+export function toast(text, { action = "", onaction = () => {}, onend = () => {}, seconds = TOAST_S } = {}) {
   shown?.();
   const root = element("div", { class: "toast", role: "status" });
   document.body.append(root); // first the region, then its text: screen readers announce changes
   root.append(element("p", { text }));
   let timer = 0;
-  const gone = () => {
+  const remove = () => {
     clearTimeout(timer);
     root.remove();
     shown = null;
+  };
+  const gone = ({ taken = false } = {}) => {
+    remove();
+    if (!taken) onend();
   };
   const wait = () => {
     clearTimeout(timer);
@@ -72,12 +78,12 @@ export function toast(text, { action = "", onaction = () => {}, seconds = TOAST_
   if (action) {
     root.append(
       button(action, () => {
-        gone();
+        remove();
         onaction();
       }),
     );
   }
-  root.append(button("×", gone, { class: "plain", "aria-label": "Close this message" }));
+  root.append(button("×", () => gone(), { class: "plain", "aria-label": "Close this message" }));
   shown = gone;
   wait();
   return gone;
