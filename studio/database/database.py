@@ -102,8 +102,10 @@ def open_database(url: str) -> Database:
         _begin_by_sqlalchemy(engine)
     try:
         migrate(engine)
-    except DBAPIError as error:
+    except BaseException as error:
         engine.dispose()
+        if not isinstance(error, DBAPIError):
+            raise
         reason = " ".join(str(error.orig).split())[:300]
         raise DatabaseUnusable(f"{shown} cannot be used ({reason}).") from error
     return Database(engine)

@@ -15,8 +15,8 @@ from studio.versions.tree import Tree, export_tree
 
 Format = Literal["zip", "label-studio", "cloud-annotations"]
 
-# Equal pictures give equal archives: the time of the files is not their content.
 _NAME_CHARS: Final = frozenset(string.ascii_letters + string.digits + "-_")
+# Equal pictures give equal archives: the time of the files is not their content.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _WRITERS: Final[dict[str, Callable[[Manifest, Tree], Any]]] = {
     "label-studio": write_label_studio,

@@ -1,6 +1,6 @@
 """Pictures and their thumbnails, by content: they never change."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, Response
 
 from studio.database.tables import blobs
 from studio.pictures.blobs import THUMBNAIL_EDGES_PX
-from studio.problems import NotFound
+from studio.problems import BadRequest, NotFound
 
 router = APIRouter(tags=["pictures"])
 
@@ -43,9 +43,12 @@ def blob(request: Request, sha256: str) -> Response:
 
 @router.get("/api/thumbnails/{sha256}", summary="A thumbnail", response_class=Response)
 def thumbnail(
-    request: Request, sha256: str, px: Annotated[Literal[160, 640], Query()] = 160
+    request: Request,
+    sha256: str,
+    px: Annotated[int, Query(description="Longer side: 160 or 640.")] = THUMBNAIL_EDGES_PX[0],
 ) -> Response:
-    """Return a thumbnail as JPEG, its longer side 160 or 640 pixels."""
-    assert px in THUMBNAIL_EDGES_PX
+    """Return a thumbnail as JPEG."""
+    if px not in THUMBNAIL_EDGES_PX:
+        raise BadRequest(f"px is one of {', '.join(map(str, THUMBNAIL_EDGES_PX))}.")
     data = request.app.state.blobs.thumbnail(sha256, px)
     return Response(data, media_type="image/jpeg", headers=_CACHED)

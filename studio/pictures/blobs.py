@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -92,9 +92,8 @@ class BlobStore:
             folder.mkdir(parents=True, exist_ok=True)
         for sha256, data in thumbnails.items():
             self._write_thumbnail(self._thumbnail_path(sha256, THUMBNAIL_EDGES_PX[0]), data)
-        list(self._disk.map(self._write, new.items()))
-        synced = [*folders, self._blobs] if made else folders
-        list(self._disk.map(fsync.sync_folder, synced))
+        self._on_disk(self._write, new.items())
+        self._on_disk(fsync.sync_folder, [*folders, self._blobs] if made else folders)
 
     def thumbnail(self, sha256: str, longest_px: int) -> bytes:
         """Return a thumbnail as JPEG; it is made at its first use.
@@ -128,6 +127,17 @@ class BlobStore:
         """End the threads."""
         self._disk.shutdown()
         self._decoders.shutdown()
+
+    def _on_disk(self, function: Callable[[T], None], items: Iterable[T]) -> None:
+        """Call a function for each item, and wait for all of them even if one fails.
+
+        Raises:
+            OSError: The disk is full or fails.
+        """
+        calls = [self._disk.submit(function, item) for item in items]
+        wait(calls)
+        for call in calls:
+            call.result()
 
     def _write(self, item: tuple[str, bytes]) -> None:
         sha256, data = item

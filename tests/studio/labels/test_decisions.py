@@ -56,7 +56,7 @@ def test_decide_of_an_unknown_class_changes_nothing(workspace: Workspace) -> Non
     workspace.add_numbered({"mask": 1, "no_mask": 1})
     before = workspace.state()
     first, second = workspace.ids()
-    with pytest.raises(UnknownClass, match="'rain'.*mask, no_mask"):
+    with pytest.raises(UnknownClass, match=r"'rain'.*mask, no_mask"):
         workspace.decide(str(uuid4()), (first, "no_mask", 1), (second, "rain", 1))
     assert workspace.state() == before
 

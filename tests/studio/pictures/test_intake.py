@@ -1,0 +1,209 @@
+"""How pictures enter a project."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from models.imaging.open import open_image
+from studio.database import Database
+from studio.pictures import examine
+from studio.pictures.drop import plan_drop
+from studio.pictures.intake import add_known
+from studio.problems import NotFound
+from studio.projects.projects import create_project
+from tests.images import encode, photograph
+from tests.studio.workspace import Workspace, picture
+from training.audit import quality
+
+
+def test_a_folder_of_181_files_gives_181_pictures(workspace: Workspace) -> None:
+    results = [
+        one
+        for start in range(0, 181, 64)
+        for one in workspace.add(
+            {f"mask/{n}.png": picture(str(n)) for n in range(start, min(181, start + 64))}
+        )
+    ]
+    assert [one.status for one in results] == ["added"] * 181
+    assert workspace.describe()["counts"]["pictures"] == 181
+    assert len(workspace.ids(label="mask")) == 181
+
+
+def test_each_refused_file_has_its_reason(workspace: Workspace) -> None:
+    whole = encode(photograph(400, 300), "JPEG")
+    results = workspace.add(
+        {
+            "mask/a.jpg": whole,
+            "mask/empty.jpg": b"",
+            "mask/text.jpg": b"no picture at all",
+            "mask/cut.jpg": whole[: len(whole) // 2],
+            "mask/page.jpg": b"<!DOCTYPE html><html>",
+        }
+    )
+    assert [(one.status, one.code) for one in results] == [
+        ("added", None),
+        ("refused", "empty_picture"),
+        ("refused", "unsupported_format"),
+        ("refused", "undecodable_image"),
+        ("refused", "unsupported_format"),
+    ]
+    assert all(one.reason for one in results[1:])
+    assert workspace.describe()["counts"]["pictures"] == 1
+
+
+def test_the_same_picture_twice_is_one(workspace: Workspace) -> None:
+    one = picture("one")
+    results = workspace.add({"mask/a.png": one, "mask/b.png": one, "no_mask/c.png": one})
+    assert [(r.status, r.conflict) for r in results] == [
+        ("added", False),
+        ("duplicate", False),
+        ("duplicate", True),
+    ]
+    assert results[2].reason == (
+        "the same picture as a.png, which is labelled mask: the same picture cannot be no_mask, too"
+    )
+    assert workspace.describe()["counts"]["pictures"] == 1
+    assert workspace.ids(filter="conflict") == workspace.ids()
+    again = workspace.add({"other/c.png": one})
+    assert again[0].conflict
+    assert len(workspace.picture(workspace.ids()[0])["findings"]) == 1
+
+
+def test_a_label_comes_to_a_picture_that_had_none(workspace: Workspace) -> None:
+    one = picture("one")
+    workspace.add({"a.png": one})
+    assert workspace.describe()["counts"]["unlabelled"] == 1
+    (result,) = workspace.add({"mask/a.png": one})
+    assert (result.status, result.label) == ("duplicate", "mask")
+    assert workspace.describe()["counts"]["unlabelled"] == 0
+    assert workspace.ids(label="mask") == workspace.ids()
+
+
+def test_known_files_are_added_without_their_bytes(workspace: Workspace) -> None:
+    added = workspace.add_numbered({"mask": 3})
+    with workspace.database.write() as connection:
+        workspace.project = create_project(connection, "another")
+    plan = plan_drop([f"mask/{n:03}.png" for n in range(4)])
+    digests = [str(one.sha256) for one in added] + ["0" * 64]
+    wanted = list(zip(plan.files.values(), digests, strict=True))
+    results, missing = add_known(
+        workspace.database, workspace.blobs, workspace.project, wanted, by="ann"
+    )
+    assert [one.status for one in results] == ["added"] * 3
+    assert missing == ["0" * 64]
+    results, _ = add_known(workspace.database, workspace.blobs, workspace.project, wanted, by="ann")
+    assert [one.status for one in results] == ["duplicate"] * 3
+
+
+def test_a_lost_file_is_missing_and_comes_back(workspace: Workspace) -> None:
+    (added,) = workspace.add_numbered({"mask": 1})
+    path = workspace.blobs.path(str(added.sha256))
+    path.unlink()
+    file = next(iter(plan_drop(["mask/000.png"]).files.values()))
+    _, missing = add_known(
+        workspace.database,
+        workspace.blobs,
+        workspace.project,
+        [(file, str(added.sha256))],
+        by="ann",
+    )
+    assert missing == [added.sha256]
+    workspace.add_numbered({"mask": 1})
+    assert path.is_file()
+
+
+def test_frozen_test_pictures_are_kept_apart(workspace: Workspace) -> None:
+    both = picture("both")
+    results = workspace.add(
+        {
+            "d/train/mask/a.png": picture("a"),
+            "d/train/no/b.png": both,
+            "d/test/mask/c.png": picture("c"),
+            "d/test/no/d.png": both,
+        },
+        split="keep-test",
+    )
+    assert [one.status for one in results] == ["added", "added", "added", "duplicate"]
+    assert "it is no test of the model" in str(results[3].reason)
+    found = workspace.describe()
+    assert found["counts"]["test"] == 1
+    assert found["classes"] == [{"name": "mask", "pictures": 1}, {"name": "no", "pictures": 1}]
+    assert [workspace.picture(id)["test"] for id in workspace.ids(filter="test")] == [True]
+
+
+def test_odd_pictures_are_found_at_the_upload(workspace: Workspace) -> None:
+    workspace.add(
+        {
+            "mask/tiny.png": encode(photograph(40, 40)),
+            "mask/long.png": encode(photograph(400, 100)),
+            "mask/dark.png": encode(photograph(100, 100).point(lambda level: level // 20)),
+            "mask/good.png": encode(photograph(100, 100)),
+        }
+    )
+    for kind in ("tiny", "odd_shape", "dark"):
+        (found,) = workspace.ids(filter=kind)
+        assert workspace.picture(found)["name"] == f"{kind.replace('odd_shape', 'long')}.png"
+    assert workspace.describe()["counts"]["findings"] == {
+        "tiny": 1, "odd_shape": 1, "dark": 1, "doubted": 0,
+    }  # fmt: skip
+
+
+def test_oddities_have_the_audits_limits() -> None:
+    assert examine.MIN_EDGE_PX == quality._MIN_EDGE_PX
+    assert examine.MAX_ASPECT == quality._MAX_ASPECT
+    assert examine.MAX_BRIGHTNESS_OF_DARK == quality._MAX_BRIGHTNESS_OF_DARK
+    assert examine.MAX_LIGHTEST_OF_DARK == quality._MAX_LIGHTEST_OF_DARK
+
+
+def test_thumbnails_are_upright_small_and_made_once(workspace: Workspace) -> None:
+    image = photograph(300, 200)
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    workspace.add({"mask/a.jpg": encode(image, "JPEG", exif=exif)})
+    shown = workspace.picture(workspace.ids()[0])
+    assert (shown["width"], shown["height"]) == (200, 300)
+    thumbnail = workspace.blobs.thumbnail(shown["sha256"], 160)
+    assert open_image(thumbnail).size == (107, 160)
+    larger = workspace.blobs.thumbnail(shown["sha256"], 640)
+    assert open_image(larger).size == (200, 300)
+    (path,) = (workspace.blobs.folder / "thumbnails" / "640").rglob("*.jpg")
+    path.write_bytes(b"")  # as a power cut leaves it
+    assert workspace.blobs.thumbnail(shown["sha256"], 640) == larger
+    with pytest.raises(NotFound):
+        workspace.blobs.thumbnail("../../etc/passwd", 160)
+    with pytest.raises(NotFound):
+        workspace.blobs.thumbnail("0" * 64, 160)
+
+
+def test_uploads_at_the_same_time_lose_nothing(workspace: Workspace) -> None:
+    shared = {f"mask/s{n}.png": picture(f"shared{n}") for n in range(5)}
+
+    def upload(person: int) -> int:
+        own = {f"mask/{person}-{n}.png": picture(f"{person}-{n}") for n in range(5)}
+        return sum(one.status == "added" for one in workspace.add(own | shared))
+
+    with ThreadPoolExecutor(4) as threads:
+        added = sum(threads.map(upload, range(4)))
+    assert added == 4 * 5 + 5
+    assert workspace.describe()["counts"]["pictures"] == 25
+
+
+def test_a_full_disk_leaves_no_row(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace.make(database, tmp_path / "data")
+
+    def fail(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("models.bundle.fsync.write", fail)
+    with pytest.raises(OSError, match="No space"):
+        workspace.add_numbered({"mask": 3})
+    monkeypatch.undo()
+    assert workspace.ids() == []
+    assert [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()] == []
+    assert list((tmp_path / "data" / "incoming").iterdir()) == []
+    assert [one.status for one in workspace.add_numbered({"mask": 3})] == ["added"] * 3
+    workspace.blobs.close()
