@@ -12,6 +12,7 @@ from models.text import clean
 log = logging.getLogger("facemask")
 
 PREFIX: Final = "FACEMASK_"
+_STUDIO_PREFIX: Final = "FACEMASK_STUDIO_"  # the studio's own, which it checks itself
 
 # Kubernetes sets these for each Service of the namespace, and `docker run --link` for each linked
 # container, under names derived from the Service's: FACEMASK_PORT for a Service called `facemask`.
@@ -40,7 +41,7 @@ def unknown_variables(
     """Return the FACEMASK_* variables that nothing reads, each with the most similar known name."""
     unknown = {}
     for name, value in sorted(environment.items()):
-        if not name.startswith(PREFIX) or name in known:
+        if not name.startswith(PREFIX) or name.startswith(_STUDIO_PREFIX) or name in known:
             continue
         if _INJECTED_NAME.fullmatch(name) or _INJECTED_VALUE.fullmatch(value.strip()):
             continue
@@ -67,6 +68,16 @@ def warn_of_unknown(known: Collection[str], environment: Mapping[str, str] = os.
     for name, likely in unknown_variables(known, environment).items():
         hint = f": is {likely} meant?" if likely else ""
         log.warning("%s is set, and nothing reads it%s", clean(name), hint)
+
+
+def warn_of_misspelt(known: Collection[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Log the FACEMASK_* variables that look like misspelt names of a command that reads few.
+
+    Others may be meant for the service or the studio, which read far more names.
+    """
+    for name, likely in unknown_variables(known, environment).items():
+        if likely:
+            log.warning("%s is set, and nothing reads it: is %s meant?", clean(name), likely)
 
 
 def _is_injected(name: str, value: str) -> bool:

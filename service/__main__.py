@@ -1,4 +1,4 @@
-"""`python -m service`: serve HTTP with the settings from the environment."""
+"""`python -m service --help`: serve HTTP with the settings from the environment."""
 
 import contextlib
 import errno
@@ -8,19 +8,29 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from models.environment import read_variable
 from models.errors import reason_of
-from models.terminal import run_command, write_error, write_if_possible
+from models.terminal import (
+    NUMPY_WARNING,
+    run_command,
+    write_error,
+    write_if_possible,
+    write_line,
+)
 from models.text import clean
 from service.process.allocator import limit_retained_memory
 from service.process.background import exit_if_threads_run
+from service.process.command_line import apply_options, check_lines, parse_options
 from service.settings import Settings, faults_of, warn_of_variables
-from service.telemetry.logging import configure_logging
+from service.telemetry.logging import configure_logging, format_event
 
+_NOT_SOUND: Final = 1  # exit status
 _BAD_SETTING: Final = 2  # exit status
 _CANNOT_LISTEN: Final = 3  # exit status
 _SYSTEM_FAILED: Final = 6  # exit status, as of the other commands
@@ -28,20 +38,38 @@ _SYSTEM_FAILED: Final = 6  # exit status, as of the other commands
 _WORKER_TIMEOUT_S: Final = 60
 
 
-def main() -> int:
-    """Serve until a signal stops the service, and return the exit status."""
+def main(argv: Sequence[str] | None = ()) -> int:
+    """Serve until a signal stops the service, and return the exit status.
+
+    Args:
+        argv: Arguments of the command line; None for those of the process.
+    """
+    options = parse_options(argv)
+    apply_options(options)
     try:
         settings = Settings()
     except ValidationError as error:
         for fault in faults_of(error):
-            write_error(f"error: {fault}")
+            _write_error(fault)
         return _BAD_SETTING
     configure_logging(settings.log_format)
     warn_of_variables()
+    return _check(settings) if options.check else _serve(settings)
+
+
+def _check(settings: Settings) -> int:
+    lines, is_sound = check_lines(settings)
+    for line in lines:
+        write_line(clean(line))
+    write_line("The service can answer." if is_sound else "The service cannot answer.")
+    return 0 if is_sound else _NOT_SOUND
+
+
+def _serve(settings: Settings) -> int:
     try:
         listening = _listen(settings.host, settings.port)
     except (OSError, UnicodeError) as error:
-        write_error(f"error: {_reason(error, settings)}")
+        _write_error(_reason(error, settings))
         return _CANNOT_LISTEN
     _raise_open_files_limit()
     try:
@@ -50,7 +78,7 @@ def main() -> int:
         return _serve_in_workers(settings, listening)
     except OSError as error:  # no process, no free descriptor, a full disk
         where = f"{error.filename}: " if error.filename else ""
-        write_error(clean(f"error: the service cannot continue ({where}{reason_of(error)})."))
+        _write_error(clean(f"the service cannot continue ({where}{reason_of(error)})."))
         listening.close()
         return _SYSTEM_FAILED
 
@@ -104,7 +132,7 @@ def _serve_in_this_process(settings: Settings, listening: socket.socket) -> int:
 
     from service.app import create_app
 
-    _announce(listening)
+    _announce(listening, settings)
     app = create_app(settings, model_manager=model_manager, metrics=metrics)
     config = uvicorn.Config(app, **server_options(settings))
     # uvicorn raises the signal that stopped it once more when it has shut down.
@@ -131,8 +159,8 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> int:
     try:
         folder = tempfile.TemporaryDirectory(prefix="facemask-metrics-", ignore_cleanup_errors=True)
     except OSError as error:
-        write_error(
-            f"error: {settings.workers} workers share their metrics in a temporary folder, and "
+        _write_error(
+            f"{settings.workers} workers share their metrics in a temporary folder, and "
             f"none can be made ({reason_of(error)}): give the service a writable /tmp, set TMPDIR, "
             "or set FACEMASK_WORKERS to 1."
         )
@@ -140,7 +168,10 @@ def _serve_in_workers(settings: Settings, listening: socket.socket) -> int:
         return _SYSTEM_FAILED
     with folder as path:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = path  # inherited by the workers
-        _announce(listening)
+        given = os.environ.get("PYTHONWARNINGS")
+        ignored = f"ignore:{NUMPY_WARNING}"  # they import PyTorch before anything of ours runs
+        os.environ["PYTHONWARNINGS"] = f"{given},{ignored}" if given else ignored
+        _announce(listening, settings)
         supervisor.run()
     return 0
 
@@ -164,10 +195,19 @@ def server_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _announce(listening: socket.socket) -> None:
+def _announce(listening: socket.socket, settings: Settings) -> None:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    write_if_possible(f"listening on http://{shown}:{port} (documentation: /docs)")
+    line = f"listening on http://{shown}:{port} (documentation: /docs)"
+    write_if_possible(format_event("info", line) if settings.log_format == "json" else line)
+
+
+def _write_error(sentence: str) -> None:
+    """Write the error that ends the program, in the format of the log."""
+    if (read_variable("FACEMASK_LOG_FORMAT") or "").lower() == "json":
+        write_error(format_event("error", sentence))
+    else:
+        write_error(f"error: {sentence}")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -176,7 +216,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def run() -> None:
     """Serve, then exit the process (console script)."""
-    status = run_command(main)
+    status = run_command(functools.partial(main, None))
     if status == 0:
         exit_if_threads_run()
     sys.exit(status)

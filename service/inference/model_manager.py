@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,9 @@ _MAX_RETRY_PAUSE_S: Final = 60.0
 # Min seconds between two log lines about polls that fail in the same way.
 _MIN_LOG_PAUSE_S: Final = 60.0
 
+# Min seconds between two warnings that the store holds no model.
+_MIN_EMPTY_PAUSE_S: Final = 600.0
+
 # Of each file of a bundle: name, size in bytes, and times of the last change of the content and of
 # the permissions, in ns.
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
@@ -43,6 +47,21 @@ class Refusal:
 
     version: str | None
     reason: str
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A version that is being opened, verified and warmed up.
+
+    Attributes:
+        version: The version.
+        started_at: Time of the start.
+        started: The same on the manager's clock, in seconds.
+    """
+
+    version: str
+    started_at: datetime
+    started: float
 
 
 @dataclass
@@ -64,6 +83,7 @@ class ModelManager:
 
     Attributes:
         refusal: Reason why the store's current version is not served, if it is not.
+        loading: Version that is being loaded, if one is.
     """
 
     def __init__(
@@ -102,7 +122,9 @@ class ModelManager:
         self._first_poll: threading.Thread | None = None
         self._polled_at: float | None = None
         self._logged: tuple[str, float] | None = None  # the last failure of a poll, and its time
+        self._warned_at: float | None = None  # of the store without a model
         self.refusal: Refusal | None = None
+        self.loading: Loading | None = None
 
     @property
     def engine(self) -> Engine | None:
@@ -123,13 +145,23 @@ class ModelManager:
         """
         served = self._served
         if served is None:
-            raise NoModel
+            raise self.no_model()
         served.leases += 1
         try:
             yield served.engine
         finally:
             served.leases -= 1
             self._close_if_unused(served)
+
+    def no_model(self) -> NoModel:
+        """Return the error of a call while no model is served: the reason, or how long it loads."""
+        loading = self.loading
+        if loading is None:
+            return NoModel()
+        seconds = self._clock() - loading.started
+        return NoModel(
+            f"Version {loading.version} has been loading for {seconds:.0f} s: come again."
+        )
 
     def serve(self, engine: Engine) -> None:
         """Put an engine into service."""
@@ -185,8 +217,10 @@ class ModelManager:
         except NoBundle as error:
             self.refusal = Refusal(None, clean(str(error)))
             self._record_poll()
+            self._warn_of_empty_store(error)
             return
         self._record_poll()
+        self._warned_at = None
         if self.engine and version == self.engine.manifest.version:
             self.refusal = None
             return
@@ -201,6 +235,7 @@ class ModelManager:
 
     async def _try_version(self, version: str, path: Path, files: _Fingerprint) -> None:
         """Start an engine for a version and put it into service, or refuse the version."""
+        self.loading = Loading(version, datetime.now(UTC), self._clock())
         try:
             engine = await run_in_background_thread(
                 lambda: self._start(path), discard=lambda late: late.close()
@@ -221,6 +256,8 @@ class ModelManager:
             self._retry_pause_s = 0.0
             self.serve(engine)
             log.info("serving %s: %s", version, ", ".join(engine.labels))
+        finally:
+            self.loading = None
 
     def close(self) -> None:
         """Stop serving; wait a moment for the batches in progress."""
@@ -241,6 +278,14 @@ class ModelManager:
     def _record_poll(self) -> None:
         self._polled_at = self._clock()
         self._on_poll()
+
+    def _warn_of_empty_store(self, error: NoBundle) -> None:
+        """Log that the store holds no model, at once and rarely after that."""
+        now = self._clock()
+        if self._warned_at is None or now >= self._warned_at + _MIN_EMPTY_PAUSE_S:
+            self._warned_at = now
+            served = "the model in service stays" if self._served else "requests get 503 until then"
+            log.warning("%s (%s)", error, served)
 
     def _log_failure(self, error: Exception) -> None:
         """Log the error of a poll, unless the last one failed in the same way a moment ago."""

@@ -6,8 +6,11 @@ text in a line, such as a path or a name in the store, cannot begin a new line.
 
 import json
 import logging
+import sys
+import threading
 import time
 import warnings
+from types import TracebackType
 from typing import Any, Final, Literal
 
 from models.text import clean
@@ -29,6 +32,55 @@ def configure_logging(format: Format = "console") -> None:
     # a list of the warnings that they cause.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    # Python's own lines would be of another format.
+    warnings.showwarning = _log_warning
+    if format == "json":
+        sys.excepthook = _log_crash
+        threading.excepthook = _log_thread_crash
+
+
+def format_event(level: str, message: str) -> str:
+    """Return a line of the JSON format for an event outside the log."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    record = logging.LogRecord("facemask", number, "", 0, message, None, None)
+    return JsonFormatter().format(record)
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
+    """Log a warning in the place of `warnings.showwarning`."""
+    logging.getLogger("facemask").warning(
+        "%s: %s (%s, line %d)", category.__name__, message, filename, lineno
+    )
+
+
+def _log_crash(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Log the error that ends the program, in the place of `sys.excepthook`."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        logging.getLogger("facemask").critical(
+            "the program ends", exc_info=(kind, error, traceback)
+        )
+
+
+def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    """Log the error that ends a thread, in the place of `threading.excepthook`."""
+    if crash.exc_type is not SystemExit and crash.exc_value is not None:
+        name = crash.thread.name if crash.thread else "of a thread"
+        logging.getLogger("facemask").error(
+            "the thread %s ends",
+            name,
+            exc_info=(crash.exc_type, crash.exc_value, crash.exc_traceback),
+        )
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -1,6 +1,7 @@
 """The command `python -m service`: exit statuses, its address, and errors before it serves."""
 
 import errno
+import json
 import os
 import re
 import signal
@@ -8,12 +9,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
+from models import __version__
+from models.bundle.files import MODEL
 from service import __main__ as command
+from service.process.command_line import apply_options, parse_options
+from service.settings import Settings
+from tests.service.fixtures import publish_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +167,106 @@ def _service(**environment: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FACEMASK_") and k != "PORT"}
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_lists_options_and_all_settings_with_their_defaults() -> None:
+    ended = _run("--help")
+    assert ended.returncode == 0
+    for option in ("--store", "--host", "--port", "--check", "--version"):
+        assert option in ended.stdout
+    for name, field in Settings.model_fields.items():
+        line = f"  FACEMASK_{name.upper()}" + (" or PORT" if name == "port" else "")
+        line += "" if field.default in (None, "") else f" = {field.default}"
+        assert f"{line}\n" in ended.stdout
+        assert (field.description or "")[:40] in " ".join(ended.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        (["--nope"], "unrecognized arguments: --nope"),
+        (["serve"], "unrecognized arguments: serve"),
+        (["--por", "8"], "unrecognized arguments: --por 8"),
+        (["--port", "x"], "'x' is no port"),
+        (["--port", "70000"], "'70000' is no port"),
+        (["--store", " "], "is empty"),
+    ],
+)
+def test_wrong_command_line_ends_with_status_2(arguments: list[str], fact: str) -> None:
+    ended = _run(*arguments)
+    assert ended.returncode == 2
+    assert fact in ended.stderr
+    assert not ended.stdout
+
+
+def test_version_is_the_package_s() -> None:
+    ended = _run("--version")
+    assert (ended.returncode, ended.stdout) == (0, f"facemask {__version__}\n")
+
+
+def test_options_precede_their_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("FACEMASK_PORT", "1"), ("FACEMASK_HOST", "::1"), ("FACEMASK_STORE", "a")):
+        monkeypatch.setenv(name, value)
+    apply_options(parse_options(["--port", "0", "--store", "b"]))
+    settings = Settings()
+    assert (settings.port, settings.host, str(settings.store)) == (0, "::1", "b")
+
+
+def test_check_gives_a_verdict_and_a_status(tmp_path: Path) -> None:
+    ended = _run("--check", "--store", str(tmp_path), FACEMASK_MAX_FILE="3")
+    assert ended.returncode == 1
+    assert f"store: {tmp_path} holds no model yet" in ended.stdout
+    assert ended.stdout.endswith("The service cannot answer.\n")
+    assert "FACEMASK_MAX_FILE is set, and nothing reads it: is FACEMASK_MAX_FILES meant?" in (
+        ended.stderr
+    )
+    bundle = publish_bundle(tmp_path)
+    ended = _run("--check", "--store", str(tmp_path))
+    assert ended.returncode == 0
+    assert f"names version {bundle.manifest.version}" in ended.stdout
+    assert "golden pictures verified), answers mask, no_mask" in ended.stdout
+    (bundle.path / MODEL).write_bytes(b"x")
+    ended = _run("--check", "--store", str(tmp_path))
+    assert ended.returncode == 1
+    assert "model: " in ended.stdout
+    assert _run("--check", FACEMASK_MAX_FILES="0").returncode == 2
+
+
+def test_every_line_of_a_json_log_is_json(tmp_path: Path) -> None:
+    """From the first line on, with what libraries warn of, and errors that end the program."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for environment in ({"FACEMASK_PORT": "x"}, {"FACEMASK_PORT": port}):
+            ended = _run(FACEMASK_LOG_FORMAT="json", **environment)
+            (line,) = ended.stderr.splitlines()
+            assert json.loads(line)["level"] == "error"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FACEMASK_") and k != "PORT"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "--port", "0", "--store", str(tmp_path)],
+        env={**kept, "FACEMASK_LOG_FORMAT": "json", "FACEMASK_GRACE_S": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    address = re.fullmatch(r"listening on (\S+) .+", json.loads(first)["message"])
+    assert address
+    assert httpx.get(f"{address[1]}/health").status_code == 503
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert not out
+    messages = [json.loads(line)["message"] for line in err.splitlines()]
+    assert any("holds no model yet" in message for message in messages)

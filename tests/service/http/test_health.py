@@ -1,11 +1,15 @@
 """Health, liveness and readiness, and the model's report."""
 
 import asyncio
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from models.bundle.files import MANIFEST, MODEL
+from models.bundle.report_policy import SCRIPT_HASH
 from models.bundle.store import set_current
 from service.http.schemas import HealthAnswer
+from service.inference.model_manager import Loading
 from tests.service.fixtures import (
     TWO,
     GatedModel,
@@ -191,11 +195,36 @@ def test_report_returns_the_bundle_s_report(tmp_path: Path) -> None:
             if status == 200:
                 assert response.content == page
                 policy = response.headers["content-security-policy"].split("; ")
-                assert policy[:2] == ["sandbox", "default-src 'none'"]
-                assert not [part for part in policy if part.startswith("script-src")]
+                assert policy[:2] == ["sandbox allow-scripts allow-downloads", "default-src 'none'"]
+                assert f"script-src '{SCRIPT_HASH}'" in policy
             else:
                 bad(response, 404, "not_found")
         async with serving(settings_of(tmp_path / "none")) as (client, _):
             bad(await client.get("/report"), 503, "no_model")
+
+    wait(scene())
+
+
+def test_health_and_errors_name_the_version_that_is_loading(tmp_path: Path) -> None:
+    version = "20261122T204207Z-1f0c9a77"
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path / "none")) as (client, state):
+            manager = state.model_manager
+            manager.loading = Loading(version, datetime(2026, 11, 26, tzinfo=UTC), time.monotonic())
+            response = await client.get("/health")
+            assert response.status_code == 503
+            found = HealthAnswer.model_validate(response.json())
+            assert found.status == "loading"
+            assert response.json()["loading"] == {
+                "version": version,
+                "since": "2026-11-26T00:00:00.000+00:00",
+            }
+            for path in ("/readyz", "/report"):
+                problem = (await client.get(path)).json()
+                assert problem["code"] == "no_model"
+                assert f"Version {version} has been loading for 0 s" in problem["detail"]
+            manager.loading = None
+            assert (await client.get("/health")).json()["status"] == "no_model"
 
     wait(scene())

@@ -19,6 +19,7 @@ import service.inference.model_manager
 from models.bundle.files import MODEL
 from models.bundle.load import open_bundle
 from models.bundle.store import CURRENT, set_current
+from models.errors import BundleIncomplete
 from service.inference.engine import Engine
 from service.inference.model_manager import ModelManager, Refusal
 from service.inference.model_manager import _fingerprint as fingerprint
@@ -477,3 +478,50 @@ def test_first_poll_without_a_thread_is_left_to_the_loop(
 def no_thread(thread: threading.Thread) -> None:
     """Fail as `Thread.start` does where the system has no thread to give."""
     raise RuntimeError("can't start new thread")
+
+
+def test_loading_version_is_known_until_it_serves(store: Path, starts: Starts) -> None:
+    seen: list[tuple[str, str]] = []
+    now = 100.0
+
+    def start(path: Path) -> Engine:
+        nonlocal now
+        now += 7
+        loading = model_manager.loading
+        assert loading is not None
+        seen.append((loading.version, str(model_manager.no_model())))
+        if len(seen) == 1:
+            raise BundleIncomplete("half of it.")
+        return starts(path)
+
+    model_manager = ModelManager(store, start=start, poll_s=0.001, clock=lambda: now)
+    bundle = publish_bundle(store)
+    wait(model_manager.poll_once())
+    assert model_manager.loading is None
+    assert "GET /health" in str(model_manager.no_model())
+    (bundle.path / "more").touch()
+    wait(model_manager.poll_once())
+    assert model_manager.engine is not None
+    assert model_manager.loading is None
+    version = bundle.manifest.version
+    sentence = f"Version {version} has been loading for 7 s: come again."
+    assert seen == [(version, sentence)] * 2
+
+
+def test_empty_store_is_warned_of_once_in_ten_minutes(
+    store: Path, starts: Starts, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    model_manager = ModelManager(store, start=starts, poll_s=0.001, clock=lambda: now)
+    for now in (0.0, 1.0, 599.0, 600.0, 700.0):  # noqa: B007  read by the clock
+        wait(model_manager.poll_once())
+    assert len(caplog.records) == 2
+    assert str(store) in caplog.text
+    assert "python -m training fit" in caplog.text
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+    publish_bundle(store)
+    wait(model_manager.poll_once())
+    shutil.rmtree(store)
+    caplog.clear()
+    wait(model_manager.poll_once())
+    assert "the model in service stays" in caplog.text

@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -60,3 +62,29 @@ def test_traceback_as_message_keeps_its_lines() -> None:
     message = "Traceback (most recent call last):\n  File x\nOSError: no"
     record = logging.LogRecord("uvicorn.error", logging.ERROR, "f", 1, message, None, None)
     assert ConsoleFormatter().format(record).endswith(message)
+
+
+_CRASHES = """
+import threading, warnings
+from service.telemetry.logging import configure_logging
+configure_logging("json")
+warnings.warn("of a\\nlibrary")
+thread = threading.Thread(target=lambda: 1 / 0, name="lane")
+thread.start()
+thread.join()
+raise OSError("at the end")
+"""
+
+
+def test_warnings_and_crashes_are_lines_of_json() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _CRASHES], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    warning, thread, crash = map(json.loads, done.stderr.splitlines())
+    assert warning["level"] == "warning"
+    assert warning["message"].startswith("UserWarning: of a\nlibrary (<string>, line 5)")
+    assert thread["message"] == "the thread lane ends"
+    assert "ZeroDivisionError" in thread["exception"]
+    assert (crash["level"], crash["message"]) == ("critical", "the program ends")
+    assert crash["exception"].endswith("OSError: at the end")
