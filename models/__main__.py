@@ -7,24 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models.bundle import signing, store
+import models
+from models.bundle import signing, store, transfer
 from models.bundle.files import read_manifest
 from models.bundle.manifest import Manifest
 from models.bundle.store import DEFAULT_STORE
-from models.environment import read_variable, warn_of_injected
+from models.environment import read_variable, warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError, NoBundle, StoreNotSynced, reason_of
 from models.terminal import run_command, write_error, write_line
 from models.text import clean
 
 _EXIT_REFUSED: Final = 1
 _EXIT_UNWRITABLE: Final = 6  # as for the training job
+_VARIABLES: Final = ("FACEMASK_STORE", "FACEMASK_TRUSTED_KEYS")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="warning: %(message)s")
-    warn_of_injected(("FACEMASK_STORE", "FACEMASK_TRUSTED_KEYS"))
+    warn_of_injected(_VARIABLES)
+    warn_of_misspelt(_VARIABLES)
     try:
         lines: list[str] = arguments.run(arguments)
     except StoreNotSynced as error:
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Manage a store of bundles. Exit status: 0 on success, 1 if the command is "
         "refused, 2 for a wrong command line, 6 if the store or the output cannot be written to.",
     )
+    parser.add_argument("--version", action="version", version=f"facemask {models.__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--store",
@@ -97,6 +101,21 @@ def _parser() -> argparse.ArgumentParser:
         "--keep", type=_whole_number, required=True, metavar="N", help="newest versions to keep"
     )
     prune.set_defaults(run=_prune)
+
+    pack = commands.add_parser(
+        "pack", parents=[common], help="write a version to one file, and print its checksum"
+    )
+    pack.add_argument("file", type=Path, help="tar file to write")
+    pack.add_argument("version", nargs="?", help="default: the current version")
+    pack.set_defaults(run=_pack)
+
+    fetch = commands.add_parser(
+        "fetch", parents=[common], help="add a packed version to the store, and make it current"
+    )
+    fetch.add_argument("address", help="URL (https or http) or path of the packed file")
+    fetch.add_argument("--sha256", required=True, metavar="HEX", help="checksum that it must have")
+    fetch.add_argument("--no-promote", action="store_true", help="do not make it current")
+    fetch.set_defaults(run=_fetch)
 
     keygen = commands.add_parser("keygen", help="make a key pair to sign bundles with")
     keygen.add_argument(
@@ -204,6 +223,18 @@ def _verify(arguments: argparse.Namespace) -> list[str]:
 def _prune(arguments: argparse.Namespace) -> list[str]:
     removed = store.prune(arguments.store, keep=arguments.keep)
     return [f"{version} is removed." for version in removed] or ["Nothing to remove."]
+
+
+def _pack(arguments: argparse.Namespace) -> list[str]:
+    version = _path(arguments).name
+    checksum = transfer.pack(arguments.store, version, arguments.file)
+    return [f"{checksum}  {arguments.file}"]  # as sha256sum prints it
+
+
+def _fetch(arguments: argparse.Namespace) -> list[str]:
+    promote = not arguments.no_promote
+    version = transfer.fetch(arguments.address, arguments.sha256, arguments.store, promote=promote)
+    return [f"{version} is {'current' if promote else 'in the store'}."]
 
 
 def _keygen(arguments: argparse.Namespace) -> list[str]:

@@ -1,21 +1,30 @@
 """Command line of the training job: `python -m training --help`."""
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import Final
 
+import models
+from models.environment import warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError
 from models.terminal import run_command, write_error
 from models.text import clean
 from training.cli import audit, fit, sample
 from training.cli.progress.reporter import INTERRUPTED_STATUS
 
+_VARIABLES: Final = ("FACEMASK_STORE", "FACEMASK_CACHE")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand, and return its exit status."""
     arguments = build_parser().parse_args(argv)
+    logging.basicConfig(format="warning: %(message)s")
+    warn_of_injected(_VARIABLES)
+    warn_of_misspelt(_VARIABLES)
     signal.signal(signal.SIGTERM, _raise_interrupt)  # `docker stop` is to end as Ctrl-C does
     try:
         status: int = arguments.run(arguments)
@@ -36,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training", description="Train a picture classifier and publish it."
     )
+    parser.add_argument("--version", action="version", version=f"facemask {models.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (sample, fit, audit):
         command.add_command(commands)

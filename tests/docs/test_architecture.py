@@ -22,7 +22,7 @@ ROOMS = {
         ["environment", "terminal", "layout"],
         ["imaging"],
         ["bundle"],
-        ["__main__"],
+        ["__main__", "command_line"],
     ],
     "service": [
         ["settings", "problems", "keys"],

@@ -18,8 +18,10 @@ from models.bundle.files import MODEL, read_manifest
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
 from models.bundle.store import DEFAULT_STORE, current_version, versions
+from models.environment import warn_of_misspelt
 from models.errors import BundleError, FacemaskError
 from models.terminal import run_command
+from service.settings import Settings
 from tests import ROOT
 from tests.images import DrawData
 from tests.models.tiny_bundle import bundle_facts
@@ -432,3 +434,41 @@ def test_run_without_home_needs_a_cache_folder(
     assert main(["audit", str(shapes), "--no-model"]) == 6
     assert "give --cache FOLDER" in capsys.readouterr().err
     assert main(["audit", str(shapes), "--no-model", "--cache", str(tmp_path)]) == 0
+
+
+def test_misspelt_variables_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FACEMASK_STOR", str(tmp_path))
+    assert main(["audit", str(tmp_path / "absent"), "--cache", str(tmp_path)]) == 3
+    assert "FACEMASK_STOR is set, and nothing reads it: is FACEMASK_STORE meant?" in caplog.text
+
+
+def test_no_setting_of_the_service_looks_misspelt(caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"FACEMASK_{name.upper()}" for name in Settings.model_fields]
+    assert len(names) > 20
+    warn_of_misspelt(("FACEMASK_STORE", "FACEMASK_CACHE"), dict.fromkeys(names, "x"))
+    warn_of_misspelt(("FACEMASK_STORE", "FACEMASK_TRUSTED_KEYS"), dict.fromkeys(names, "x"))
+    assert caplog.text == ""
+
+
+def test_fit_and_models_have_one_default_store(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_model: bytes,
+) -> None:
+    fitted = make_fitted(tmp_path / "store", tiny_model)
+    seen: list[Path] = []
+
+    def fit(options: training.job.FitOptions, *_: object, **__: object) -> Fitted:
+        seen.append(options.store)
+        return fitted
+
+    monkeypatch.setattr(training.job, "fit", fit)
+    monkeypatch.setenv("FACEMASK_STORE", str(tmp_path / "store"))
+    assert main(["fit", "data"]) == 0
+    assert seen == [tmp_path / "store"] == [Settings().store]
+    out = capsys.readouterr().out
+    assert "  Serve     python -m service\n" in out
+    assert "Go back" not in out  # there is no version before

@@ -10,9 +10,9 @@ from training.cli.options import add_backbone_option, add_data_options, add_run_
 from training.cli.progress.reporter import add_progress_options, report_run
 from training.cli.progress.steps import make_steps
 from training.config import FitConfig, default_cache
-from training.data.outputs import check_file, check_folder
 from training.data.tables import LABELS_TABLE
 from training.errors import OutputError
+from training.publish.outputs import check_file, check_folder
 
 _FINDINGS_STATUS: Final = 7  # `--fail-on`: a finding of that level, or of a worse one
 

@@ -86,6 +86,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="do not make the model current if its cross-validated balanced accuracy is lower; "
         f"exit status {NOT_PROMOTED_STATUS}",
     )
+    parser.add_argument(
+        "--examples",
+        action="store_true",
+        help="publish one of the pictures per class with the model, for the service's page to "
+        "show: only if all who can open the page may see them",
+    )
     parser.add_argument("--strict", action="store_true", help="refuse unreadable pictures")
 
 

@@ -25,6 +25,7 @@ class FitOptions:
         strict: Refuse to train if any picture is unreadable.
         tests: Holdout sets: a folder of class folders, or LABEL=FOLDER.
         robustness: Corrupt held-out pictures and report how far accuracy falls.
+        examples: Publish one training picture per class with the model.
         finetune: Fine-tune, too, and publish what was better on the same folds.
         resume: Go on from the checkpoints of a fine-tuning that was cut short.
         checkpoint: Folder of those and of its event files; `finetune` in the cache by default.
@@ -43,6 +44,7 @@ class FitOptions:
     strict: bool = False
     tests: Sequence[str] = ()
     robustness: bool = False
+    examples: bool = False
     finetune: FinetuneConfig | None = None
     resume: bool = False
     checkpoint: Path | None = None
@@ -64,6 +66,7 @@ def command_of(options: FitOptions, config: FitConfig) -> str:
             "--strict": options.strict,
             "--test": tuple(options.tests),
             "--robustness": options.robustness,
+            "--examples": options.examples,
             "--finetune": finetune.unfreeze if finetune else None,
             "--epochs": finetune.epochs if finetune else None,
             "--crop": config.crop if config.crop == "faces" else None,

@@ -1,12 +1,14 @@
 """Check of a run's outputs before its work: rights, and room on the disks."""
 
+from typing import Final
+
 from training.backbones.registry import LoadedBackbone
 from training.config import FitConfig
-from training.data.outputs import check_folder, check_space
 from training.job.options import FitOptions
+from training.publish.outputs import check_folder, check_space
 
-_FLOAT_BYTES = 4
-_DOCUMENTS_BYTES = 30_000_000  # report with its pictures, card, summary
+_FLOAT_BYTES: Final = 4
+_DOCUMENTS_BYTES: Final = 30_000_000  # report with its pictures, card, summary
 
 
 def check_output_folders(options: FitOptions) -> None:

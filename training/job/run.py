@@ -50,6 +50,7 @@ from training.job.preflight import check_free_space, check_output_folders
 from training.job.promotion import decide_promotion
 from training.job.train import Trained, export_model, train
 from training.publish.bundle import BundleContent, publish_bundle
+from training.publish.examples import choose_examples
 from training.publish.provenance import package_versions
 from training.report import ReportData, render_card, render_report
 from training.report.log_lines import holdout_line
@@ -125,6 +126,9 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             report=render_report(report),
             card=render_card(report),
             out_of_fold=format_answers(answers, feature_set.labels),
+            examples=choose_examples(answers, feature_set.labels, listing.source.read)
+            if options.examples
+            else {},
         )
     progress.begin("publish")
     accuracy = summary["cross_validation"]["balanced_accuracy"]
@@ -199,10 +203,13 @@ def _test(
     """Evaluate each holdout set, and log its accuracy; return the results and their metrics."""
     detector = trained.ood_detector
     results, metrics = {}, {}
+    framing = trained.framing.rule(trained.study.decision.threshold) if trained.framing else None
     if holdouts:
         progress.begin("test")
     for name, holdout in holdouts.items():
-        evaluated = evaluate_holdout(graph, holdout, input_px=trained.backbone.spec.input_px)
+        evaluated = evaluate_holdout(
+            graph, holdout, input_px=trained.backbone.spec.input_px, framing=framing
+        )
         results[name] = evaluated
         metrics[name] = holdout_metrics(
             evaluated,
@@ -272,6 +279,7 @@ def _summarise(
         "finetuning": tuning.summary if tuning else None,
         "precision": trained.choice.summary,
         "familiarity": detector.summary(feature_set.labels) if detector else None,
+        "framing": trained.framing.summary() if trained.framing else None,
         "backbone": trained.backbone.facts.model_dump(),
         "config": asdict(config)
         | {"penalty": studied.head.penalty}

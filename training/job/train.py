@@ -7,6 +7,7 @@ from training.backbones.registry import LoadedBackbone
 from training.config import FitConfig
 from training.data.cache import Cache
 from training.data.progress import Progress
+from training.evaluation.framing import LearntFraming, learn_framing
 from training.evaluation.ood import OodDetector, fit_ood_detector
 from training.evaluation.study import Study, study
 from training.features.augmented import extract_augmented
@@ -29,12 +30,14 @@ class Trained:
         tuning: Result of fine-tuning, with `--finetune`.
         ood_detector: None for a fine-tuned backbone: it has seen all pictures, so their distances
             do not show those of new ones.
+        framing: How the pictures are framed; None with `--crop faces`, which frames them itself.
     """
 
     choice: PrecisionChoice
     study: Study
     tuning: Tuning | None
     ood_detector: OodDetector | None
+    framing: LearntFraming | None
 
     @property
     def backbone(self) -> LoadedBackbone:
@@ -97,11 +100,16 @@ def train(
     ood_detector = None
     if tuning is None or not tuning.tuned:
         ood_detector = fit_ood_detector(
-            feature_set.features, feature_set.classes, feature_set.groups, config
+            feature_set.features, feature_set.classes, feature_set.groups, config, copies
         )
+    framing = None
+    if config.crop == "whole":
+        distances = ood_detector.distances if ood_detector else None
+        framing = learn_framing(feature_set, distances, cache, config)
+        progress.log(framing.sentence)
     for line in study_lines(studied):
         progress.log(line)
-    return Trained(choice, studied, tuning, ood_detector)
+    return Trained(choice, studied, tuning, ood_detector, framing)
 
 
 def _report_figures(studied: Study, progress: Progress) -> None:

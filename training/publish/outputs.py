@@ -4,11 +4,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from models.errors import reason_of
 from training.errors import OutputError
 
-_MEGABYTE = 1_000_000
+_MEGABYTE: Final = 1_000_000
 
 
 def check_folder(folder: Path, purpose: str) -> None:
