@@ -121,6 +121,7 @@ pictures: Final = Table(
     _flag("present"),
     _ref("class_id", "classes", nullable=True),
     _flag("left_out"),
+    _flag("decided"),  # a person, or a table, has decided on the label
     Column("group_name", String(200)),
     # The last audit's doubt; it is open while the decision that it judged is in force.
     Column("doubt", Float),
@@ -165,6 +166,7 @@ decisions: Final = Table(
     _flag("present"),
     _ref("class_id", "classes", nullable=True),
     _flag("left_out"),
+    _flag("decided"),
     Column("group_name", String(200)),
     # Two decisions can never answer the same revision of a picture.
     UniqueConstraint("picture_id", "revision"),

@@ -190,5 +190,5 @@ def _with_value(state: State, kind: str, value: str, classes: Classes) -> State:
     if kind == "groups":
         return replace(state, group=value)
     if value == LEFT_OUT:
-        return replace(state, left_out=True)
-    return replace(state, class_id=classes.id_of(value), left_out=False)
+        return replace(state, left_out=True, decided=True)
+    return replace(state, class_id=classes.id_of(value), left_out=False, decided=True)

@@ -1,7 +1,7 @@
 """Decisions on labels: compare-and-set by revision, repeated without harm."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, select
@@ -205,9 +205,9 @@ def _decided(state: State, label: str | None, classes: Classes) -> State:
         UnknownClass: The project has no class of that name.
     """
     if label == LEFT_OUT:
-        return State(present=True, class_id=state.class_id, left_out=True, group=state.group)
+        return replace(state, left_out=True, decided=True)
     class_id = None if label is None else classes.id_of(label)
-    return State(present=True, class_id=class_id, left_out=False, group=state.group)
+    return replace(state, class_id=class_id, left_out=False, decided=True)
 
 
 def _summary(wanted: Sequence[Any]) -> str:

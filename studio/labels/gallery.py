@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
-from studio.database.tables import acts, blobs, decisions, findings, pictures
+from studio.database.tables import blobs, findings, pictures
 from studio.labels.findings import findings_of
 from studio.labels.state import is_doubted
 from studio.problems import BadRequest, TooManyFiles
@@ -105,16 +105,8 @@ def describe_pictures(
     rows = {
         row.id: row
         for row in connection.execute(
-            select(
-                pictures,
-                blobs.c.width,
-                blobs.c.height,
-                blobs.c.bytes,
-                acts.c.kind.label("last_kind"),
-            )
+            select(pictures, blobs.c.width, blobs.c.height, blobs.c.bytes)
             .join(blobs, blobs.c.sha256 == pictures.c.sha256)
-            .outerjoin(decisions, decisions.c.id == pictures.c.decision_id)
-            .outerjoin(acts, acts.c.id == decisions.c.act_id)
             .where(pictures.c.project_id == project_id, pictures.c.id.in_(ids), pictures.c.present)
         )
     }
@@ -139,5 +131,5 @@ def _details(row: Any, classes: Classes, found: list[dict[str, Any]]) -> dict[st
         "findings": found,
         "doubt": row.doubt if is_doubted(row, row.decision_id) else None,
         "suggestion": suggestion or None,
-        "judged": row.last_kind == "decide",
+        "judged": row.decided,
     }

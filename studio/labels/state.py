@@ -23,17 +23,19 @@ class State:
         class_id: Its class, None if it has no label; kept while it is left out.
         left_out: True if it takes no part in training.
         group: Name of its group (a person, a video), None without one.
+        decided: True if a person, or a table, has decided on the label since its upload.
     """
 
     present: bool
     class_id: int | None = None
     left_out: bool = False
     group: str | None = None
+    decided: bool = False
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
         """Return the state of a row of `pictures` or `decisions`."""
-        return cls(row.present, row.class_id, row.left_out, row.group_name)
+        return cls(row.present, row.class_id, row.left_out, row.group_name, row.decided)
 
     def columns(self) -> dict[str, Any]:
         """Return the values of the columns."""
@@ -42,6 +44,7 @@ class State:
             "class_id": self.class_id,
             "left_out": self.left_out,
             "group_name": self.group,
+            "decided": self.decided,
         }
 
 

@@ -1,7 +1,7 @@
 """How pictures enter a project: examined, stored, recorded; each once, by content."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -243,7 +243,7 @@ def _judge(
     elif label_id in (None, state.class_id):
         reason = here
     elif state.class_id is None and not state.left_out:
-        after = State(present=True, class_id=label_id, group=state.group)
+        after = replace(state, class_id=label_id)
         reason = f"{here}, which had no label: it is {given} now"
         return (
             Result(path, "duplicate", one.sha256, reason, picture=row.id, label=given),

@@ -24,6 +24,7 @@ class Entry:
         group: Name of its group, None without one.
         test_set: Name of the frozen test set that holds it.
         source: `random`, `chosen` or `reported`.
+        decided: True if a person, or a table, has decided on the label since its upload.
     """
 
     sha256: str
@@ -33,6 +34,7 @@ class Entry:
     group: str | None
     test_set: str | None
     source: str
+    decided: bool
 
     @property
     def shown_label(self) -> str | None:
@@ -78,6 +80,7 @@ class Manifest:
                     one.group,
                     one.test_set,
                     one.source,
+                    int(one.decided),
                 ]
             )
 
@@ -87,8 +90,10 @@ class Manifest:
         header, *lines = data.splitlines()
         entries = []
         for line in lines:
-            sha256, name, label, left_out, group, test_set, source = json.loads(line)
-            entries.append(Entry(sha256, name, label, bool(left_out), group, test_set, source))
+            sha256, name, label, left_out, group, test_set, source, decided = json.loads(line)
+            entries.append(
+                Entry(sha256, name, label, bool(left_out), group, test_set, source, bool(decided))
+            )
         return cls(tuple(json.loads(header)["classes"]), tuple(entries))
 
 

@@ -2,7 +2,8 @@
 
     mask/a.jpg            pictures below the folder of their label
     mask/b.jpg            one that is left out, if its class has others; labels.csv says "-"
-    labels.csv            file,label of every picture
+    labels.csv            file,label of the pictures whose label was decided on, or left out:
+                          training takes it as confirmed
     groups.csv            file,group of those that have one
     c.jpg                 one without a label: in exports only
 
@@ -36,8 +37,10 @@ class Tree:
     groups: list[tuple[str, str]] = field(default_factory=list)
 
     def tables(self) -> dict[str, bytes]:
-        """Return the content of labels.csv, and of groups.csv if there are groups."""
-        tables = {"labels.csv": write_table("labels", self.labels)}
+        """Return the content of labels.csv and of groups.csv, of those that have rows."""
+        tables = {}
+        if self.labels:
+            tables["labels.csv"] = write_table("labels", self.labels)
         if self.groups:
             tables["groups.csv"] = write_table("groups", self.groups)
         return tables
@@ -88,7 +91,7 @@ def _tree(
             folders.append(one.label)
         path = _unique("/".join([*folders, _short(one.name, one.sha256)]), taken)
         tree.files[path] = one.sha256
-        if one.left_out or one.label is not None:
+        if one.left_out or (one.decided and one.label is not None):
             tree.labels.append((path, LEFT_OUT if one.left_out else str(one.label)))
         if one.group is not None:
             tree.groups.append((path, one.group))

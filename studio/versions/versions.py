@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
@@ -82,6 +82,7 @@ def present_manifest(connection: Connection, project_id: int) -> Manifest:
             pictures.c.group_name,
             pictures.c.test_set_id,
             pictures.c.source,
+            pictures.c.decided,
         ).where(pictures.c.project_id == project_id, pictures.c.present)
     )
     return Manifest.of(
@@ -95,6 +96,7 @@ def present_manifest(connection: Connection, project_id: int) -> Manifest:
                 row.group_name,
                 sets.get(row.test_set_id),
                 row.source,
+                row.decided,
             )
             for row in rows
         ),
@@ -260,9 +262,9 @@ def ids_of(connection: Connection, project_id: int, digests: Iterable[str]) -> d
 def _state(entry: Entry | None, now_: State, classes: Classes) -> State:
     """Return the state that a version gives a picture."""
     if entry is None:
-        return State(False, now_.class_id, now_.left_out, now_.group)
+        return replace(now_, present=False)
     class_id = None if entry.label is None else classes.id_of(entry.label)
-    return State(True, class_id, entry.left_out, entry.group)
+    return State(True, class_id, entry.left_out, entry.group, entry.decided)
 
 
 def _counts(manifest: Manifest) -> list[dict[str, Any]]:

@@ -86,6 +86,7 @@ class Workspace:
                 pictures.c.class_id,
                 pictures.c.left_out,
                 pictures.c.group_name,
+                pictures.c.decided,
                 pictures.c.decision_id,
             )
             return {

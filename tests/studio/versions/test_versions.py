@@ -121,10 +121,8 @@ def test_the_same_version_gives_the_same_folders(workspace: Workspace, tmp_path:
     assert before.data == tmp_path / "one" / "data"
     found = content(before.data)
     left_out = workspace.picture(mask[1])["sha256"]
-    labels = {
-        name: "-" if digest == left_out else name.split("/")[0]
-        for name, digest in before.files.items()
-    }
+    decided = {left_out: "-", workspace.picture(no_mask[0])["sha256"]: "mask"}
+    labels = {name: decided[digest] for name, digest in before.files.items() if digest in decided}
     rows = sorted(f"{name},{label}" for name, label in labels.items())
     assert found["labels.csv"].decode().splitlines() == ["file,label", *rows]
     assert found["groups.csv"].count(b"eva") == 1
