@@ -45,8 +45,10 @@ def unknown_variables(
             continue
         if _INJECTED_NAME.fullmatch(name) or _INJECTED_VALUE.fullmatch(value.strip()):
             continue
-        likely = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        unknown[name] = likely[0] if likely else None
+        own = name.removeprefix(PREFIX)  # the prefix alone would make any two names similar
+        names = [other.removeprefix(PREFIX) for other in known]
+        likely = difflib.get_close_matches(own, names, n=1, cutoff=0.75)
+        unknown[name] = f"{PREFIX}{likely[0]}" if likely else None
     return unknown
 
 
