@@ -13,7 +13,6 @@ from training.audit.label_issues import (
     calibrate_with_wrong_labels,
     find_label_issues,
     judge_labels,
-    propose_labels,
 )
 from training.audit.run import audit
 
@@ -130,12 +129,6 @@ def test_confirmed_labels_are_no_issues() -> None:
         features, labels, np.arange(200), folds=5, seed=0, confirmed=confirmed
     )
     assert {issue.index for issue in issues.found} == {3, 77, 120}
-
-
-def test_propose_labels_gives_rows_of_labels_csv() -> None:
-    issues = LabelIssues([LabelIssue(2, 0, 1, 0.01, 0.99), LabelIssue(0, 1, 0, 0.1, 0.9)])
-    rows = propose_labels(["a/1.jpg", "a/2.jpg", "a/3.jpg"], ["a", "b"], issues)
-    assert rows == [("a/3.jpg", "b"), ("a/1.jpg", "a")]
 
 
 def test_find_label_issues_survives_class_of_issues_only() -> None:
