@@ -35,8 +35,16 @@ export class Labelling {
   }
 
   /** Load the pictures among `ids` that are not here yet. */
-  async load(ids) {
-    const missing = ids.filter((id) => !this.pictures.has(id) && !this.#asked.has(id));
+  load(ids) {
+    return this.#fetch(ids.filter((id) => !this.pictures.has(id) && !this.#asked.has(id)));
+  }
+
+  /** Load pictures again, such as after another's change. */
+  reload(ids) {
+    return this.#fetch(ids);
+  }
+
+  async #fetch(missing) {
     for (let at = 0; at < missing.length; at += FETCHED_AT_ONCE) {
       const some = missing.slice(at, at + FETCHED_AT_ONCE);
       for (const id of some) this.#asked.add(id);
@@ -48,12 +56,6 @@ export class Labelling {
       }
       this.changed(some);
     }
-  }
-
-  /** Load pictures again, such as after another's change. */
-  async reload(ids) {
-    for (const id of ids) this.pictures.delete(id);
-    await this.load(ids);
   }
 
   #take(picture) {
@@ -163,8 +165,9 @@ export class Labelling {
       if (mine !== label) this.conflicts.push({ picture, mine, theirs: label, by, at, name: one?.name ?? `picture ${picture}`, undo: !record.decisions });
     }
     const touched = [...saved, ...conflicts].map(({ picture }) => picture);
-    // After an undo on the server alone, labels of pictures that were not shown are unknown.
     this.changed(touched);
+    // What was judged before an undone act, only the server knows.
+    if (record.undoes && outbox.records.length < 2) this.reload(touched.filter((id) => this.pictures.has(id)).slice(0, FETCHED_AT_ONCE)).catch(() => {});
   }
 
   #undoWaits() {

@@ -57,6 +57,7 @@ function afterTraining(project, counts, route) {
     const text = `Train again: ${count(counts.changed, "picture has", "pictures have")} changed since the last training.`;
     return route.screen === "train" ? { text } : { text, label: "Train again", act: () => train() };
   }
+  if (!live && route.screen === "live" && route.query.has("run")) return { text: "Read the verdict below, then switch to the new model, or leave it." };
   if (!live) {
     return {
       text: "The model is ready. Put it to use, then try it with a picture.",

@@ -3,6 +3,7 @@
 import { html, useEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, post } from "./api.js";
 import { acceptDrops, fromPicker, fromTransfer, nameFor } from "./gather.js";
+import { toast } from "./shared/dialog.js";
 import { fail, go, href, refresh, state, update } from "./store.js";
 import { Upload, forgetInterrupted, interrupted } from "./upload.js";
 import { bytes, count, duration, listed, number } from "./words.js";
@@ -18,7 +19,10 @@ export function DropZone({ project = null, heading, text, compact = false }) {
   const busy = useRef(false);
 
   const take = async (gathering) => {
-    if (busy.current) return;
+    if (busy.current) {
+      toast("One after the other: drop it again in a moment.");
+      return;
+    }
     busy.current = true;
     try {
       setFound(0);
@@ -81,11 +85,12 @@ async function begin(project, dropped, askSplit) {
       update();
     },
   });
+  await state.uploads.get(upload.project)?.finished;
   state.uploads.set(upload.project, upload);
   update();
   if (!project) go(href("data", id));
   // The upload goes on while other screens are shown.
-  upload
+  upload.finished = upload
     .run()
     .catch(fail)
     .finally(() => refresh());

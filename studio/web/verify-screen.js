@@ -8,7 +8,7 @@ import { Labelling, indexOf } from "./labelling.js";
 import { Conflicts, GroupDialog, HelpDialog, HistoryDialog, NewClassDialog, Viewer } from "./label-dialogs.js";
 import { outbox } from "./outbox.js";
 import { shortcuts } from "./shared/keyboard.js";
-import { fail, go, href, update, useStore } from "./store.js";
+import { fail, go, href, refresh, state, update, useStore } from "./store.js";
 import { FINDINGS, count, labelName, number } from "./words.js";
 
 export function VerifyScreen() {
@@ -26,6 +26,7 @@ export function VerifyScreen() {
   useEffect(() => {
     const labelling = new Labelling(project.id, (ids) => {
       me.current?.grid.refresh(ids);
+      if (state.unsaved && !outbox.unsaved) refresh(); // the counts
       update({ unsaved: outbox.unsaved });
       again();
     });

@@ -1,0 +1,169 @@
+"""From two folders to an answered prediction, and back from a wrong label: real processes."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests import ROOT
+from tests.browser.browsing import axe_violations, chromium, needs_chromium
+from tests.browser.studio_pages import Api, drop_paths, fresh, step
+from tests.service.fixtures import WAIT_S
+
+pytestmark = needs_chromium
+
+MAX_CLICKS = 6
+TRAINING_S = 600  # beyond which the test gives up
+
+
+@pytest.fixture(scope="module", name="sample")
+def _sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample") / "sample"
+    command = [sys.executable, "-m", "training", "sample", str(folder), "--progress", "none"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module", name="address")
+def _address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a service and a studio as `make run` does, on one empty store."""
+    folder = tmp_path_factory.mktemp("studio")
+    service, studio = free_port(), free_port()
+    environment = os.environ | {
+        "FACEMASK_STORE": str(folder / "store"),
+        "FACEMASK_PORT": str(service),
+        "FACEMASK_STUDIO_DATA": str(folder / "data"),
+        "FACEMASK_STUDIO_PORT": str(studio),
+        "FACEMASK_STUDIO_SERVICE_URL": f"http://127.0.0.1:{service}",
+        "FACEMASK_CACHE": str(folder / "cache"),
+    }
+    with (
+        process("service", service, "livez", environment, folder),
+        process("studio", studio, "livez", environment, folder),
+    ):
+        yield f"http://127.0.0.1:{studio}"
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def process(
+    module: str, port: int, path: str, environment: dict[str, str], folder: Path
+) -> Iterator[None]:
+    """Run `python -m MODULE` until its address answers, and end it afterwards."""
+    with open(folder / f"{module}.log", "wb") as log:
+        started = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+        try:
+            deadline = time.monotonic() + 2 * WAIT_S
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=1)
+                    break
+                assert started.poll() is None, (folder / f"{module}.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield
+        finally:
+            started.terminate()
+            started.wait(2 * WAIT_S)
+
+
+class Person:
+    """Somebody who clicks; counts the clicks."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.clicks = 0
+
+    def click(self, what: Locator) -> None:
+        what.click()
+        self.clicks += 1
+
+    def do_next(self, label: str) -> None:
+        """Press the main button of the line that says what is next."""
+        button = self.page.locator("#next-action")
+        expect(button).to_have_text(label, timeout=1000 * TRAINING_S)
+        self.click(button)
+
+
+def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: str) -> None:
+    with chromium() as browser, fresh(browser, address) as (page, _):
+        person = Person(page)
+        drop_paths(page, sample / "mask", sample / "no_mask")
+        person.do_next("Train")
+        person.do_next("Use this model")
+        expect(page.locator("#served-heading")).to_contain_text("In use: model 1")
+        expect(page.locator("#served-heading .tag")).to_have_text("answering")
+        unseen = min((sample / "no_mask").iterdir())
+        drop_paths(page, unseen)
+        answer = page.locator(".card.try .says")
+        expect(answer).to_have_text("no mask")
+        assert person.clicks <= MAX_CLICKS
+
+        # A label is wrong: corrected, trained again, compared, promoted.
+        api = Api(address)
+        project = api.project()["id"]
+        assert api.project()["counts"]["labelled"] == 360
+        step(page, "Labels")
+        expect(page.locator(".cell[data-state=labelled]").first).to_be_visible()
+        page.keyboard.press("x")
+        expect(page.get_by_text("All saved")).to_be_visible()
+        person.do_next("Train again")
+        expect(page.locator("#job-heading")).to_have_text(
+            "The model is ready", timeout=1000 * TRAINING_S
+        )
+        person.do_next("Compare and switch")
+        expect(page.locator(".verdict")).to_contain_text("Compared on 359 pictures", timeout=60_000)
+        assert axe_violations(page) == []
+        drop_paths(page, unseen)
+        expect(page.locator(".card.try .says")).to_have_count(2, timeout=60_000)
+        page.get_by_role("link", name="Which pictures are fixed").click()
+        expect(page.locator("#compare-heading")).to_be_visible()
+        assert axe_violations(page) == []
+        page.go_back()
+        use = page.get_by_role("button", name="Use model 2")
+        expect(use).to_be_visible()
+        reason = page.get_by_label("Use it all the same, because")
+        if reason.is_visible():  # few differences may be too many to show "not worse"
+            reason.fill("The label was wrong.")
+        use.click()
+        expect(page.locator("#served-heading")).to_contain_text("In use: model 2")
+        live = api.get("/api/live")
+        assert live["project"] == project
+        assert [entry["action"] for entry in live["history"]] == ["promote", "promote"]
+        for title in ("Data", "Train", "Results", "In use"):
+            step(page, title)
+            page.wait_for_load_state("networkidle")
+            assert axe_violations(page) == []
+        step(page, "Results")
+        page.get_by_role("link", name="Model 1").click()
+        expect(page.locator("#run-heading")).to_be_visible()
+        assert axe_violations(page) == []
+
+
+def test_training_survives_a_reload_and_can_be_stopped(sample: Path, address: str) -> None:
+    with chromium() as browser, fresh(browser, address) as (page, _):
+        page.goto(f"{address}/projects/{Api(address).project()['id']}/train")
+        page.get_by_role("button", name="Train", exact=True).click()
+        expect(page.locator("#job-heading")).to_have_text("The model is learning")
+        page.reload()
+        expect(page.locator("#job-heading")).to_have_text("The model is learning")
+        expect(page.locator(".stages li").first).to_be_visible()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+        expect(page.locator("#job-heading")).to_have_text("Stopped")
