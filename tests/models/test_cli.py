@@ -233,3 +233,22 @@ def test_help_needs_no_home_and_takes_any_store(store: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_packed_version_is_fetched_into_another_store(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed, other = str(tmp_path / "model.tar"), str(tmp_path / "other")
+    assert main(["pack", packed, versions(store)[0]]) == 0
+    checksum, name = capsys.readouterr().out.split()
+    assert name == packed
+
+    assert main(["fetch", packed, "--sha256", checksum, "--store", other]) == 0
+    assert capsys.readouterr().out == f"{versions(store)[0]} is current.\n"
+    assert current_version(Path(other)) == versions(store)[0]
+
+    assert main(["pack", packed]) == 0
+    checksum, _ = capsys.readouterr().out.split()
+    assert main(["fetch", packed, "--sha256", checksum, "--store", other, "--no-promote"]) == 0
+    assert capsys.readouterr().out == f"{current_version(store)} is in the store.\n"
+    assert current_version(Path(other)) == versions(store)[0]
