@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
@@ -111,8 +111,13 @@ def log(request: Request, job: int) -> PlainTextResponse:
 @router.get(
     "/api/jobs/{job}/events",
     summary="Events of a job",
-    response_class=EventSourceResponse,
-    responses={200: {"description": "Server-sent events; with `after`, a JSON list."}},
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events; with `after`, a JSON list.",
+            "content": {"text/event-stream": {}, "application/json": {}},
+        }
+    },
 )
 async def events(
     request: Request,
@@ -127,9 +132,8 @@ async def events(
     if after is not None:
         body = json.dumps({"events": found, "state": state})
         return Response(body, media_type="application/json")
-    return StreamingResponse(
+    return EventSourceResponse(
         _stream(request, database, job, start, found, state),
-        media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
