@@ -26,6 +26,7 @@ from models.cpu import usable_cores
 
 _ACCURACIES = (0.8, 0.95, 0.99)
 _MAX_FALSE = 0.05
+_MAX_ECE_LOSS = 0.3  # points, by which the temperature may worsen the true calibration error
 _HEADER = (
     "| pictures, true accuracy | accuracy (width) | balanced accuracy (width) | next 100 | ROC AUC "
     "| says \u201ckeeps\u201d 1 / 5 % | falsely | calibration error | forecast (made) |\n"
@@ -58,23 +59,27 @@ def worlds() -> list[World]:
 def missed(row: Row, replications: int) -> list[str]:
     """Return the goals that a row misses by more than three standard errors."""
     small = row.name.startswith("2 x") and "," not in row.name.partition(" %")[2]
-    goals = {
-        "accuracy": (row.accuracy, 0.91 if small else 0.93),
-        "balanced accuracy": (row.balanced, 0.91 if small else 0.93),
-        "next 100": (row.headline, 0.93),
-        "ROC AUC": (row.auc, 0.90),
-    }
-    if row.forecast is not None and row.forecast_made is not None:  # none is no false one
-        goals["forecast"] = (1 - row.forecast_made * (1 - row.forecast), 0.90)
+    made = round(replications * (row.forecast_made or 0.0))
+    goals = (  # name, share covered, goal, and number of intervals
+        ("accuracy", row.accuracy, 0.91 if small else 0.93, replications),
+        ("balanced accuracy", row.balanced, 0.91 if small else 0.93, replications),
+        ("next 100", row.headline, 0.93, replications),
+        ("ROC AUC", row.auc, 0.90, replications),
+        ("forecast", row.forecast, 0.90, made),
+    )
     found = []
-    for name, (share, goal) in goals.items():
-        error = (goal * (1 - goal) / replications) ** 0.5
-        if share is not None and share < goal - 3 * error:
+    for name, share, goal, intervals in goals:
+        if share is None or not intervals:
+            continue
+        error = (goal * (1 - goal) / intervals) ** 0.5
+        if share < goal - 3 * error:
             found.append(f"{row.name}: {name} covers {share:.1%}, not {goal:.0%}")
     error = (_MAX_FALSE * (1 - _MAX_FALSE) / replications) ** 0.5
     for share in row.false or ():
         if share > _MAX_FALSE + 3 * error:
             found.append(f"{row.name}: says \u201ckeeps\u201d falsely in {share:.1%} of runs")
+    if row.ece is not None and row.ece[1] > row.ece[0] + _MAX_ECE_LOSS:
+        found.append(f"{row.name}: the temperature worsens the calibration error")
     return found
 
 

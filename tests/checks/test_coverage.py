@@ -29,6 +29,10 @@ def test_short_run_meets_the_goals(world: World, replications: int) -> None:
 def test_missed_names_a_figure_that_covers_too_little() -> None:
     row = dataclasses.replace(coverage_of(World((12,) * 10, 0.95), 20), accuracy=0.5)
     assert missed(row, 20) == ["10 x 12, 95 %: accuracy covers 50.0%, not 93%"]
+    forecast = dataclasses.replace(row, accuracy=1.0, forecast=0.5, forecast_made=0.9)
+    assert missed(forecast, 20) == ["10 x 12, 95 %: forecast covers 50.0%, not 90%"]
+    worse = dataclasses.replace(row, accuracy=1.0, ece=(1.0, 1.5))
+    assert missed(worse, 20) == ["10 x 12, 95 %: the temperature worsens the calibration error"]
     false = dataclasses.replace(row, accuracy=1.0, false=(0.0, 0.4))
     assert missed(false, 20) == ["10 x 12, 95 %: says “keeps” falsely in 40.0% of runs"]
 
