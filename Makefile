@@ -15,7 +15,7 @@ PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-
 
 run: install
 	$(PY) -m training sample sample --if-missing
-	$(PY) -m training fit sample --if-missing
+	$(PY) -m training fit sample --examples --if-missing
 	$(PY) -m service
 
 check: lint types

@@ -48,8 +48,11 @@ export function verdictOf({ truth, answer }) {
   return truth === decision || (truth === NEITHER && decision === "unfamiliar") ? "right" : "wrong";
 }
 
-/** Return the name of a judgement for tables: a class, "neither" or "". */
+/** Return the name of a judgement for readers: a class, "neither" or "". */
 export const truthName = ({ truth }) => (truth === NEITHER ? "neither" : truth ?? "");
+
+/** Return a judgement as labels.csv has it: a class, "-" for none of them, or "". */
+export const truthLabel = ({ truth }) => (truth === NEITHER ? "-" : truth ?? "");
 
 const judged = (items) => items.filter((item) => item.truth && item.answer && !item.answer.faces);
 
@@ -71,7 +74,7 @@ export async function saveCorrections(items) {
   for (const item of found) {
     const name = freeName(folderOf(item.truth), item.path, taken);
     files.push({ name, blob: item.file });
-    rows.push([name, truthName(item), decisionOf(item.answer), item.answer.label, item.answer.score, item.model.version]);
+    rows.push([name, truthLabel(item), decisionOf(item.answer), item.answer.label, item.answer.score, item.model.version]);
   }
   files.push({ name: "corrections.csv", blob: new Blob(["\uFEFF", csv(rows)]) }, { name: "README.txt", blob: new Blob([README]) });
   const { archive, gone } = await zip(files);

@@ -1,7 +1,7 @@
 // Answers as CSV and JSON.
 
 import { decisionOf, threshold } from "./answers.js";
-import { truthName } from "./corrections.js";
+import { truthLabel } from "./corrections.js";
 import { csv } from "./shared/save.js";
 
 const SIDES = ["left", "top", "width", "height"]; // a face's box, in pixels of the picture
@@ -16,7 +16,7 @@ export function asJson(items) {
       model: item.model?.version ?? null,
       ...(item.answer && { threshold: thresholdOf(item) }),
       ...kept,
-      ...(item.truth && { really: truthName(item) }),
+      ...(item.truth && { really: truthLabel(item) }),
       ...(item.problem && { error: item.problem }),
     };
   });
@@ -42,7 +42,7 @@ export function asCsv(items) {
       ...labels.map((label) => answer?.scores?.[label] ?? ""),
       model?.version ?? "",
       answer ? thresholdOf(line) : "",
-      truthName(line),
+      truthLabel(line),
       answer?.faces ? "No face was found." : problem?.detail ?? "",
     ];
   });

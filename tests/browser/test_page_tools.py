@@ -233,7 +233,7 @@ def test_corrections_are_saved_in_the_training_layout(page: Page) -> None:
     assert [(row["file"], row["label"], row["decision"]) for row in rows] == [
         ("mask/a.png", "mask", "mask"),
         ("no_mask/b.png", "no_mask", "uncertain"),
-        (".neither/c.png", "neither", "unfamiliar"),
+        (".neither/c.png", "-", "unfamiliar"),
         ("mask/a (2).png", "mask", "no_mask"),
     ]
     expect(page.get_by_role("link", name="Open the studio")).to_have_attribute(
@@ -307,7 +307,7 @@ def test_code_names_the_key_by_its_variable_and_is_copied(browser: Browser, tmp_
 
 
 def test_examples_of_the_model_are_offered_by_class(page: Page) -> None:
-    examples = page.get_by_role("group", name="Or try one it was not trained on")
+    examples = page.get_by_role("group", name="Or try one of its own pictures")
     examples.get_by_role("button", name="no_mask").click()
     expect(card(page, "example no_mask.jpg").locator(".verdict")).to_have_text("no_mask")
 

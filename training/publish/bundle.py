@@ -1,6 +1,7 @@
 """Publication of a trained model: the files of its bundle, and the fields of its manifest."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,7 @@ class BundleContent:
         report: HTML page.
         card: Model card in Markdown.
         out_of_fold: Out-of-fold answers (`models.bundle.out_of_fold`).
+        examples: Example pictures by file name, if the data set may be shown.
     """
 
     model: bytes
@@ -53,6 +55,7 @@ class BundleContent:
     report: str
     card: str
     out_of_fold: bytes
+    examples: Mapping[str, bytes]
 
 
 def publish_bundle(
@@ -82,6 +85,7 @@ def publish_bundle(
         SUMMARY: json.dumps(content.summary, indent=2, ensure_ascii=False).encode() + b"\n",
         CARD: content.card.encode(),
         OUT_OF_FOLD: content.out_of_fold,
+        **content.examples,
     }
     try:
         return publish(store, files, _manifest_fields(content, config), key=key, promote=promote)
@@ -97,6 +101,7 @@ def publish_bundle(
 def _manifest_fields(content: BundleContent, config: FitConfig) -> dict[str, Any]:
     summary = content.summary
     decision, familiarity = summary["decision"], summary["familiarity"]
+    framing = summary["framing"]
     return {
         "labels": summary["labels"],
         "input_px": content.input_px,
@@ -120,6 +125,7 @@ def _manifest_fields(content: BundleContent, config: FitConfig) -> dict[str, Any
         ),
         "familiarity": familiarity
         and {name: familiarity.get(name) for name in OodFacts.model_fields},
+        "framing": framing and framing["facts"],
         "golden": _golden(content, config),
     }
 
