@@ -137,6 +137,7 @@ def _lifespan(
         keeper = candidates or Candidates(settings.store, idle_s=settings.candidate_idle_s)
         app.state.database = opened
         app.state.blobs = BlobStore(settings.data)
+        app.state.blobs.clean_up()
         app.state.versions = VersionStore(settings.data)
         app.state.studio = State(
             settings=settings,
@@ -158,6 +159,7 @@ def _lifespan(
             left = await asyncio.to_thread(supervisor.stop)
             if left is not None:
                 log.info("job %s goes on by itself; the next start follows it again", left.id)
+            app.state.blobs.close()
             if database is None:
                 opened.close()
 

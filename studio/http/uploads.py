@@ -1,5 +1,6 @@
 """Uploads: what a drop means, which files are missing, pictures, zip files, tables, annotations."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ MAX_CHECKED: Final = 1_000
 
 _MAX_PATH_CHARS: Final = 4_096
 _MAX_FIELD_BYTES: Final = 2**20
+_MAX_FIELDS: Final = 8
+_MAX_UPLOADS_IN_MEMORY: Final = 8
 _DISK_RESERVE_BYTES: Final = 256 * 2**20
 
 _Path = Annotated[str, Field(max_length=_MAX_PATH_CHARS)]
@@ -114,9 +117,9 @@ async def upload(
 ) -> dict[str, Any]:
     """Add the pictures of a form: parts `files`, and `labels` and `paths` as JSON."""
     _require_room(request)
-    uploads, given = await _read_form(request)
-    data = [(path, await file.read()) for path, file in uploads]
-    return await run_in_threadpool(_add, request, project, data, given, split, drop)
+    async with _gate(request):
+        data, given = await _read_form(request)
+        return await run_in_threadpool(_add, request, project, data, given, split, drop)
 
 
 @router.post("/api/projects/{project}/archive", summary="Upload a zip file")
@@ -268,10 +271,19 @@ def _name_below(parts: Sequence[str], label: str | None) -> str:
     return clean("/".join(parts[start:]))
 
 
+def _gate(request: Request) -> asyncio.Semaphore:
+    """Return the semaphore that bounds how many bodies are in memory; others wait unread."""
+    state = request.app.state
+    if not hasattr(state, "upload_gate"):
+        state.upload_gate = asyncio.Semaphore(_MAX_UPLOADS_IN_MEMORY)
+    gate: asyncio.Semaphore = state.upload_gate
+    return gate
+
+
 async def _read_form(
     request: Request,
-) -> tuple[list[tuple[str, UploadFile]], dict[str, str | None]]:
-    """Return the files of a form with their paths, and label by path.
+) -> tuple[list[tuple[str, bytes]], dict[str, str | None]]:
+    """Return path and content of each file of a form, and label by path.
 
     Raises:
         UnsupportedMedia, BadUpload, TooManyFiles: As the names say.
@@ -280,23 +292,38 @@ async def _read_form(
         raise UnsupportedMedia("Send multipart/form-data with pictures in 'files'.")
     limit = state_of(request).settings.max_files
     try:
-        form = await request.form(max_files=limit, max_fields=8, max_part_size=_MAX_FIELD_BYTES)
+        async with request.form(
+            max_files=limit, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
+        ) as form:
+            files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
+            given = _json_field(form.get("labels"), "labels", dict) or {}
+            paths = _json_field(form.get("paths"), "paths", list)
+            paths = [file.filename or "" for file in files] if paths is None else paths
+            _check_paths(paths, given, len(files))
+            contents = [await file.read() for file in files]
     except HTTPException as error:
         if "Too many files" in str(error.detail):
             raise TooManyFiles(f"A request may hold {limit} pictures.") from error
         raise BadUpload(f"The multipart body breaks its format ({error.detail}).") from error
-    files = [one for one in form.getlist("files") if isinstance(one, UploadFile)]
-    given = _json_field(form.get("labels"), "labels", dict) or {}
-    paths = _json_field(form.get("paths"), "paths", list)
-    paths = [file.filename or "" for file in files] if paths is None else paths
-    if len(paths) != len(files):
+    return list(zip(paths, contents, strict=True)), given
+
+
+def _check_paths(paths: list[Any], given: dict[str, Any], number: int) -> None:
+    """Raise unless each file of a form has a path of its own, and labels are texts.
+
+    Raises:
+        BadUpload: There is no file; the body may be cut short.
+        BadRequest: They are otherwise.
+    """
+    if not number:
+        raise BadUpload("The form holds no picture in 'files', or is cut short.")
+    if len(paths) != number:
         raise BadRequest("paths needs one path per file, in their order.")
-    if len(set(paths)) != len(paths):
-        raise BadRequest("Two files have one path.")
     values = [*paths, *given, *(label for label in given.values() if label is not None)]
     if not all(isinstance(value, str) and len(value) <= _MAX_PATH_CHARS for value in values):
         raise BadRequest("Paths and labels are texts.")
-    return list(zip(paths, files, strict=True)), given
+    if len(set(paths)) != len(paths):
+        raise BadRequest("Two files have one path.")
 
 
 def _json_field(value: Any, name: str, kind: type) -> Any:
