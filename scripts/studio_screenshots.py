@@ -14,11 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 _TARGET = Path(__file__).parent.parent / "docs" / "images"
 _CHROMIUM = "/usr/bin/chromium"
-_SIZES = {"": {"width": 1280, "height": 900}, "-phone": {"width": 390, "height": 844}}
+_SIZES: dict[str, ViewportSize] = {
+    "": {"width": 1280, "height": 900},
+    "-phone": {"width": 390, "height": 844},
+}
 _CLASSES = ("mask", "no_mask")
 _SWAPPED = 3  # per class
 _WAIT_MS = 600_000

@@ -72,7 +72,8 @@ function afterTraining(project, counts, route) {
     return route.screen === "live" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
   }
   if (counts.doubted) {
-    const text = `Look at ${count(counts.doubted, "picture")} whose label may be wrong.`;
+    const look = `ook at ${count(counts.doubted, "picture")} whose label may be wrong.`;
+    const text = route.screen === "live" ? `Drop a picture below to see what the model says. Then l${look}` : `L${look}`;
     const at = href("verify", undefined, "?filter=doubted");
     return route.screen === "verify" ? { text: "Correct what is wrong; press Enter where the label is right." } : { text, label: "Look at them", href: at };
   }

@@ -77,6 +77,10 @@ export function RunScreen({ id }) {
   if (!run) return html`<p class="muted">Asking for the result …</p>`;
   const others = (runs ?? []).filter((other) => other.id !== run.id);
   const mistakes = run.mistakes ?? [];
+  const mistaken = (id) => {
+    const said = run.answers?.[id];
+    return said ? `${labelName(said.label)}: it said “${labelName(said.predicted)}”` : "";
+  };
   return html`
     <p class="small"><a href=${href("runs")}>All models</a></p>
     <section class="panel" aria-labelledby="run-heading">
@@ -99,7 +103,7 @@ export function RunScreen({ id }) {
         </label>`}
       </div>
     </section>
-    ${mistakes.length > 0 && html`<${Strip} project=${project} ids=${mistakes} title=${`${count(mistakes.length, "picture")} that it got wrong`} help="Look if the label is wrong, or the picture is hard. Pictures like these, added to the data, help most." />`}
+    ${mistakes.length > 0 && html`<${Strip} project=${project} ids=${mistakes} caption=${mistaken} title=${`${count(mistakes.length, "picture")} that it got wrong`} help="Look if the label is wrong, or the picture is hard. Pictures like these, added to the data, help most." />`}
     ${run.confusion && html`<${Confusion} ...${run.confusion} />`}
     ${run.settings?.length > 0 &&
     html`<details><summary>How it was made</summary><dl class="facts">${run.settings.map(({ name, value }) => html`<div><dt>${labelName(name)}</dt><dd>${String(value)}</dd></div>`)}</dl></details>`}

@@ -52,7 +52,7 @@ function Start({ project, first }) {
         : "At least two classes with pictures are needed."}
     </p>
     <div class="buttons start">
-      <button type="button" class="primary" disabled=${!ready} onClick=${() => train(changed)}>Train</button>
+      <button type="button" class=${!project.latest_run || project.counts.changed ? "primary" : ""} disabled=${!ready} onClick=${() => train(changed)}>Train</button>
     </div>
     ${options?.length > 0 &&
     html`<details>
@@ -63,13 +63,13 @@ function Start({ project, first }) {
   </section>`;
 }
 
-function Option({ name, kind, choices, title, help, value, set, min, max, step }) {
+function Option({ name, kind, choices, title, help, value, set, low, high, whole }) {
   const id = `option-${name}`;
   const field = {
     choice: () => html`<select id=${id} value=${value} onChange=${({ target }) => set(target.value)} aria-describedby=${`${id}-help`}>
       ${choices.map((one) => html`<option value=${one.value ?? one}>${one.title ?? one}</option>`)}
     </select>`,
-    number: () => html`<input id=${id} type="number" value=${value} min=${min} max=${max} step=${step ?? "any"} onChange=${({ target }) => set(target.value === "" ? undefined : Number(target.value))} aria-describedby=${`${id}-help`} />`,
+    number: () => html`<input id=${id} type="number" value=${value} min=${low} max=${high} step=${whole ? 1 : "any"} onChange=${({ target }) => set(target.value === "" ? undefined : Number(target.value))} aria-describedby=${`${id}-help`} />`,
     switch: () => html`<input id=${id} type="checkbox" checked=${value} onChange=${({ target }) => set(target.checked)} aria-describedby=${`${id}-help`} />`,
   }[kind];
   if (!field) return null;
