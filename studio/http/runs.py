@@ -1,10 +1,11 @@
 """Runs: table, one run, its report, and two runs compared."""
 
-from typing import Any, Final
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from models.bundle.report_policy import SERVED_REPORT_POLICY
 from models.errors import BundleError
 from studio.http.state import state_of
 from studio.problems import BundleGone, NoReport
@@ -13,12 +14,6 @@ from studio.runs.figures import read_report
 from studio.runs.runs import get_run, list_runs, live_version, row_of
 
 router = APIRouter(tags=["runs"])
-
-# The report is a page of the training job: it runs no script, and cannot reach the studio.
-_REPORT_POLICY: Final = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'self'"
-)
 
 
 @router.get("/api/projects/{project}/runs", summary="Runs of a project")
@@ -64,8 +59,7 @@ def report(request: Request, run: int) -> HTMLResponse:
         raise BundleGone(f"The model of run {run} cannot be read: {error}") from error
     if page is None:
         raise NoReport(f"The model of run {run} was published without a report.")
-    headers = {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
-    return HTMLResponse(page, headers=headers)
+    return HTMLResponse(page, headers={"Content-Security-Policy": SERVED_REPORT_POLICY})
 
 
 @router.get("/api/runs/{a}/compare/{b}", summary="Two runs compared")

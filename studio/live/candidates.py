@@ -34,7 +34,11 @@ _WAIT_S: Final = 20.0  # that one request waits for the start
 _STOP_S: Final = 3.0
 _POLL_S: Final = 0.1
 
-COMMAND: Final = (sys.executable, "-m", "studio.live.with_parent", "{parent}", "service")
+PARENT: Final = "{parent}"
+"""In a command: the number of this process."""
+
+COMMAND: Final = (sys.executable, "-m", "studio.live.with_parent", PARENT, "service")
+"""Command of the service, which ends with the studio."""
 
 
 @dataclass
@@ -64,12 +68,12 @@ class Candidates:
         Args:
             store: Folder of the models.
             idle_s: Seconds after the last question, after which a process is ended.
-            command: Command of the service; `{parent}` is replaced by this process's number.
+            command: Command of the service.
             environment: Environment variables, from which those of the service are kept that do
                 not concern its address, its store and its keys of callers.
         """
         self._store, self._idle_s = store, idle_s
-        self._command = [part.format(parent=os.getpid()) for part in command]
+        self._command = [str(os.getpid()) if part == PARENT else part for part in command]
         self._environment = dict(environment)
         self._current: _Candidate | None = None
         self._turn = asyncio.Lock()

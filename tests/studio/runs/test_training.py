@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from models.bundle.store import versions as bundles_of
-from models.errors import BundleError
 from studio.database import Database
 from studio.jobs.options import JobOptions, Kind
 from studio.jobs.queue import Job, events_after, get_job
@@ -17,7 +16,7 @@ from studio.keys import Actor, Role
 from studio.live.ledger import history, promote, roll_back
 from studio.problems import GateClosed, NothingToRollBackTo
 from studio.runs.compare import compare_runs
-from studio.runs.runs import get_run, list_runs, live_version
+from studio.runs.runs import list_runs, live_version
 from studio.runs.start import start_job
 from studio.runs.work import StudioWork
 from tests.images import draw_folders
@@ -145,11 +144,3 @@ def test_audit_stores_its_findings_and_makes_no_version(studio: Studio) -> None:
     assert job.result is not None
     assert job.result["findings"] >= 2
     assert len(workspace.ids(filter="copies")) >= 2
-
-
-def test_run_of_a_bundle_that_is_gone_cannot_be_read(studio: Studio) -> None:
-    with studio.database.read() as connection, pytest.raises(BundleError):
-        from studio.runs.runs import answers_of
-
-        answers_of(studio.store, "20261122T204207Z-1f0c9a77")
-    assert get_run

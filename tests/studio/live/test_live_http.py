@@ -1,0 +1,213 @@
+"""The live model over HTTP, with real services for the live and for a chosen model."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from studio.jobs.process import start_of
+from studio.live.candidates import Candidates
+from tests.images import encode, photograph
+from tests.studio.http.serving import serving, settings_of
+from tests.studio.runs.bundles import answers, publish_run, run_of
+
+FILES = {"files": ("a.png", encode(photograph(seed=4)), "image/png")}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[str]:
+    """Start the service on the store, and give its address."""
+    (tmp_path / "store").mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"],
+        env=os.environ
+        | {
+            "FACEMASK_STORE": str(tmp_path / "store"),
+            "FACEMASK_PORT": "0",
+            "FACEMASK_POLL_S": "0.1",
+        }
+        | {"PYTHONUNBUFFERED": "1", "FACEMASK_GRACE_S": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().split()[2]
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+    process.stdout.close()
+
+
+def play(tmp_path: Path, scene: Any, **options: Any) -> None:
+    settings = settings_of(tmp_path, **options)
+
+    async def run() -> None:
+        async with serving(settings) as (client, app):
+            await client.post("/api/projects", json={"name": "masks"})
+            await scene(client, app)
+
+    asyncio.run(run())
+
+
+async def until_served(client: httpx.AsyncClient, version: str) -> dict[str, Any]:
+    until = time.monotonic() + 60
+    while True:
+        live: dict[str, Any] = (await client.get("/api/live")).json()
+        if live["service"]["version"] == version:
+            return live
+        assert time.monotonic() < until, live
+        await asyncio.sleep(0.1)
+
+
+async def ask_both(client: httpx.AsyncClient, run: int) -> dict[str, Any]:
+    """Ask until the chosen model is loaded: on a busy machine it takes longer than a request."""
+    while True:
+        both: dict[str, Any] = (
+            await client.post(f"/api/live/predict?run={run}", files=FILES, timeout=60)
+        ).json()
+        if (both["error_chosen"] or {}).get("code") != "candidate_starting":
+            return both
+        assert both["live"] is not None
+
+
+def test_promotion_rollback_and_answers_of_two_models(tmp_path: Path, service: str) -> None:
+    store = tmp_path / "store"
+    first, second = (publish_run(store, answers(40, wrong=range(n))) for n in (0, 9))
+
+    async def scene(client: httpx.AsyncClient, app: FastAPI) -> None:
+        one, two = (run_of(app.state.database, store, 1, bundle) for bundle in (first, second))
+        nothing = (await client.get("/api/live")).json()
+        assert (nothing["version"], nothing["service"]["status"]) == (None, "no_model")
+        none = await client.post("/api/live/predict", files=FILES)
+        assert none.json()["error_live"]["code"] == "no_model"
+
+        promoted = await client.post("/api/live/promote", json={"run": one})
+        assert promoted.json()["run"] == one
+        live = await until_served(client, first)
+        assert (live["version"], live["run"], live["by_studio"]) == (first, one, True)
+
+        gate = (await client.get(f"/api/live/gate?run={two}")).json()
+        assert (gate["open"], gate["paired"]["broken"]) == (False, 9)
+        refused = await client.post("/api/live/promote", json={"run": two})
+        assert (refused.status_code, refused.json()["code"]) == (409, "gate")
+        assert refused.json()["needs_reason"]
+        assert refused.json()["paired"]["verdict"] == "worse"
+
+        both = await ask_both(client, two)
+        assert both["error_live"] is both["error_chosen"] is None
+        assert both["chosen"]["run"] == two
+        assert both["live"]["model"]["version"] == first
+        assert both["chosen"]["model"]["version"] == second
+        assert len(both["chosen"]["predictions"]) == 1
+
+        listed = (await client.get("/api/projects/1/runs")).json()["runs"]
+        assert [(run["id"], run["live"]) for run in listed] == [(two, False), (one, True)]
+        promoted = await client.post("/api/live/promote", json={"run": two, "reason": "a drill"})
+        assert promoted.json()["history"][0]["overridden"]
+        await until_served(client, second)
+        back = await client.post("/api/live/rollback", json={"reason": "over"})
+        assert back.json()["version"] == first
+        assert [row["action"] for row in back.json()["history"]] == [
+            "rollback", "promote", "promote",
+        ]  # fmt: skip
+
+        report = await client.get(f"/api/runs/{one}/report")
+        assert "sandbox" in report.headers["content-security-policy"]
+        detail = (await client.get(f"/api/runs/{two}")).json()
+        assert detail["gone"] is None
+        compared = (await client.get(f"/api/runs/{one}/compare/{two}")).json()
+        assert compared["paired"]["broken"] == 9
+
+    play(tmp_path, scene, service_url=service)
+
+
+def test_service_that_is_not_there(tmp_path: Path) -> None:
+    async def scene(client: httpx.AsyncClient, app: FastAPI) -> None:
+        live = (await client.get("/api/live")).json()
+        assert live["service"]["status"] == "unreachable"
+        answer = (await client.post("/api/live/predict", files=FILES)).json()
+        assert answer["error_live"]["code"] == "service_unreachable"
+        for wrong in ({}, {"content": b""}):
+            refused = await client.post("/api/live/predict", **wrong)
+            assert (refused.status_code, refused.json()["code"]) == (400, "bad_upload")
+        assert (await client.post("/api/live/predict?run=7", files=FILES)).status_code == 404
+        for path, body in (("promote", {"run": 7}), ("rollback", {})):
+            refused = await client.post(f"/api/live/{path}", json=body)
+            assert refused.status_code in (404, 409), refused.text
+
+    play(tmp_path, scene, service_url="http://127.0.0.1:9")
+
+
+def test_candidate_is_ended_when_idle_and_one_runs_at_a_time(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    versions = [publish_run(store, None) for _ in range(2)]
+    with_fake = (sys.executable, "-c", FAKE_SERVICE)
+
+    async def scene() -> None:
+        candidates = Candidates(store, idle_s=0.4, command=with_fake)
+        first = await candidates.url_of(versions[0])
+        pid = candidates._current.process.pid  # type: ignore[union-attr]
+        assert await candidates.url_of(versions[0]) == first
+        second = await candidates.url_of(versions[1])
+        assert second != first
+        assert start_of(pid) == ""
+        pid = candidates._current.process.pid  # type: ignore[union-attr]
+        task = asyncio.create_task(candidates.run())
+        until = time.monotonic() + 10
+        while start_of(pid):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await candidates.close()
+
+    asyncio.run(scene())
+
+
+def test_candidate_ends_with_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'studio.live.with_parent', str(os.getpid()),"
+        " 'http.server', '0', '--bind', '127.0.0.1'], stdout=subprocess.DEVNULL,"
+        " stderr=subprocess.DEVNULL, start_new_session=True)\n"
+        "print(p.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    child = int(parent.stdout.readline())
+    assert start_of(child)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    parent.stdin.close()
+    until = time.monotonic() + 20
+    while start_of(child):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+FAKE_SERVICE = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"status": "ok"}')
+    def log_message(self, *_):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(f"listening on http://127.0.0.1:{server.server_port} (documentation: /docs)", flush=True)
+server.serve_forever()
+"""
