@@ -65,7 +65,10 @@ PACKAGES: Final = {
     "pydantic-settings": ("settings from the environment", "MIT"),
     "fastapi-offline": ("Swagger UI and ReDoc without a CDN", "MIT"),
     "prometheus-client": ("`/metrics`", "Apache-2.0 and BSD-2-Clause"),
-    "httpx": ("the client, and tests of the service", "BSD-3-Clause"),
+    "httpx": ("the client, the studio's questions to the service, and tests", "BSD-3-Clause"),
+    "sqlalchemy": ("the studio's database, SQLite or PostgreSQL", "MIT"),
+    "alembic": ("migrations of the studio's database", "MIT"),
+    "psycopg": ("PostgreSQL for the studio", "LGPL-3.0"),
     "opentelemetry-sdk": ("traces; optional", "Apache-2.0"),
     "opentelemetry-exporter-otlp-proto-http": ("sends traces; optional", "Apache-2.0"),
     "pi-heif": (
