@@ -4,12 +4,12 @@ A picture's class is the folder right below the root that contains it, at any de
 files and folders, and files without a picture's suffix, are skipped and reported.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from models.layout.files import is_picture
+from models.layout.files import is_picture, other_file_reason, picture_stems
 from models.text import normalize_name
 from training.data.names.classes import check_labels, check_layout
 from training.data.source import SkippedFile, Source
@@ -53,6 +53,10 @@ class Listing:
     unmatched: tuple[UnmatchedRows, ...] = ()
     decided: Mapping[str, str | None] = field(default_factory=dict)
 
+    def names_of(self, class_index: int) -> list[str]:
+        """Return the file names of one class."""
+        return [name for name, k in zip(self.names, self.classes, strict=True) if k == class_index]
+
 
 def scan(source: Source, *, groups: Path | None = None, pattern: str | None = None) -> Listing:
     """List the pictures of a folder-per-class data set.
@@ -72,9 +76,10 @@ def scan(source: Source, *, groups: Path | None = None, pattern: str | None = No
     root = _find_root(names)
     folder_labels: dict[str, str] = {}  # by name of picture
     skipped = list(source.skipped)
+    stems = picture_stems(names)
     for name in names:
         parts = PurePosixPath(name.removeprefix(root)).parts if name.startswith(root) else ()
-        reason = _skip_reason(name, parts)
+        reason = _skip_reason(name, parts, stems)
         if reason is None:
             folder_labels[name] = parts[0]
         elif reason:
@@ -149,7 +154,7 @@ def _too_few_classes(source: Source, labels: Sequence[str], skipped: Sequence[Sk
     )
 
 
-def _skip_reason(name: str, parts: tuple[str, ...]) -> str | None:
+def _skip_reason(name: str, parts: tuple[str, ...], stems: Container[str]) -> str | None:
     """Return the reason to skip a file; "" to skip it silently, None for a picture."""
     path = PurePosixPath(name)
     if len(parts) <= 1:
@@ -159,4 +164,4 @@ def _skip_reason(name: str, parts: tuple[str, ...]) -> str | None:
         if parts and path.name.casefold() in TABLES:
             return f"not read: a table must be called {path.name.casefold()}"
         return "in no class folder"
-    return None if is_picture(path) else f"not a picture by its name ({path.suffix})"
+    return None if is_picture(path) else other_file_reason(path, stems)

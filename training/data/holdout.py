@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from models.layout.files import is_picture
+from models.layout.files import is_picture, other_file_reason, picture_stems
 from models.layout.labels import label_key
 from models.text import normalize_name
 from training.data.dataset import FOLDER_ATTRIBUTE
@@ -76,12 +76,13 @@ def find_holdout_set(
     classes: list[int] = []
     subfolders: list[str] = []
     skipped = list(source.skipped)
+    stems = picture_stems(source.names())
     for name in source.names():
         if name in (GROUPS_TABLE, SLICES_TABLE):
             continue
         file = PurePosixPath(name)
         if not is_picture(file):
-            skipped.append(SkippedFile(name, f"not a picture by its name ({file.suffix})"))
+            skipped.append(SkippedFile(name, other_file_reason(file, stems)))
             continue
         folders = [normalize_name(folder) for folder in file.parts[:-1]]
         depth = next((i for i, folder in enumerate(folders) if folder in index_of), None)

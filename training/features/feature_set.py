@@ -151,8 +151,11 @@ def _check_counts(feature_set: FeatureSet, min_pictures: int) -> None:
     for k, (label, readable) in enumerate(feature_set.pictures_per_class.items()):
         if not readable:
             listed = feature_set.listing.classes.count(k)
+            of_class = set(feature_set.listing.names_of(k))
+            faults = [file for file in feature_set.unreadable if file.name in of_class]
+            first = f", the first {faults[0].name}: {faults[0].reason}" if faults else "."
             raise TooFewPictures(
-                f"Class {label!r}: none of its {listed} files is a picture that can be read."
+                f"Class {label!r}: none of its {listed} files is a picture that can be read{first}"
             )
         if readable < min_pictures:
             raise TooFewPictures(
