@@ -69,9 +69,30 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("version", nargs="?", help="default: the current version")
     show.set_defaults(run=_show)
 
+    _add_store_commands(commands, common)
+    _add_transfer_commands(commands, common)
+    return parser
+
+
+def _add_store_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    common: argparse.ArgumentParser,
+) -> None:
     promote = commands.add_parser("promote", parents=[common], help="make a version current")
-    promote.add_argument("version")
+    promote.add_argument("version", help="its name, or a beginning that no other version has")
     promote.set_defaults(run=_promote)
+
+    compare = commands.add_parser(
+        "compare",
+        parents=[common],
+        help="answer a folder of labelled pictures by two versions, and compare them",
+    )
+    compare.add_argument("old", metavar="A", help="version to compare with")
+    compare.add_argument("new", metavar="B", help="version that may replace it")
+    compare.add_argument(
+        "--on", type=_folder, required=True, metavar="DIR", help="one folder of pictures per class"
+    )
+    compare.set_defaults(run=_compare)
 
     rollback = commands.add_parser(
         "rollback", parents=[common], help="make the version current that was served before"
@@ -102,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     prune.set_defaults(run=_prune)
 
+
+def _add_transfer_commands(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    common: argparse.ArgumentParser,
+) -> None:
     pack = commands.add_parser(
         "pack", parents=[common], help="write a version to one file, and print its checksum"
     )
@@ -122,7 +148,6 @@ def _parser() -> argparse.ArgumentParser:
         "file", type=Path, help="private key to write; the public key is written to FILE.pub"
     )
     keygen.set_defaults(run=_keygen, store=Path())
-    return parser
 
 
 def _folder(text: str) -> Path:
@@ -146,7 +171,10 @@ def _list(arguments: argparse.Namespace) -> list[str]:
     except NoBundle:
         current = ""
     marks = {current: "current", store.rollback_version(arguments.store): "rollback"}
-    rows = [("VERSION", "", "ACCURACY", "PICTURES", "BACKBONE", "SIGNED", "LABELS")]
+    rows: list[tuple[str, ...]] = [
+        ("VERSION", "", "ACCURACY", "THRESHOLD", "ANSWERS", "PICTURES", "BACKBONE", "SIGNED",
+         "LABELS")
+    ]  # fmt: skip
     rows += [(name, marks.get(name, ""), *_row(arguments.store / name)) for name in versions]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -155,13 +183,15 @@ def _list(arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def _row(path: Path) -> tuple[str, str, str, str, str]:
+def _row(path: Path) -> tuple[str, ...]:
     try:
         manifest = read_manifest(path)
     except FacemaskError as error:
-        return "", "", "", "", f"unusable: {error}"
+        return *[""] * 6, f"unusable: {error}"
     return (
         _accuracy(manifest),
+        f"{manifest.decision.threshold:.1%}",
+        f"{manifest.decision.coverage:.1%}",
         str(sum(manifest.dataset.pictures.values())),
         manifest.backbone.name,
         _signed(path),
@@ -199,8 +229,40 @@ def _show(arguments: argparse.Namespace) -> list[str]:
 
 
 def _promote(arguments: argparse.Namespace) -> list[str]:
-    store.promote(arguments.store, arguments.version)
-    return [f"{arguments.version} is current."]
+    version = store.find_version(arguments.store, arguments.version)
+    store.promote(arguments.store, version)
+    return [f"{version} is current."]
+
+
+def _compare(arguments: argparse.Namespace) -> list[str]:
+    from models.bundle.compare import compare_bundles  # PyTorch takes a second to import
+    from models.bundle.load import open_bundle
+
+    names = [store.find_version(arguments.store, text) for text in (arguments.old, arguments.new)]
+    trusted = signing.load_public_keys(read_variable("FACEMASK_TRUSTED_KEYS") or "")
+    old, new = (open_bundle(arguments.store / name, trusted=trusted) for name in names)
+    found = compare_bundles(old, new, arguments.on, progress=_report_progress)
+    lines = [
+        f"A  {names[0]}  {found.test.old:.1%} balanced accuracy, answers {found.old.answered:.1%}",
+        f"B  {names[1]}  {found.test.new:.1%} balanced accuracy, answers {found.new.answered:.1%}",
+        found.test.sentence,
+    ]
+    for title, fixed in (("fixed by B", True), ("broken by B", False)):
+        rows = found.changed(fixed=fixed)
+        lines.append(f"{title}: {len(rows)}")
+        lines += [f"  {file}: {before} -> {after}" for file, _, before, after in rows]
+    if found.skipped:
+        lines.append(f"not compared: {len(found.skipped)}")
+        lines += [f"  {file}: {reason}" for file, reason in found.skipped]
+    return lines
+
+
+def _report_progress(done: int, total: int) -> None:
+    """Show the progress on a terminal, in one line."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        sys.stderr.write(f"\r{done:,} of {total:,} pictures{end}")
+        sys.stderr.flush()
 
 
 def _rollback(arguments: argparse.Namespace) -> list[str]:
@@ -247,9 +309,7 @@ def _keygen(arguments: argparse.Namespace) -> list[str]:
 
 def _path(arguments: argparse.Namespace) -> Path:
     version = arguments.version or store.current_version(arguments.store)
-    path: Path = arguments.store / version
-    if version not in store.versions(arguments.store):
-        raise NoBundle(f"{arguments.store} has no version {version}.")
+    path: Path = arguments.store / store.find_version(arguments.store, version)
     return path
 
 

@@ -93,6 +93,23 @@ def versions(store: Path) -> list[str]:
     return sorted(name for name in names if re.fullmatch(VERSION_PATTERN, name))
 
 
+def find_version(store: Path, text: str) -> str:
+    """Return the version of a store that has this name, or whose name alone begins like this.
+
+    Raises:
+        NoBundle: There is none, or more than one.
+    """
+    known = versions(store)
+    if text in known:
+        return text
+    found = [name for name in known if text and name.startswith(text)]
+    if not found:
+        raise NoBundle(f"{store} has no version {text}.")
+    if len(found) > 1:
+        raise NoBundle(f"{text} may be {' or '.join(found)}: give more of the name.")
+    return found[0]
+
+
 def rollback_version(store: Path) -> str | None:
     """Return the last version served before the current one, among those that still exist."""
     present = versions(store)

@@ -15,7 +15,8 @@ from models.bundle.files import MANIFEST, MODEL
 from models.bundle.publish import publish
 from models.bundle.signing import load_private_key
 from models.bundle.store import CURRENT, current_version, versions
-from tests.models.tiny_bundle import bundle_facts
+from tests.images import draw_folders
+from tests.models.tiny_bundle import TinyGraph, bundle_facts, torchscript
 
 
 @pytest.fixture(name="store")
@@ -33,11 +34,13 @@ def test_list_marks_the_current_and_the_rollback_version(
 ) -> None:
     assert main(["list"]) == 0
     header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["VERSION", "ACCURACY", "PICTURES", "BACKBONE", "SIGNED", "LABELS"]
+    assert header.split() == [
+        "VERSION", "ACCURACY", "THRESHOLD", "ANSWERS", "PICTURES", "BACKBONE", "SIGNED", "LABELS"
+    ]  # fmt: skip
     oldest, before, current = versions(store)
     assert [row.split()[0] for row in rows] == [oldest, before, current]
     assert [row.split()[1] for row in rows] == ["50.0%", "rollback", "current"]
-    assert rows[2].endswith("50.0%     20        tiny      no      cat, dog")
+    assert rows[2].endswith("50.0%     60.0%      90.0%    20        tiny      no      cat, dog")
     assert len({row.index("tiny") for row in rows}) == 1
 
 
@@ -252,3 +255,67 @@ def test_packed_version_is_fetched_into_another_store(
     assert main(["fetch", packed, "--sha256", checksum, "--store", other, "--no-promote"]) == 0
     assert capsys.readouterr().out == f"{current_version(store)} is in the store.\n"
     assert current_version(Path(other)) == versions(store)[0]
+
+
+def test_versions_are_found_by_a_beginning_that_no_other_has(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, last = versions(store)
+    length = next(n for n in range(1, 40) if not second.startswith(first[:n]))
+    beginning = first[: max(length, next(n for n in range(1, 40) if last[:n] != first[:n]))]
+    for arguments in (["promote", beginning], ["show", beginning], ["verify", beginning]):
+        assert main(arguments) == 0
+        assert first in capsys.readouterr().out
+    assert current_version(store) == first
+    assert main(["promote", "20"]) == 1
+    error = capsys.readouterr().err
+    assert all(version in error for version in (first, second, last))
+    assert "give more of the name" in error
+    assert main(["show", "19"]) == 1
+    assert "has no version 19" in capsys.readouterr().err
+
+
+def test_compare_prints_the_test_and_the_changed_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "store"
+    monkeypatch.setenv("FACEMASK_STORE", str(folder))
+    for seed in (0, 3):
+        model = torchscript(TinyGraph(seed=seed))
+        publish(folder, {MODEL: model}, bundle_facts(model))
+    old, new = versions(folder)
+    draw_folders(tmp_path / "pictures", {"cat": 12, "dog": 12})
+    (tmp_path / "pictures/cat/broken.jpg").write_bytes(b"x")
+    (tmp_path / "pictures/cat/notes.txt").write_text("x")
+    assert main(["compare", old, new, "--on", str(tmp_path / "pictures")]) == 0
+    text = capsys.readouterr().out
+    assert re.search(rf"^A  {old}  [\d.]+% balanced accuracy, answers [\d.]+%$", text, re.M)
+    assert "on the same 24 pictures, a difference of" in text
+    fixed, broken = (int(n) for n in re.findall(r"^(?:fixed|broken) by B: (\d+)$", text, re.M))
+    assert fixed + broken > 0
+    assert len(re.findall(r"^  (?:cat|dog)/\d+\.jpg: (?:cat -> dog|dog -> cat)$", text, re.M)) == (
+        fixed + broken
+    )
+    assert "not compared: 2" in text
+    assert "  cat/notes.txt: no picture by its name" in text
+    assert "  cat/broken.jpg: Not a picture that is read here" in text
+
+
+@pytest.mark.parametrize(
+    ("folders", "fact"),
+    [
+        ({}, "holds no pictures: one folder per class is needed, named cat, dog"),
+        ({"cat": 1, "bird": 1}, "bird is no class of both models: they share cat, dog"),
+    ],
+)
+def test_compare_names_what_is_wrong_with_the_folder(
+    folders: dict[str, int], fact: str, store: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    draw_folders(tmp_path / "pictures", folders)
+    (tmp_path / "pictures").mkdir(exist_ok=True)
+    first, *_ = versions(store)
+    assert main(["compare", first, first, "--on", str(tmp_path / "pictures")]) == 1
+    assert fact in capsys.readouterr().err
+    assert main(["compare", first, first, "--on", str(tmp_path / "none")]) == 1
+    assert "is no folder" in capsys.readouterr().err
