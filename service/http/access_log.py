@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import MutableHeaders
@@ -24,6 +25,28 @@ log = logging.getLogger("facemask.access")
 _SHED_STATUSES: Final = (429, 503, 504)
 # Any other method is labelled "other": callers choose it, and must not add labels without end.
 _METHODS: Final = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
+
+
+# Labels of pages and their files, which are no operations, by the beginning of their paths.
+_LABELS: Final = {
+    "/page/": "page",
+    "/redoc": "docs",
+    "/openapi.json": "docs",
+    "/static-offline-docs/": "docs",
+}
+
+
+def _label(scope: Scope, status: int) -> str:
+    """Return the label of a request that no operation answered.
+
+    `unmatched` counts requests for paths that do not exist: scans, mostly.
+    """
+    if "endpoint" not in scope:
+        return "unmatched" if status == HTTPStatus.NOT_FOUND else "other"
+    path: str = scope["path"]
+    if path == "/":
+        return "page"
+    return next((label for begin, label in _LABELS.items() if path.startswith(begin)), "other")
 
 
 class AccessLogMiddleware:
@@ -80,7 +103,7 @@ class AccessLogMiddleware:
     ) -> tuple[str, dict[str, str | int]]:
         """Record the metrics and write the log line; return the span's name and attributes."""
         request_state = scope["state"]
-        route = getattr(scope.get("route"), "path", "other")
+        route = getattr(scope.get("route"), "path", None) or _label(scope, status)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         code = request_state.get("code")
         state.metrics.record_request(route, status, seconds, state.load())

@@ -36,11 +36,14 @@ async def answer_error(request: Request, error: Exception) -> Response:
 def _answer_framework_error(request: Request, error: HTTPException) -> Response:
     status, detail, headers = error.status_code, str(error.detail), dict(error.headers or {})
     code = HTTPStatus(status).phrase.lower().replace(" ", "_").replace("-", "_")
-    if status == HTTPStatus.NOT_FOUND and request.scope["path"].endswith("/"):
-        detail += ": no path ends in a slash."
+    if status == HTTPStatus.NOT_FOUND:
+        slash = ", and none ends in a slash" if request.scope["path"].endswith("/") else ""
+        detail = f"No such path{slash}: GET /docs lists those that exist."
     methods = headers.get("Allow", "").split(", ")
     if "GET" in methods and "HEAD" not in methods:  # `HeadMiddleware` answers it
         headers["Allow"] = ", ".join(sorted([*methods, "HEAD"]))
+    if status == HTTPStatus.METHOD_NOT_ALLOWED and "Allow" in headers:
+        detail = f"This path answers {headers['Allow']} only."
     return _respond(request, status, code, detail, headers)
 
 

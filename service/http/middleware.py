@@ -68,8 +68,9 @@ class HeadMiddleware:
         try:
             await self._app(get_scope, receive, send_without_body)
         finally:
-            if "route" in get_scope:  # the access log and the metrics read it
-                scope["route"] = get_scope["route"]
+            for key in ("route", "endpoint"):  # the access log and the metrics read them
+                if key in get_scope:
+                    scope[key] = get_scope[key]
 
 
 class AllowedHostsMiddleware:

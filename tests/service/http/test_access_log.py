@@ -31,7 +31,7 @@ def test_request_logs_one_line_without_query_or_file_names(
     async def scene() -> None:
         async with serving(settings_of(tmp_path), engine) as (client, _):
             headers = {"x-request-id": "id-1"}
-            await client.post("/predict?name=secret", files=files_of(7, 8), headers=headers)
+            await client.post("/predict?explain=yes", files=files_of(7, 8), headers=headers)
             await client.get("/secret.jpg")
             await client.get("/livez")
 
@@ -49,7 +49,7 @@ def test_request_logs_one_line_without_query_or_file_names(
         "status": 200,
         "pictures": 2,
     }
-    assert (second["route"], second["status"], second["code"]) == ("other", 404, "not_found")
+    assert (second["route"], second["status"], second["code"]) == ("unmatched", 404, "not_found")
     lines = [ConsoleFormatter().format(record) for record in access(caplog)]
     assert "request_id=id-1 method=POST route=/predict status=200" in "\n".join(lines)
     assert "secret" not in "\n".join(lines)
