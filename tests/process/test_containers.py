@@ -108,7 +108,7 @@ def test_compose_trains_then_serves() -> None:
 
 def test_containers_are_confined() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert set(services) == {"sample", "train", "serve"}
+    assert set(services) == {"sample", "train", "serve", "studio"}
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -125,8 +125,15 @@ def test_containers_are_confined() -> None:
         assert [line for line in lines if line.startswith("USER ")] == ["USER 10001"]
 
 
-@pytest.mark.parametrize(("image", "side"), [("train", "training"), ("serve", "service")])
-def test_image_copies_only_its_own_side_and_models(image: str, side: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "sides"), [("train", ["training", "service", "studio"]), ("serve", ["service"])]
+)
+def test_image_copies_only_its_sides_models_and_pages(image: str, sides: list[str]) -> None:
+    """The studio runs on the image of training, and starts services to try models."""
     lines = (ROOT / f"Dockerfile.{image}").read_text().splitlines()
     copied = [line.split()[1:-1] for line in lines if line.startswith(("COPY ", "ADD "))]
-    assert copied == [["pyproject.toml", "constraints.txt"], ["models"], [side]]
+    files = ["pyproject.toml", "constraints.txt", "ops/image.py"]
+    assert copied[0] == files
+    assert {each for line in copied[1:] for each in line} == {"models", "web", *sides}
+    context = (ROOT / ".dockerignore").read_text().splitlines()
+    assert {f"!{each}" for line in copied for each in line} <= set(context)
