@@ -33,6 +33,22 @@ ROOMS = {
         ["app"],
         ["__main__"],
     ],
+    "studio": [
+        ["problems", "keys"],
+        ["settings"],
+        ["database"],
+        ["projects"],
+        ["labels"],
+        ["pictures"],
+        ["versions"],
+        ["formats", "jobs"],
+        ["runs"],
+        ["live"],
+        ["http"],
+        ["app"],
+        ["cli"],
+        ["__main__"],
+    ],
     "training": [
         ["errors"],
         ["config", "summary", "sample"],
@@ -46,7 +62,7 @@ ROOMS = {
         ["report"],
         ["job"],
         ["cli"],
-        ["__main__"],
+        ["__main__", "notebook"],
     ],
 }
 # Sides that a side may import.
@@ -55,6 +71,7 @@ SIDES = {
     "web": {"models"},
     "service": {"models", "web"},
     "training": {"models"},
+    "studio": {"models", "web"},
     "facemask_client": set(),
 }
 # The module `python -m service.client` runs the command of the client's package.
@@ -67,7 +84,11 @@ FORBIDDEN_LIBRARIES = {
     },
     "web": {"torch", "fastapi", "numpy", "PIL", "sklearn", "pydantic"},
     "service": {"torchvision", "sklearn", "numpy", "scipy", "onnx", "imagehash", "tqdm"},
-    "training": {"fastapi", "starlette", "uvicorn"},
+    "training": {"fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic"},
+    "studio": {
+        "torch", "torchvision", "sklearn", "numpy", "scipy", "onnx", "imagehash", "tqdm", "PIL",
+        "jinja2",
+    },
     "facemask_client": {"torch", "PIL", "pydantic", "fastapi", "starlette", "numpy"},
 }  # fmt: skip
 FOLDERS = {
@@ -75,6 +96,7 @@ FOLDERS = {
     "web": ROOT / "web",
     "service": ROOT / "service",
     "training": ROOT / "training",
+    "studio": ROOT / "studio",
     "facemask_client": ROOT / "client" / "src" / "facemask_client",
 }
 MAX_FILES_PER_FOLDER = 14
@@ -210,7 +232,7 @@ def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
         for folder in {path.parent for path in PRODUCT}
     }
     assert {folder: n for folder, n in counts.items() if n > MAX_FILES_PER_FOLDER} == {}
-    tops = {side: counts[side] for side in ("service", "training")}
+    tops = {side: counts[side] for side in ("service", "training", "studio")}
     assert {side: n for side, n in tops.items() if n > MAX_FILES_AT_THE_TOP} == {}
 
 
@@ -243,7 +265,7 @@ class Environ(type(os.environ)):
         while "frozen" in frame.f_code.co_filename or frame.f_code.co_filename == os.__file__:
             frame = frame.f_back
         part = os.path.relpath(frame.f_code.co_filename).split(os.sep)[0]
-        if part in ("models", "web", "training", "service", "client"):
+        if part in ("models", "web", "training", "service", "studio", "client"):
             raise SystemExit(f"{key} read at import by {frame.f_code.co_filename}")
         return super().__getitem__(key)
 os.environ.__class__ = Environ
@@ -285,6 +307,7 @@ def test_a_command_line_imports_no_heavy_library_at_its_start(
     [
         ("service.app", ("training", "torchvision", "sklearn")),
         ("training.job", ("torchvision", "service", "onnx")),
+        ("studio.app", ("torch", "numpy", "training", "service")),
     ],
 )
 def test_importing_reads_no_setting_and_starts_no_thread(
