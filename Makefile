@@ -11,35 +11,47 @@ TORCH_INDEX ?= $(shell curl -fsIo /dev/null -m 5 https://download.pytorch.org/wh
 JOBS ?= auto
 PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20
 
-.PHONY: install run check test lint types clean
+PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --constraint constraints.txt \
+    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# What use needs; tests and checks need `tracing` and `development`, too.
+EXTRAS := training,serving,studio,faces,heic
+
+.PHONY: install development run check test lint types clean
 
 run: install
 	$(PY) -m training sample sample --if-missing
 	$(PY) -m training fit sample --examples --if-missing
-	$(PY) -m service
+	@$(PY) -m scripts.next_steps
+	@$(PY) -m studio --with-service
 
 check: lint types
 	$(PYTEST) -m unit
 
-test: install
+test: development
 	$(PYTEST) --cov --cov-report=term --cov-fail-under=97
 
-lint: install
+lint: development
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/hadolint Dockerfile.train Dockerfile.serve
 
-types: install
+types: development
 	$(VENV)/bin/mypy
 
 install: $(VENV)/.installed
 
+development: $(VENV)/.development
+
 $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
+	@echo "Installing what training, the service and the studio need: a minute or two, about 1.6 GB."
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --constraint constraints.txt \
-	    $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	    --editable '.[training,serving,tracing,faces,development]' --editable ./client
-	touch $@
+	$(PIP_INSTALL) --editable '.[$(EXTRAS)]' --editable ./client
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.installed
+	@echo "Installing what tests and checks need, too: a minute, about 0.6 GB more."
+	$(PIP_INSTALL) --editable '.[$(EXTRAS),tracing,development]' --editable ./client
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info client/build client/src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*
