@@ -52,11 +52,17 @@ class FitConfig:
             how they were drawn; four gain most of it.
         views_up_to: Max pictures to augment. A larger data set shows most of the variation itself,
             and its copies would cost minutes.
-        familiarity_alarms: Share of ordinary pictures that may be called unfamiliar.
+        familiarity_alarms: Share of ordinary pictures that may be called unfamiliar; augmented
+            copies, where there are any, are half of them.
         familiarity_neighbours: k of the k-th nearest training picture whose distance counts: the
             nearest one alone may be odd itself.
         familiarity_references: Max training pictures that the model compares with; 512 cost 0.1 ms
             per picture and 6 MB.
+        framing_pictures: Max training pictures that are searched for faces, to learn how they are
+            framed.
+        framing_share: Share of them that must show one face at about the same size.
+        framing_looks: Share of the training pictures that are as far from the others as those in
+            which the service looks for a face.
         golden_pictures: Synthetic pictures with recorded answers; several, so that a model that
             mixes up pictures is found.
         golden_tolerance: Max difference of a golden probability. Another CPU's fp32 rounding moves
@@ -77,9 +83,12 @@ class FitConfig:
     target_error: float = 0.01
     views: int = 4
     views_up_to: int = 4000
-    familiarity_alarms: float = 0.05
+    familiarity_alarms: float = 0.01
     familiarity_neighbours: int = 5
     familiarity_references: int = 512
+    framing_pictures: int = 200
+    framing_share: float = 0.8
+    framing_looks: float = 0.05
     golden_pictures: int = 4
     golden_tolerance: float = 1e-3
     golden_tolerance_int8: float = 0.1

@@ -200,7 +200,8 @@ class Summary(TypedDict):
 
     `cross_validation` also has the penalty chosen inside each fold. Fields of other blocks:
     `calibration` in `training.evaluation.calibration.Calibration`, `precision` in
-    `training.quantization.choose`, `familiarity` in `training.evaluation.ood.OodDetector`.
+    `training.quantization.choose`, `familiarity` in `training.evaluation.ood.OodDetector`,
+    `framing` in `training.evaluation.framing.LearntFraming`.
     """
 
     labels: list[str]
@@ -218,6 +219,7 @@ class Summary(TypedDict):
     finetuning: FinetuningSummary | None
     precision: dict[str, Any]
     familiarity: dict[str, Any] | None
+    framing: dict[str, Any] | None
     backbone: dict[str, Any]
     config: dict[str, Any]
     packages: dict[str, str]

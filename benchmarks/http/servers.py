@@ -85,6 +85,7 @@ class _StubEngine:
     report = None
     batches = 0
     crops_faces = False
+    framing = None
     threshold = 0.5
 
     def __init__(self) -> None:

@@ -32,6 +32,7 @@ from models.bundle.manifest import Manifest
 from models.bundle.out_of_fold import OUT_OF_FOLD
 from models.errors import (
     BundleIncomplete,
+    DetectorUnavailable,
     EngineUnavailable,
     FacemaskError,
     GoldenMismatch,
@@ -40,6 +41,7 @@ from models.errors import (
 from models.imaging.decode import DECODER, decode_image
 from models.imaging.face_detector import load_detector
 from models.imaging.faces import CROPPER
+from models.imaging.framing import FRAMER, Framing
 from models.text import clean
 
 log = logging.getLogger("facemask")
@@ -62,6 +64,7 @@ class Bundle:
         documents: Verified content of the other files by name: report, summary, model card; not of
             `out_of_fold.csv`.
         device: Device that the model is loaded to.
+        framing: When and how a picture's main face is framed; None if pictures stay whole.
     """
 
     manifest: Manifest
@@ -69,6 +72,7 @@ class Bundle:
     path: Path
     documents: Mapping[str, bytes]
     device: torch.device = CPU
+    framing: Framing | None = None
 
     def answer(self, pixels: Tensor) -> Outputs:
         """Run the model on uint8 (N, 3, S, S) on the CPU; return its outputs on the CPU."""
@@ -112,7 +116,7 @@ def open_bundle(
     contents = read_files(path, manifest)
     contents.pop(OUT_OF_FOLD, None)  # verified; it may be large, and serving does not need it
     graph = load_graph(contents.pop(MODEL), target)
-    bundle = Bundle(manifest, graph, path, contents, target)
+    bundle = Bundle(manifest, graph, path, contents, target, _framing_of(manifest))
     _check_golden(bundle)
     return bundle
 
@@ -171,6 +175,29 @@ def _require_cropper(name: str) -> None:
             f"The model was trained on faces cut out by {name!r}; this version cuts by {CROPPER!r}."
         )
     load_detector()
+
+
+def _framing_of(manifest: Manifest) -> Framing | None:
+    """Return when and how pictures are framed; None, with a log line, if this machine cannot."""
+    facts = manifest.framing
+    if facts is None:
+        return None
+    sentence = (
+        "The model was trained on pictures of one face each. Here each picture is answered whole, "
+        "and a photograph with a small face mostly 'unfamiliar'"
+    )
+    if facts.framer != FRAMER:
+        log.warning(
+            "%s: it was trained to frame faces by %s, and this version frames by %s",
+            *(sentence, clean(facts.framer), FRAMER),
+        )
+        return None
+    try:
+        load_detector()
+    except DetectorUnavailable as error:
+        log.warning("%s: %s", sentence, error)
+        return None
+    return Framing(facts.margins, beyond=facts.beyond, below=manifest.decision.threshold)
 
 
 def _use_engine(name: str) -> None:

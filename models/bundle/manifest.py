@@ -171,6 +171,28 @@ class CropFacts(_Section):
         return self
 
 
+Margin = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+"""Distance from a face's box to the picture's edge, in lengths of the box's longer side."""
+
+
+class FramingFacts(_Section):
+    """How the training pictures are framed on one face each; see `models.imaging.framing`.
+
+    Attributes:
+        framer: Method that finds and frames the main face: `FRAMER` at training.
+        searched: Number of training pictures that were searched for faces.
+        framed: Number of these that show one face at about the same size.
+        margins: Left, top, right and bottom margin of the median picture.
+        beyond: Distance to the training pictures above which a face is looked for.
+    """
+
+    framer: ShortText
+    searched: int = Field(ge=1)
+    framed: int = Field(ge=0)
+    margins: tuple[Margin, Margin, Margin, Margin]
+    beyond: float = Field(ge=0, le=2)
+
+
 class GoldenPicture(_Section):
     """A synthetic picture (an encoded file) and its recorded outputs."""
 
@@ -225,6 +247,7 @@ class Manifest(_Section):
     packages: dict[str, str]
     decision: DecisionFacts
     familiarity: OodFacts | None = None  # absent before out-of-distribution detection
+    framing: FramingFacts | None = None  # absent unless pictures are framed on one face each
     golden: Golden
     files: dict[FileName, FileFacts] = Field(max_length=_MAX_FILES)
 
@@ -232,6 +255,12 @@ class Manifest(_Section):
     def scores(self) -> ScoreFacts:
         """The cross-validation metrics that programs read."""
         return ScoreFacts.model_validate(self.metrics.get("cross_validation", {}))
+
+    @model_validator(mode="after")
+    def _framing_is_decidable(self) -> "Manifest":
+        if self.framing is not None and (self.familiarity is None or self.crop.name == "faces"):
+            raise ValueError("framing needs familiarity, and whole pictures")
+        return self
 
     @model_validator(mode="after")
     def _golden_answers_match(self) -> "Manifest":

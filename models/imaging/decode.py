@@ -131,9 +131,14 @@ class OrientedImage:
         sideways = orientation in _SIDEWAYS
         self.width, self.height = (height, width) if sideways else (width, height)
 
-    def thumbnail(self, longest_px: int) -> tuple[int, int, bytes]:
-        """Return width, height and RGB bytes, row by row, of a copy of at most `longest_px`."""
-        scale = min(1.0, longest_px / max(self._rgb.size))
+    def thumbnail(self, longest_px: int, *, enlarge: float = 1.0) -> tuple[int, int, bytes]:
+        """Return width, height and RGB bytes, row by row, of a copy of at most `longest_px`.
+
+        Args:
+            longest_px: Max pixels of the longer side.
+            enlarge: Max factor by which a smaller picture is enlarged.
+        """
+        scale = min(enlarge, longest_px / max(self._rgb.size))
         size = (max(1, round(self._rgb.width * scale)), max(1, round(self._rgb.height * scale)))
         small = self._rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
         return *size, small.tobytes()
@@ -177,6 +182,12 @@ def exif_orientation(image: LazyImage) -> int:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001  broken metadata does not spoil the pixels
         return 1
+
+
+def upright_size(image: LazyImage) -> tuple[int, int]:
+    """Return width and height that a picture has once it is upright, in pixels, by its header."""
+    turned = image.format != "HEIC" and exif_orientation(image) in _SIDEWAYS
+    return (image.height, image.width) if turned else image.size
 
 
 def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:

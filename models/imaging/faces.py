@@ -6,6 +6,7 @@ Training with `--crop faces` and the service both cut by `cut_face` and `cut_mai
 change, `CROPPER` must change, too: the manifest names it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,10 @@ from models.imaging.open import LazyImage, open_image
 
 CROPPER: Final = f"{PACKAGE}-{VERSION}-square-1"
 """Name of this module's method to find and cut out faces."""
+
+MIN_FACE_PX: Final = 20
+"""Longer side of a face's box, in pixels of the picture, below which nothing is answered about it.
+A face of 24 pixels may have a box of 20."""
 
 _MIN_SCORE: Final = 0.5
 # Non-maximum suppression: of two boxes with a larger intersection over union, only the likelier
@@ -66,25 +71,49 @@ def orient(image: LazyImage) -> OrientedImage:
     return OrientedImage(image, longest_px=ORIENTED_PX)
 
 
-def find_faces(picture: OrientedImage, detector: Detector) -> list[Face]:
-    """Return all faces, the likeliest first."""
+def find_faces(
+    picture: OrientedImage,
+    detector: Detector,
+    *,
+    edges_px: Sequence[int] = SEARCH_EDGES_PX,
+    enlarge: float = 1.0,
+    min_px: int = 1,
+) -> list[Face]:
+    """Return all faces, the likeliest first.
+
+    Args:
+        picture: Picture to search.
+        detector: Face detector.
+        edges_px: Longer sides of the copies to search, in ascending order.
+        enlarge: Max factor by which a picture smaller than such a copy is enlarged.
+        min_px: Min longer side of a face's box, in pixels of the picture.
+    """
     longest = max(picture.width, picture.height)
     found: list[tuple[float, Edges]] = []
-    for edge in SEARCH_EDGES_PX:
-        width, height, rgb = picture.thumbnail(edge)
+    for edge in edges_px:
+        width, height, rgb = picture.thumbnail(edge, enlarge=enlarge)
         scale = picture.width / width, picture.height / height
         found += [
             (box.score, _in_picture(box, scale, picture))
             for box in detector.find(width, height, rgb)
             if box.score >= _MIN_SCORE
         ]
-        if longest <= edge:
+        if enlarge * longest <= edge:
             break
     kept: list[Face] = []
     for score, box in sorted(found, key=lambda item: -item[0]):
-        if _area(box) > 0 and all(_overlap(box, face.box) <= _MAX_OVERLAP for face in kept):
+        if (
+            _area(box) > 0
+            and longer_side(box) >= min_px
+            and all(_overlap(box, face.box) <= _MAX_OVERLAP for face in kept)
+        ):
             kept.append(Face(box, square_around(box, picture.width, picture.height), score))
     return kept
+
+
+def longer_side(box: Edges) -> int:
+    """Return the length of a box's longer side, in pixels."""
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def square_around(box: Edges, width: int, height: int) -> Edges:

@@ -5,11 +5,13 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from models.text import clean
 from service.http.openapi import INFERENCE_ERRORS, problem_responses
 from service.http.responses import json_response, picture_entries
 from service.http.schemas import (
     EXPLAIN_QUERY,
     FACES_QUERY,
+    FRAMING_QUERY,
     PREDICT_EXAMPLES,
     THRESHOLD_QUERY,
     UPLOAD_BODY,
@@ -23,6 +25,7 @@ from service.problems import BadQuery, FacesUnavailable, NoPictures, NothingRead
 
 router = APIRouter()
 
+_PARAMETERS: Final = ("explain", "faces", "framing", "threshold")
 # The same words as FastAPI's. "" is a parameter without a value.
 _TRUE_WORDS: Final = frozenset({"", "true", "1", "yes", "on", "t", "y"})
 _FALSE_WORDS: Final = frozenset({"false", "0", "no", "off", "f", "n"})
@@ -43,21 +46,28 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     responses=_RESPONSES,
     openapi_extra={
         "requestBody": UPLOAD_BODY,
-        "parameters": [EXPLAIN_QUERY, FACES_QUERY, THRESHOLD_QUERY],
+        "parameters": [EXPLAIN_QUERY, FACES_QUERY, FRAMING_QUERY, THRESHOLD_QUERY],
     },
 )
 async def predict(request: Request) -> Response:
     """Send pictures as multipart `files`, or one picture as the raw body.
 
-    With `faces=true` each face is found first and answered for itself.
+    With `faces=true` each face is found first and answered for itself. Without it, a model of
+    pictures of one face each looks for the main face of a picture only if the whole picture is
+    unfamiliar or uncertain, and classifies that face if it is nearer to the training pictures.
 
     The answer has one entry per picture, in upload order. A picture that cannot be read has an
     `error` in its entry and affects no other; if none can be read, the answer is a problem.
     """
     state: State = request.app.state.facemask
     settings = state.settings
+    _require_known_parameters(request)
     faces = _flag(request, "faces")
-    options = AnswerOptions(explain=_flag(request, "explain"), threshold=_threshold(request))
+    options = AnswerOptions(
+        explain=_flag(request, "explain"),
+        threshold=_threshold(request),
+        whole=_wants_whole(request),
+    )
     async with state.open_session() as session:
         uploads = await read_uploads(
             request,
@@ -82,6 +92,22 @@ async def predict(request: Request) -> Response:
         )
 
 
+def _require_known_parameters(request: Request) -> None:
+    """Raise if the query has a parameter that would be ignored, such as a misspelt `threshold`.
+
+    Raises:
+        BadQuery: It has one.
+    """
+    if not request.scope["query_string"]:
+        return
+    for name in request.query_params:
+        if name not in _PARAMETERS:
+            raise BadQuery(
+                f"{clean(name[:40])!r} is no parameter of /predict: it has "
+                f"{', '.join(_PARAMETERS)}."
+            )
+
+
 def _flag(request: Request, name: str) -> bool:
     """Return a boolean query parameter: false by default, true if only its name is given.
 
@@ -96,6 +122,20 @@ def _flag(request: Request, name: str) -> bool:
     if word not in _TRUE_WORDS and word not in _FALSE_WORDS:
         raise BadQuery(f"{name} must be true or false.")
     return word in _TRUE_WORDS
+
+
+def _wants_whole(request: Request) -> bool:
+    """Return True if the query's `framing` is `whole`.
+
+    Raises:
+        BadQuery: It is neither `whole` nor `auto`.
+    """
+    if not request.scope["query_string"]:
+        return False
+    word = request.query_params.get("framing", "").strip().lower()
+    if word not in ("", "auto", "whole"):
+        raise BadQuery("framing must be auto or whole.")
+    return word == "whole"
 
 
 def _threshold(request: Request) -> float | None:

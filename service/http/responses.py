@@ -12,14 +12,11 @@ from models.errors import FacemaskError, PictureError
 from models.imaging.faces import Edges, Face
 from models.text import clean
 from service.http.uploads import Upload
-from service.inference.decision import PictureFaces, Prediction
+from service.inference.decision import SCORE_DIGITS, PictureFaces, Prediction
 from service.problems import none_readable
 
 # Decimals of the activation map's values: finer than any colour that shows them.
 _ACTIVATION_DIGITS: Final = 4
-
-# Decimals of scores and distances: finer than the graph's own rounding (float32) on two machines.
-_SCORE_DIGITS: Final = 6
 
 
 def picture_entries(
@@ -52,7 +49,7 @@ def picture_entries(
                 "faces_left_out": outcome.left_out,
             }
         else:
-            entry |= _prediction(outcome)
+            entry |= _prediction(outcome) | _framing(outcome)
             if show_face:
                 entry["face"] = None if outcome.face is None else _location(outcome.face)
         entries.append(entry)
@@ -88,16 +85,22 @@ def _prediction(prediction: Prediction) -> dict[str, Any]:
     fields = {
         "decision": prediction.decision,
         "label": prediction.label,
-        "score": round(prediction.score, _SCORE_DIGITS),
-        "scores": {
-            label: round(score, _SCORE_DIGITS) for label, score in prediction.scores.items()
-        },
+        "score": round(prediction.score, SCORE_DIGITS),
+        "scores": {label: round(score, SCORE_DIGITS) for label, score in prediction.scores.items()},
         "familiar": prediction.familiar,
-        "distance": None if distance is None else round(distance, _SCORE_DIGITS),
+        "distance": None if distance is None else round(distance, SCORE_DIGITS),
     }
     if prediction.activation is not None:
         fields["activation"] = _activation(prediction.activation)
     return fields
+
+
+def _framing(prediction: Prediction) -> dict[str, Any]:
+    """Return the part of a picture that was classified."""
+    framed, face = prediction.framed, prediction.face
+    if framed is not None:
+        return {"framing": "face", "box": _box(framed.box), "further_faces": framed.further}
+    return {"framing": "face", "box": _box(face.square)} if face else {"framing": "whole"}
 
 
 def _location(face: Face) -> dict[str, Any]:

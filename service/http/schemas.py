@@ -86,13 +86,15 @@ class Prediction(_Schema):
         "training pictures show theirs; `whole` for the whole picture."
     )
     box: Box | None = Field(
-        description="The part that was classified; `null` for the whole picture."
+        default=None,
+        description="The part that was classified; missing for the whole picture.",
     )
     further_faces: int | None = Field(
+        default=None,
         ge=0,
         examples=[0],
-        description="Further faces of similar size, which `faces=true` classifies as well; `null` "
-        "where no face was framed.",
+        description="Number of further faces of similar size, which `faces=true` classifies as "
+        "well; missing unless a face was looked for and classified.",
     )
     activation: Activation | None = Field(default=None, description="With `explain=true` only.")
     face: Place | None = Field(
@@ -233,8 +235,6 @@ _EXAMPLE: dict[str, Any] = {
             "familiar": True,
             "distance": 0.244141,
             "framing": "whole",
-            "box": None,
-            "further_faces": None,
         },
         {
             "index": 1,

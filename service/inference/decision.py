@@ -8,12 +8,17 @@ from torch import Tensor
 
 from models.bundle.manifest import Manifest
 from models.imaging.faces import Face
+from models.imaging.framing import FramedFace
 
 UNCERTAIN: Final = "uncertain"
 """Decision if the score is below the threshold."""
 
 UNFAMILIAR: Final = "unfamiliar"
 """Decision if the picture is out of distribution, whatever its score is."""
+
+SCORE_DIGITS: Final = 6
+"""Decimals of the scores and distances that callers get: finer than the graph's own rounding
+(float32) on two machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +28,12 @@ class AnswerOptions:
     Attributes:
         explain: Add the class-activation maps.
         threshold: Score below which the decision is `uncertain`; None for the engine's.
+        whole: Answer the whole picture, also where its main face could be framed as in training.
     """
 
     explain: bool = False
     threshold: float | None = None
+    whole: bool = False
 
 
 DEFAULT_OPTIONS: Final = AnswerOptions()
@@ -47,6 +54,8 @@ class Prediction:
         familiar: False if the picture is out of distribution; None without a `distance`.
         activation: Class-activation map of `label`, float32 (h, w), if requested.
         face: The face that the model was given; None for the whole picture.
+        framed: The main face that the answer is about, framed as in training; None for the whole
+            picture.
     """
 
     label: str
@@ -57,6 +66,7 @@ class Prediction:
     familiar: bool | None = None
     activation: Tensor | None = None
     face: Face | None = None
+    framed: FramedFace | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,7 @@ def decide(
     distance: float | None = None,
     activation: Tensor | None = None,
     face: Face | None = None,
+    framed: FramedFace | None = None,
 ) -> Prediction:
     """Return the answer for one picture.
 
@@ -94,6 +105,7 @@ def decide(
         distance: Distance to the training pictures, if the model measures it.
         activation: Class-activation maps, float32 (K, h, w), if requested.
         face: The face that the model was given.
+        framed: The main face that the model was given, framed as in training.
     """
     labels, detector = manifest.labels, manifest.familiarity
     best = max(range(len(labels)), key=probabilities.__getitem__)
@@ -113,4 +125,12 @@ def decide(
         familiar=familiar,
         activation=None if activation is None else activation[best].clone(),  # not the whole batch
         face=face,
+        framed=framed,
     )
+
+
+def nearer(whole: Prediction, framed: Prediction) -> Prediction:
+    """Return the answer that is nearer to the training pictures: to a picture, or to its face."""
+    if whole.distance is None or framed.distance is None:
+        return whole
+    return framed if framed.distance < whole.distance else whole

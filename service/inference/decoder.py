@@ -2,13 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from models.imaging.decode import OrientedImage, decode_opened
 from models.imaging.face_detector import load_detector
-from models.imaging.faces import Face, cut_face, cut_main_face, find_faces, orient
+from models.imaging.faces import (
+    MIN_FACE_PX,
+    Face,
+    cut_face,
+    cut_main_face,
+    find_faces,
+    orient,
+)
+from models.imaging.framing import MAX_ENLARGEMENT, FramedFace, Framing
 from models.imaging.memory import FILE_COPIES, decoding_bytes, searching_bytes
 from models.imaging.open import LazyImage, open_image
 from service.limits.memory_bound import DecodingBudgets
@@ -33,6 +41,21 @@ class FaceCrops:
     left_out: int
 
 
+@dataclass(frozen=True)
+class FramedPixels:
+    """The main face of one picture, as the model's input.
+
+    Attributes:
+        found: The face and the part around it.
+        pixels: This part, uint8 (3, S, S).
+        source_pixels: Number of pixels of the picture as sent.
+    """
+
+    found: FramedFace
+    pixels: Tensor
+    source_pixels: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
     """Decodes pictures for one model; its methods may run on several threads at a time.
@@ -46,6 +69,7 @@ class Decoder:
         max_file_bytes: Max bytes per encoded file.
         decode_s: Max processor seconds per picture.
         budgets: Memory shared with other lanes and decoders.
+        framing: How faces are framed for the model; None for a margin of its own.
     """
 
     input_px: int
@@ -54,6 +78,7 @@ class Decoder:
     max_file_bytes: int
     decode_s: float
     budgets: DecodingBudgets
+    framing: Framing | None = None
 
     def decode(self, picture: bytes | bytearray) -> tuple[Tensor, int, Face | None]:
         """Decode one picture to the model's input.
@@ -75,12 +100,33 @@ class Decoder:
     def cut_faces(self, picture: bytes | bytearray, *, max_faces: int) -> FaceCrops:
         """Find the faces of one picture and cut out the likeliest ones."""
         with self._oriented(picture) as oriented:
-            found = find_faces(oriented, load_detector())
+            found = find_faces(
+                oriented, load_detector(), enlarge=MAX_ENLARGEMENT, min_px=MIN_FACE_PX
+            )
+            if self.framing is not None:
+                width, height = oriented.width, oriented.height
+                found = [
+                    replace(face, square=self.framing.around(face.box, width, height))
+                    for face in found
+                ]
             faces = found[:max_faces]
             pixels = [cut_face(oriented, face, self.input_px) for face in faces]
         return FaceCrops(
             oriented.width, oriented.height, faces, pixels, left_out=len(found) - len(faces)
         )
+
+    def frame(self, picture: bytes | bytearray, framing: Framing) -> FramedPixels | None:
+        """Find the main face of one picture and cut it out, framed as in training.
+
+        Returns:
+            None without a face, or if the picture is framed already.
+        """
+        with self._oriented(picture) as oriented:
+            found = framing.find(oriented, load_detector())
+            if found is None:
+                return None
+            pixels = oriented.cut(found.box, self.input_px)
+            return FramedPixels(found, pixels, oriented.width * oriented.height)
 
     @contextlib.contextmanager
     def _opened(self, picture: bytes | bytearray) -> Iterator[LazyImage]:

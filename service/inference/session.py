@@ -117,7 +117,11 @@ def record_outcomes(
             continue
         for found in outcome.predictions if isinstance(outcome, PictureFaces) else (outcome,):
             metrics.record_prediction(
-                found.decision, found.score, distance=found.distance, familiar=found.familiar
+                found.decision,
+                found.score,
+                distance=found.distance,
+                familiar=found.familiar,
+                framed=found.framed is not None,
             )
 
 

@@ -17,6 +17,7 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     Summary,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -50,6 +51,8 @@ class Metrics:
 
     def __init__(self) -> None:
         """Register every metric, at zero."""
+        # One time series more for each counter and histogram.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = self._registry = CollectorRegistry()
         counter, summary = partial(Counter, registry=registry), partial(Summary, registry=registry)
         seconds = partial(Histogram, buckets=_BUCKETS_S, registry=registry)
@@ -90,6 +93,9 @@ class Metrics:
         self._forward_s = seconds("facemask_forward_seconds", "Forward pass of a batch.")
         self._decisions = counter(
             "facemask_decisions", "Pictures answered, by decision.", ["decision"]
+        )
+        self._framed = counter(
+            "facemask_framed", "Pictures answered by their main face, framed as in training."
         )
         self._unreadable = counter(
             "facemask_unreadable_pictures", "Pictures not answered, by code.", ["code"]
@@ -142,11 +148,18 @@ class Metrics:
         self._forward_s.observe(forward_s)
 
     def record_prediction(
-        self, decision: str, score: float, *, distance: float | None, familiar: bool | None
+        self,
+        decision: str,
+        score: float,
+        *,
+        distance: float | None,
+        familiar: bool | None,
+        framed: bool = False,
     ) -> None:
         """Record the answer for a picture, or for a face of it."""
         self._decisions.labels(decision).inc()
         self._score.observe(score)
+        self._framed.inc(framed)
         if distance is not None:
             self._distance.observe(distance)
             self._unfamiliar.inc(not familiar)

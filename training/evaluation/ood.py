@@ -5,6 +5,11 @@ features (nearest neighbours find outliers: Ramaswamy, Rastogi and Shim 2000; in
 Sun, Ming, Zhu and Li 2022), in units of what is usual in that picture's class. Beyond the
 threshold a picture is unfamiliar.
 
+Pictures of another camera, or cropped in another way, are ordinary, too. So half of the references
+and half of the weight in the thresholds are augmented copies of the training pictures, where there
+are any: plain pictures alone called twice as many pictures of another source unfamiliar as copies
+do, at the same share of pictures of other things.
+
 The thresholds are conformal (Vovk, Gammerman and Shafer 2005; for outliers Bates et al. 2023), and
 each class has its own (Mondrian: Vovk 2012). A training picture's distance is measured to all
 references but those of its own group (jackknife+: Barber, Candes, Ramdas and Tibshirani 2021).
@@ -66,7 +71,11 @@ class OodDetector:
 
 
 def fit_ood_detector(
-    features: Features, classes: Classes, groups: NDArray[np.int64], config: FitConfig
+    features: Features,
+    classes: Classes,
+    groups: NDArray[np.int64],
+    config: FitConfig,
+    copies: Features | None = None,
 ) -> OodDetector:
     """Choose the references, their scales, and the threshold.
 
@@ -76,39 +85,54 @@ def fit_ood_detector(
         groups: (n,): a picture is compared with no picture of its group.
         config: Its `familiarity` block. A class of n pictures cannot have a level below
             1 / (n + 1), which is then its level; the detector's facts give the mean level.
+        copies: (n, V, F) of augmented copies of the pictures.
     """
+    num_pictures, num_copies = len(features), 0 if copies is None else copies.shape[1]
     unit = _normalise(features)
-    kept = _choose_references(classes, config.familiarity_references)
-    neighbours = min(config.familiarity_neighbours, len(kept))
+    max_references = config.familiarity_references
+    kept = _choose_references(classes, max_references // 2 if num_copies else max_references)
+    references, reference_of = unit[kept], kept
+    weights, picture_of = np.ones(num_pictures), np.arange(num_pictures)
+    if copies is not None and num_copies:
+        chosen = _normalise(copies[kept, np.arange(len(kept)) % num_copies])
+        references, reference_of = np.concatenate([unit[kept], chosen]), np.tile(kept, 2)
+        weights = np.repeat([0.5, 0.5 / num_copies], [num_pictures, num_copies * num_pictures])
+        picture_of = np.tile(picture_of, 1 + num_copies)  # pictures, all first copies, ...
+    neighbours = min(config.familiarity_neighbours, len(references))
     sizes = np.bincount(classes)
     levels = np.maximum(config.familiarity_alarms, 1 / (sizes + 1))  # of each class
-    plain = (1.0 - unit @ unit[kept].T).astype(np.float32)  # (n, R)
-    plain[groups[:, None] == groups[kept]] = np.inf
+    blocks = [unit @ references.T]
+    if copies is not None:
+        blocks += [_normalise(copies[:, i]) @ references.T for i in range(num_copies)]
+    plain = (1.0 - np.concatenate(blocks)).astype(np.float32)  # (n * (1 + V), R)
+    plain[groups[picture_of][:, None] == groups[reference_of]] = np.inf
+    row_classes, reference_classes = classes[picture_of], classes[reference_of]
     # Start from the distances within the class: beyond its threshold there, a picture of the class
     # is beyond the joint threshold at most as often.
     within = _kth_smallest(
-        lambda rows: np.where(classes[rows, None] == classes[kept], plain[rows], np.inf),
-        len(unit),
+        lambda part: np.where(row_classes[part, None] == reference_classes, plain[part], np.inf),
+        len(plain),
         neighbours,
     )
-    thresholds = _class_quantiles(within, classes, levels)
+    thresholds = _class_quantiles(within, row_classes, levels, weights)
     threshold = max(float(np.average(thresholds, weights=sizes)), 1e-6)
     for turn in range(_ROUNDS + 1):
         by_class = np.clip(threshold / np.maximum(thresholds, 1e-9), 1 / _MAX_SCALE, _MAX_SCALE)
-        scales = by_class[classes[kept]].astype(np.float32)
-        distances = _kth_smallest(partial(_scale, plain, scales), len(unit), neighbours)
+        scales = by_class[reference_classes].astype(np.float32)
+        distances = _kth_smallest(partial(_scale, plain, scales), len(plain), neighbours)
         if turn < _ROUNDS:
-            beyond = _class_quantiles(distances, classes, levels) / threshold
+            beyond = _class_quantiles(distances, row_classes, levels, weights) / threshold
             thresholds = thresholds * np.minimum(beyond, 1.0)
+    distances = distances[:num_pictures]
     facts = OodFacts(
         threshold=threshold,
         false_alarms=float(np.average(levels, weights=sizes)),
         neighbours=neighbours,
-        references=len(kept),
+        references=len(references),
         mean_distance=float(np.clip(distances.mean(), 0.0, 2.0)),
     )
     unfamiliar = np.bincount(classes, weights=distances > threshold) / sizes
-    return OodDetector(unit[kept], scales, distances, unfamiliar, facts)
+    return OodDetector(references, scales, distances, unfamiliar, facts)
 
 
 def _normalise(features: Features) -> NDArray[np.float32]:
@@ -153,15 +177,20 @@ def _kth_smallest(
 
 
 def _class_quantiles(
-    distances: NDArray[np.float64], classes: Classes, levels: NDArray[np.float64]
+    distances: NDArray[np.float64],
+    classes: Classes,
+    levels: NDArray[np.float64],
+    weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return each class's conformal threshold: the (n + 1)(1 - level)-th smallest of n.
 
-    It is interpolated: of 24 distances the next whole rank is the largest, whose level is 4 %.
+    It is interpolated: of 24 distances the next whole rank is the largest, whose level is 4 %. A
+    picture and its copies count as one: their weights sum to 1.
     """
     quantiles = []
     for k, level in enumerate(levels.tolist()):
-        own = np.sort(distances[classes == k])
-        rank = (len(own) + 1) * (1 - level)
-        quantiles.append(np.interp(rank, np.arange(1, len(own) + 1), own))
+        order = np.argsort(distances[classes == k], kind="stable")
+        ranks = np.cumsum(weights[classes == k][order])
+        rank = (round(ranks[-1]) + 1) * (1 - level)
+        quantiles.append(np.interp(rank, ranks, distances[classes == k][order]))
     return np.array(quantiles)

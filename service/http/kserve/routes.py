@@ -19,12 +19,12 @@ from service.http.kserve.tensors import (
     encode_answer,
     json_part_bytes,
     pictures_of,
-    requested_threshold,
+    requested_options,
     split_body,
 )
 from service.http.openapi import INFERENCE_ERRORS, problem_responses
 from service.http.uploads import read_body, require_plain_body
-from service.inference.decision import AnswerOptions, Prediction
+from service.inference.decision import Prediction
 from service.inference.engine import Engine
 from service.inference.session import Session, record_outcomes
 from service.inference.state import State
@@ -155,7 +155,7 @@ async def infer(request: Request) -> Response:
         _require_served(request, session.engine)
         inference, pictures = await _read_inference(request, session)
         request.state.pictures = len(pictures)
-        options = AnswerOptions(threshold=requested_threshold(inference))
+        options = requested_options(inference)
         predictions = _require_readable(await session.predict(pictures, options))
     record_outcomes(state.metrics, predictions)
     manifest, count = session.engine.manifest, len(predictions)

@@ -65,7 +65,11 @@ _REQUEST: Final[dict[str, Any]] = {
                     "minimum": 0,
                     "maximum": 1,
                     "description": "Decide `uncertain` below this score.",
-                }
+                },
+                "framing": {
+                    "enum": [None, "auto", "whole"],
+                    "description": "`whole` classifies every picture whole.",
+                },
             },
         },
     },

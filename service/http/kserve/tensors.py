@@ -15,12 +15,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from service.inference.decision import AnswerOptions
 from service.limits.json_cost import MAX_JSON_BYTES, require_cheap_json
 from service.problems import BadInference, BodyTooLarge, TooManyFiles
 
 IMAGE: Final = "image"
 PIXELS: Final = "pixels"
 OUTPUTS: Final = ("probabilities", "label", "decision")
+_TEXT_IS_NO_PICTURE: Final = (
+    "BYTES in JSON are text and cannot hold a picture, and Base64 is not decoded: send the bytes "
+    "behind the JSON, with the tensor's parameter 'binary_data_size' and the header "
+    "Inference-Header-Content-Length; or send 'pixels', UINT8."
+)
 
 
 class _Part(BaseModel):
@@ -147,7 +153,9 @@ def pictures_of(
         raise TooManyFiles(f"A request may hold {max_files} pictures.")
     kind = (tensor.name, tensor.datatype)
     if kind == (IMAGE, "BYTES") and tensor.shape[1:] in ([], [1]):
-        files = _strings(tensor.data, count) if binary is None else _split_elements(binary, count)
+        if binary is None:
+            raise BadInference(_TEXT_IS_NO_PICTURE)
+        files = _split_elements(binary, count)
         if len(files) != count:
             raise BadInference(f"The shape announces {count} pictures; the data hold {len(files)}.")
         return list(files)
@@ -162,18 +170,19 @@ def pictures_of(
     )
 
 
-def requested_threshold(inference: InferRequest) -> float | None:
-    """Return the `threshold` among a request's parameters, None without one.
+def requested_options(inference: InferRequest) -> AnswerOptions:
+    """Return what a request's parameters `threshold` and `framing` choose.
 
     Raises:
-        BadInference: It is not a number from 0 to 1.
+        BadInference: The threshold is not a number from 0 to 1, or the framing not auto or whole.
     """
     threshold = inference.parameters.get("threshold")
-    if threshold is None:
-        return None
-    if type(threshold) not in (int, float) or not 0 <= threshold <= 1:
+    if threshold is not None and (type(threshold) not in (int, float) or not 0 <= threshold <= 1):
         raise BadInference("The parameter threshold must be a number from 0 to 1.")
-    return float(threshold)
+    framing = inference.parameters.get("framing")
+    if framing not in (None, "auto", "whole"):
+        raise BadInference("The parameter framing must be auto or whole.")
+    return AnswerOptions(threshold=threshold, whole=framing == "whole")
 
 
 def encode_answer(
@@ -217,15 +226,6 @@ def _binary_part(tensor: InputTensor, rest: bytes | memoryview) -> bytes | memor
     if tensor.data is not None or type(size) is not int or size != len(rest):
         raise BadInference(f"binary_data_size is {size!r}; {len(rest)} bytes follow the JSON part.")
     return rest
-
-
-def _strings(data: list[Any] | None, count: int) -> list[bytes]:
-    words = data or []
-    if len(words) != count:
-        raise BadInference(f"The shape announces {count} pictures; the data hold {len(words)}.")
-    if not all(isinstance(word, str) for word in words):
-        raise BadInference("The data of a BYTES tensor in JSON must be strings.")
-    return [word.encode("utf-8", "surrogatepass") for word in words]
 
 
 def _split_elements(data: bytes | memoryview, count: int) -> list[bytes]:

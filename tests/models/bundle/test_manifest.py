@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from models.bundle.manifest import SCHEMA_VERSION, FileFacts, Manifest
 from tests.models.tiny_bundle import bundle_facts
 
+FRAMING = {"framer": "f", "searched": 9, "framed": 8, "margins": [0.5] * 4, "beyond": 0.3}
+
 
 @pytest.fixture
 def fields(tiny_model: bytes) -> dict[str, Any]:
@@ -46,6 +48,10 @@ def test_manifest_is_frozen(fields: dict[str, Any]) -> None:
         ({"schema_version": 0}, "schema_version"),
         ({"precision": {"name": "int8"}}, "int8 names its engine"),
         ({"precision": {"engine": "onednn"}}, "fp32 has none"),
+        ({"framing": FRAMING}, "framing needs familiarity"),
+        ({"framing": FRAMING | {"margins": [0.5] * 3}}, "framing.margins"),
+        ({"framing": FRAMING | {"margins": [0.5, 0.5, 0.5, -1]}}, "framing.margins.3"),
+        ({"framing": FRAMING | {"beyond": float("nan")}}, "framing.beyond"),
         ({"files": {"../x": {"bytes": 1, "sha256": "a" * 64}}}, "plain file name"),
         ({"files": {"x": {"bytes": 1, "sha256": "A" * 64}}}, "sha256"),
         ({"labels": ["cat", "cat"]}, "'cat' is repeated"),

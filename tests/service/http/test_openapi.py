@@ -103,6 +103,7 @@ def test_predict_query_parameters_are_documented(document: dict[str, Any]) -> No
     assert schemas == {
         "explain": {"type": "boolean", "default": False},
         "faces": {"type": "boolean", "default": False},
+        "framing": {"enum": ["auto", "whole"], "default": "auto"},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
     }
     for one in parameters:

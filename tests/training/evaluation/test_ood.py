@@ -14,7 +14,7 @@ from training.evaluation.ood import OodDetector, fit_ood_detector
 from training.features.extract import Extractor
 from training.publish.export import Classifier, export
 
-CONFIG = FitConfig()
+CONFIG = dataclasses.replace(FitConfig(), familiarity_alarms=0.05)
 
 
 def cone(num_pictures: int, seed: int, middle: float = 4.0) -> np.ndarray:
@@ -112,6 +112,51 @@ def test_facts_give_the_level_that_small_classes_have() -> None:
     features, classes = uneven((120, 59), 0)
     detector = fit_ood_detector(features, classes, np.arange(179), strict)
     assert detector.facts.false_alarms == pytest.approx((120 * 0.01 + 59 / 60) / 179)
+
+
+def with_copies(num_pictures: int, seed: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Draw features around one direction, and two copies of each that differ by some spread."""
+    features = cone(num_pictures, seed)
+    noise = np.random.default_rng(seed + 1).normal(size=(num_pictures, 2, 12)) * spread
+    return features, (features[:, None] + noise).astype(np.float32)
+
+
+def test_half_of_the_references_are_copies() -> None:
+    features, copies = with_copies(60, 0, 1.0)
+    config = dataclasses.replace(CONFIG, familiarity_references=20)
+    classes, groups = np.arange(60) // 30, np.arange(60)
+    detector = fit_ood_detector(features, classes, groups, config, copies)
+    assert detector.facts.references == len(detector.scales) == 20
+    all_units = np.concatenate([features, copies[:, 0], copies[:, 1]])
+    all_units /= np.linalg.norm(all_units, axis=1, keepdims=True)
+    of = [int(np.argmax(all_units @ reference)) for reference in detector.references]
+    assert [index // 60 for index in of[:10]] == [0] * 10
+    assert [index // 60 for index in of[10:]] == [1, 2] * 5
+    assert [index % 60 for index in of[10:]] == of[:10]
+    assert detector.distances.shape == (60,)
+
+
+def test_copies_make_pictures_that_differ_like_them_familiar() -> None:
+    features, copies = with_copies(300, 0, 2.0)
+    classes, groups = np.arange(300) // 150, np.arange(300)
+    plain = fit_ood_detector(features, classes, groups, CONFIG)
+    both = fit_ood_detector(features, classes, groups, CONFIG, copies)
+    new, changed = with_copies(300, 7, 2.0)
+    for detector, share in ((plain, 0.2), (both, 0.0)):
+        assert (distances(changed[:, 0], detector) > detector.facts.threshold).mean() > share
+    far = [distances(group, both) > both.facts.threshold for group in (new, changed[:, 0])]
+    assert np.mean(far) == pytest.approx(0.05, abs=0.025)
+    assert (distances(cone(50, 2, middle=-4.0), both) > both.facts.threshold).all()
+
+
+def test_copies_are_not_compared_with_their_own_picture() -> None:
+    features, copies = with_copies(60, 0, 0.0)
+    config = dataclasses.replace(CONFIG, familiarity_neighbours=1)
+    classes, groups = np.arange(60) // 30, np.arange(60)
+    detector = fit_ood_detector(features, classes, groups, config, copies)
+    assert detector.distances.min() > 0.001
+    plain = fit_ood_detector(features, classes, groups, config)
+    assert plain.facts.threshold <= detector.facts.threshold < 1.1 * plain.facts.threshold
 
 
 def test_equal_pictures_have_finite_distances() -> None:
