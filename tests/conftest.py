@@ -40,6 +40,14 @@ MARKERS = {
         "docs/test_client.py",
         "service/process/test_shutdown.py",
         "service/limits/test_memory_bound.py",
+        # On PostgreSQL, too, which these start.
+        "studio/database",
+        "studio/formats/test_round_trips.py",
+        "studio/labels",
+        "studio/pictures/test_intake.py",
+        "studio/pictures/test_zip_file.py",
+        "studio/versions",
+        "studio/http/test_data.py",
     ],
     "slow": [
         "models/bundle/test_store.py",
