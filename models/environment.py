@@ -12,7 +12,9 @@ from models.text import clean
 log = logging.getLogger("facemask")
 
 PREFIX: Final = "FACEMASK_"
-_STUDIO_PREFIX: Final = "FACEMASK_STUDIO_"  # the studio's own, which it checks itself
+STUDIO_PREFIX: Final = "FACEMASK_STUDIO_"
+"""Of the studio's own variables, which it checks itself."""
+
 
 # Kubernetes sets these for each Service of the namespace, and `docker run --link` for each linked
 # container, under names derived from the Service's: FACEMASK_PORT for a Service called `facemask`.
@@ -22,7 +24,13 @@ _INJECTED_NAME: Final = re.compile(
     r"|FACEMASK_(\w+_)?(NAME|ENV_\w+)"  # docker --link
 )
 # Ignoring one of these would switch a protection off.
-_NEVER_IGNORED: Final = {"FACEMASK_API_KEYS", "FACEMASK_TRUSTED_KEYS", "FACEMASK_ALLOWED_HOSTS"}
+_NEVER_IGNORED: Final = {
+    "FACEMASK_API_KEYS",
+    "FACEMASK_TRUSTED_KEYS",
+    "FACEMASK_ALLOWED_HOSTS",
+    "FACEMASK_STUDIO_KEYS",
+    "FACEMASK_STUDIO_KEYS_FILE",
+}
 
 
 def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -36,19 +44,27 @@ def read_variable(name: str, environment: Mapping[str, str] = os.environ) -> str
 
 
 def unknown_variables(
-    known: Collection[str], environment: Mapping[str, str] = os.environ
+    known: Collection[str], environment: Mapping[str, str] = os.environ, *, prefix: str = PREFIX
 ) -> dict[str, str | None]:
-    """Return the FACEMASK_* variables that nothing reads, each with the most similar known name."""
+    """Return the variables that nothing reads, each with the most similar known name.
+
+    Args:
+        known: Names that are read.
+        environment: The variables.
+        prefix: Prefix of the names to look at; the studio's are looked at by its own only.
+    """
     unknown = {}
     for name, value in sorted(environment.items()):
-        if not name.startswith(PREFIX) or name.startswith(_STUDIO_PREFIX) or name in known:
+        if not name.startswith(prefix) or name in known:
+            continue
+        if prefix != STUDIO_PREFIX and name.startswith(STUDIO_PREFIX):
             continue
         if _INJECTED_NAME.fullmatch(name) or _INJECTED_VALUE.fullmatch(value.strip()):
             continue
-        own = name.removeprefix(PREFIX)  # the prefix alone would make any two names similar
-        names = [other.removeprefix(PREFIX) for other in known]
+        own = name.removeprefix(prefix)  # the prefix alone would make any two names similar
+        names = [other.removeprefix(prefix) for other in known]
         likely = difflib.get_close_matches(own, names, n=1, cutoff=0.75)
-        unknown[name] = f"{PREFIX}{likely[0]}" if likely else None
+        unknown[name] = f"{prefix}{likely[0]}" if likely else None
     return unknown
 
 

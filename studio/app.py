@@ -132,7 +132,10 @@ def _lifespan(
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data.mkdir(parents=True, exist_ok=True)
-        opened = database or await asyncio.to_thread(open_database, settings.database_url)
+        if database is None:
+            opened = await asyncio.to_thread(open_database, settings.database_url)
+        else:
+            opened = database
         supervisor = Supervisor(opened, settings.data / JOBS, work or open_work(settings, opened))
         keeper = candidates or Candidates(settings.store, idle_s=settings.candidate_idle_s)
         app.state.database = opened

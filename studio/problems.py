@@ -43,6 +43,7 @@ class BadRequest(StudioError):
 
     code = "bad_request"
     status = 400
+    exit_status = 2
 
 
 class BadName(StudioError):

@@ -8,12 +8,16 @@ from typing import Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models.bundle.store import DEFAULT_STORE
-from models.environment import PREFIX, read_variable, unknown_variables, warn_of_injected
+from models.environment import (
+    PREFIX,
+    STUDIO_PREFIX,
+    read_variable,
+    unknown_variables,
+    warn_of_injected,
+)
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
 from models.text import clean
 from studio.keys import parse_keys
-
-STUDIO_PREFIX: Final = f"{PREFIX}STUDIO_"
 
 DATABASE_FILE: Final = "studio.db"
 """File of the default database, in the data folder."""
@@ -190,6 +194,5 @@ def warn_of_variables() -> list[str]:
     known = {*names, f"{STUDIO_PREFIX}URL"}  # read by the service
     return [
         f"{clean(name)} is set, and nothing reads it{f': is {likely} meant?' if likely else ''}"
-        for name, likely in unknown_variables(known).items()
-        if name.startswith(STUDIO_PREFIX)
+        for name, likely in unknown_variables(known, prefix=STUDIO_PREFIX).items()
     ]

@@ -279,7 +279,7 @@ def _line_of(version: Mapping[str, Any]) -> str:
 
 def _export(arguments: argparse.Namespace) -> int:
     target: Path = arguments.target
-    form = arguments.format or ("zip" if target.suffix.lower() == ".zip" else "folder")
+    form: Any = arguments.format or ("zip" if target.suffix.lower() == ".zip" else "folder")
     if target.exists() and not (form == "folder" and target.is_dir() and not any(target.iterdir())):
         raise BadRequest(f"{target} is there already: name a new file or folder.")
     with opened(arguments) as studio:

@@ -154,6 +154,7 @@ def _serve(
         proxy_headers=False,
         server_header=False,
         ws="none",
+        http="h11",  # bounds the headers
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_DRAIN_S,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,

@@ -127,7 +127,7 @@ async def events(
 ) -> Response:
     """Stream the events of a job from the first, or from behind `Last-Event-ID`, to its end."""
     database = state_of(request).database
-    start = int(last_event_id) if (last_event_id or "").isdecimal() else 0
+    start = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
     found, state = await run_in_threadpool(_read, database, job, start if after is None else after)
     if after is not None:
         body = json.dumps({"events": found, "state": state})

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -252,7 +253,7 @@ class Supervisor:
         self._clean(folder)
 
     def _fail(self, job: Job, code: str, message: str, exit_status: object | None = None) -> None:
-        columns = {
+        columns: dict[str, object] = {
             "ended_at": now(),
             "error": {"code": code[:64], "message": clean(message, lines=True)[:4000]},
             "exit_status": exit_status if isinstance(exit_status, int) else None,
@@ -341,7 +342,7 @@ class Supervisor:
             shutil.rmtree(path, ignore_errors=True)
 
 
-_KILL: Final = 9
+_KILL: Final = signal.SIGKILL
 
 
 def job_folder(folder: Path, number: int) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +12,9 @@ from studio.database import Database
 from studio.jobs.options import arguments_of
 from studio.jobs.queue import Job
 from studio.jobs.supervisor import progress_file
-from studio.labels.findings import Doubt, Finding, store_doubts, store_findings
+from studio.labels.findings import Doubt, store_doubts, store_findings
 from studio.pictures.blobs import BlobStore
+from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of
 from studio.runs.figures import figures_of, read_bundle, settings_of
 from studio.runs.runs import add_run
 from studio.versions.folder import materialise, materialise_present, read_files
@@ -24,21 +25,6 @@ TRAINING: Final = (sys.executable, "-m", "training")
 
 _FINDINGS: Final = "findings.json"
 _DATA: Final = "pictures"
-# A finding of the training job, by the word for it in the studio.
-_KINDS: Final = {
-    "label_issues": "doubted",
-    "near_duplicates": "copies",
-    "duplicates": "copies",
-    "conflicting_copies": "copies",
-    "dark": "dark",
-    "bright": "dark",
-    "blurry": "blurred",
-    "blurred": "blurred",
-    "small": "tiny",
-    "tiny": "tiny",
-    "aspect_ratio": "odd_shape",
-    "odd_shape": "odd_shape",
-}
 
 
 class StudioWork:
@@ -114,7 +100,7 @@ class StudioWork:
             figures=figures,
             settings=settings_of(manifest) | job.options.model_dump(),
         )
-        self._store_doubts(job, path)
+        self._store_doubts(job, path, summary)
         comparison = finished.get("comparison")
         return {
             "run": run,
@@ -133,38 +119,26 @@ class StudioWork:
     def _store_audit(self, job: Job, folder: Path) -> int:
         try:
             document = json.loads((folder / _FINDINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            rows = document["findings"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleIncomplete(f"The audit has left no findings ({error}).") from error
-        rows = document.get("findings", []) if isinstance(document, dict) else document
-        found = list(findings_of(rows, self._digests(folder)))
+        digests = self._digests(folder)
+        found = list(findings_of(rows, digests))
+        suspects = list(suspects_of(rows, digests))
         store_findings(self._database, job.project, found, job_id=job.id)
-        return len(found)
+        self._store(job, suspects)
+        return len(found) + len(suspects)
 
-    def _store_doubts(self, job: Job, bundle: Path) -> None:
-        """Store how much the model doubts each label, from its out-of-fold answers."""
-        doubts = [
-            Doubt(
-                sha256=answer.sha256,
-                suggestion=answer.predicted,
-                score=answer.score,
-                doubt=1 - answer.probabilities[answer.label],
-            )
-            for answer in read_answers(bundle) or ()
-        ]
-        store_doubts(self._database, job.project, doubts, job_id=job.id)
+    def _store_doubts(self, job: Job, bundle: Path, summary: Mapping[str, Any]) -> None:
+        """Store which labels the model doubts: by its out-of-fold answers, and by its audit."""
+        answers = read_answers(bundle) or []
+        digests = {answer.file: answer.sha256 for answer in answers}
+        by_digest = {doubt.sha256: (label, doubt) for label, doubt in doubts_of(answers)}
+        for label, doubt in suspects_of(summary.get("audit") or [], digests):
+            by_digest[doubt.sha256] = (label, doubt)
+        self._store(job, by_digest.values())
 
-
-def findings_of(rows: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield the findings of an audit by picture; names that are no picture's are passed over.
-
-    Args:
-        rows: Findings as `python -m training audit --json` writes them.
-        digests: Digest of each picture by its name in the audited folder.
-    """
-    for row in rows:
-        kind = str(row.get("kind", ""))
-        message = str(row.get("message", ""))
-        groups = row.get("groups") or []
-        names = {*row.get("names", []), *(name for group in groups for name in group)}
-        for name in sorted(names & digests.keys()):
-            yield Finding(sha256=digests[name], kind=_KINDS.get(kind, kind), message=message)
+    def _store(self, job: Job, doubts: Iterable[tuple[str, Doubt]]) -> None:
+        with self._database.read() as connection:
+            wanted = still_asked(connection, job.project, doubts)
+        store_doubts(self._database, job.project, wanted, job_id=job.id)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from studio.database import Database, open_database
-from studio.database.tables import blobs, pictures, projects
+from studio.database.tables import blobs, classes, pictures, projects
 from studio.problems import BundleGone, NotComparable, NotFound
 from studio.runs.compare import compare_runs, mistakes_of
 from studio.runs.figures import sentence_of
 from studio.runs.runs import get_run, list_runs, row_of
-from studio.runs.work import findings_of
+from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of
 from tests.studio.runs.bundles import answers, digest, publish_run, run_of
 
 NOW = "2026-11-22T00:00:00.000Z"
@@ -132,11 +132,45 @@ def test_same_bundle_is_one_run(database: Database, store: Path) -> None:
 
 
 def test_findings_of_an_audit_are_told_by_picture() -> None:
-    rows = [
-        {"kind": "near_duplicates", "message": "Copies.", "names": [], "groups": [["a", "b"]]},
-        {"kind": "dark", "message": "Dark.", "names": ["a", "not a picture"]},
+    rows: list[dict[str, object]] = [
+        {"kind": "near_duplicates", "message": "1 pair", "names": [], "groups": [["a", "b"]]},
+        {"kind": "dark", "message": "2 pictures are dark", "names": ["a", "not a picture"]},
+        {"kind": "class_imbalance", "message": "of classes", "names": ["a"]},
     ]
     found = list(findings_of(rows, {"a": "1" * 64, "b": "2" * 64}))
-    assert [(one.sha256[0], one.kind) for one in found] == [
-        ("1", "copies"), ("2", "copies"), ("1", "dark"),
+    assert [(one.sha256[0], one.kind, one.message) for one in found] == [
+        ("1", "copies", "A copy of b."),
+        ("2", "copies", "A copy of a."),
+        ("1", "dark", "Very dark."),
+    ]
+
+
+def test_doubts_are_of_labels_that_still_hold(database: Database) -> None:
+    add_pictures(database, 4)
+    with database.write() as connection:
+        for number, name in enumerate(("mask", "no_mask"), start=1):
+            row = {"id": number, "project_id": 1, "name": name, "key": name}
+            connection.execute(classes.insert().values(row))
+        for index in range(4):
+            connection.execute(
+                pictures.update().where(pictures.c.id == index + 1).values(class_id=index % 2 + 1)
+            )
+        # Somebody has corrected picture 2 meanwhile.
+        connection.execute(pictures.update().where(pictures.c.id == 3).values(class_id=2))
+    with database.read() as connection:
+        found = still_asked(connection, 1, doubts_of(answers(4, wrong=[1, 2])))
+    assert [one.doubt is not None for one in found] == [False, True, False, False]
+    assert [one.suggestion for one in found] == ["mask", "mask", "no_mask", "no_mask"]
+    rows = [
+        {
+            "kind": "suspect_labels",
+            "details": {
+                "suspects": [
+                    {"name": "a", "given": "mask", "suggested": "no_mask",
+                     "given_probability": 0.25, "suggested_probability": 0.75}
+                ]
+            },
+        }
     ]  # fmt: skip
+    ((label, doubt),) = suspects_of(rows, {"a": "1" * 64})
+    assert (label, doubt.suggestion, doubt.score, doubt.doubt) == ("mask", "no_mask", 0.75, 0.75)

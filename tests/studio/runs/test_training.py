@@ -44,7 +44,7 @@ class Studio:
             self.workspace.project,
             kind,
             version=version,
-            options=JobOptions(views=0, precision="fp32", **options),
+            options=JobOptions(views=0, precision="fp32", preset="fast", **options),
             by="ann",
         ).id
         until = time.monotonic() + 900
@@ -70,7 +70,9 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def studio(workspace: Workspace, tmp_path: Path) -> Studio:
+def studio(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    # Other tests keep the processor busy: at a low priority a training would wait for all of them.
+    monkeypatch.setattr("studio.jobs.process.lower_priority", lambda pid: None)
     source = draw_folders(tmp_path / "source", {"bar": 24, "disc": 24})
     files = {
         str(path.relative_to(source)): path.read_bytes()
