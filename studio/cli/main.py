@@ -10,7 +10,7 @@ from models import __version__
 from models.errors import FacemaskError
 from models.terminal import write_error
 from models.text import clean
-from studio.cli import data, jobs, key, promotion, serve
+from studio.cli import data, jobs, key, promotion, serve, snapshot
 from studio.settings import faults_of
 
 EXIT_STATUSES = """exit statuses:
@@ -64,6 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_options(parser)
     parser.set_defaults(run=serve.run)
     commands = parser.add_subparsers(metavar="COMMAND")
-    for module in (data, jobs, promotion, key):
+    for module in (data, jobs, promotion, key, snapshot):
         module.add_commands(commands)
     return parser

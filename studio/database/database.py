@@ -40,7 +40,10 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one state of the database and changes nothing."""
         with self.engine.connect() as connection:
-            yield connection
+            if self.is_sqlite:  # a transaction sees one state anyway
+                yield connection
+            else:
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from models.errors import reason_of
 from models.layout.labels import label_key, split_kind
 from models.text import clean
 from studio.formats.archive import (
@@ -181,8 +182,8 @@ def _add(
     files, faults = _dropped([path for path, _ in data], given, split)
     failed = {one.path: one for one in faults}
     incoming = [IncomingFile(files[path], content) for path, content in data if path in files]
-    results = iter(
-        add_files(
+    try:
+        added = add_files(
             request.app.state.database,
             request.app.state.blobs,
             project,
@@ -191,7 +192,9 @@ def _add(
             limits=_limits(request),
             drop=drop,
         )
-    )
+    except OSError as error:
+        raise DiskFull(f"The pictures cannot be stored ({reason_of(error)}).") from error
+    results = iter(added)
     ordered = [next(results) if path in files else failed[path] for path, _ in data]
     return {
         "results": [_to_json(one) for one in ordered],
@@ -217,7 +220,7 @@ def _add_archive(
             drop=drop,
         )
     except OSError as error:
-        raise DiskFull(f"The pictures cannot be stored ({error.strerror}).") from error
+        raise DiskFull(f"The pictures cannot be stored ({reason_of(error)}).") from error
     return summary_to_json(summary) | {"counts": _counts(request, project)}
 
 
@@ -355,7 +358,7 @@ async def _receive(request: Request, path: Path) -> None:
         async for chunk in request.stream():
             await run_in_threadpool(handle.write, chunk)
     except OSError as error:
-        raise DiskFull(f"The zip file cannot be stored ({error.strerror}).") from error
+        raise DiskFull(f"The zip file cannot be stored ({reason_of(error)}).") from error
     finally:
         await run_in_threadpool(handle.close)
 

@@ -9,9 +9,12 @@ from studio.database.database import open_database
 from studio.labels.classes import add_class, rename_class
 from studio.labels.groups import group_pictures
 from studio.labels.history import list_acts
-from studio.problems import NotFound
+from studio.pictures.blobs import BlobStore
+from studio.problems import DatabaseUnusable, NotFound
 from studio.versions import versions
 from studio.versions.folder import Materialised, materialise, materialise_present, read_files
+from studio.versions.snapshot import save_snapshot
+from studio.versions.store import VersionStore
 from tests.studio.workspace import Workspace, picture
 from training.data.dataset import scan
 from training.data.source import open_source
@@ -197,15 +200,33 @@ def test_a_lost_or_damaged_manifest_is_an_error(workspace: Workspace, tmp_path: 
         folders(workspace, version, tmp_path / "v")
 
 
-def test_a_snapshot_of_the_database_is_a_whole_studio(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_snapshot_is_a_whole_studio(workspace: Workspace, tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+
+    def save() -> int:
+        return save_snapshot(
+            workspace.database, workspace.blobs.folder, target, database_file="studio.db"
+        )
+
     if not workspace.database.is_sqlite:
-        pytest.skip("PostgreSQL has pg_dump")
-    workspace.add_numbered({"mask": 3})
+        with pytest.raises(DatabaseUnusable, match="pg_dump"):
+            save()
+        return
+    workspace.add_numbered({"mask": 3, "no_mask": 2})
+    version = make(workspace)
     before = workspace.state()
-    workspace.database.snapshot(tmp_path / "copy.db")
+    assert save() == 5
+    with pytest.raises(DatabaseUnusable, match="there already"):
+        save()
     workspace.decide(str(uuid4()), (workspace.ids()[0], "-", 1))
-    copy = open_database(f"sqlite:///{tmp_path / 'copy.db'}")
-    restored = Workspace(copy, workspace.blobs, workspace.versions, workspace.project)
-    assert restored.state() == before
-    restored.decide(str(uuid4()), (restored.ids()[0], None, 1))
-    copy.close()
+    copy = Workspace(
+        open_database(f"sqlite:///{target / 'studio.db'}"),
+        BlobStore(target),
+        VersionStore(target),
+        workspace.project,
+    )
+    assert copy.state() == before
+    assert len(folders(copy, version, tmp_path / "v").files) == 5
+    copy.decide(str(uuid4()), (copy.ids()[0], None, 1))
+    copy.blobs.close()
+    copy.database.close()
