@@ -32,6 +32,7 @@ MARKERS = {
         "training/sample",
         "training/evaluation/test_study.py",
         "training/evaluation/test_errors.py",
+        "studio/runs/test_training.py",
     ],
     "bench": ["benchmarks", "checks"],
     "process": [

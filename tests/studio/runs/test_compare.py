@@ -10,9 +10,9 @@ from studio.database import Database, open_database
 from studio.database.tables import blobs, classes, pictures, projects
 from studio.problems import BundleGone, NotComparable, NotFound
 from studio.runs.compare import compare_runs, mistakes_of
+from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of
 from studio.runs.figures import sentence_of
 from studio.runs.runs import get_run, list_runs, row_of
-from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of
 from tests.studio.runs.bundles import answers, digest, publish_run, run_of
 
 NOW = "2026-11-22T00:00:00.000Z"
