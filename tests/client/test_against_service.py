@@ -88,6 +88,4 @@ def test_find_pictures_takes_the_suffixes_of_the_training_job(tmp_path: Path) ->
     for suffix in suffixes:
         (tmp_path / f"a{suffix}").touch()
     taken = {path.suffix for path in find_pictures([tmp_path])}
-    assert taken - {".heic", ".heif"} == {
-        suffix for suffix in suffixes if is_picture(PurePosixPath(f"a{suffix}"))
-    }
+    assert taken == {suffix for suffix in suffixes if is_picture(PurePosixPath(f"a{suffix}"))}

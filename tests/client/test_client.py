@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from facemask_client import Answer, AsyncClient, Client, ClientError
+from facemask_client import Answer, AsyncClient, Box, Client, ClientError
 from facemask_client.clients import retry_after_s
 from tests.client.stub import URL, StubService, busy, entry, predictions, unreachable
 
@@ -47,6 +47,22 @@ def _picture(tmp_path: Path) -> Path:
     path = tmp_path / "a.png"
     path.write_bytes(b"one image")
     return path
+
+
+def test_client_reads_the_framing_and_can_ask_for_whole_images(picture: Path) -> None:
+    box = {"left": 1, "top": 2, "width": 30, "height": 40}
+    service = StubService(
+        predictions(entry(framing="face", box=box, further_faces=2)),
+        predictions(entry(framing="whole")),
+    )
+    transport = httpx.MockTransport(service)
+    with Client(URL, transport=transport) as client:
+        (framed,) = client.classify([picture])
+    with Client(URL, whole=True, transport=transport) as client:
+        (whole,) = client.classify([picture])
+    assert (framed.framing, framed.box, framed.further_faces) == ("face", Box(1, 2, 30, 40), 2)
+    assert (whole.framing, whole.box, whole.further_faces) == ("whole", None, None)
+    assert [dict(request.url.params) for request in service.requests] == [{}, {"framing": "whole"}]
 
 
 def test_client_sends_its_threshold(picture: Path) -> None:

@@ -53,6 +53,22 @@ def test_main_prints_the_likeliest_class_of_an_unfamiliar_image(
     assert (row["familiar"], row["distance"], row["threshold"]) == ("False", "1.25", "0.9")
 
 
+def test_main_writes_the_part_that_was_classified(
+    picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = {"left": 1, "top": 2, "width": 30, "height": 40}
+    framed = entry(framing="face", box=box, further_faces=2)
+    answer_with(predictions(framed), predictions(entry(framing="whole")), predictions(framed))
+    assert command.main([URL, picture, "--csv", "a.csv"]) == 0
+    (row,) = csv.DictReader(Path("a.csv").read_text(encoding="utf-8").splitlines())
+    assert [row[name] for name in ("framing", *box)] == ["face", "1", "2", "30", "40"]
+    assert command.main([URL, picture, "--csv", "b.csv"]) == 0
+    (row,) = csv.DictReader(Path("b.csv").read_text(encoding="utf-8").splitlines())
+    assert [row[name] for name in ("framing", *box)] == ["whole", "", "", "", ""]
+    assert command.main([URL, picture]) == 0
+    assert capsys.readouterr().out == "a.png\tmask\t0.7500\t1\t2\t30\t40\n"
+
+
 @pytest.mark.parametrize("threshold", ["1.5", "-1", "nan", "much"])
 def test_main_returns_2_for_a_threshold_outside_0_to_1(
     threshold: str, picture: str, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,7 @@
 Depends on httpx only; neither PyTorch nor FastAPI is imported.
 """
 
-from facemask_client.answers import Answer, ClientError, FaceAnswer
+from facemask_client.answers import Answer, Box, ClientError, FaceAnswer
 from facemask_client.clients import AsyncClient, Client
 from facemask_client.pictures import find_pictures
 
@@ -20,6 +20,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Answer",
     "AsyncClient",
+    "Box",
     "Client",
     "ClientError",
     "FaceAnswer",

@@ -50,9 +50,15 @@ def _run(options: argparse.Namespace) -> int:
     failed = 0
     with ExitStack() as stack:
         client = stack.enter_context(
-            Client(options.url, key=options.key, faces=options.faces, threshold=options.threshold)
+            Client(
+                options.url,
+                key=options.key,
+                faces=options.faces,
+                threshold=options.threshold,
+                whole=options.whole,
+            )
         )
-        writers = open_writers(stack, options.csv, options.json, faces=options.faces)
+        writers = open_writers(stack, options.csv, options.json)
         for done, answer in enumerate(client.classify(pictures), start=1):
             failed += answer.error is not None
             if answer.code == UNLISTED_CODE:
@@ -80,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--faces", action="store_true", help="detect faces first, and classify each of them"
+    )
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="classify whole images, also where the main face could be framed as in training",
     )
     parser.add_argument(
         "--threshold",

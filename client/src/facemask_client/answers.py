@@ -9,6 +9,7 @@ from typing import Any, Final
 from facemask_client.text import clean
 
 _TOLERANCE: Final = 1e-6  # of a probability, for its rounding
+_MAX_DISTANCE: Final = 16  # twice the largest scale of a class
 
 
 class ClientError(Exception):
@@ -23,6 +24,16 @@ class ClientError(Exception):
         """Store a sentence for people, and a code and a status for programs."""
         super().__init__(detail)
         self.code, self.status = code, status
+
+
+@dataclass(frozen=True)
+class Box:
+    """Part of an image, in pixels of the upright image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,11 @@ class Answer:
         score: Probability of `label`, 0..1.
         scores: Probability of each class.
         familiar: False if the image is out of distribution, None if the model has no detector.
-        distance: Distance from the training images, 0..2; None if the model has no detector.
+        distance: Distance from the training images, mostly below 1; None if the model has no detector.
+        framing: `face` if the main face of a larger image was classified, else `whole`; None if the
+            service is an older one.
+        box: The part that was classified, in pixels of the upright image; None for the whole.
+        further_faces: Number of further faces of similar size, if a face was looked for.
         threshold: Score below which the decision is `uncertain`; None if the service is an older
             one that does not name it.
         model: Version of the model that answered.
@@ -80,6 +95,9 @@ class Answer:
     scores: Mapping[str, float] = field(default_factory=dict)
     familiar: bool | None = None
     distance: float | None = None
+    framing: str | None = None
+    box: Box | None = None
+    further_faces: int | None = None
     threshold: float | None = None
     model: str | None = None
     error: str | None = None
@@ -148,13 +166,26 @@ def _parse_answer(path: Path, entry: Mapping[str, Any], common: Mapping[str, Any
     if "faces" in entry:
         faces = [_parse_face(_object(face)) for face in _member(entry, "faces", list)]
         return Answer(path, **common, faces=faces)
-    return Answer(path, **common, **_classification(entry))
+    return Answer(path, **common, **_classification(entry), **_framing(entry))
+
+
+def _framing(entry: Mapping[str, Any]) -> dict[str, Any]:
+    further = entry.get("further_faces")
+    return {
+        "framing": _text(entry, "framing") if "framing" in entry else None,
+        "box": None if entry.get("box") is None else Box(**_edges(entry)),
+        "further_faces": None if further is None else _member(entry, "further_faces", int),
+    }
+
+
+def _edges(entry: Mapping[str, Any]) -> dict[str, Any]:
+    box = _member(entry, "box", dict)
+    return {side: _member(box, side, int) for side in ("left", "top", "width", "height")}
 
 
 def _parse_face(face: Mapping[str, Any]) -> FaceAnswer:
-    box = _member(face, "box", dict)
     return FaceAnswer(
-        **{side: _member(box, side, int) for side in ("left", "top", "width", "height")},
+        **_edges(face),
         face_score=_number(face, "face_score"),
         **_classification(face),
     )
@@ -168,7 +199,7 @@ def _classification(entry: Mapping[str, Any]) -> dict[str, Any]:
         "score": _number(entry, "score"),
         "scores": {clean(label): _number(scores, label) for label in scores},
         "familiar": _member(entry, "familiar", bool, type(None)) if "familiar" in entry else None,
-        "distance": _number(entry, "distance", high=2)
+        "distance": _number(entry, "distance", high=_MAX_DISTANCE)
         if entry.get("distance") is not None
         else None,
     }

@@ -36,6 +36,7 @@ class Client:
         timeout_s: float = 60.0,
         faces: bool = False,
         threshold: float | None = None,
+        whole: bool = False,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Configure the client without sending a request.
@@ -48,6 +49,7 @@ class Client:
             faces: Classify each face instead of the whole image.
             threshold: Score below which the decision is `uncertain`, 0..1; the service's by
                 default.
+            whole: Classify whole images, also where the main face could be framed as in training.
             transport: httpx transport, for tests and embedding; no proxy is used then.
 
         Raises:
@@ -58,7 +60,7 @@ class Client:
         self._connection = connection_to(
             address,
             key,
-            query=_query(faces=faces, threshold=threshold),
+            query=_query(faces=faces, threshold=threshold, whole=whole),
             timeout_s=timeout_s,
             direct=transport is not None,
         )
@@ -118,6 +120,7 @@ class AsyncClient:
         timeout_s: float = 60.0,
         faces: bool = False,
         threshold: float | None = None,
+        whole: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Configure the client without sending a request; arguments and errors as for `Client`."""
@@ -125,7 +128,7 @@ class AsyncClient:
         self._connection = connection_to(
             address,
             key,
-            query=_query(faces=faces, threshold=threshold),
+            query=_query(faces=faces, threshold=threshold, whole=whole),
             timeout_s=timeout_s,
             direct=transport is not None,
         )
@@ -189,13 +192,15 @@ def retry_after_s(response: httpx.Response) -> float:
     return min(max(seconds, 0.0), _MAX_RETRY_S)
 
 
-def _query(*, faces: bool, threshold: float | None) -> dict[str, str]:
+def _query(*, faces: bool, threshold: float | None, whole: bool) -> dict[str, str]:
     """Return the parameters of each request.
 
     Raises:
         ClientError: The threshold is not in 0..1.
     """
     query = {"faces": "true"} if faces else {}
+    if whole:
+        query["framing"] = "whole"
     if threshold is not None:
         if not 0 <= threshold <= 1:
             raise ClientError(f"The threshold must be from 0 to 1, and is {threshold:g}.")

@@ -15,8 +15,8 @@ from facemask_client.answers import Answer
 from facemask_client.text import clean, reason_of
 
 _CLASSIFICATION = ("decision", "label", "score", "familiar", "distance")
-_COLUMNS = ("file", *_CLASSIFICATION, "threshold", "model", "error")
 _BOX = ("left", "top", "width", "height")
+_COLUMNS = ("file", *_CLASSIFICATION, "framing", "threshold", "model", "error", *_BOX)
 _UNFAMILIAR = "unfamiliar"
 _NO_FACE = "No face was found."
 
@@ -37,7 +37,7 @@ class OutputError(Exception):
 
 
 def open_writers(
-    stack: contextlib.ExitStack, csv_path: Path | None, json_path: Path | None, *, faces: bool
+    stack: contextlib.ExitStack, csv_path: Path | None, json_path: Path | None
 ) -> list[Writer]:
     """Open the given files and return one writer per file, or one for the terminal.
 
@@ -48,7 +48,7 @@ def open_writers(
     writers: list[Writer] = []
     if csv_path is not None:
         table = stack.enter_context(_open(csv_path))
-        writers.append(_csv_writer(csv_path, table, _COLUMNS + _BOX if faces else _COLUMNS))
+        writers.append(_csv_writer(csv_path, table))
     if json_path is not None:
         writers.append(_json_writer(json_path, stack.enter_context(_open(json_path))))
     return writers or [_terminal_writer()]
@@ -82,14 +82,14 @@ def _open(path: Path) -> Iterator[TextIO]:
         yield file
 
 
-def _csv_writer(path: Path, file: TextIO, columns: tuple[str, ...]) -> Writer:
+def _csv_writer(path: Path, file: TextIO) -> Writer:
     table = csv.writer(file)
     with _errors_of(path):
-        table.writerow(columns)
+        table.writerow(_COLUMNS)
 
     def write(answer: Answer) -> None:
         with _errors_of(path):
-            table.writerows([_cell(row, name) for name in columns] for row in _rows(answer))
+            table.writerows([_cell(row, name) for name in _COLUMNS] for row in _rows(answer))
             file.flush()
 
     return write
@@ -124,7 +124,9 @@ def _terminal_writer() -> Writer:
 
 def _rows(answer: Answer) -> Iterator[dict[str, Any]]:
     """Yield the table rows of one image: one row, or one per face."""
-    row = {name: getattr(answer, name) for name in _COLUMNS} | {"file": clean(answer.file)}
+    row = {name: getattr(answer, name, None) for name in _COLUMNS} | {"file": clean(answer.file)}
+    if answer.box is not None:
+        row |= asdict(answer.box)
     for face in answer.faces or ():
         yield row | {name: getattr(face, name) for name in (*_CLASSIFICATION, *_BOX)}
     if answer.faces is None:
@@ -144,7 +146,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 def _terminal_cells(row: Mapping[str, Any]) -> Iterator[str]:
     yield row["file"]
     yield row["error"] if row["score"] is None else f"{row['decision']}\t{row['score']:.4f}"
-    yield from (str(row[side]) for side in _BOX if side in row)
+    yield from (str(row[side]) for side in _BOX if row[side] is not None)
     if row["decision"] == _UNFAMILIAR:  # the score is of the class that would be likeliest
         yield f"likeliest: {row['label']}"
     elif row["familiar"] is False:  # an earlier service, which decides for a class all the same

@@ -23,9 +23,9 @@ IMAGE_SUFFIXES: Final = frozenset(
         ".gif",
         ".tif",
         ".tiff",
-        # The service explains how to convert these two; the job lists them as skipped.
         ".heic",
         ".heif",
+        ".avif",
     )
 )
 """Suffixes of the files that are taken from folders."""
