@@ -126,7 +126,7 @@ class StudioWork:
         found = list(findings_of(rows, digests))
         suspects = list(suspects_of(rows, digests))
         store_findings(self._database, job.project, found, job_id=job.id)
-        self._store(job, suspects)
+        self._keep_doubts(job, suspects)
         return len(found) + len(suspects)
 
     def _store_doubts(self, job: Job, bundle: Path, summary: Mapping[str, Any]) -> None:
@@ -136,9 +136,9 @@ class StudioWork:
         by_digest = {doubt.sha256: (label, doubt) for label, doubt in doubts_of(answers)}
         for label, doubt in suspects_of(summary.get("audit") or [], digests):
             by_digest[doubt.sha256] = (label, doubt)
-        self._store(job, by_digest.values())
+        self._keep_doubts(job, by_digest.values())
 
-    def _store(self, job: Job, doubts: Iterable[tuple[str, Doubt]]) -> None:
+    def _keep_doubts(self, job: Job, doubts: Iterable[tuple[str, Doubt]]) -> None:
         with self._database.read() as connection:
             wanted = still_asked(connection, job.project, doubts)
         store_doubts(self._database, job.project, wanted, job_id=job.id)
