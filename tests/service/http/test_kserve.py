@@ -1,6 +1,7 @@
 """The Open Inference Protocol, with NVIDIA's client and with invalid requests."""
 
 import asyncio
+import base64
 import json
 import re
 import socket
@@ -42,6 +43,7 @@ from tests.service.fixtures import (
     settings_of,
     wait,
 )
+from tests.service.http.checks import bad
 
 INFER = f"/v2/models/{NAME}/infer"
 
@@ -405,3 +407,12 @@ def test_infer_returns_429_503_and_504_as_predict_does(bundle: Bundle, tmp_path:
             assert (await client.get("/v2/health/live")).status_code == 503
 
     wait(scene())
+
+
+def test_text_in_json_is_named_as_no_picture(address: str) -> None:
+    """Base64 is the first thing that one tries."""
+    text = base64.b64encode(code_picture(1)).decode()
+    response = httpx.post(f"http://{address}{INFER}", json=one("image", [1], "BYTES", data=[text]))
+    problem = bad(response, 400, "bad_inference")
+    assert "Base64 is not decoded" in problem["detail"]
+    assert "binary_data_size" in problem["detail"]

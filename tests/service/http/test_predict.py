@@ -494,11 +494,10 @@ _TRUE_WORDS = ("true", "True", "TRUE", "1", "yes", "Yes", "on", "t", "y", "", "%
     + [(f"?explain={word}", False) for word in ("false", "False", "0", "no", "OFF", "f", "n")]
     + [
         ("?explain", True),
-        ("?x&explain&y", True),
+        ("?threshold&explain&framing", True),
         ("?explain=false&explain=1", True),
         ("?explain=True&explain=no", False),
         ("?explain=wrong&explain=no", False),
-        ("?other=1", False),
         ("?", False),
     ],
 )
@@ -609,5 +608,18 @@ def test_predict_rounds_scores_to_6_decimals(engine: Engine, tmp_path: Path) -> 
             assert isinstance(exact, decision.Prediction)
             assert entry["score"] == pytest.approx(exact.score, abs=5e-7)
             assert exact.score != entry["score"]
+
+    wait(scene())
+
+
+def test_unknown_query_parameter_is_answered_400(tmp_path: Path) -> None:
+    engine = make_engine(publish_bundle(tmp_path))
+
+    async def scene() -> None:
+        async with serving(settings_of(tmp_path), engine) as (client, _):
+            for query, name in (("topk=1", "topk"), ("explain&treshold=0.9", "treshold")):
+                response = await client.post(f"/predict?{query}", files=files_of(5))
+                detail = bad(response, 400, "bad_query")["detail"]
+                assert detail.startswith(f"'{name}' is no parameter of /predict: it has explain, ")
 
     wait(scene())

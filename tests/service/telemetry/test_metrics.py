@@ -50,6 +50,11 @@ def test_metrics_count_requests_decisions_and_unreadable_pictures(tmp_path: Path
             await client.post("/predict", files={"files": b""})
             await client.get("/nowhere")
             await client.get("/somewhere/else")
+            await client.head("/")
+            await client.get("/page/none.js")
+            await client.get("/static-offline-docs/swagger-ui.css")
+            await client.get("/openapi.json")
+            await client.get("/predict")
             response = await client.get("/metrics")
         assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
         return figures(response.text)
@@ -57,8 +62,13 @@ def test_metrics_count_requests_decisions_and_unreadable_pictures(tmp_path: Path
     found = wait(scene())
     assert found["facemask_requests_total", "/predict", "200"] == 1
     assert found["facemask_requests_total", "/predict", "400"] == 1
-    assert found["facemask_requests_total", "other", "404"] == 2
-    assert found["facemask_request_seconds_count", "/predict"] == 2
+    assert found["facemask_requests_total", "unmatched", "404"] == 2
+    assert found["facemask_requests_total", "page", "200"] == 1
+    assert found["facemask_requests_total", "page", "404"] == 1
+    assert found["facemask_requests_total", "docs", "200"] == 2
+    assert found["facemask_requests_total", "/predict", "405"] == 1
+    assert not [name for name, *_ in found if name.endswith("_created")]
+    assert found["facemask_request_seconds_count", "/predict"] == 3
     assert found["facemask_decisions_total", "mask"] == 1
     assert found["facemask_decisions_total", "no_mask"] == 1
     assert found["facemask_decisions_total", "uncertain"] == 1
