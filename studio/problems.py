@@ -151,10 +151,11 @@ class InternalError(StudioError):
 
 
 class DatabaseUnusable(StudioError):
-    """The database cannot be opened, or another release has changed it."""
+    """The database cannot be opened, does not answer, or belongs to a newer release."""
 
     code = "database_unusable"
     status = 503
+    retry_after_s = 1
     example = "The database belongs to a newer release of the studio (0007): update the studio."
 
 

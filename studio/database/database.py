@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from studio.database.migrate import begin_write, migrate
 from studio.problems import DatabaseUnusable
@@ -38,8 +38,12 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database and changes nothing."""
-        with self.engine.connect() as connection:
+        """Open a transaction that sees one state of the database and changes nothing.
+
+        Raises:
+            DatabaseUnusable: The database does not answer.
+        """
+        with _usable(), self.engine.connect() as connection:
             if self.is_sqlite:  # a transaction sees one state anyway
                 yield connection
             else:
@@ -47,8 +51,12 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open a transaction that is committed at the end, or rolled back by an error."""
-        with self._writer, begin_write(self.engine) as connection:
+        """Open a transaction that is committed at the end, or rolled back by an error.
+
+        Raises:
+            DatabaseUnusable: The database does not answer, or the disk is full.
+        """
+        with _usable(), self._writer, begin_write(self.engine) as connection:
             yield connection
 
     def snapshot(self, path: Path) -> None:
@@ -109,14 +117,29 @@ def open_database(url: str) -> Database:
         engine.dispose()
         if not isinstance(error, DBAPIError):
             raise
-        reason = " ".join(str(error.orig).split())[:300]
-        raise DatabaseUnusable(f"{shown} cannot be used ({reason}).") from error
+        raise DatabaseUnusable(f"{shown} cannot be used ({_reason_of(error)}).") from error
     return Database(engine)
 
 
 def now() -> str:
     """Return the time in UTC, as the tables hold it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+@contextlib.contextmanager
+def _usable() -> Iterator[None]:
+    """Raise `DatabaseUnusable` where the database does not answer, is locked or has no room."""
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseUnusable(
+            f"The database cannot be used now ({_reason_of(error)}): try again."
+        ) from error
+
+
+def _reason_of(error: DBAPIError) -> str:
+    """Return a driver's message on one line."""
+    return " ".join(str(error.orig).split())[:300]
 
 
 def _begin_by_sqlalchemy(engine: Engine) -> None:

@@ -100,6 +100,27 @@ def test_writers_wait_for_each_other(database: Database, database_url: str) -> N
     other.close()
 
 
+def test_a_locked_or_full_database_is_an_error_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studio.database.database._BUSY_TIMEOUT_S", 0.05)
+    url = f"sqlite:///{tmp_path}/studio.db"
+    one, two = open_database(url), open_database(url)
+    with one.write() as connection:
+        create_project(connection, "Masks")
+        with pytest.raises(DatabaseUnusable, match="locked"), two.write():
+            pass
+    rows = [{"name": "n" * 200, "key": f"{n}", "created_at": ""} for n in range(5000)]
+    with one.read() as connection:  # of the one connection in the pool
+        connection.execute(text("PRAGMA max_page_count = 1"))
+    with pytest.raises(DatabaseUnusable, match="full"), one.write() as connection:
+        connection.execute(projects.insert(), rows)
+    with two.read() as connection:
+        assert connection.execute(select(projects.c.name)).scalars().all() == ["Masks"]
+    one.close()
+    two.close()
+
+
 def test_the_studio_imports_no_pytorch() -> None:
     code = (
         "import sys, studio.app\n"
