@@ -12,12 +12,11 @@ from studio.labels.groups import Grouping, group_by_pattern, group_pictures, pre
 from studio.labels.history import MAX_ACTS, list_acts
 from studio.labels.undo import undo
 from studio.problems import BadRequest
-from studio.projects.projects import project_row
+from studio.projects.projects import MAX_ID, project_row
 
 router = APIRouter(tags=["verify"])
 
-_MAX_ID = 2**31 - 1
-_Id = Annotated[int, Field(ge=0, le=_MAX_ID)]
+_Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 
 
 class WantedDecision(BaseModel):
@@ -57,7 +56,7 @@ def index(
     request: Request,
     project: int,
     label: Annotated[str | None, Query(max_length=1000)] = None,
-    filter: Annotated[str | None, Query(max_length=32)] = None,
+    filter: Annotated[str | None, Query(pattern="^[a-z_]{0,32}$")] = None,
     order: Order = "added",
 ) -> dict[str, Any]:
     """Return the ids of all pictures of a label and a filter, in order."""
@@ -75,7 +74,7 @@ def details(
 ) -> dict[str, Any]:
     """Return label, revision, findings and more of up to 400 pictures."""
     numbers = [part.strip() for part in ids.split(",") if part.strip()]
-    if not all(part.isascii() and part.isdecimal() and int(part) <= _MAX_ID for part in numbers):
+    if not all(part.isascii() and part.isdecimal() and int(part) <= MAX_ID for part in numbers):
         raise BadRequest("ids are numbers, separated by commas.")
     with request.app.state.database.read() as connection:
         found = describe_pictures(connection, project, [int(part) for part in numbers])
@@ -108,7 +107,7 @@ def acts(
     request: Request,
     project: int,
     limit: Annotated[int, Query(ge=1, le=MAX_ACTS)] = 50,
-    before: Annotated[int | None, Query(ge=1, le=_MAX_ID)] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
 ) -> dict[str, Any]:
     """Return acts, the newest first; `before` is the `key` of the last one that is known."""
     with request.app.state.database.read() as connection:

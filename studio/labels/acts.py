@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, bindparam, select
 
+from models.text import clean
 from studio.database.database import now
 from studio.database.tables import acts, decisions, pictures
 from studio.labels.state import Counts, State, add_counts, count, is_doubted
@@ -137,7 +138,7 @@ def record_act(
             kind=kind,
             by=by,
             at=now(),
-            summary=summary[:_MAX_SUMMARY_CHARS],
+            summary=clean(summary)[:_MAX_SUMMARY_CHARS],
             effects=list(effects),
             undoes=undoes,
         )

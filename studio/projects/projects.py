@@ -1,6 +1,6 @@
 """Projects: make, rename, remove, and their kept counts."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select
 
@@ -9,6 +9,9 @@ from studio.database.database import now
 from studio.database.tables import classes, findings, pictures, projects
 from studio.problems import NotFound, ProjectExists
 from studio.projects.names import NO_NAME, checked_name
+
+MAX_ID: Final = 2**31 - 1
+"""Largest id that a column holds."""
 
 
 def create_project(connection: Connection, name: str) -> int:
@@ -137,7 +140,9 @@ def describe_project(connection: Connection, project_id: int) -> dict[str, Any]:
 
 def _row(connection: Connection, project_id: int, *, locked: bool) -> Row[Any]:
     query = select(projects).where(projects.c.id == project_id, projects.c.removed_at.is_(None))
-    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
+    # The databases refuse larger numbers than a column holds.
+    found = query.with_for_update() if locked else query
+    row = connection.execute(found).one_or_none() if project_id <= MAX_ID else None
     if row is None:
         raise NotFound(f"There is no project {project_id}.")
     return row

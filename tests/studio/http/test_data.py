@@ -302,6 +302,56 @@ def test_errors_are_problem_documents(play: Callable[..., None]) -> None:
     play(scene)
 
 
+def test_no_text_or_number_makes_the_studio_fail(play: Callable[..., None]) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        project = await make(client)
+        await upload(client, project, numbered(mask=1))
+        (shown,) = await details(client, project)
+        version = (await client.post(f"{project}/versions")).json()["id"]
+        texts = ["\x00", "\\ud800", "\u202e", "\U0001f600" * 90, "a" * 5000, "../..", "'; --", "%"]
+        numbers = [0, -1, 2**31, 2**63, 10**30]
+        requests = [("GET", f"/api/projects/{n}/index", "") for n in numbers]
+        requests += [("POST", f"{project}/versions/{n}/restore", "") for n in numbers]
+        requests += [("GET", f"{project}/versions/{version}/diff/{n}", "") for n in numbers]
+        requests += [("GET", f"{project}/pictures?ids={n}", "") for n in numbers]
+        requests += [("GET", f"{project}/acts?before={n}&limit={n}", "") for n in numbers]
+        for n in numbers:
+            body = f'{{"picture": {n}, "label": "mask", "revision": {n}}}'
+            act = f'{{"act": "{uuid4()}", "decisions": [{body}]}}'
+            requests.append(("POST", f"{project}/decisions", act))
+        for text in texts:
+            quoted = f'"{text}"' if text.startswith("\\u") else json.dumps(text)
+            requests += [
+                ("POST", "/api/projects", f'{{"name": {quoted}}}'),
+                ("POST", f"{project}/classes", f'{{"name": {quoted}}}'),
+                ("PATCH", f"{project}/classes/mask", f'{{"name": {quoted}}}'),
+                ("POST", f"{project}/groups", f'{{"pattern": {quoted}}}'),
+                ("POST", f"{project}/groups", f'{{"pictures": [1], "group": {quoted}}}'),
+                ("POST", f"{project}/plan", f'{{"paths": [{quoted}]}}'),
+                ("POST", f"{project}/undo", f'{{"act": {quoted}}}'),
+                ("POST", f"{project}/versions", f'{{"note": {quoted}}}'),
+                ("POST", f"{project}/tables?kind=labels", f"file,label\na.png,{text}\n"),
+                ("POST", f"{project}/import?format=cloud-annotations",
+                 f'{{"annotations": {{{quoted}: [{{"label": {quoted}}}]}}}}'),
+            ]  # fmt: skip
+            decision = f'{{"picture": {shown["id"]}, "label": {quoted}, "revision": 1}}'
+            act = f'{{"act": "{uuid4()}", "decisions": [{decision}]}}'
+            requests.append(("POST", f"{project}/decisions", act))
+            if not text.startswith("\\u"):
+                for name in ("label", "filter", "order"):
+                    query = str(httpx.QueryParams({name: text}))
+                    requests.append(("GET", f"{project}/index?{query}", ""))
+        for method, path, content in requests:
+            response = await client.request(
+                method, path, content=content.encode() or None,
+                headers={"content-type": "application/json"},
+            )  # fmt: skip
+            assert response.status_code < 500, (method, path, content, response.text)
+            json.loads(response.content)
+
+    play(scene)
+
+
 def test_a_removed_project_is_gone_and_its_name_is_free(play: Callable[..., None]) -> None:
     async def scene(client: httpx.AsyncClient) -> None:
         project = await make(client)
