@@ -22,7 +22,7 @@ export function RunsScreen() {
   const runs = useRuns(project);
   const [chosen, setChosen] = useState([]);
   if (!runs) return html`<p class="muted">Asking for the results …</p>`;
-  if (!runs.length) return html`<div class="panel nothing"><p>No model has been trained yet.</p><a class="button" href=${href("train")}>To the training</a></div>`;
+  if (!runs.length) return html`<h1 class="hidden">Results of ${project.name}</h1><div class="panel nothing"><p>No model has been trained yet.</p><a class="button" href=${href("train")}>To the training</a></div>`;
   const choose = (id) => setChosen(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-2));
   const [a, b] = [...chosen].sort((x, y) => x - y);
   return html`

@@ -36,6 +36,9 @@ class Api:
     def __init__(self, address: str) -> None:
         self._client = httpx.Client(base_url=address, headers=HEADERS, timeout=WAIT_S)
 
+    def close(self) -> None:
+        self._client.close()
+
     def get(self, path: str, **parameters: Any) -> Any:
         response = self._client.get(path, params=parameters)
         response.raise_for_status()

@@ -1,7 +1,9 @@
 """The studio's pages in a real browser: upload, labels, nothing lost, keyboard, accessibility."""
 
 import shutil
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,10 @@ def _address(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(name="api")
-def _api(address: str) -> Api:
-    return Api(address)
+def _api(address: str) -> Iterator[Api]:
+    api = Api(address)
+    yield api
+    api.close()
 
 
 @pytest.fixture(name="page")
@@ -61,9 +65,16 @@ def _two_classes(tmp_path: Path) -> list[Path]:
     ]
 
 
-def labels(api: Api) -> dict[str, Any]:
-    found = api.pictures(api.project()["id"])
-    return {f"{one['name']}": one["label"] for one in found}
+def labels(api: Api) -> dict[int, Any]:
+    """Return the label of each picture, by its id."""
+    return {one["id"]: one["label"] for one in api.pictures(api.project()["id"])}
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 # --- data ------------------------------------------------
@@ -138,8 +149,8 @@ def test_cut_upload_goes_on_where_it_was(
         drop_paths(page, folder)
         expect(page.locator("#upload-heading")).to_have_text("Waiting for the studio")
         expect(page.locator("#next")).to_contain_text("goes on by itself")
-    held = api.project()["counts"]["pictures"]
-    assert held == 2 * 64
+        held = 2 * 64
+        wait_until(lambda: api.project()["counts"]["pictures"] == held)
     with tab(context, f"{address}/projects/{api.project()['id']}/data") as (page, _):
         expect(page.get_by_text("An upload was cut")).to_be_visible()
         sent: list[int] = []
@@ -231,18 +242,18 @@ def test_conflict_is_shown_and_nothing_is_overwritten(
     api.post(
         f"/api/projects/{project}/decisions",
         {
-            "act": "another-person",
+            "act": str(uuid.uuid4()),
             "decisions": [{"picture": first, "label": "-", "revision": seen["revision"]}],
         },
     )
     page.keyboard.press("2")
     conflict = page.get_by_role("alert", name="Conflicts")
     expect(conflict).to_contain_text("1 picture that somebody else changed")
-    assert labels(api)[seen["name"]] == "-"
+    assert labels(api)[first] == "-"
     conflict.get_by_role("button", name="Set “dog”").click()
     expect(conflict).to_be_hidden()
     expect(page.get_by_text("All saved")).to_be_visible()
-    assert labels(api)[seen["name"]] == "dog"
+    assert labels(api)[first] == "dog"
 
 
 def test_new_class_and_groups(page: Page, api: Api, two_classes: Any) -> None:
@@ -305,7 +316,7 @@ def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
     closed = studio(tmp_path / "closed", keys=entry_of(entry))
     with closed as address, fresh(browser, address) as (page, watch):
         watch.provoked.append("401")
-        field = page.get_by_label("Key")
+        field = page.get_by_label("Key", exact=True)
         field.fill("wrong")
         page.keyboard.press("Enter")
         expect(page.locator("#key-text")).not_to_contain_text("operator of the studio gave")
@@ -315,9 +326,11 @@ def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:
         expect(page.get_by_text("anna")).to_be_visible()
 
 
-def test_lost_studio_is_said_and_found_again(page: Page, address: str) -> None:
-    page.route("**/api/projects", lambda route: route.fulfill(status=503, body="{}"))
-    page.reload()
-    expect(page.get_by_role("alert")).to_contain_text("kept in this browser")
-    page.unroute("**/api/projects")
-    expect(page.get_by_role("alert")).to_be_hidden(timeout=2000 * WAIT_S)
+def test_lost_studio_is_said_and_found_again(browser: Browser, address: str) -> None:
+    with fresh(browser, address) as (page, watch):
+        watch.provoked.append("503")
+        page.route("**/api/projects", lambda route: route.fulfill(status=503, body="{}"))
+        page.reload()
+        expect(page.get_by_role("alert")).to_contain_text("kept in this browser")
+        page.unroute("**/api/projects")
+        expect(page.get_by_role("alert")).to_be_hidden(timeout=2000 * WAIT_S)

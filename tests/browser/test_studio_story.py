@@ -102,7 +102,11 @@ class Person:
 
 
 def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: str) -> None:
-    with chromium() as browser, fresh(browser, address) as (page, _):
+    with (
+        chromium() as browser,
+        fresh(browser, address) as (page, _),
+        contextlib.closing(Api(address)) as api,
+    ):
         person = Person(page)
         drop_paths(page, sample / "mask", sample / "no_mask")
         person.do_next("Train")
@@ -116,7 +120,6 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         assert person.clicks <= MAX_CLICKS
 
         # A label is wrong: corrected, trained again, compared, promoted.
-        api = Api(address)
         project = api.project()["id"]
         assert api.project()["counts"]["labelled"] == 360
         step(page, "Labels")
@@ -158,7 +161,8 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
 
 def test_training_survives_a_reload_and_can_be_stopped(sample: Path, address: str) -> None:
     with chromium() as browser, fresh(browser, address) as (page, _):
-        page.goto(f"{address}/projects/{Api(address).project()['id']}/train")
+        with contextlib.closing(Api(address)) as api:
+            page.goto(f"{address}/projects/{api.project()['id']}/train")
         page.get_by_role("button", name="Train", exact=True).click()
         expect(page.locator("#job-heading")).to_have_text("The model is learning")
         page.reload()
