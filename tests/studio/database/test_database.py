@@ -70,7 +70,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_an_error_rolls_a_write_back(database: Database) -> None:
     with pytest.raises(ProjectExists), database.write() as connection:
-        create_project(connection, create_project(connection, "Masks") and "masks")
+        [create_project(connection, name) for name in ("Masks", "masks")]
     with database.read() as connection:
         assert connection.execute(select(projects)).all() == []
 

@@ -22,9 +22,9 @@ def pack(path: Path, files: dict[str, bytes], **options: Any) -> Path:
 
 
 def take(workspace: Workspace, path: Path, **options: Any) -> Summary:
-    limits = {"max_files": 1000, "max_bytes": 10_000_000, "limits": Limits()} | options
+    limits: dict[str, Any] = {"max_files": 1000, "max_bytes": 10_000_000, "limits": Limits()}
     return import_zip(
-        workspace.database, workspace.blobs, workspace.project, path, by="ann", **limits
+        workspace.database, workspace.blobs, workspace.project, path, by="ann", **(limits | options)
     )
 
 
