@@ -16,6 +16,10 @@ from typing import Final
 
 from service.problems import caller_errors, meaning_of
 from service.settings import Settings
+from studio.jobs.options import describe_options
+from studio.problems import StudioError, studio_errors
+from studio.settings import Settings as StudioSettings
+from studio.settings import variable_of
 from training.backbones.registry import BACKBONES
 from training.config import DEFAULT_BACKBONE, PRESETS
 from training.errors import TrainingError
@@ -113,6 +117,37 @@ def errors_table() -> str:
     return _table(("code", "status", "meaning", "`Retry-After`, s"), rows)
 
 
+def studio_settings_table() -> str:
+    """Return the settings of the studio: variable, default, meaning."""
+    rows = []
+    for name, field in StudioSettings.model_fields.items():
+        default = "" if field.default in (None, "") else f"`{field.default}`"
+        rows.append((f"`{variable_of(name)}`", default, field.description or ""))
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def studio_errors_table() -> str:
+    """Return the studio's own error codes, by status."""
+    rows = [
+        (f"`{kind.code}`", kind.status, meaning_of(kind))
+        for kind in studio_errors()
+        if issubclass(kind, StudioError)
+    ]
+    return _table(("code", "status", "meaning"), rows)
+
+
+def studio_options_table() -> str:
+    """Return the options of a training in the studio."""
+    rows = []
+    for option in describe_options():
+        choices = ", ".join(f"`{one['value']}`" for one in option.get("choices", ()))
+        shown = choices or {"switch": "on or off", "number": "a number"}[option["kind"]]
+        default = "off" if option["default"] is False else f"`{option['default']}`"
+        flag = f"`--{option['name'].replace('_', '-')}`"
+        rows.append((option["title"], flag, shown, default, option["help"]))
+    return _table(("on the page", "command line", "values", "default", "meaning"), rows)
+
+
 def backbones_table() -> str:
     """Return the pretrained backbones: name, weights, input, feature width, licence."""
     presets = {backbone: name for name, backbone in PRESETS.items()}
@@ -155,6 +190,9 @@ def dependencies_table() -> str:
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
+    "studio-settings": studio_settings_table,
+    "studio-errors": studio_errors_table,
+    "studio-options": studio_options_table,
     "errors": errors_table,
     "backbones": backbones_table,
     "exit-statuses": exit_statuses_table,
