@@ -94,14 +94,6 @@ class NotFound(StudioError):
     example = "There is no project 7."
 
 
-class NameTaken(StudioError):
-    """Another project or class has that name."""
-
-    code = "name_taken"
-    status = 409
-    example = "Another class is called mask."
-
-
 class ActReused(StudioError):
     """The id of an act belongs to another act."""
 
@@ -124,14 +116,6 @@ class BodyTooLarge(StudioError):
     code = "body_too_large"
     status = 413
     example = "The request's body is larger than the 33,554,432 bytes allowed."
-
-
-class TooMany(StudioError):
-    """The request names more pictures, files or paths than allowed."""
-
-    code = "too_many"
-    status = 413
-    example = "A request may hold 64 pictures."
 
 
 class UnsupportedMedia(StudioError):
