@@ -638,6 +638,8 @@ def test_each_figure_has_a_sentence_to_read_it(name: str) -> None:
     text = Page(page_of(name)).text
     data = data_of(name)
     figures = 6 + bool(data.summary["learning_curve"]["points"]) + bool(data.summary["robustness"])
+    figures += len(data.summary["slices"])
+    figures += sum(len(test["slices"]) for test in data.summary["tests"].values())
     assert text.count("Read this as:") == figures
 
 
