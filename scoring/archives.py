@@ -1,5 +1,6 @@
 """Inputs that hold many pictures in one file: tar (WebDataset) and Parquet."""
 
+import posixpath
 import tarfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -38,11 +39,11 @@ class TarInput(Input):
                     archive.members = []  # type: ignore[attr-defined]  # a million take 1 GB
                     if not member.isfile():
                         continue
-                    name = PurePosixPath(member.name)
-                    if system_part(member.name) or not is_picture(name):
+                    name = posixpath.normpath(member.name)  # "./a.jpg" is not hidden
+                    if system_part(name) or not is_picture(PurePosixPath(name)):
                         self.skipped += 1
                         continue
-                    key = clean(member.name)
+                    key = clean(name)
                     place = f"{member.offset_data} {member.size}"
                     found[key] = Entry(
                         key, place, str(member.mtime)

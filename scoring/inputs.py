@@ -30,7 +30,8 @@ class Entry(NamedTuple):
 
     Attributes:
         key: Its unique name in the input: relative path, line, member, or row.
-        locator: Where its bytes are, as the input's `read` understands it; empty if the key says it.
+        locator: Where its bytes are, as the input's `read` understands it; empty if the key says
+            it.
         stamp: Changes with the content where that is cheap to know: size and time of change.
     """
 

@@ -13,7 +13,7 @@ from scoring.output import Output
 from scoring.plan import Shard
 
 BATCH: Final = 8
-"""Pictures per forward pass. Fixed, as the last bits of a score can depend on it."""
+"""Pictures that a thread reads, decodes and answers before it takes the next ones."""
 
 _SHARDS_IN_FLIGHT: Final = 2  # so that no thread waits for the last batch of a shard
 
@@ -21,7 +21,7 @@ _SHARDS_IN_FLIGHT: Final = 2  # so that no thread waits for the last batch of a 
 class Scorer(Protocol):
     """Turns the bytes of pictures into rows."""
 
-    schema: pa.Schema
+    columns: pa.Schema
 
     def rows(
         self, entries: Sequence[Entry], contents: Sequence[bytes | Unreadable]
@@ -76,7 +76,7 @@ def _finish(
     shard: Shard, futures: Sequence["Future[list[dict[str, Any]]]"], scorer: Scorer, output: Output
 ) -> None:
     rows = [row for future in futures for row in future.result()]
-    output.write_shard(shard.name, pa.Table.from_pylist(rows, schema=scorer.schema))
+    output.write_shard(shard.name, pa.Table.from_pylist(rows, schema=scorer.columns))
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -133,13 +133,12 @@ class Output:
             if not self._is_local:
                 self._fs.pipe_file(path, data)
                 return
-            partial = self._path(f".{name}.{socket.gethostname()}-{os.getpid()}.partial")
+            partial = Path(self._path(f".{name}.{socket.gethostname()}-{os.getpid()}.partial"))
             try:
-                write(Path(partial), data)
-                os.replace(partial, path)
+                write(partial, data)
+                partial.replace(path)
             except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(partial)
+                partial.unlink(missing_ok=True)
                 raise
             sync_folder(Path(self._root))
 

@@ -1,4 +1,4 @@
-"""Runs shards on a Ray cluster: one actor per node slot loads the model once.
+"""Shards on a Ray cluster: one actor per CPU, which loads the model once.
 
 Ray only maps shards. A shard that a lost actor held is scored again by another one, and the
 shard's name makes that harmless.
@@ -20,10 +20,11 @@ class _Worker:
 
     def __init__(self, options: RunOptions) -> None:
         self._run = open_run(options, threads=1)
+        self._model = self._run.open_model()
 
     def score(self, shard: Shard) -> int:
         """Score one shard and return the number of its inputs."""
-        self._run.score([shard])
+        self._run.score_with(self._model, [shard])
         return shard.inputs
 
 

@@ -1,34 +1,37 @@
 """Columns of a shard, and the row of one input."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from models.errors import PictureError
-from scoring.inputs import Entry, Unreadable
-from service.inference.decision import PictureFaces, Prediction
+from models.imaging.faces import Edges
+from models.text import clean
+from service.inference.decision import SCORE_DIGITS, PictureFaces, Prediction
 
 _BOX = pa.struct([(name, pa.int32()) for name in ("left", "top", "width", "height")])
 
+UNREADABLE_CODE = "unreadable_input"
+"""Error code of an input whose bytes cannot be had; pictures have the codes of the service."""
 
-def schema(labels: Sequence[str]) -> pa.Schema:
-    """Return the columns of a shard of a model with these labels.
 
-    `error_code` and `error` are null where there is an answer, and all columns from `label` on
-    where there is none.
+def columns_of(labels: Sequence[str]) -> pa.Schema:
+    """Return the columns of a shard, for a model with these labels.
+
+    `error_code` and `error` are null where there is an answer. The answer's columns, from `label`
+    to `box`, are null where there is none; with `--faces` each element of `faces` has them instead.
     """
-    scores = pa.struct([(label, pa.float64()) for label in labels])
     answer = [
         ("label", pa.string()),
         ("decision", pa.string()),
         ("score", pa.float64()),
-        ("scores", scores),
+        ("scores", pa.struct([(label, pa.float64()) for label in labels])),
         ("familiar", pa.bool_()),
         ("distance", pa.float64()),
+        ("framing", pa.string()),
+        ("box", _BOX),
     ]
-    face = pa.struct([*answer, ("box", _BOX)])
     return pa.schema(
         [
             ("key", pa.string()),
@@ -37,12 +40,39 @@ def schema(labels: Sequence[str]) -> pa.Schema:
             ("width", pa.int32()),
             ("height", pa.int32()),
             *answer,
-            ("framing", pa.string()),
-            ("box", _BOX),
-            ("faces", pa.list_(face)),
+            ("faces", pa.list_(pa.struct(answer))),
             ("error_code", pa.string()),
             ("error", pa.string()),
             ("model_version", pa.string()),
             ("model_sha256", pa.string()),
         ]
     )
+
+
+def outcome_columns(outcome: Prediction | PictureFaces | PictureError) -> dict[str, Any]:
+    """Return the columns of a row that say how a picture was answered, or why it was not."""
+    if isinstance(outcome, PictureError):
+        return {"error_code": outcome.code, "error": clean(str(outcome))}
+    if isinstance(outcome, PictureFaces):
+        return {"faces": [_answer(found) for found in outcome.predictions]}
+    return _answer(outcome)
+
+
+def _answer(prediction: Prediction) -> dict[str, Any]:
+    distance, framed, face = prediction.distance, prediction.framed, prediction.face
+    box = framed.box if framed else face.box if face else None
+    return {
+        "label": prediction.label,
+        "decision": prediction.decision,
+        "score": round(prediction.score, SCORE_DIGITS),
+        "scores": {label: round(score, SCORE_DIGITS) for label, score in prediction.scores.items()},
+        "familiar": prediction.familiar,
+        "distance": None if distance is None else round(distance, SCORE_DIGITS),
+        "framing": "face" if box else "whole",
+        "box": box and _box(box),
+    }
+
+
+def _box(edges: Edges) -> dict[str, int]:
+    left, top, right, bottom = edges
+    return {"left": left, "top": top, "width": right - left, "height": bottom - top}

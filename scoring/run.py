@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,21 +57,40 @@ class Run:
         """
         return list(cut(self.source, self.options.answers, self.model_sha256))
 
-    @cached_property
-    def scorer(self) -> "ModelScorer":
-        """The loaded model."""
-        from scoring.scorer import ModelScorer  # PyTorch takes a second to import
-
-        return ModelScorer.open(
-            self.bundle, self.options.answers, trusted_keys=self.options.trusted_keys
-        )
-
     def score(
         self, shards: Iterable[Shard], *, progress: Callable[[int], object] = lambda done: None
     ) -> None:
-        """Score shards on this process's threads; `progress` takes numbers of inputs."""
+        """Load the model and score shards on this process's threads.
+
+        Args:
+            shards: What to score.
+            progress: Called with the number of inputs of each batch that is done.
+        """
+        with self.open_model() as scorer:
+            self.score_with(scorer, shards, progress=progress)
+
+    def open_model(self) -> "ModelScorer":
+        """Load the model; the caller closes it."""
+        from scoring.scorer import ModelScorer  # PyTorch takes a second to import
+
+        return ModelScorer(
+            self.bundle,
+            self.model_sha256,
+            self.options.answers,
+            threads=self.threads,
+            trusted_keys=self.options.trusted_keys,
+        )
+
+    def score_with(
+        self,
+        scorer: "ModelScorer",
+        shards: Iterable[Shard],
+        *,
+        progress: Callable[[int], object] = lambda done: None,
+    ) -> None:
+        """Score shards with a model that is loaded already."""
         score_shards(
-            self.source, shards, self.scorer, self.output, threads=self.threads, progress=progress
+            self.source, shards, scorer, self.output, threads=self.threads, progress=progress
         )
 
     def facts(self, shards: Iterable[Shard]) -> dict[str, Any]:

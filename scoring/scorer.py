@@ -1,9 +1,12 @@
-"""The model of a run: bytes of pictures in, rows out; the same answers as POST /predict."""
+"""The model of a run: bytes of pictures in, rows out, answered by the engine of POST /predict."""
 
+import asyncio
+import contextlib
 import hashlib
+import queue
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +14,105 @@ import pyarrow as pa
 from models.bundle.load import open_bundle
 from models.bundle.signing import load_public_keys
 from models.errors import PictureError
+from models.imaging.decode import upright_size
+from models.imaging.open import open_image
 from models.text import clean
 from scoring.inputs import Entry, Unreadable
 from scoring.plan import Options
-from scoring.rows import answer_columns, schema_of
+from scoring.rows import UNREADABLE_CODE, columns_of, outcome_columns
+from service.inference.decision import AnswerOptions, PictureFaces, Prediction
+from service.inference.engine import Engine
+
+_MAX_FACES = 50  # per picture
+# One picture per forward pass on one thread: the last bits of a score in fp32 depend on both, and a
+# shard that is scored again must get the same bytes.
+_ENGINE = {"threads": 1, "max_batch": 1}
+
+
+class ModelScorer:
+    """One bundle, with an engine of one lane per thread of the run.
+
+    Attributes:
+        columns: Columns of the rows.
+    """
+
+    def __init__(
+        self, path: Path, model_sha256: str, options: Options, *, threads: int, trusted_keys: str
+    ) -> None:
+        """Verify and load a bundle, and warm it up.
+
+        Args:
+            path: The bundle's folder.
+            model_sha256: Checksum of its manifest, for the rows.
+            options: What was chosen about the answers.
+            threads: Number of threads that call `rows`.
+            trusted_keys: Public keys of which one must have signed it; empty for any.
+
+        Raises:
+            BundleError, KeyUnusable: The bundle or the keys cannot be used.
+        """
+        bundle = open_bundle(path, trusted=load_public_keys(trusted_keys))
+        self.columns: pa.Schema = columns_of(bundle.manifest.labels)
+        self._faces = options.faces
+        self._answers = AnswerOptions(threshold=options.threshold, whole=options.framing == "whole")
+        self._model = {
+            "model_version": bundle.manifest.version,
+            "model_sha256": model_sha256,
+        }
+        self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+        self._all = [Engine(bundle, **_ENGINE) for _ in range(threads)]
+        for engine in self._all:
+            self._engines.put(engine)
+
+    def __enter__(self) -> "ModelScorer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for engine in self._all:
+            engine.close()
+
+    def rows(
+        self, entries: Sequence[Entry], contents: Sequence[bytes | Unreadable]
+    ) -> list[dict[str, Any]]:
+        """Return one row per entry, in order."""
+        pictures = [content for content in contents if isinstance(content, bytes)]
+        outcomes = iter(self._answer(pictures))
+        return [
+            {"key": clean(entry.key)}
+            | self._model
+            | (
+                {"error_code": UNREADABLE_CODE, "error": clean(f"It cannot be read ({content}).")}
+                if isinstance(content, Unreadable)
+                else _file_columns(content) | outcome_columns(next(outcomes))
+            )
+            for entry, content in zip(entries, contents, strict=True)
+        ]
+
+    def _answer(
+        self, pictures: Sequence[bytes]
+    ) -> Sequence[Prediction | PictureFaces | PictureError]:
+        engine = self._engines.get()
+        try:
+            if self._faces:
+                return asyncio.run(
+                    engine.predict_faces(pictures, self._answers, max_faces=_MAX_FACES)
+                )
+            return asyncio.run(engine.predict(pictures, self._answers))
+        finally:
+            self._engines.put(engine)
+
+
+def _file_columns(content: bytes) -> dict[str, Any]:
+    """Return the columns on a file: checksum, bytes, and the picture's size where it has one."""
+    columns: dict[str, Any] = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+    }
+    with contextlib.suppress(PictureError):
+        columns["width"], columns["height"] = upright_size(open_image(content))
+    return columns

@@ -1,49 +1,50 @@
-"""Function for Spark: `files.mapInPandas(score_partitions("model"), SPARK_SCHEMA)`."""
+"""Function for Spark, over rows of its `binaryFile` source.
+
+files = spark.read.format("binaryFile").load("s3://archive/")
+files.select("path", "content").mapInArrow(score_batches("/models/bundle"), SPARK_SCHEMA)
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import pyarrow as pa
 
 from scoring.inputs import Entry
 from scoring.job import BATCH
-
-if TYPE_CHECKING:
-    import pandas as pd
+from scoring.plan import Options
 
 SPARK_SCHEMA: Final = (
     "key string, label string, decision string, score double, familiar boolean, distance double, "
     "error_code string, error string, model_version string"
 )
+"""Columns that the function returns, as `mapInArrow` takes them."""
+
 _COLUMNS: Final = tuple(column.split()[0] for column in SPARK_SCHEMA.split(", "))
 
 
-def score_partitions(
-    bundle: str,
-) -> "Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]":
-    """Return a function for `mapInPandas` over rows of Spark's `binaryFile` source.
+def score_batches(
+    bundle: str, options: Options | None = None
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return a function for `mapInArrow`, which yields one row per input row.
 
     Args:
         bundle: Folder of a bundle on every worker; loaded once per partition.
+        options: What was chosen about the answers.
     """
 
-    def score(frames: "Iterator[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
-        import pandas as pd
+    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        from scoring.scorer import ModelScorer  # on the worker
 
-        from scoring.scorer import ModelScorer
-
-        scorer = ModelScorer.open(Path(bundle))
-        for frame in frames:
-            entries = [Entry(str(path)) for path in frame["path"]]
-            contents = [bytes(content) for content in frame["content"]]
-            rows = [
-                row
-                for start in range(0, len(entries), BATCH)
-                for row in scorer.rows(
-                    entries[start : start + BATCH], contents[start : start + BATCH]
-                )
-            ]
-            yield pd.DataFrame(
-                [[row.get(name) for name in _COLUMNS] for row in rows], columns=_COLUMNS
-            )
+        answers = options or Options()
+        with ModelScorer(Path(bundle), "", answers, threads=1, trusted_keys="") as scorer:
+            schema = pa.schema([scorer.columns.field(name) for name in _COLUMNS])
+            for batch in batches:
+                for start in range(0, batch.num_rows, BATCH):
+                    part = batch.slice(start, BATCH).to_pydict()
+                    entries = [Entry(path) for path in part["path"]]
+                    rows = scorer.rows(entries, part["content"])
+                    kept = [{name: row.get(name) for name in _COLUMNS} for row in rows]
+                    yield pa.RecordBatch.from_pylist(kept, schema=schema)
 
     return score

@@ -76,7 +76,5 @@ def describe(totals: Totals, facts: dict[str, Any]) -> list[str]:
     if model["unfamiliar_expected"] is not None and totals.decisions:
         expected = model["unfamiliar_expected"]
         found_share = totals.decisions["unfamiliar"] / totals.decisions.total()
-        lines.append(
-            f"unfamiliar {found_share:.1%}, {expected:.1%} of pictures as in training"
-        )
+        lines.append(f"unfamiliar {found_share:.1%}, {expected:.1%} of pictures as in training")
     return lines

@@ -71,7 +71,9 @@ def test_changed_file_has_another_stamp(tmp_path: Path) -> None:
     assert before.stamp != after.stamp
 
 
-@pytest.mark.parametrize("name", ['quote".jpg', "new\nline.jpg", "tab\t.jpg", "ü.jpg", "\udcff.jpg"])
+@pytest.mark.parametrize(
+    "name", ['quote".jpg', "new\nline.jpg", "tab\t.jpg", "ü.jpg", "\udcff.jpg"]
+)
 def test_entry_survives_its_line(name: str) -> None:
     entry = Entry(name, 'a"b', "1 2")
     assert "\n" not in entry.line()

@@ -1,6 +1,5 @@
 """Tests of `scoring.output`."""
 
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,7 +40,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def fail(*paths: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OutputUnusable, match="No space left"):
         output.write_shard(NAME, TABLE)
     assert list(tmp_path.iterdir()) == []
