@@ -4,9 +4,10 @@ A file is complete and on disk before its name exists: it is written beside, syn
 Thumbnails can be made again, so that they are renamed into place without waiting for the disk.
 """
 
+import contextlib
 import re
-import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -23,6 +24,7 @@ THUMBNAIL_EDGES_PX: Final = (160, 640)
 """Longer sides of thumbnails."""
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_MAX_INCOMING_S: Final = 24 * 3600
 _DISK_THREADS: Final = 16  # waiting together for the disk: 64 files took a tenth of the time
 
 T = TypeVar("T")
@@ -115,8 +117,12 @@ class BlobStore:
         return data
 
     def clean_up(self) -> None:
-        """Remove what interrupted uploads have left."""
-        shutil.rmtree(self._incoming, ignore_errors=True)
+        """Remove what interrupted uploads have left; another process may be receiving new ones."""
+        oldest = time.time() - _MAX_INCOMING_S
+        for path in self._incoming.glob("*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def incoming(self) -> Path:
         """Return a new path for a file that is being received."""

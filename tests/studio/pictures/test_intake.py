@@ -1,5 +1,6 @@
 """How pictures enter a project."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from studio.pictures.intake import add_known
 from studio.problems import NotFound
 from studio.projects.projects import create_project
 from tests.images import encode, photograph
+from tests.models.imaging.heif_files import heic
 from tests.studio.workspace import Workspace, picture
 from training.audit import quality
 
@@ -174,6 +176,24 @@ def test_thumbnails_are_upright_small_and_made_once(workspace: Workspace) -> Non
         workspace.blobs.thumbnail("../../etc/passwd", 160)
     with pytest.raises(NotFound):
         workspace.blobs.thumbnail("0" * 64, 160)
+
+
+def test_a_phones_pictures_are_added(workspace: Workspace) -> None:
+    (result,) = workspace.add({"mask/IMG_0001.HEIC": heic(photograph(320, 240), orientation=6)})
+    assert result.status == "added", result.reason
+    shown = workspace.picture(workspace.ids()[0])
+    assert (shown["width"], shown["height"]) == (240, 320)
+    thumbnail = open_image(workspace.blobs.thumbnail(shown["sha256"], 160))
+    assert (thumbnail.format, thumbnail.size) == ("JPEG", (120, 160))
+
+
+def test_what_an_interrupted_upload_left_is_removed_after_a_day(workspace: Workspace) -> None:
+    old, new = workspace.blobs.incoming(), workspace.blobs.incoming()
+    for path in (old, new):
+        path.write_bytes(b"half a file")
+    os.utime(old, (0, 0))
+    workspace.blobs.clean_up()
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_uploads_at_the_same_time_lose_nothing(workspace: Workspace) -> None:
