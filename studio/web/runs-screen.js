@@ -191,7 +191,7 @@ export function CompareScreen({ a, b }) {
         ${unchanged ? ` Unchanged: ${number(sizeOf(unchanged.correct))} right in both, ${number(sizeOf(unchanged.wrong))} wrong in both.` : ""}
       </p>
       ${settings.length > 0 &&
-      html`<details><summary>${count(settings.length, "setting")} that differ</summary>
+      html`<details><summary>${count(settings.length, "setting that differs", "settings that differ")}</summary>
         <div class="scroll"><table><thead><tr><th scope="col">Setting</th><th scope="col">Model ${a}</th><th scope="col">Model ${b}</th></tr></thead>
         <tbody>${settings.map((one) => html`<tr><th scope="row">${labelName(one.name)}</th><td>${String(one.a)}</td><td>${String(one.b)}</td></tr>`)}</tbody></table></div>
       </details>`}

@@ -129,7 +129,13 @@ function Filters({ project, filter }) {
     return html`<li><a class=${`chip ${extra}`} href=${addressOf({ label: null, filter: null, ...query, order: filter.order })} aria-current=${on ? "true" : null}>${title} <span class="figures">${number(n)}</span></a></li>`;
   };
   const findings = FINDINGS.filter(({ kind }) => counts.findings?.[kind]);
-  return html`<nav class="chips" aria-label="Which pictures">
+  const bar = useRef(null);
+  useEffect(() => {
+    const list = bar.current?.querySelector("ul");
+    const on = bar.current?.querySelector("[aria-current]");
+    if (on) list.scrollLeft = on.offsetLeft - list.offsetLeft - 16;
+  }, [filter.label, filter.filter]);
+  return html`<nav ref=${bar} class="chips" aria-label="Which pictures">
     <ul>
       ${chip("All", counts.pictures, {})}
       ${classes.map(({ name, pictures }) => chip(labelName(name), pictures, { label: name }))}
