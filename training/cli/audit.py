@@ -54,7 +54,10 @@ def add_command(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what was looked at and the findings, and return the exit status that they give."""
     steps = make_steps("prepare", "features", "audit")
-    with report_run(arguments, steps, {"data": clean(str(arguments.data))}) as reporter:
+    facts = {"data": clean(str(arguments.data))}
+    with report_run(
+        steps, facts, form=arguments.progress, file=arguments.progress_file
+    ) as reporter:
         from training.audit.findings import LEVELS, format_lines, worst_level, write_json
         from training.audit.proposed_labels import write_proposed_labels
         from training.audit.standalone import audit_folder
@@ -73,12 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
         findings = audited.findings
         if arguments.json:
-            facts = {
+            looked_at = {
                 "pictures": audited.pictures,
                 "checks": list(audited.checks),
                 "not_checked": list(audited.not_checked),
             }
-            write_json(findings, arguments.json, facts)
+            write_json(findings, arguments.json, looked_at)
         if arguments.propose_labels:
             write_proposed_labels(arguments.propose_labels, audited.label_issues, audited.decided)
         levels = {level: sum(each.level == level for each in findings) for level in LEVELS}

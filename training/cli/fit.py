@@ -181,7 +181,16 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             return 0
     facts = {"data": clean(str(arguments.data)), "store": clean(str(arguments.store))}
-    with report_run(arguments, fit_steps(arguments), facts) as reporter:
+    steps = fit_steps(
+        precision=arguments.precision,
+        views=arguments.views,
+        finetune=arguments.finetune,
+        tests=arguments.tests,
+        robustness=arguments.robustness,
+    )
+    with report_run(
+        steps, facts, form=arguments.progress, file=arguments.progress_file
+    ) as reporter:
         from training.job import FitOptions, fit  # PyTorch and scikit-learn take a second to load
 
         arguments.cache = arguments.cache or default_cache()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from models.terminal import write_line
+from models.text import clean
 from training.cli.progress.reporter import add_progress_options, report_run
 from training.cli.progress.steps import make_steps
 
@@ -34,7 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.if_missing and arguments.directory.is_dir():
         write_line(f"{arguments.directory} is there already.")
         return 0
-    with report_run(arguments, make_steps("draw"), {"data": str(arguments.directory)}) as reporter:
+    facts = {"data": clean(str(arguments.directory))}
+    with report_run(
+        make_steps("draw"), facts, form=arguments.progress, file=arguments.progress_file
+    ) as reporter:
         make_sample(
             arguments.directory,
             classes=list(dict.fromkeys(arguments.classes)),

@@ -103,18 +103,28 @@ def add_progress_options(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def report_run(
-    arguments: argparse.Namespace, steps: Sequence[Step], facts: Mapping[str, Any] | None = None
+    steps: Sequence[Step],
+    facts: Mapping[str, Any] | None = None,
+    *,
+    form: str = "auto",
+    file: Path | None = None,
 ) -> Iterator[Reporter]:
-    """Report a run in the form that the command line asks for, and how it ends.
+    """Report a run, and how it ends.
+
+    Args:
+        steps: Its steps.
+        facts: Facts for the event `started`.
+        form: As `--progress`.
+        file: As `--progress-file`; standard error by default.
 
     Raises:
-        OutputError: The file of `--progress-file` cannot be opened.
+        OutputError: The file cannot be opened.
     """
     with ExitStack() as stack:
         stream: TextIO | None = sys.stderr
-        if arguments.progress_file is not None:
-            stream = stack.enter_context(_open(arguments.progress_file))
-        output = _output(arguments.progress, stream)
+        if file is not None:
+            stream = stack.enter_context(_open(file))
+        output = _output(form, stream)
         reporter = Reporter(steps, output, {**(facts or {}), "pid": os.getpid()})
         try:
             yield reporter

@@ -1,6 +1,5 @@
 """The steps of each command, with the time that each is expected to take."""
 
-import argparse
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,18 +60,20 @@ def make_steps(*names: StepName) -> list[Step]:
     return [Step(name, TITLES[name], *_SECONDS[name]) for name in names]
 
 
-def fit_steps(arguments: argparse.Namespace) -> list[Step]:
-    """Return the steps of `fit` with its options."""
+def fit_steps(
+    *, precision: str, views: int, finetune: object, tests: object, robustness: bool
+) -> list[Step]:
+    """Return the steps of `fit` with these options, of which most need only be true or false."""
     names: list[StepName] = ["prepare", "features", "audit"]
-    if arguments.precision != "fp32" and not arguments.finetune:
+    if precision != "fp32" and not finetune:
         names.append("int8")
-    if arguments.views:
+    if views:
         names.append("copies")
     names.append("evaluate")
-    if arguments.finetune:
+    if finetune:
         names.append("finetune")
-    if arguments.tests:
+    if tests:
         names.append("test")
-    if arguments.robustness:
+    if robustness:
         names.append("robustness")
     return make_steps(*names, "report", "publish")
