@@ -127,7 +127,7 @@ def uninstalled_sentence(format: str) -> str:
     return (
         "HEIC pictures, as iPhones take them, are not read here: send the picture as JPEG. "
         "To have the phone take JPEG, choose Settings, Camera, Formats, Most Compatible. "
-        "Or install the package pi-heif, and they are read."
+        "They are read where the package pi-heif is installed."
     )
 
 
