@@ -1,14 +1,20 @@
 """Paired test of a model that must not be worse by a margin."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from models.paired import (
+    group_correlation,
     paired_test,
     rare_event_correlation,
     score_interval,
     score_statistic,
 )
+from tests import ROOT
+from training.evaluation.intervals import Design
 
 
 def answers(size: int, gained: int, lost: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,3 +126,59 @@ def test_rare_events_correlate_less_than_scores(latent: float, expected: float) 
     scores = latent**0.5 * shared + (1 - latent) ** 0.5 * own
     found = rare_event_correlation(scores, np.zeros(20_000, np.int64), groups, share=0.015)
     assert found == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "verdict"),
+    [(12, 0, "better"), (0, 0, "not worse"), (0, 12, "worse"), (8, 10, "not shown")],
+)
+def test_verdict_and_its_sentence(gained: int, lost: int, verdict: str) -> None:
+    old, new = answers(360, gained, lost)
+    every = np.arange(360)
+    found = paired_test(old, new, every % 2, every, np.zeros(360))
+    assert found.verdict == verdict
+    assert found.not_worse is (verdict in ("better", "not worse"))
+    figures = found.as_dict()
+    assert figures["verdict"] == verdict
+    assert figures["interval_90"] == list(found.interval_90)
+    assert f"{gained} fixed, {lost} broken" in found.sentence
+    assert "+-" not in found.sentence
+    assert "-0.0" not in found.sentence
+
+
+def test_names_serve_as_classes_and_groups() -> None:
+    old, new = answers(60, 3, 5)
+    numbers = np.arange(60)
+    by_number = paired_test(old, new, numbers % 2, numbers // 2, np.zeros(60))
+    by_name = paired_test(
+        old.tolist(),
+        new.tolist(),
+        ["cat" if number % 2 else "dog" for number in numbers],
+        [f"group {number // 2}" for number in numbers],
+        [0.0] * 60,
+    )
+    assert by_name == by_number
+
+
+@pytest.mark.parametrize("per_group", [1, 2, 5, 40])
+def test_group_correlation_is_that_of_the_intervals(per_group: int) -> None:
+    random = np.random.default_rng(0)
+    groups = np.arange(600) // per_group
+    shared = random.random(600)[groups]
+    correct = np.where(random.random(600) < 0.5, shared, random.random(600)) < 0.9
+    assert group_correlation(correct, groups) == pytest.approx(
+        Design.of(correct, groups).correlation
+    )
+
+
+def test_importing_it_loads_no_library() -> None:
+    code = "import sys, models.paired; print({'numpy', 'scipy', 'torch'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "set()\n"
