@@ -117,8 +117,15 @@ def _decisions(bundle: Bundle, folder: Path) -> dict[str, Any]:
     labels = list(manifest.labels)
     # They are listed as pictures of the first class; the true class is not used.
     listed = find_holdout_set(folder, labels, label=labels[0])
-    evaluated = evaluate_holdout(bundle.model, listed, input_px=manifest.input_px)
-    decisions = [decide(manifest, row.tolist()).decision for row in evaluated.probabilities]
+    evaluated = evaluate_holdout(
+        bundle.model, listed, input_px=manifest.input_px, framing=bundle.framing
+    )
+    rows = evaluated.probabilities.tolist()
+    distances = [None] * len(rows) if evaluated.distances is None else evaluated.distances.tolist()
+    decisions = [
+        decide(manifest, row, distance=distance).decision
+        for row, distance in zip(rows, distances, strict=True)
+    ]
     shares = {word: decisions.count(word) / len(decisions) for word in sorted(set(decisions))}
     unfamiliar = unfamiliar_share(evaluated, manifest.familiarity)
     return {"pictures": len(decisions), "decisions": shares, "unfamiliar": unfamiliar}

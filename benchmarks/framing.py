@@ -12,7 +12,8 @@ picture is answered by the engine as `POST /predict` does, by default and with `
 Printed are the shares of pictures whose label is right; that get a wrong class as their decision
 (firmly wrong); whose decision is a class and right; that are unfamiliar; in which a face was looked
 for; and that were answered by a framed face. Pictures of `--other` are of no class: any class is
-wrong. `--rounds` also times PICTURES as they are, by default and whole, in turns.
+wrong, and the files with one are listed, since some may show a person. `--rounds` also times
+PICTURES as they are, by default and whole, in turns.
 """
 
 import argparse
@@ -45,10 +46,11 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class LabelledFile:
-    """One encoded picture, and its class; None for pictures of no class."""
+    """One encoded picture, its class (None for pictures of no class), and its name."""
 
     data: bytes
     label: str | None
+    name: str = ""
 
 
 def main() -> int:
@@ -84,8 +86,12 @@ def main() -> int:
             _print_rows(given, list(_labelled(given, labels)), engine)
         for folder in arguments.other:
             source = open_source(folder)
-            others = [LabelledFile(source.read(name), None) for name in source.names()]
+            others = [LabelledFile(source.read(name), None, name) for name in source.names()]
             _print_rows(str(folder), others, engine)
+            firm = [
+                one.name for one, found in _answers(others, engine, whole=False) if _is_firm(found)
+            ]
+            print(f"with a class: {', '.join(firm) or 'none'}")
         if arguments.rounds:
             _print_cost(pictures, engine, arguments.rounds)
     finally:

@@ -83,7 +83,7 @@ class FitConfig:
     target_error: float = 0.01
     views: int = 4
     views_up_to: int = 4000
-    familiarity_alarms: float = 0.01
+    familiarity_alarms: float = 0.015
     familiarity_neighbours: int = 5
     familiarity_references: int = 512
     framing_pictures: int = 200

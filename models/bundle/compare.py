@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.bundle.load import Bundle
+from models.bundle.second_pass import answer_framed
 from models.errors import FacemaskError, PictureError, reason_of
 from models.imaging.decode import decode_image
 from models.imaging.face_detector import load_detector
@@ -91,8 +92,8 @@ def compare_bundles(
 ) -> Comparison:
     """Answer a folder's pictures by two models, and compare them.
 
-    Copies of one picture count as one group. Each picture is classified whole, or by its main
-    face if the model was trained on faces.
+    Copies of one picture count as one group. Each picture is classified as the service does:
+    whole, by its main face if the model was trained with `--crop faces`, or framed.
 
     Args:
         old: Model to compare with.
@@ -109,7 +110,7 @@ def compare_bundles(
     found: list[tuple[Tensor, Tensor]] = []
     decoders = _decoder(old), _decoder(new)
     for start in range(0, len(listed), _BATCH):
-        inputs = []
+        inputs, batch = [], []
         for path, label in listed[start : start + _BATCH]:
             name = path.relative_to(folder).as_posix()
             try:
@@ -119,12 +120,13 @@ def compare_bundles(
                 reason = reason_of(error) if isinstance(error, OSError) else str(error)
                 skipped.append((name, reason))
                 continue
+            batch.append(data)
             files.append(name)
             labels.append(label)
             groups.append(hashlib.sha256(data).hexdigest())
         if inputs:
             one, other = zip(*inputs, strict=True)
-            found.append((_probabilities(old, one), _probabilities(new, other)))
+            found.append((_probabilities(old, one, batch), _probabilities(new, other, batch)))
         progress(min(start + _BATCH, len(listed)), len(listed))
     if not found:
         raise NothingToCompare(f"No picture in {folder} can be read: {skipped[0][1]}")
@@ -187,9 +189,10 @@ def _decoder(bundle: Bundle) -> Callable[[bytes], Tensor]:
     return lambda data: cut_main_face(open_oriented(data), detector, size)[0]
 
 
-def _probabilities(bundle: Bundle, pixels: Sequence[Tensor]) -> Tensor:
-    """Return the probabilities of a batch, float32 (N, K)."""
-    return bundle.answer(torch.stack(list(pixels)))[0]
+def _probabilities(bundle: Bundle, pixels: Sequence[Tensor], files: Sequence[bytes]) -> Tensor:
+    """Return the probabilities of a batch and its encoded files, float32 (N, K)."""
+    stacked = torch.stack(list(pixels))
+    return answer_framed(bundle.answer, stacked, files.__getitem__, bundle.framing)[0]
 
 
 def _answers(bundle: Bundle, probabilities: Tensor, labels: Sequence[str]) -> Answers:

@@ -1,29 +1,27 @@
 """Evaluation of an exported model on a holdout set, with the service's decoding."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.bundle.load import answer
 from models.bundle.manifest import OodFacts
+from models.bundle.second_pass import answer_framed
 from models.errors import PictureError
 from models.imaging.decode import decode_image
-from models.imaging.face_detector import load_detector
-from models.imaging.faces import open_oriented
 from models.imaging.framing import Framing
 from training.config import EXTRACTION_BATCH, FitConfig
 from training.data.cache import Cache
 from training.data.duplicates import find_near_duplicates, group_pictures
 from training.data.hash_search import connected_groups
 from training.data.holdout import HoldoutSet
-from training.data.source import SkippedFile, Source
+from training.data.source import SkippedFile
 from training.errors import TooFewPictures
 from training.evaluation.metrics import classification_metrics, confidence_metrics
 from training.evaluation.slices import slice_metrics
@@ -152,14 +150,17 @@ def evaluate_holdout(
             except (PictureError, OSError) as error:
                 unreadable.append(SkippedFile(holdout.names[index], str(error)))
         if num_read:
-            outputs = answer(graph, batch)
-            probabilities.append(outputs.probabilities[:num_read].numpy().astype(np.float64))
-            if outputs.distance is not None:
-                distances.append(outputs.distance[:num_read].numpy().astype(np.float64))
-                if framing is not None:
-                    names = [holdout.names[index] for index in kept[-num_read:]]
-                    faces = _Faces(graph, framing, holdout.source, batch)
-                    faces.replace_doubtful(names, probabilities[-1], distances[-1])
+            names = [holdout.names[index] for index in kept[-num_read:]]
+
+            def read(index: int, names: Sequence[str] = names) -> bytes:
+                if index >= len(names):
+                    raise FileNotFoundError("padding")
+                return holdout.source.read(names[index])
+
+            chances, away = answer_framed(partial(answer, graph), batch, read, framing)
+            probabilities.append(chances[:num_read].numpy().astype(np.float64))
+            if away is not None:
+                distances.append(away[:num_read].numpy().astype(np.float64))
     if not kept:
         raise TooFewPictures(f"{holdout.source.path} has no picture that can be read.")
     return EvaluatedSet(
@@ -176,42 +177,6 @@ def evaluate_holdout(
         known=holdout.known,
         distances=np.concatenate(distances) if distances else None,
     )
-
-
-@dataclass(frozen=True)
-class _Faces:
-    """The second pass of a batch: main faces of pictures whose whole is doubtful."""
-
-    graph: torch.jit.ScriptModule
-    framing: Framing
-    source: Source
-    batch: Tensor  # uint8 (N, 3, S, S), overwritten
-
-    def replace_doubtful(
-        self,
-        names: Sequence[str],
-        probabilities: NDArray[np.float64],
-        distances: NDArray[np.float64],
-    ) -> None:
-        """Replace answers to whole pictures by nearer ones to their main faces, in place."""
-        framed: list[int] = []
-        for index, name in enumerate(names):
-            if not self.framing.is_doubtful(float(probabilities[index].max()), distances[index]):
-                continue
-            with contextlib.suppress(PictureError, OSError):  # as in the service, the whole counts
-                picture = open_oriented(self.source.read(name))
-                found = self.framing.find(picture, load_detector())
-                if found is not None:
-                    self.batch[len(framed)] = picture.cut(found.box, self.batch.shape[-1])
-                    framed.append(index)
-        if not framed:
-            return
-        outputs = answer(self.graph, self.batch)
-        assert outputs.distance is not None
-        for row, index in enumerate(framed):
-            if float(outputs.distance[row]) < distances[index]:
-                probabilities[index] = outputs.probabilities[row].numpy()
-                distances[index] = float(outputs.distance[row])
 
 
 def holdout_metrics(

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from models.bundle.load import Bundle
-from models.errors import ImageTooCostly
+from models.bundle import load
+from models.bundle.load import Bundle, open_bundle
+from models.errors import DetectorUnavailable, ImageTooCostly
 from models.imaging.decode import decode_image
-from models.imaging.framing import Framing
+from models.imaging.framing import FRAMER, Framing
 from service.http.schemas import Prediction as PredictionSchema
 from service.inference import decoder, engine
 from service.inference.decision import AnswerOptions, Prediction
@@ -78,6 +80,52 @@ def predict(made: Engine, *pictures: Any, **options: Any) -> list[Prediction]:
 
 def code_in(prediction: Prediction) -> int:
     return code_of({"scores": prediction.scores})
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    known = {"framer": FRAMER, "searched": 9, "framed": 9, "margins": [0.5] * 4, "beyond": 0.2}
+    return known | changes
+
+
+def opened(store: Path, framing: dict[str, Any] | None) -> Bundle:
+    """Publish a bundle, set its framing, and open it."""
+    path = publish_bundle(store).path
+    manifest = json.loads((path / "manifest.json").read_text()) | {"framing": framing}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    return open_bundle(path)
+
+
+def test_a_bundle_brings_its_framing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "load_detector", lambda: None)
+    assert opened(tmp_path, facts()).framing == FRAMING
+    assert opened(tmp_path, None).framing is None
+
+
+def test_a_service_without_a_detector_logs_that_pictures_stay_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise DetectorUnavailable("Finding faces needs the extra 'faces'.")
+
+    monkeypatch.setattr(load, "load_detector", refuse)
+    bundle = opened(tmp_path, facts())
+    assert bundle.framing is None
+    assert "answered whole" in caplog.text
+    assert "needs the extra 'faces'" in caplog.text
+    made = make_engine(bundle)
+    try:
+        (found,) = predict(made, photograph())
+    finally:
+        made.close()
+    assert (found.decision, found.framed) == ("unfamiliar", None)
+
+
+def test_a_bundle_framed_by_another_method_stays_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(load, "load_detector", lambda: None)
+    assert opened(tmp_path, facts(framer="another")).framing is None
+    assert "by another, and this version frames by" in caplog.text
 
 
 def test_an_unfamiliar_photograph_is_answered_by_its_main_face(engine: Engine) -> None:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from models.bundle import second_pass
 from models.errors import DetectorUnavailable
 from models.imaging.framing import Framing
 from tests.images import encode
@@ -21,7 +22,6 @@ from training.data.dataset import scan
 from training.data.holdout import find_holdout_set
 from training.data.source import open_source
 from training.evaluation import framing as learning
-from training.evaluation import holdout as evaluation
 from training.evaluation.framing import LearntFraming, learn_framing
 from training.evaluation.holdout import evaluate_holdout
 from training.features.extract import StatsOnly
@@ -145,7 +145,7 @@ def test_evaluate_holdout_frames_doubtful_pictures(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encode(picture, "PNG"))
     detector = StubDetector(WIDTH, ((70, 50, 90, 70), 0.9))
-    monkeypatch.setattr(evaluation, "load_detector", lambda: detector)
+    monkeypatch.setattr(second_pass, "load_detector", lambda: detector)
     holdout = find_holdout_set(tmp_path, ["cat", "dog"])
     graph: Any = BrightGraph()
     whole = evaluate_holdout(graph, holdout, input_px=16)
