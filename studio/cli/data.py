@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
+from uuid import uuid4
 
 from models.errors import reason_of
 from studio.cli.opened import Opened, add_common_options, opened
@@ -145,6 +146,7 @@ def _import_folder(studio: Opened, project: int, source: Path, split: Split | No
     plan = plan_in_project(studio.database, project, list(paths), split)
     summary = Summary()
     summary.add(refused_of(plan))
+    drop = str(uuid4())  # one act, undone at once
     for batch in _batches({name: paths[name] for name in plan.files}):
         files = [IncomingFile(plan.files[name], path.read_bytes()) for name, path in batch.items()]
         summary.add(
@@ -155,6 +157,7 @@ def _import_folder(studio: Opened, project: int, source: Path, split: Split | No
                 files,
                 by=studio.actor.name,
                 limits=_limits(studio),
+                drop=drop,
             )
         )
     apply_tables(

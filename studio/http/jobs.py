@@ -26,6 +26,7 @@ from studio.jobs.queue import (
     request_cancel,
 )
 from studio.jobs.supervisor import job_folder, read_log_tail
+from studio.projects.projects import MAX_ID, project_row
 from studio.runs.start import start_job
 
 router = APIRouter(tags=["jobs"])
@@ -35,6 +36,9 @@ _MAX_LOG_BYTES: Final = 2**20
 _POLL_S: Final = 0.2
 _KEEPALIVE_S: Final = 15.0
 _RETRY_MS: Final = 1000
+
+
+_After = Annotated[int | None, Query(ge=0, le=MAX_ID, description="Answer with a JSON list.")]
 
 
 class NewJob(BaseModel):
@@ -75,6 +79,7 @@ def jobs_of_project(request: Request, project: int) -> dict[str, Any]:
     """Return the project's jobs, the newest first."""
     database = state_of(request).database
     with database.read() as connection:
+        project_row(connection, project)
         found = list_jobs(connection, project=project)
     return {"jobs": [_document(database, job) for job in found]}
 
@@ -122,12 +127,15 @@ def log(request: Request, job: int) -> PlainTextResponse:
 async def events(
     request: Request,
     job: int,
-    after: Annotated[int | None, Query(ge=0, description="Answer with a JSON list.")] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=MAX_ID, description="Answer with a JSON list.")
+    ] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Stream the events of a job from the first, or from behind `Last-Event-ID`, to its end."""
     database = state_of(request).database
-    start = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+    given = last_event_id or ""
+    start = min(int(given), MAX_ID) if given.isascii() and given.isdecimal() else 0
     found, state = await run_in_threadpool(_read, database, job, start if after is None else after)
     if after is not None:
         body = json.dumps({"events": found, "state": state})

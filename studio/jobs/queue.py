@@ -13,6 +13,7 @@ from studio.jobs.options import JobOptions, Kind
 from studio.jobs.process import ProcessMark
 from studio.jobs.progress import Event
 from studio.problems import JobEnded, NotFound
+from studio.projects.projects import MAX_ID
 
 State = Literal["queued", "running", "cancelling", "cancelled", "failed", "done"]
 
@@ -83,7 +84,8 @@ def get_job(connection: Connection, number: int) -> Job:
     Raises:
         NotFound: There is none of that number.
     """
-    row = connection.execute(select(jobs).where(jobs.c.id == number)).first()
+    query = select(jobs).where(jobs.c.id == number)
+    row = connection.execute(query).first() if number <= MAX_ID else None
     if row is None:
         raise NotFound(f"There is no job {number}.")
     return _job_of(row)
@@ -214,6 +216,8 @@ def _change(connection: Connection, job: Job, state: State, **columns: object) -
 def _append(connection: Connection, number: int, events: Sequence[Event]) -> None:
     if not events:
         return
+    # Two processes may write: the studio, and a command that cancels.
+    connection.execute(select(jobs.c.id).where(jobs.c.id == number).with_for_update())
     last = connection.execute(
         select(func.coalesce(func.max(job_events.c.id), 0)).where(job_events.c.job == number)
     ).scalar_one()

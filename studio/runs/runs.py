@@ -15,6 +15,7 @@ from studio.database import Database
 from studio.database.database import now
 from studio.database.tables import pictures, runs
 from studio.problems import NotFound
+from studio.projects.projects import MAX_ID, project_row
 from studio.runs.figures import sentence_of
 
 _MAX_IDS_PER_QUERY: Final = 900  # SQLite's limit of parameters was 999 for long
@@ -78,7 +79,7 @@ def get_run(connection: Connection, number: int) -> Run:
         NotFound: There is none of that number.
     """
     query = select(runs).where(runs.c.id == number)
-    row = connection.execute(query).first()
+    row = connection.execute(query).first() if number <= MAX_ID else None
     if row is None:
         raise NotFound(f"There is no run {number}.")
     return _run_of(row)
@@ -91,7 +92,12 @@ def find_run(connection: Connection, bundle: str) -> Run | None:
 
 
 def list_runs(connection: Connection, project: int, *, limit: int = 1000) -> list[Run]:
-    """Return the runs of a project, the newest first."""
+    """Return the runs of a project, the newest first.
+
+    Raises:
+        NotFound: There is no such project.
+    """
+    project_row(connection, project)
     query = select(runs).where(runs.c.project == project).order_by(runs.c.id.desc()).limit(limit)
     return [_run_of(row) for row in connection.execute(query)]
 

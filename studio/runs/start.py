@@ -5,12 +5,13 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from studio.database import Database
-from studio.database.tables import classes, projects, versions
+from studio.database.tables import classes
 from studio.jobs.options import JobOptions, Kind
 from studio.jobs.queue import Job, add_job, list_jobs
-from studio.problems import NotFound, NothingToTrain
+from studio.problems import NothingToTrain
+from studio.projects.projects import project_row
 from studio.versions.store import VersionStore
-from studio.versions.versions import create
+from studio.versions.versions import create, version_row
 
 _MIN_CLASSES: Final = 2
 
@@ -34,9 +35,9 @@ def start_job(
         NothingToTrain: Fewer than two classes have pictures.
     """
     with database.read() as connection:
-        _require_project(connection, project)
+        project_row(connection, project)
         if version is not None:
-            _require_version(connection, project, version)
+            version_row(connection, project, version)
         if kind == "audit":
             for waiting in list_jobs(connection, project=project, states=("queued",)):
                 if waiting.kind == "audit" and waiting.version == version:
@@ -46,18 +47,6 @@ def start_job(
     if kind == "fit" and version is None:
         version = create(database, store, project, by=by, note="for a training").id
     return add_job(database, project, kind, version=version, options=options, by=by)
-
-
-def _require_project(connection: Connection, project: int) -> None:
-    query = select(projects.c.id).where(projects.c.id == project)
-    if connection.execute(query).first() is None:
-        raise NotFound(f"There is no project {project}.")
-
-
-def _require_version(connection: Connection, project: int, version: int) -> None:
-    query = select(versions.c.id).where(versions.c.id == version, versions.c.project_id == project)
-    if connection.execute(query).first() is None:
-        raise NotFound(f"The project has no version {version}.")
 
 
 def _require_classes(connection: Connection, project: int) -> None:

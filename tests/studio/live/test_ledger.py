@@ -1,12 +1,11 @@
 """The gate, promotion, rollback and the ledger."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from studio.database import Database, open_database
+from studio.database import Database
 from studio.database.tables import projects
 from studio.keys import Actor, Role
 from studio.live.gate import judge
@@ -18,14 +17,12 @@ from tests.studio.runs.bundles import answers, publish_run, run_of
 ANN = Actor("ann", Role.PROMOTE)
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path / 'studio.db'}")
+@pytest.fixture(autouse=True)
+def project(database: Database) -> None:
+    """Make project 1."""
+    row = {"id": 1, "name": "m", "key": "m", "created_at": "2026-11-22T00:00:00.000Z"}
     with database.write() as connection:
-        row = {"id": 1, "name": "m", "key": "m", "created_at": "2026-11-22T00:00:00.000Z"}
         connection.execute(projects.insert().values(row))
-    yield database
-    database.close()
 
 
 @pytest.fixture

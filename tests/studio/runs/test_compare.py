@@ -1,12 +1,11 @@
 """Runs: figures, comparison picture by picture, mistakes."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from studio.database import Database, open_database
+from studio.database import Database
 from studio.database.tables import blobs, classes, pictures, projects
 from studio.problems import BundleGone, NotComparable, NotFound
 from studio.runs.compare import compare_runs, mistakes_of
@@ -18,13 +17,12 @@ from tests.studio.runs.bundles import answers, digest, publish_run, run_of
 NOW = "2026-11-22T00:00:00.000Z"
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path / 'studio.db'}")
+@pytest.fixture(autouse=True)
+def project(database: Database) -> None:
+    """Make project 1."""
+    row = {"id": 1, "name": "m", "key": "m", "created_at": "2026-11-22T00:00:00.000Z"}
     with database.write() as connection:
-        connection.execute(projects.insert().values(id=1, name="m", key="m", created_at=NOW))
-    yield database
-    database.close()
+        connection.execute(projects.insert().values(row))
 
 
 @pytest.fixture
