@@ -135,7 +135,7 @@ def report_run(
             reporter.fail(INTERRUPTED_STATUS, "interrupted", "Interrupted: nothing was published.")
             raise
         except BaseException as error:
-            reporter.fail(1, "error", f"{type(error).__name__}: {error}")
+            reporter.fail(1, "internal_error", f"{type(error).__name__}: {error}")
             raise
         reporter.finish({})
 
