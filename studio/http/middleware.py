@@ -281,7 +281,9 @@ def _add_headers(message: Message, path: str, request_id: str) -> None:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    level = logging.DEBUG if scope["path"] in PROBE_PATHS else logging.INFO
+    # The page looks for news every few seconds: reads that went well would bury all else.
+    is_read = scope["method"] in SAFE_METHODS and status < HTTPStatus.BAD_REQUEST
+    level = logging.DEBUG if is_read else logging.INFO
     if not log.isEnabledFor(level):
         return
     route = getattr(scope.get("route"), "path", "other")

@@ -16,7 +16,7 @@ import pytest
 
 from studio.cli.main import main
 from studio.database import open_database
-from studio.database.audit import audit_log
+from studio.database.tables import audit_log
 from tests.images import draw_folders
 from tests.studio.jobs import fake_training
 from tests.studio.runs.bundles import answers, publish_run, run_of

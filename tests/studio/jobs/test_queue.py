@@ -39,7 +39,7 @@ def add(database: Database, kind: Kind = "fit") -> Job:
 def test_job_is_stored_as_it_was_added(database: Database) -> None:
     job = add(database)
     assert (job.state, job.by, job.options.seed, job.attempts) == ("queued", "ann", 4, 0)
-    assert job.mark is job.error is job.result is None
+    assert (job.mark, job.error, job.result) == (None, None, None)
     with database.read() as connection:
         assert get_job(connection, job.id) == job
         assert list_jobs(connection, project=1) == [job]
