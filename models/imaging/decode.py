@@ -150,6 +150,11 @@ class OrientedImage:
         Image.frombytes("RGB", (width, height), pixels).save(data, "JPEG", quality=_JPEG_QUALITY)
         return data.getvalue()
 
+    def grey(self, width: int, height: int) -> bytes:
+        """Return the luma of a copy that is squeezed to a size, row by row."""
+        size = (width, height)
+        return self._rgb.convert("L").resize(size, Image.Resampling.LANCZOS).tobytes()
+
     def luma_histogram(self) -> list[int]:
         """Return the number of pixels at each luma, 0..255, of the decoded copy."""
         return self._rgb.convert("L").histogram()

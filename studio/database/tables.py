@@ -101,6 +101,7 @@ blobs: Final = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
+    Column("dhash", String(64)),  # of what the picture shows; none if it shows too little
     Column("added_at", String(24), nullable=False),
 )
 

@@ -9,6 +9,7 @@ from models.imaging.decode import OrientedImage
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
 from models.imaging.open import open_image
 from studio.pictures.blobs import THUMBNAIL_EDGES_PX
+from studio.pictures.near_copies import EDGE, difference_hash
 
 # As in `training.audit.quality`, whose audit looks closer: a test compares them.
 MIN_EDGE_PX: Final = 64
@@ -40,6 +41,7 @@ class Examined:
         format: Pillow's name of the format.
         thumbnail: The small thumbnail, as JPEG.
         oddities: Kind and message of each finding.
+        dhash: Difference hash, None if the picture shows too little.
         fault: The reason why it is refused, None for a picture.
     """
 
@@ -50,6 +52,7 @@ class Examined:
     format: str = ""
     thumbnail: bytes = b""
     oddities: tuple[tuple[str, str], ...] = ()
+    dhash: str | None = None
     fault: PictureError | None = None
 
 
@@ -80,6 +83,7 @@ def examine(data: bytes, limits: Limits) -> Examined:
         format,
         thumbnail,
         tuple(_oddities(image.width, image.height, image.luma_histogram())),
+        difference_hash(image.grey(EDGE + 1, EDGE)),
     )
 
 

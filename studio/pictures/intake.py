@@ -20,6 +20,7 @@ from studio.labels.state import State
 from studio.pictures.blobs import BlobStore
 from studio.pictures.drop import DroppedFile
 from studio.pictures.examine import Examined, Limits, examine
+from studio.pictures.near_copies import find_near_copies
 from studio.problems import ActReused
 from studio.projects.classes import Classes
 from studio.projects.projects import lock_project, touch_project
@@ -28,6 +29,9 @@ Source = Literal["random", "chosen", "reported"]
 
 CONFLICT: Final = "conflict"
 """Kind of finding of a picture that was uploaded under two labels."""
+
+COPIES: Final = "copies"
+"""Kind of finding of pictures that show nearly the same."""
 
 _MAX_NAME_CHARS: Final = 1000
 _IMPORT: Final = "import"
@@ -177,6 +181,7 @@ def record_blobs(connection: Connection, examined: Sequence[Examined]) -> None:
             "width": one.width,
             "height": one.height,
             "format": one.format,
+            "dhash": one.dhash,
             "added_at": now(),
         }
         for one in examined
@@ -222,6 +227,8 @@ def _record(
     if changes or effects:
         act = _act_of(connection, project_id, effects, by=by, drop=drop)
         act.decide(list(changes.values()))
+    added = [result.picture for result in results if result.status == "added"]
+    found += _copies_of(connection, project_id, [id for id in added if id is not None])
     _insert_new_findings(connection, project_id, found)
     return results
 
@@ -368,6 +375,28 @@ def _act_of(
     )
     touch_project(connection, project_id)
     return Act(connection, project_id, known.id)
+
+
+def _copies_of(
+    connection: Connection, project_id: int, added: Sequence[int]
+) -> list[tuple[int, Finding]]:
+    """Return a finding for each of two pictures that show nearly the same, one of them new."""
+    if not added:
+        return []
+    rows = connection.execute(
+        select(pictures.c.id, pictures.c.sha256, pictures.c.name, blobs.c.dhash)
+        .join(blobs, blobs.c.sha256 == pictures.c.sha256)
+        .where(pictures.c.project_id == project_id, pictures.c.present, blobs.c.dhash.is_not(None))
+    )
+    known = {row.id: row for row in rows}
+    hashes = {id: row.dhash for id, row in known.items()}
+    new = {id: hashes[id] for id in added if id in hashes}
+    found = []
+    for one, other in find_near_copies(new, hashes):
+        for id, copy in ((one, other), (other, one)):
+            message = f"Nearly the same picture as {known[copy].name}."
+            found.append((id, Finding(known[id].sha256, COPIES, message)))
+    return found
 
 
 def _insert_new_findings(

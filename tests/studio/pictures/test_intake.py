@@ -138,9 +138,9 @@ def test_odd_pictures_are_found_at_the_upload(workspace: Workspace) -> None:
     workspace.add(
         {
             "mask/tiny.png": encode(photograph(40, 40)),
-            "mask/long.png": encode(photograph(400, 100)),
-            "mask/dark.png": encode(photograph(100, 100).point(lambda level: level // 20)),
-            "mask/good.png": encode(photograph(100, 100)),
+            "mask/long.png": encode(photograph(400, 100, 1)),
+            "mask/dark.png": encode(photograph(100, 100, 2).point(lambda level: level // 20)),
+            "mask/good.png": encode(photograph(100, 100, 3)),
         }
     )
     for kind in ("tiny", "odd_shape", "dark"):
@@ -149,6 +149,18 @@ def test_odd_pictures_are_found_at_the_upload(workspace: Workspace) -> None:
     assert workspace.describe()["counts"]["findings"] == {
         "tiny": 1, "odd_shape": 1, "dark": 1, "doubted": 0,
     }  # fmt: skip
+
+
+def test_near_copies_are_found_at_the_upload(workspace: Workspace) -> None:
+    image = photograph(400, 300, 7)
+    workspace.add({"mask/a.jpg": encode(image, "JPEG"), "mask/b.jpg": encode(photograph(400, 300))})
+    assert workspace.ids(filter="copies") == []
+    workspace.add({"no_mask/c.jpg": encode(image, "JPEG", quality=50)})
+    found = [workspace.picture(id) for id in workspace.ids(filter="copies")]
+    assert [(one["name"], one["findings"][0]["message"]) for one in found] == [
+        ("a.jpg", "Nearly the same picture as c.jpg."),
+        ("c.jpg", "Nearly the same picture as a.jpg."),
+    ]
 
 
 def test_oddities_have_the_audits_limits() -> None:
