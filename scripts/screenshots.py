@@ -1,4 +1,4 @@
-"""Take the README's screenshots from a running service that was trained on the drawn sample.
+"""Take the documentation's screenshots from a running service that was trained on the drawn sample.
 
     python -m scripts.screenshots SAMPLE [--url http://127.0.0.1:8000]
 
@@ -10,15 +10,18 @@ import io
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 _TARGET = Path(__file__).parent.parent / "docs" / "images"
 _CHROMIUM = "/usr/bin/chromium"
 _PER_CLASS = 5
+_WINDOW = {"width": 1200, "height": 1120}
+_STEP_WINDOW = {"width": 1100, "height": 760}
+_MAX_WIDTH_PX = 880  # of the tutorial's steps
 
 
 def main() -> None:
-    """Open both pages, and save a screenshot of each."""
+    """Open the pages, and save a screenshot of each step."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -31,24 +34,76 @@ def main() -> None:
     _TARGET.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1120})
-        page.goto(options.url)
-        page.get_by_text("It tells").wait_for()
-        page.locator("#pick").set_input_files(pictures[: 2 * _PER_CLASS])
-        page.locator("progress[data-done=true]").wait_for(state="attached")
-        if page.locator("#fade").is_visible():
-            page.locator("#fade").fill("45")
-            page.locator("#fade").blur()
-        page.locator(".card img").nth(3).evaluate("(image) => image.decode()")
-        _save(page, "page.webp")
-        page.goto(f"{options.url}/report")
-        _save(page, "report.webp")
+        _readme(browser, options.url, pictures)
+        _tutorial(browser, options.url, pictures)
+        _phone(browser, options.url, pictures)
         browser.close()
 
 
-def _save(page: Page, name: str) -> None:
+def _readme(browser: Browser, url: str, pictures: list[Path]) -> None:
+    """Save the README's two screenshots: the page with answers, and the report."""
+    page = browser.new_page(viewport=_WINDOW)
+    _open(page, url)
+    _answer(page, pictures)
+    if page.locator("#fade").is_visible():
+        page.locator("#fade").fill("45")
+        page.locator("#fade").blur()
+    page.evaluate("() => scrollTo(0, 0)")
+    _save(page, "page.webp")
+    page.goto(f"{url}/report")
+    _save(page, "report.webp")
+    page.close()
+
+
+def _tutorial(browser: Browser, url: str, pictures: list[Path]) -> None:
+    """Save a screenshot of each step of the tutorial."""
+    page = browser.new_page(viewport=_STEP_WINDOW)
+    _open(page, url)
+    _save(page, "tutorial-start.webp", max_width=_MAX_WIDTH_PX)
+    _answer(page, pictures)
+    page.evaluate("() => scrollTo(0, 0)")
+    _save(page, "tutorial-answers.webp", max_width=_MAX_WIDTH_PX)
+    page.locator(".card .frame").first.click()
+    page.locator("#viewer-image").evaluate("(image) => image.decode()")
+    page.locator("#viewer-fade").fill("45")
+    page.locator("#viewer-fade").blur()
+    _save(page, "tutorial-large.webp", max_width=_MAX_WIDTH_PX)
+    page.keyboard.press("Escape")
+    # Each is said to be what its folder says, and one to be something else.
+    for picture, field in zip(pictures, page.locator(".card .truth select").all(), strict=True):
+        field.select_option(picture.parent.name)
+    page.locator(".card .truth select").first.select_option(label="neither")
+    page.locator("#answers").evaluate("(answers) => answers.scrollIntoView()")
+    _save(page, "tutorial-corrections.webp", max_width=_MAX_WIDTH_PX)
+    page.close()
+
+
+def _phone(browser: Browser, url: str, pictures: list[Path]) -> None:
+    """Save the page as a phone shows it."""
+    page = browser.new_page(viewport={"width": 390, "height": 760}, is_mobile=True, has_touch=True)
+    _open(page, url)
+    _answer(page, pictures)
+    _save(page, "tutorial-phone.webp")
+    page.close()
+
+
+def _open(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_text("It tells").wait_for()
+
+
+def _answer(page: Page, pictures: list[Path]) -> None:
+    page.locator("#pick").set_input_files(pictures)
+    page.locator("progress[data-done=true]").wait_for(state="attached")
+    page.locator(".card img").nth(1).evaluate("(image) => image.decode()")
+
+
+def _save(page: Page, name: str, *, max_width: int | None = None) -> None:
     target = _TARGET / name
-    Image.open(io.BytesIO(page.screenshot())).save(target, quality=82, method=6)
+    image = Image.open(io.BytesIO(page.screenshot()))
+    if max_width is not None:
+        image.thumbnail((max_width, max_width), Image.Resampling.LANCZOS)
+    image.save(target, quality=80, method=6)
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 

@@ -24,6 +24,9 @@ import { Viewer } from "./viewer.js";
 const SLICE_MS = 12; // max work between two frames, so that many pictures do not block the page
 const MAX_EXAMPLES = 6;
 
+// On a phone the answers come first.
+$("tools").open = !matchMedia("(max-width: 40rem)").matches;
+
 const items = [];
 const changed = new Set();
 const table = new Table($("table"), (item) => viewer.open(item));

@@ -290,6 +290,9 @@ def test_page_is_accessible_and_fits_the_window(
         hand_over(page, [("a.png", SURE), ("b" * 80 + ".png", UNSURE), ("torn.png", TORN)])
         expect(page.locator("#count")).to_contain_text("3 of 3")
         assert axe_violations(page) == []
+        if size == "narrow":
+            page.get_by_text("Filter, threshold, save").click()
+            assert axe_violations(page) == []
         page.get_by_role("radio", name="Table").check()
         watch.provoked.append("401")
         with stand_in.wanting("a-key"):

@@ -15,7 +15,7 @@ export function save(name, content, type = "application/octet-stream") {
 export const csv = (rows) => rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
 
 function cell(value) {
-  // A spreadsheet would run text that begins with one of these as a formula.
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  // A spreadsheet would run text that begins with one of these as a formula, but not a sign alone.
+  const text = typeof value === "string" && /^[=+\-@\t\r]./s.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
