@@ -1,5 +1,6 @@
 """Input of the report: the run's metrics, and the pictures to show."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
@@ -48,7 +49,18 @@ class ReportData:
     def with_label_texts(self) -> Self:
         """Return the same with class names as people read them, "no mask" for no_mask."""
         texts = label_texts(self.labels)
-        return replace(self, summary=cast(Summary, _renamed(self.summary, texts)))
+        summary = _renamed(self.summary, texts)
+        for finding in summary["audit"]:
+            finding["message"] = _renamed_words(finding["message"], texts)
+        return replace(self, summary=cast(Summary, summary))
+
+
+def _renamed_words(message: str, texts: Mapping[str, str]) -> str:
+    """Replace class names in a sentence, but not in the names of files."""
+    for label, text in texts.items():
+        word = rf"(?<![\w/.]){re.escape(label)}(?![\w/])"
+        message = re.sub(word, text.replace("\\", r"\\"), message)
+    return message
 
 
 def _renamed(value: Any, texts: Mapping[str, str]) -> Any:

@@ -47,7 +47,8 @@ def _right(metrics: Metrics) -> str:
     return f"{correct} (between {low} and {high}, with 95% confidence)"
 
 
-def _has_uneven_classes(metrics: Metrics) -> bool:
+def has_uneven_classes(metrics: Metrics) -> bool:
+    """Return True if a class has more than three times the pictures of another."""
     sizes = [sum(row) for row in metrics["confusion"] if sum(row)]
     return max(sizes) > _MAX_CLASS_RATIO * min(sizes)
 
@@ -57,7 +58,7 @@ def _uneven(metrics: Metrics, labels: Sequence[str]) -> str:
 
     Accuracy alone would flatter: the largest class as the only answer may have nearly as much.
     """
-    if not _has_uneven_classes(metrics):
+    if not has_uneven_classes(metrics):
         return ""
     sizes = [sum(row) for row in metrics["confusion"]]
     largest = sizes.index(max(sizes))
@@ -108,7 +109,7 @@ def caveats(summary: Summary) -> list[str]:
         _leakage(metrics, summary["naive_split"]),
         _corrected_labels(summary["dataset"]),
         _class_imbalance(metrics),
-        _uncertain_share(summary["decision"]),
+        _uncertain_share(summary["decision"], metrics),
         *(_holdout_accuracy(name, test, metrics) for name, test in summary["tests"].items()),
     ]
     if not summary["tests"]:
@@ -157,7 +158,7 @@ def _corrected_labels(dataset: DatasetSummary) -> str:
 
 def _class_imbalance(metrics: Metrics) -> str:
     balanced = metrics["balanced_accuracy"]
-    if abs(metrics["accuracy"] - balanced) < _MIN_IMBALANCE or _has_uneven_classes(metrics):
+    if abs(metrics["accuracy"] - balanced) < _MIN_IMBALANCE or has_uneven_classes(metrics):
         return ""
     return (
         "The classes are of different size, and the large ones count more. If every class came "
@@ -165,7 +166,7 @@ def _class_imbalance(metrics: Metrics) -> str:
     )
 
 
-def _uncertain_share(decision: DecisionSummary) -> str:
+def _uncertain_share(decision: DecisionSummary, metrics: Metrics) -> str:
     uncertain = 1.0 - decision["coverage"]
     text = (
         f"It answers “uncertain” rather than guess for {hundred(uncertain)} of 100 pictures."
@@ -176,7 +177,11 @@ def _uncertain_share(decision: DecisionSummary) -> str:
     text += f" (at most {percent(decision['error_bound'])}, with 95% confidence)"
     target = percent(decision["target_error"])
     if decision["reached"]:
-        return f"{text}. So no more than {target} are wrong, with 95% confidence, as was asked for."
+        mix = " in the mix of these pictures" if has_uneven_classes(metrics) else ""
+        return (
+            f"{text}. So no more than {target} are wrong{mix}, with 95% confidence, as was asked "
+            "for."
+        )
     return (
         f"{text}; that no more than {target} are wrong, as was asked for, cannot be shown with 95% "
         "confidence from so few pictures."

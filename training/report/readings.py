@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.report.formats import number, percent, plural, span
+from training.report.narrative import has_uneven_classes
 from training.summary import DecisionSummary, LearningCurveSummary, Metrics
 
 # Widths of 95 % intervals beyond which a figure shows the chance in few pictures more than the
@@ -95,10 +96,12 @@ def calibration(metrics: Metrics) -> str:
     return f"{text}: nothing shows that the two differ."
 
 
-def decision(found: DecisionSummary) -> str:
+def decision(found: DecisionSummary, metrics: Metrics) -> str:
     """Return what the threshold is worth."""
     wrong = percent(found["error_bound"])
     text = f"of the answers that it gives, no more than {wrong} are wrong, with 95% confidence"
+    if has_uneven_classes(metrics):
+        text += ", in the mix of these pictures: of a rare class more may be"
     if found["reached"]:
         return f"{text}; asked for were {percent(found['target_error'])}."
     return f"{text}. {TOO_FEW} if it is no more than {percent(found['target_error'])}."

@@ -131,7 +131,7 @@ def _readings(data: ReportData) -> dict[str, str]:
         "roc": readings.roc(metrics, data.labels),
         "scores": readings.scores(data.probabilities, data.classes, found["threshold"]),
         "calibration": readings.calibration(metrics),
-        "decision": readings.decision(found),
+        "decision": readings.decision(found, metrics),
         "learning": readings.learning(data.summary["learning_curve"]),
     }
 

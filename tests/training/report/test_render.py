@@ -671,6 +671,13 @@ def test_calibration_is_read_from_the_mean_score(mean_score: float, text: str) -
     assert text in readings.calibration(metrics_of(170, 10, mean_score=mean_score))
 
 
+def test_threshold_of_uneven_classes_holds_in_their_mix() -> None:
+    found: Any = data_of("two").summary["decision"] | {"reached": True}
+    uneven = metrics_of(9, 0) | {"confusion": [[100, 0], [0, 10]]}
+    assert "in the mix of these pictures" in readings.decision(found, uneven)
+    assert "mix" not in readings.decision(found, metrics_of(9, 0))
+
+
 def test_classes_differ_only_beyond_chance() -> None:
     assert "that may be chance" in readings.classes(metrics_of(178, 2))
     assert "clearly less often than “b”" in readings.classes(metrics_of(130, 50))
@@ -726,8 +733,10 @@ def test_label_issues_offer_rows_of_labels_csv_and_keep_those_there() -> None:
 
 def test_class_names_are_written_as_on_the_service_page() -> None:
     made = make_data(2, labels=("no_mask", "with_mask"))
+    message = "Class 'no_mask' has few: no_mask/1.jpg; with_mask has more."
+    made = changed(made, audit=[made.summary["audit"][0] | {"message": message}])
     for text in (Page(render_report(made)).text, render_card(made)):
-        assert "no mask" in text
+        assert "Class 'no mask' has few: no_mask/1.jpg; with mask has more." in text
         assert "no_mask" not in re.sub(r"no_mask/\S+", "", text)
     assert formats.label_texts(["a_b", "a b"]) == {"a_b": "a_b", "a b": "a b"}
     assert made.with_label_texts().summary["cross_validation"]["recall"].keys() == {
