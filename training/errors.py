@@ -18,7 +18,8 @@ FacemaskError
     └── OutputError          exit 6: disk full, or no right to write
 
 Status 7 is not an error: `audit --fail-on LEVEL` ran to its end and found something of that level
-or a worse one. Status 2 is a wrong command line, 130 an interrupted run.
+or a worse one. Nor is status 8: `fit` has published a model, and a check has kept it from being
+made current. Status 2 is a wrong command line, 130 an interrupted run.
 """
 
 from models.errors import FacemaskError

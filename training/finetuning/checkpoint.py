@@ -24,6 +24,8 @@ _PICTURES_PER_HASH_UPDATE: Final = 64  # about 10 MB, whatever the data set's si
 class CheckpointMismatch(TrainingError):
     """The checkpoint belongs to another run, or cannot be read."""
 
+    code = "checkpoint_mismatch"
+
 
 @dataclass
 class RunState:

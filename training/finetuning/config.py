@@ -12,6 +12,8 @@ Unfreeze = Literal["last", "all"] | int
 class BadFinetuneConfig(TrainingError):
     """A setting of fine-tuning is out of its range."""
 
+    code = "bad_finetune_config"
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:

@@ -26,6 +26,8 @@ from training.finetuning.step import TrainingStep
 class Diverged(TrainingError):
     """The loss is NaN or infinite."""
 
+    code = "diverged"
+
 
 class Run:
     """Model and optimiser of one run; its state between epochs is a `RunState`."""

@@ -25,6 +25,8 @@ _MAX_DIFFERENCE: Final = {"fp32": 1e-4, "int8": 2e-2}
 class ExportMismatch(TrainingError):
     """The exported graph does not answer as the eager network."""
 
+    code = "export_mismatch"
+
 
 class Classifier(nn.Module):
     """uint8 (N, 3, S, S) -> probabilities (N, K), class-activation map (N, K, h, w), distance (N,).
