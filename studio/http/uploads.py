@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -15,7 +14,6 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from models.errors import reason_of
-from models.layout.labels import label_key, split_kind
 from models.text import clean
 from studio.formats.archive import (
     Summary,
@@ -23,13 +21,12 @@ from studio.formats.archive import (
     load_json,
     plan_in_project,
     read_annotations,
-    refused_of,
 )
 from studio.formats.label_studio import read_label_studio
 from studio.formats.matching import apply_values
 from studio.http.state import actor_of, state_of
 from studio.pictures.csv_tables import TableKind, parse_table
-from studio.pictures.drop import DroppedFile, Plan, Split, plan_drop
+from studio.pictures.drop import DroppedFile, Split, file_in_batch, sort_paths
 from studio.pictures.examine import Limits
 from studio.pictures.intake import IncomingFile, Result, add_files, add_known
 from studio.problems import BadName, BadRequest, BadUpload, DiskFull, TooManyFiles, UnsupportedMedia
@@ -228,50 +225,30 @@ def _dropped(
     paths: Sequence[str], given: dict[str, str | None], split: Split | None
 ) -> tuple[dict[str, DroppedFile], list[Result]]:
     """Return the pictures of a batch with the labels that the plan gave, and what is refused."""
-    planned: Plan = plan_drop(paths)
-    faults = refused_of(planned) + [
+    found = sort_paths(paths)
+    faults = [
+        Result(path, "refused", reason=reason, code="not_a_picture")
+        for path, reason in found.refused.items()
+    ]
+    faults += [
         Result(path, "refused", reason="a table: send it to /tables", code="not_a_picture")
-        for path in planned.tables
+        for path in found.tables
     ]
     files: dict[str, DroppedFile] = {}
-    for path, file in planned.files.items():
-        parts = file.path.split("/")
-        kinds = _split_parts(parts) if split else {}
-        test_set = next((part for part, kind in kinds.items() if kind == "test"), None)
-        if split == "train" and test_set:
-            reason = f"left out: {test_set} is not for training"
-            faults.append(Result(path, "refused", reason=reason, code="not_for_training"))
-            continue
+    for path, normal in found.pictures.items():
         label = given.get(path)
         try:
             label = None if label is None else checked_label(label)
         except BadName as error:
             faults.append(Result(path, "refused", reason=str(error), code=error.code))
             continue
-        files[path] = replace(
-            file,
-            path=path,
-            name=_name_below(parts, label),
-            label=label,
-            test_set=test_set if split == "keep-test" else None,
-        )
+        file = file_in_batch(path, normal, label, split)
+        if split == "train" and file.test_set:
+            reason = f"left out: {file.test_set} is not for training"
+            faults.append(Result(path, "refused", reason=reason, code="not_for_training"))
+        else:
+            files[path] = file
     return files, faults
-
-
-def _split_parts(parts: Sequence[str]) -> dict[str, str]:
-    """Return the kind of the first folder that is a split."""
-    for part in parts[:-1]:
-        if kind := split_kind(part):
-            return {part: kind}
-    return {}
-
-
-def _name_below(parts: Sequence[str], label: str | None) -> str:
-    """Return a path below the folder of its label, or all of it."""
-    keys = [label_key(part) for part in parts[:-1]]
-    key = None if label is None else label_key(label)
-    start = keys.index(key) + 1 if key in keys else 0
-    return clean("/".join(parts[start:]))
 
 
 def _gate(request: Request) -> asyncio.Semaphore:

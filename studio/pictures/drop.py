@@ -83,10 +83,16 @@ class Plan:
 
 
 @dataclass
-class _Sorted:
-    """Paths of a drop by what their names suggest."""
+class SortedPaths:
+    """Paths of a drop by what their names suggest.
 
-    pictures: dict[str, str] = field(default_factory=dict)  # normal path by path as given
+    Attributes:
+        pictures: Path in one spelling, by path as given.
+        refused: Reason by path as given.
+        tables: Paths of labels.csv and groups.csv, as given.
+    """
+
+    pictures: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     tables: list[str] = field(default_factory=list)
 
@@ -102,7 +108,7 @@ def plan_drop(
         split: What to do with splits: `train` leaves the test folders out, `merge` makes all of
             them training pictures, `keep-test` makes the test folders frozen test sets.
     """
-    found = _sort(paths)
+    found = sort_paths(paths)
     known = {label_key(name) for name in classes}
     root = _root(list(found.pictures.values()), known)
     splits = _splits([path.removeprefix(root) for path in found.pictures.values()])
@@ -143,9 +149,9 @@ def plan_drop(
     )
 
 
-def _sort(paths: Iterable[str]) -> _Sorted:
-    """Tell pictures from tables, from system files and from other files."""
-    found = _Sorted()
+def sort_paths(paths: Iterable[str]) -> SortedPaths:
+    """Tell pictures from tables, from system files and from other files, by their names."""
+    found = SortedPaths()
     for given in paths:
         try:
             path = normalize_path(given, backslashes="\\" in given and "/" not in given)
@@ -167,6 +173,30 @@ def _sort(paths: Iterable[str]) -> _Sorted:
         else:
             found.pictures[given] = path
     return found
+
+
+def file_in_batch(given: str, path: str, label: str | None, split: Split | None) -> DroppedFile:
+    """Return a picture of a batch whose drop was planned before.
+
+    Args:
+        given: Path as given.
+        path: Path in one spelling.
+        label: The label that the plan gave it.
+        split: The answer to the question about splits; None if there are none.
+    """
+    parts = path.split("/")
+    start, top = 0, None
+    folders = [label_key(part) for part in parts[:-1]]
+    if label is not None and label_key(label) in folders:
+        places = [n for n, folder in enumerate(folders) if folder == label_key(label)]
+        # Below a split, if that is what the folder above is: `mask/train/mask/a.jpg`.
+        place = next((n for n in places if split and n and split_kind(parts[n - 1])), places[0])
+        start, top = place + 1, parts[place - 1] if place else None
+    elif split and label is None:
+        top = next((part for part in parts[:-1] if split_kind(part)), None)
+    is_test = split is not None and top is not None and split_kind(top) == "test"
+    name = clean("/".join(parts[start:]))
+    return DroppedFile(given, name, label, top if is_test and split != "merge" else None)
 
 
 def _root(paths: Sequence[str], known: set[str]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studio.pictures.drop import plan_drop
+from studio.pictures.drop import Split, file_in_batch, plan_drop
 
 
 def labels(*paths: str, **options: object) -> dict[str, str | None]:
@@ -101,3 +101,24 @@ def test_names_in_another_spelling_and_with_backslashes() -> None:
         ("mask", "a.jpg"),
         ("m\u00e4nner", "b.jpg"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "split", "expected"),
+    [
+        ("set/mask/x/a.jpg", "mask", None, ("x/a.jpg", None)),
+        ("mask/uncertain/a.jpg", "mask", None, ("uncertain/a.jpg", None)),
+        ("other/a.jpg", "mask", None, ("other/a.jpg", None)),
+        ("x/a.jpg", None, None, ("x/a.jpg", None)),
+        ("my_test/train/mask/a.jpg", "mask", "keep-test", ("a.jpg", None)),
+        ("my_test/valid/mask/a.jpg", "mask", "keep-test", ("a.jpg", "valid")),
+        ("mask/test/mask/a.jpg", "mask", "train", ("a.jpg", "test")),
+        ("test/mask/a.jpg", "mask", "merge", ("a.jpg", None)),
+        ("test/a.jpg", None, "keep-test", ("test/a.jpg", "test")),
+    ],
+)
+def test_a_file_of_a_batch_is_what_the_plan_said(
+    path: str, label: str | None, split: Split | None, expected: tuple[str, str | None]
+) -> None:
+    file = file_in_batch(path, path, label, split)
+    assert (file.name, file.test_set) == expected
