@@ -23,10 +23,9 @@ const SCREENS = [
 
 function App() {
   const { route, project, session, lost, failure } = useStore();
-  useEffect(() => {
-    const screen = SCREENS.find(({ id }) => id === route.screen)?.title;
-    document.title = project ? `${screen ?? "Results"} · ${project.name} · Studio` : "Studio";
-  }, [route, project]);
+  const screen = SCREENS.find(({ id }) => id === route.screen)?.title ?? "Results";
+  const title = project ? `${screen} · ${project.name} · Studio` : "Studio";
+  if (document.title !== title) document.title = title;
   const inProject = Boolean(route.project);
   return html`
     <a class="skip" href="#main">Skip to the content</a>
@@ -48,7 +47,7 @@ function App() {
       </div>`}
       <${KeyForm} />
     </div>
-    <main id="main" class="wide" tabindex="-1">${inProject ? html`<${ProjectScreen} />` : html`<${Home} />`}</main>
+    <main id="main" class="wide" tabindex="-1">${inProject ? html`<h1 class="hidden">${title}</h1><${ProjectScreen} />` : html`<${Home} />`}</main>
   `;
 }
 

@@ -11,7 +11,6 @@ export function DataScreen() {
   const { project } = useStore();
   const empty = !project.counts.pictures;
   return html`
-    <h1 class="hidden">Data of ${project.name}</h1>
     <${UploadStatus} project=${project} />
     <${DropZone}
       project=${project.id}

@@ -203,6 +203,7 @@ export class Grid {
 
   #release(cell) {
     cell.hidden = true;
+    cell.className = "cell";
     for (const name of ["id", "data-state", "data-index"]) cell.removeAttribute(name);
     cell.querySelector("img").removeAttribute("src");
     this.#free.push(cell);

@@ -7,7 +7,7 @@ import { count, listed, labelName } from "./words.js";
 
 export function Home() {
   const { projects } = useStore();
-  if (projects === null) return html`<p class="muted">Asking for your projects …</p>`;
+  if (projects === null) return html`<h1 class="hidden">Studio</h1><p class="muted">Asking for your projects …</p>`;
   if (!projects.length) {
     return html`<div class="empty">
       <h1>Teach the computer to tell pictures apart</h1>

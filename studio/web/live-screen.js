@@ -1,6 +1,6 @@
 // Screen 5, in use: which model answers, why and since when; switch, go back, try a picture.
 
-import { html, useEffect, useRef, useState } from "./htm-preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, call, get, passes, post, wait } from "./api.js";
 import { acceptDrops, fromPicker, fromTransfer } from "./gather.js";
 import { confirmed, toast } from "./shared/dialog.js";
@@ -23,7 +23,6 @@ export function LiveScreen() {
   const chosen = runs.find(({ id }) => id === chosenId && id !== live.run) ?? null;
   const again = () => Promise.all([load(), refresh()]);
   return html`
-    <h1 class="hidden">Model in use</h1>
     <${Served} live=${live} project=${project} runs=${runs} again=${again} />
     ${runs.length > 0 && html`<${Candidate} live=${live} runs=${runs} chosen=${chosen} project=${project} again=${again} />`}
     ${(live.version || chosen) && html`<${Try} chosen=${chosen} live=${live} />`}
@@ -156,7 +155,7 @@ function Try({ chosen, live }) {
       setBusy("");
     }
   };
-  useEffect(() => acceptDrops(async (transfer) => take(await fromTransfer(transfer)), setOver), []);
+  useLayoutEffect(() => acceptDrops(async (transfer) => take(await fromTransfer(transfer)), setOver), []);
   useEffect(() => () => addresses.current.forEach((address) => URL.revokeObjectURL(address)), []);
   return html`<section aria-labelledby="try-heading">
     <div class=${`drop compact${over ? " over" : ""}`}>

@@ -22,11 +22,10 @@ export function RunsScreen() {
   const runs = useRuns(project);
   const [chosen, setChosen] = useState([]);
   if (!runs) return html`<p class="muted">Asking for the results …</p>`;
-  if (!runs.length) return html`<h1 class="hidden">Results of ${project.name}</h1><div class="panel nothing"><p>No model has been trained yet.</p><a class="button" href=${href("train")}>To the training</a></div>`;
+  if (!runs.length) return html`<div class="panel nothing"><p>No model has been trained yet.</p><a class="button" href=${href("train")}>To the training</a></div>`;
   const choose = (id) => setChosen(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-2));
   const [a, b] = [...chosen].sort((x, y) => x - y);
   return html`
-    <h1 class="hidden">Results of ${project.name}</h1>
     <div class="bar">
       <h2 class="grow">Trained models</h2>
       <button type="button" disabled=${chosen.length !== 2} onClick=${() => go(href("compare", project.id, `/${a}/${b}`))}>
@@ -84,7 +83,7 @@ export function RunScreen({ id }) {
   return html`
     <p class="small"><a href=${href("runs")}>All models</a></p>
     <section class="panel" aria-labelledby="run-heading">
-      <h1 id="run-heading" class="as-h2">Model ${run.id} ${run.live && html`<span class="tag good">in use</span>`}</h1>
+      <h2 id="run-heading">Model ${run.id} ${run.live && html`<span class="tag good">in use</span>`}</h2>
       ${run.plain && html`<p>${run.plain}</p>`}
       <dl class="big-figures">
         <div><dt>Right</dt><dd>${share(run.accuracy)} <span class="small">${interval(run.accuracy)}</span></dd></div>
@@ -183,7 +182,7 @@ export function CompareScreen({ a, b }) {
   return html`
     <p class="small"><a href=${href("runs")}>All models</a></p>
     <section class="panel" aria-labelledby="compare-heading">
-      <h1 id="compare-heading" class="as-h2">What changed from model ${a} to model ${b}</h1>
+      <h2 id="compare-heading">What changed from model ${a} to model ${b}</h2>
       <div class="bar">${other("From", a, (value) => swap(value, b))} ${other("to", b, (value) => swap(a, value))}</div>
       <${Verdict} paired=${paired} fixed=${fixed.length} broken=${broken.length} />
       <p>

@@ -13,6 +13,19 @@ const FIGURES = {
   ece: "Error of its certainty",
 };
 
+// Steps of a training in plain words; the log has the exact ones.
+const STEPS = {
+  prepare: "Get ready",
+  features: "Look at each picture",
+  audit: "Search for wrong labels and odd pictures",
+  int8: "Try a faster arithmetic",
+  copies: "Look at altered copies",
+  evaluate: "Learn, and test itself",
+  finetune: "Train the network itself",
+  report: "Write the report",
+  publish: "Check and store the model",
+};
+
 export function TrainScreen() {
   const { project, feed } = useStore();
   const [jobs, setJobs] = useState(null);
@@ -29,7 +42,6 @@ export function TrainScreen() {
   }, [jobs, feed]);
   const running = feed && !feed.over;
   return html`
-    <h1 class="hidden">Train ${project.name}</h1>
     ${feed && html`<${Job} feed=${feed} />`}
     ${!running && html`<${Start} project=${project} first=${!feed} />`}
     ${jobs?.length > 1 && html`<${Earlier} jobs=${jobs} current=${feed?.id} />`}
@@ -113,11 +125,11 @@ function Job({ feed }) {
     html`<progress max="1" value=${overall ?? 0} aria-label="Training"></progress>
       <p class="figures" aria-live="off">
         ${overall === null ? "Starting …" : percent(Math.round(100 * overall) / 100)}${left ? `, about ${duration(left)} left` : ""}
-        ${progress?.total ? html` <span class="muted">· ${step?.title ?? ""}: ${number(progress.done ?? 0)} of ${number(progress.total)}${progress.rate ? `, ${number(Math.round(progress.rate))} per second` : ""}</span>` : ""}
+        ${progress?.total ? html` <span class="muted">· ${STEPS[step?.name] ?? step?.title ?? ""}: ${number(progress.done ?? 0)} of ${number(progress.total)}${progress.rate ? `, ${number(Math.round(progress.rate))} per second` : ""}</span>` : ""}
       </p>`}
     ${state === "failed" && html`<p class="bad" role="alert">${error?.message ?? "It ended without a message: see the log."}</p>`}
     ${state === "cancelled" && html`<p>Train again whenever you like; finished steps are not repeated.</p>`}
-    ${steps.length > 0 && html`<ol class="stages">${steps.map((one) => html`<li key=${one.name} data-state=${over && state !== "done" && one.state === "now" ? "broken" : one.state} aria-current=${one.state === "now" && !over ? "step" : null}>${one.title}${one.state === "done" ? html`<span class="hidden">, done</span>` : ""}</li>`)}</ol>`}
+    ${steps.length > 0 && html`<ol class="stages">${steps.map((one) => html`<li key=${one.name} data-state=${over && state !== "done" && one.state === "now" ? "broken" : one.state} aria-current=${one.state === "now" && !over ? "step" : null}>${STEPS[one.name] ?? one.title}${one.state === "done" ? html`<span class="hidden">, done</span>` : ""}</li>`)}</ol>`}
     ${Object.keys(figures).length > 0 &&
     html`<dl class="big-figures">
       ${Object.values(figures).map(

@@ -1,6 +1,6 @@
 // From what was dropped to a running upload: the project, the plan, the question about a split.
 
-import { html, useEffect, useRef, useState } from "./htm-preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, post } from "./api.js";
 import { acceptDrops, fromPicker, fromTransfer, nameFor } from "./gather.js";
 import { toast } from "./shared/dialog.js";
@@ -37,7 +37,7 @@ export function DropZone({ project = null, heading, text, compact = false }) {
       setQuestion(null);
     }
   };
-  useEffect(() => acceptDrops((transfer) => take(fromTransfer(transfer, setFound)), setOver), [project]);
+  useLayoutEffect(() => acceptDrops((transfer) => take(fromTransfer(transfer, setFound)), setOver), [project]);
   const picked = ({ target }) => take(Promise.resolve(fromPicker(target)));
 
   if (question) return html`<${SplitQuestion} ...${question} />`;

@@ -73,7 +73,6 @@ export function VerifyScreen() {
   const targets = grid?.targets ?? [];
   const title = titleOf(filter);
   return html`
-    <h1 class="hidden">Labels of ${project.name}</h1>
     <${Filters} project=${project} filter=${filter} />
     ${labelling && html`<${Conflicts} labelling=${labelling} />`}
     <div class="bar verify-bar">

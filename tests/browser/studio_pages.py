@@ -76,6 +76,7 @@ def draw_folder(folder: Path, count: int, *, seed: int, size_px: int = 48) -> Pa
 
 def drop_paths(page: Page, *paths: Path) -> None:
     """Drop files and folders of the disk on the page, as a file manager does."""
+    page.locator(".drop").wait_for()
     session = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
