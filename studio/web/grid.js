@@ -279,7 +279,7 @@ function makeCell() {
   return element("div", { class: "cell", role: "option" }, image, element("span", { class: "cell-label" }), element("span", { class: "cell-mark" }));
 }
 
-const REMARKS = { doubted: "?", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
+const REMARKS = { doubted: "?", conflict: "two labels", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
 
 /** Return the short remark of a cell; what the model says is shown only to one who has judged. */
 function remarkOf(picture) {

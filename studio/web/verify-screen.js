@@ -113,7 +113,7 @@ const addressOf = ({ label, filter, order }) => {
 };
 
 function titleOf({ label, filter }) {
-  const finding = FINDINGS.find(({ kind }) => kind === filter)?.title ?? { unlabelled: "No label yet", left_out: "Left out", test: "Kept for checking", conflict: "Same picture, two labels" }[filter];
+  const finding = FINDINGS.find(({ kind }) => kind === filter)?.title ?? { unlabelled: "No label yet", left_out: "Left out", test: "Kept for checking" }[filter];
   if (label !== null && finding) return `“${labelName(label)}”: ${finding}`;
   if (label !== null) return `All of “${labelName(label)}”: click each that is something else`;
   return finding ?? "All pictures";
