@@ -199,9 +199,8 @@ class Supervisor:
             process, mark = start(
                 command, log=folder / "log.txt", environment=self._environment, cwd=folder
             )
-        except (FacemaskError, OSError) as error:
-            code = error.code if isinstance(error, FacemaskError) else "system"
-            self._fail(job, code, _sentence(error))
+        except Exception as error:  # noqa: BLE001 - any fault ends the job, not the queue
+            self._fail(job, *_explain(error))
             return
         set_process(self._database, job, mark)
         self._current = _Current(job, mark, process)
@@ -236,9 +235,10 @@ class Supervisor:
         if last is not None and last["event"] == "finished" and exit_status in (0, None):
             try:
                 result = self._work.finish(job, folder, last)
-            except (FacemaskError, OSError) as error:
-                code = error.code if isinstance(error, FacemaskError) else "system"
-                self._fail(job, code, _sentence(error), exit_status)
+            except Exception as error:  # any fault ends the job, not the queue
+                if getattr(error, "retry_after_s", None):  # such as a database that is busy
+                    raise
+                self._fail(job, *_explain(error), exit_status)
             else:
                 columns = {"ended_at": now(), "exit_status": 0, "result": result}
                 self._conclude(job, "done", columns)
@@ -390,5 +390,12 @@ def wait_for(
             time.sleep(poll_s)
 
 
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, FacemaskError) else f"{reason_of(error)}."
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return the code and the sentence of a failed job."""
+    if isinstance(error, FacemaskError):
+        return error.code, str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return "system", f"{where}{reason_of(error)}."
+    log.error("unexpected error in a job", exc_info=error)
+    return "internal_error", "The studio failed at this job; its log has the reason."

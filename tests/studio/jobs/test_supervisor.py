@@ -25,7 +25,7 @@ from studio.jobs.queue import (
     request_cancel,
 )
 from studio.jobs.supervisor import Supervisor, job_folder, progress_file
-from studio.problems import BadOptions, JobEnded, NothingToTrain
+from studio.problems import BadOptions, DatabaseUnusable, JobEnded, NothingToTrain
 from tests.studio.jobs import fake_training
 
 MODES = "fit", "audit"
@@ -36,6 +36,7 @@ class FakeWork:
 
     def __init__(self, *modes: str) -> None:
         self.modes = list(modes)
+        self.faults: list[Exception] = []
         self.finished: list[int] = []
 
     def prepare(self, job: Job, folder: Path) -> Sequence[str]:
@@ -46,8 +47,8 @@ class FakeWork:
 
     def finish(self, job: Job, folder: Path, finished: Mapping[str, Any]) -> dict[str, Any]:
         self.finished.append(job.id)
-        if finished["version"] == "broken":
-            raise FacemaskError("The bundle cannot be read.")
+        if self.faults:
+            raise self.faults.pop(0)
         return {"bundle": finished["version"]}
 
 
@@ -216,6 +217,40 @@ def test_failed_job_keeps_its_reason(
     assert (job.state, job.exit_status) == ("failed", status)
     assert job.error is not None
     assert job.error["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        (FacemaskError("The bundle cannot be read."), "error", "The bundle cannot be read."),
+        (OSError(28, "No space left on device", "/x"), "system", "/x: No space left on device."),
+        (KeyError("a bug"), "internal_error", "its log has the reason"),
+    ],
+)
+def test_result_that_cannot_be_stored_fails_the_job_and_not_the_queue(
+    fault: Exception, code: str, message: str, database: Database, folder: Path
+) -> None:
+    work = FakeWork("quick", "quick")
+    work.faults = [fault]
+    supervisor = Supervisor(database, folder, work)
+    number, following = add(database), add(database)
+    job = run_to_end(database, supervisor, number)
+    assert job.state == "failed"
+    assert job.error is not None
+    assert job.error["code"] == code
+    assert message in job.error["message"]
+    assert run_to_end(database, supervisor, following).state == "done"
+
+
+def test_result_is_stored_again_if_the_database_was_busy(database: Database, folder: Path) -> None:
+    work = FakeWork("quick")
+    work.faults = [DatabaseUnusable("The database is locked.")]
+    number = add(database)
+    supervisor = Supervisor(database, folder, work)
+    with pytest.raises(DatabaseUnusable):
+        run_to_end(database, supervisor, number)
+    assert run_to_end(database, supervisor, number).state == "done"
+    assert work.finished == [number, number]
 
 
 def test_only_one_process_supervises(database: Database, folder: Path) -> None:
