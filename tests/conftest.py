@@ -49,6 +49,7 @@ MARKERS = {
         "studio/pictures/test_zip_file.py",
         "studio/versions",
         "studio/http/test_data.py",
+        "studio/http/test_cut_uploads.py",
     ],
     "slow": [
         "models/bundle/test_store.py",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from models.errors import reason_of
 from models.text import clean
@@ -44,6 +45,7 @@ MAX_CHECKED: Final = 1_000
 _MAX_PATH_CHARS: Final = 4_096
 _MAX_FIELD_BYTES: Final = 2**20
 _MAX_FIELDS: Final = 8
+_CUT: Final = "The connection ended before the request's body did."
 _MAX_UPLOADS_IN_MEMORY: Final = 8
 _DISK_RESERVE_BYTES: Final = 256 * 2**20
 
@@ -137,7 +139,7 @@ async def archive(
 @router.post("/api/projects/{project}/tables", summary="Apply labels.csv or groups.csv")
 async def table(request: Request, project: int, kind: TableKind) -> dict[str, Any]:
     """Give pictures the labels or groups of a table, as one act."""
-    data = await request.body()
+    data = await _body(request)
     database, by = request.app.state.database, actor_of(request).name
 
     def apply() -> dict[str, Any]:
@@ -154,7 +156,7 @@ async def import_annotations(
     format: Literal["label-studio", "cloud-annotations"],
 ) -> dict[str, Any]:
     """Give the pictures that are here the labels of another tool's JSON, as one act."""
-    data = await request.body()
+    data = await _body(request)
     database, by = request.app.state.database, actor_of(request).name
 
     def apply() -> dict[str, Any]:
@@ -281,6 +283,8 @@ async def _read_form(
             paths = [file.filename or "" for file in files] if paths is None else paths
             _check_paths(paths, given, len(files))
             contents = [await file.read() for file in files]
+    except ClientDisconnect as error:
+        raise BadUpload(_CUT) from error
     except HTTPException as error:
         if "Too many files" in str(error.detail):
             raise TooManyFiles(f"A request may hold {limit} pictures.") from error
@@ -323,6 +327,18 @@ def _json_field(value: Any, name: str, kind: type) -> Any:
     return found
 
 
+async def _body(request: Request) -> bytes:
+    """Return a request's body.
+
+    Raises:
+        BadUpload: The connection ended early.
+    """
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise BadUpload(_CUT) from error
+
+
 async def _receive(request: Request, path: Path) -> None:
     """Write a request's body into a file.
 
@@ -334,6 +350,8 @@ async def _receive(request: Request, path: Path) -> None:
     try:
         async for chunk in request.stream():
             await run_in_threadpool(handle.write, chunk)
+    except ClientDisconnect as error:
+        raise BadUpload(_CUT) from error
     except OSError as error:
         raise DiskFull(f"The zip file cannot be stored ({reason_of(error)}).") from error
     finally:
