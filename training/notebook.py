@@ -45,29 +45,16 @@ def fit(
 ) -> "Fitted":
     """Train on a folder with one folder of pictures per class, and publish the model.
 
-    The arguments are the options of `python -m training fit`, and mean the same.
+    The other arguments are the options of `python -m training fit`, and mean the same.
 
     Args:
         data: Folder or zip file of the pictures.
         store: Store to publish in; FACEMASK_STORE or models/artifacts by default.
         preset: A backbone by its purpose, instead of `backbone`.
-        backbone: Pretrained feature extractor.
-        weights: Local weights for the backbone.
-        groups: Table of groups; `groups.csv` beside the data by default.
-        group_pattern: Regular expression that finds a picture's group in its name.
         tests: Separate pictures to evaluate the model on: class folders, or "LABEL=FOLDER".
-        crop: Learn from whole pictures, or from the main face of each.
-        precision: Number format of the backbone.
-        views: Augmented copies of each picture that the head learns from, too.
-        target_error: Target share of wrong answers among those given.
-        seed: Seed of everything random.
-        robustness: Evaluate on corrupted pictures, too.
-        strict: Refuse unreadable pictures.
         finetune: Fine-tune, too: `training.finetuning.config.FinetuneConfig()`.
         promote: Make the model current: always, never, or, by default, unless it is shown to be
             worse than the current one on the same pictures.
-        min_accuracy: Balanced accuracy below which the model is not made current.
-        cache: Folder of the feature cache.
         progress: A line per step and every 15 seconds, or nothing.
 
     Returns:
@@ -79,7 +66,7 @@ def fit(
     """
     if preset is not None and preset not in PRESETS:
         raise UnknownBackbone(f"No preset {preset!r}: there are {', '.join(PRESETS)}.")
-    target = Path(store) if store is not None else default_store()
+    target = _path(store) or default_store()
     steps = fit_steps(
         precision=precision, views=views, finetune=finetune, tests=tests, robustness=robustness
     )
@@ -90,9 +77,9 @@ def fit(
         options = job.FitOptions(
             data=Path(data),
             store=target,
-            cache=Path(cache) if cache is not None else default_cache(),
-            weights=Path(weights) if weights is not None else None,
-            groups=Path(groups) if groups is not None else None,
+            cache=_path(cache) or default_cache(),
+            weights=_path(weights),
+            groups=_path(groups),
             group_pattern=group_pattern,
             strict=strict,
             tests=[os.fspath(test) for test in tests],
@@ -110,3 +97,7 @@ def fit(
             precision=precision,
         )
         return job.fit(options, config, progress=reporter.progress)
+
+
+def _path(given: PathLike | None) -> Path | None:
+    return None if given is None else Path(given)

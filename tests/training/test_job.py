@@ -17,6 +17,7 @@ from models.bundle import fsync
 from models.bundle.files import CARD, MODEL, REPORT
 from models.bundle.load import Bundle, answer, open_bundle
 from models.bundle.manifest import PrecisionFacts
+from models.bundle.out_of_fold import OUT_OF_FOLD, read_answers
 from models.bundle.signing import generate_keys
 from models.bundle.store import current_version, versions
 from models.errors import BundleUntrusted, GoldenMismatch, KeyUnusable
@@ -30,6 +31,7 @@ from training.data.dataset import scan
 from training.data.progress import Progress
 from training.data.source import open_source
 from training.errors import (
+    BadLayout,
     BadWeights,
     DataError,
     NoSuchData,
@@ -42,7 +44,7 @@ from training.errors import (
 from training.features.extract import StatsOnly
 from training.features.feature_set import read_feature_set
 from training.finetuning.config import BadFinetuneConfig, FinetuneConfig
-from training.job import FitOptions, fit
+from training.job import FitOptions, fit, run
 from training.publish import bundle
 from training.publish.bundle import SUMMARY
 from training.publish.golden import choose_golden
@@ -69,13 +71,14 @@ class Run:
         self.data, self.store, self.cache = data, store, cache
         self.lines: list[str] = []
         self.progress: list[tuple[int, int]] = []
-        self.bundle: Bundle = fit(
+        self.fitted = fit(
             FitOptions(data, store, cache, **options),
             config,
             progress=Progress(
                 self.lines.append, lambda done, total: self.progress.append((done, total))
             ),
         )
+        self.bundle: Bundle = self.fitted.bundle
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -141,7 +144,7 @@ def test_manifest_records_data_config_and_packages(done: Run) -> None:
 
 def test_bundle_holds_model_report_summary_and_card(done: Run) -> None:
     files = done.bundle.manifest.files
-    assert set(files) == {MODEL, REPORT, SUMMARY, CARD}
+    assert set(files) == {MODEL, REPORT, SUMMARY, CARD, OUT_OF_FOLD}
     assert {REPORT, SUMMARY, CARD} == {"report.html", "summary.json", "model_card.md"}
     for name, facts in files.items():
         data = (done.bundle.path / name).read_bytes()
@@ -388,6 +391,61 @@ def test_named_groups_and_duplicates_share_a_group(
     assert len(set(group.values())) == len(group) - 2
 
 
+# --- result, comparison with the model before, and promotion ----------------------------------
+
+
+def test_out_of_fold_answers_cover_every_training_picture(done: Run) -> None:
+    answers = read_answers(done.bundle.path)
+    assert answers is not None
+    pictures = sorted(path for path in done.data.rglob("*.jpg"))
+    assert [each.file for each in answers] == [
+        path.relative_to(done.data).as_posix() for path in pictures
+    ]
+    for found, path in zip(answers, pictures, strict=True):
+        assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert found.label == path.parent.name
+        assert sum(found.probabilities.values()) == pytest.approx(1)
+        assert found.score == max(found.probabilities.values())
+    share = sum(each.correct for each in answers) / len(answers)
+    assert share == pytest.approx(done.figures["accuracy"])
+
+
+def test_result_has_the_figures_of_the_bundle(done: Run) -> None:
+    fitted = done.fitted
+    assert fitted.accuracy == done.figures["accuracy"]
+    assert fitted.balanced_accuracy == done.figures["balanced_accuracy"]
+    assert sum(sum(row.values()) for row in fitted.confusion.values()) == 30
+    assert set(fitted.confusion) == set(fitted.confusion["bar"]) == {"bar", "disc"}
+    wrong = [each for each in fitted.answers if each.predicted != each.label]
+    assert sorted(fitted.mistakes, key=lambda one: one.file) == wrong
+    assert fitted.report.read_bytes() == done.bundle.documents[REPORT]
+    assert fitted.version in repr(fitted)
+    assert len(repr(fitted)) < 200
+    assert "<iframe srcdoc=" in fitted._repr_html_()
+
+
+def test_same_pictures_again_are_compared_and_promoted(done: Run, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(done.store, store)
+    again = Run(done.data, store, done.cache, promotion="never")
+    assert current_version(store) == done.bundle.manifest.version
+    assert again.bundle.manifest.version in versions(store)
+    comparison = again.fitted.promotion.comparison
+    assert comparison is not None
+    assert (comparison.test.pictures, comparison.test.difference) == (30, 0.0)
+    promoted = Run(done.data, store, done.cache)
+    assert current_version(store) == promoted.bundle.manifest.version
+
+
+def test_model_below_min_accuracy_is_published_and_not_current(done: Run, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(done.store, store)
+    low = Run(done.data, store, done.cache, min_accuracy=1.01)
+    assert low.fitted.promotion.refused
+    assert current_version(store) == done.bundle.manifest.version
+    assert versions(store) == [done.bundle.manifest.version, low.bundle.manifest.version]
+
+
 # --- what stops a run ----------------------------------------------------------------------
 
 
@@ -475,6 +533,35 @@ def test_fit_raises_unknown_backbone(tmp_path: Path, shapes: Path) -> None:
 def test_fit_raises_bad_weights(tmp_path: Path, shapes: Path) -> None:
     (tmp_path / "w.pth").write_bytes(b"garbage")
     assert "w.pth" in fails(BadWeights, shapes, tmp_path, weights=tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("given", ["store", "cache", "checkpoint"])
+def test_outputs_are_tried_before_the_work(
+    given: str, tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "load_backbone", lambda *_, **__: pytest.fail("began to work"))
+    places = {"store": tmp_path / "store", "cache": tmp_path / "cache"} | {given: Path("/proc/x")}
+    options = FitOptions(shapes, **places, finetune=FinetuneConfig())
+    with pytest.raises(OutputError, match=r"/proc/x.* cannot be written"):
+        fit(options, dataclasses.replace(CONFIG, precision="auto"))
+
+
+def test_full_disk_is_named_before_the_work(
+    tmp_path: Path, shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "read_feature_set", lambda *_, **__: pytest.fail("began to work"))
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    text = fails(OutputError, shapes, tmp_path)
+    assert "has no room: about " in text
+    assert "1 MB are free" in text
+
+
+def test_holdout_set_of_a_label_that_is_no_class_names_the_classes(
+    tmp_path: Path, shapes: Path
+) -> None:
+    text = fails(BadLayout, shapes, tmp_path, tests=[f"disk={shapes / 'disc'}"])
+    assert "'disk' is no class of the training pictures; they are bar, disc" in text
 
 
 def test_fit_raises_output_error_without_a_cache_folder(tmp_path: Path, shapes: Path) -> None:

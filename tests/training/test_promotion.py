@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from training.job.promotion import decide_promotion
 GOOD, BAD = make_answers(wrong=2, pictures=200), make_answers(wrong=30, pictures=200)
 
 
-def options(store: Path, **given: object) -> FitOptions:
+def options(store: Path, **given: Any) -> FitOptions:
     return dataclasses.replace(FitOptions(store / "data", store, store / "cache"), **given)
 
 

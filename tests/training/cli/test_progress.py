@@ -61,6 +61,7 @@ def test_snapshot_has_rate_and_time_left() -> None:
     assert (state.index, state.of, state.done, state.total) == (2, 4, 100, 1000)
     assert state.rate == pytest.approx(20, rel=0.3)
     assert state.left_s == pytest.approx(45, rel=0.3)
+    assert state.left_s is not None
     assert state.overall_left_s is not None
     assert state.overall_left_s > state.left_s
     assert state.elapsed_s == 8
