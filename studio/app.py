@@ -23,6 +23,7 @@ from studio.database import Database, open_database
 from studio.http import blobs, jobs, live, projects, runs, session, uploads, verify, versions
 from studio.http.errors import answer_error
 from studio.http.middleware import RequestMiddleware, SecurityMiddleware
+from studio.http.openapi import complete_openapi
 from studio.http.state import State
 from studio.jobs.supervisor import Supervisor, Work
 from studio.keys import Key
@@ -81,6 +82,7 @@ def create_app(
     for address in ("/projects/{path:path}", "/live"):
         app.routes.append(Route(address, page.home, include_in_schema=False))
     app.add_api_route("/livez", _livez, include_in_schema=False)
+    complete_openapi(app)
     for kind in (FacemaskError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_error)
     # From the innermost to the outermost.
