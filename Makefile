@@ -50,7 +50,7 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 
 $(VENV)/.development: $(VENV)/.installed
 	@echo "Installing what tests and checks need, too: a minute, about 0.6 GB more."
-	$(PIP_INSTALL) --editable '.[$(EXTRAS),tracing,development]' --editable ./client
+	$(PIP_INSTALL) --editable '.[$(EXTRAS),scoring,s3,ray,tracing,development]' --editable ./client
 	@touch $@
 
 clean:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from scoring.inputs import Entry, Input, Unreadable
+from scoring.inputs.entry import Entry, Input, Unreadable
 from scoring.output import Output
 from scoring.plan import Shard
 

@@ -23,9 +23,10 @@ from fsspec.implementations.local import LocalFileSystem
 from models.bundle.fsync import sync_folder, write
 from models.text import clean
 from scoring.errors import OutputTaken, OutputUnusable, ShardsMissing
-from scoring.inputs import reason_of
+from scoring.inputs.entry import reason_of
 
-MANIFEST: Final = "manifest.json"
+MANIFEST: Final = "_manifest.json"
+"""Readers of a folder of Parquet files skip names that begin with an underscore."""
 
 _SHARD: Final = re.compile(r"\d{7}-[0-9a-f]{20}\.parquet")
 _PARTIAL: Final = re.compile(r"\.(\d{7}-[0-9a-f]{20}\.parquet)\..*\.partial")
@@ -145,7 +146,11 @@ class Output:
     def _names(self) -> list[str]:
         with self._guard():
             self._fs.invalidate_cache(self._root)
-            return [posixpath.basename(path) for path in self._fs.ls(self._root, detail=False)]
+            try:
+                paths = self._fs.ls(self._root, detail=False)
+            except FileNotFoundError:  # object stores have no empty folders
+                return []
+            return [posixpath.basename(path) for path in paths]
 
     def _path(self, name: str) -> str:
         return posixpath.join(self._root, name)

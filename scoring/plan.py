@@ -14,7 +14,7 @@ from typing import Final
 
 from models.text import clean
 from scoring.errors import BadInput
-from scoring.inputs import Entry, Input
+from scoring.inputs.entry import Entry, Input
 
 ROWS_VERSION: Final = 1
 """Change it when the columns of a shard or their meaning change."""

@@ -10,7 +10,8 @@ from models.bundle.files import MANIFEST as BUNDLE_MANIFEST
 from models.bundle.files import parse_manifest, read_small
 from models.bundle.store import current_version
 from models.cpu import usable_cores
-from scoring.inputs import Input, open_input
+from scoring.inputs.entry import Input
+from scoring.inputs.open import open_input
 from scoring.job import score_shards
 from scoring.output import Output
 from scoring.plan import Options, Shard, cut

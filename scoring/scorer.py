@@ -17,7 +17,7 @@ from models.errors import PictureError
 from models.imaging.decode import upright_size
 from models.imaging.open import open_image
 from models.text import clean
-from scoring.inputs import Entry, Unreadable
+from scoring.inputs.entry import Entry, Unreadable
 from scoring.plan import Options
 from scoring.rows import UNREADABLE_CODE, columns_of, outcome_columns
 from service.inference.decision import AnswerOptions, PictureFaces, Prediction

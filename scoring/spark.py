@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from scoring.inputs import Entry
+from scoring.inputs.entry import Entry
 from scoring.job import BATCH
 from scoring.plan import Options
 

@@ -75,6 +75,10 @@ PACKAGES: Final = {
     "sqlalchemy": ("the studio's database, SQLite or PostgreSQL", "MIT"),
     "alembic": ("migrations of the studio's database", "MIT"),
     "psycopg": ("PostgreSQL for the studio", "LGPL-3.0"),
+    "pyarrow": ("Parquet shards of scoring", "Apache-2.0"),
+    "fsspec": ("files of scoring, local or remote", "BSD-3-Clause"),
+    "s3fs": ("S3 for fsspec; optional", "BSD-3-Clause"),
+    "ray": ("maps shards of scoring on a cluster; optional", "Apache-2.0"),
     "opentelemetry-sdk": ("traces; optional", "Apache-2.0"),
     "opentelemetry-exporter-otlp-proto-http": ("sends traces; optional", "Apache-2.0"),
     "pi-heif": (
@@ -96,6 +100,10 @@ PACKAGES: Final = {
     "pyyaml": ("reads the Compose file in tests", "MIT"),
     "schemathesis": ("sends what the OpenAPI document allows and forbids", "MIT"),
     "tritonclient": ("NVIDIA's client, to test the Open Inference Protocol", "BSD-3-Clause"),
+    "moto": ("an S3 server for the tests of scoring", "Apache-2.0"),
+    "flask": ("serves moto", "BSD-3-Clause"),
+    "flask-cors": ("serves moto", "MIT"),
+    "kubernetes-validate": ("schemas of Kubernetes, for its manifests", "Apache-2.0"),
     "types-tqdm": ("types of tqdm", "Apache-2.0"),
 }
 

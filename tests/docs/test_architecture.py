@@ -33,6 +33,17 @@ ROOMS = {
         ["app"],
         ["__main__"],
     ],
+    "scoring": [
+        ["errors"],
+        ["inputs"],
+        ["plan"],
+        ["output", "rows"],
+        ["job", "summary"],
+        ["scorer"],
+        ["run", "spark"],
+        ["ray_runner"],
+        ["__main__"],
+    ],
     "studio": [
         ["problems", "keys"],
         ["settings"],
@@ -72,6 +83,7 @@ SIDES = {
     "service": {"models", "web"},
     "training": {"models"},
     "studio": {"models", "web"},
+    "scoring": {"models", "service"},
     "facemask_client": set(),
 }
 # The module `python -m service.client` runs the command of the client's package.
@@ -89,6 +101,7 @@ FORBIDDEN_LIBRARIES = {
         "torch", "torchvision", "sklearn", "numpy", "scipy", "onnx", "imagehash", "tqdm", "PIL",
         "jinja2",
     },
+    "scoring": {"torchvision", "sklearn", "numpy", "scipy", "fastapi", "starlette", "uvicorn"},
     "facemask_client": {"torch", "PIL", "pydantic", "fastapi", "starlette", "numpy"},
 }  # fmt: skip
 FOLDERS = {
@@ -97,6 +110,7 @@ FOLDERS = {
     "service": ROOT / "service",
     "training": ROOT / "training",
     "studio": ROOT / "studio",
+    "scoring": ROOT / "scoring",
     "facemask_client": ROOT / "client" / "src" / "facemask_client",
 }
 MAX_FILES_PER_FOLDER = 14

@@ -1,4 +1,4 @@
-"""Tests of `scoring.inputs` and `scoring.archives`."""
+"""Tests of `scoring.inputs`."""
 
 import io
 import tarfile
@@ -11,7 +11,8 @@ import pytest
 
 from models.imaging.limits import MAX_FILE_BYTES
 from scoring.errors import BadInput
-from scoring.inputs import Entry, Input, Unreadable, open_input
+from scoring.inputs.entry import Entry, Input, Unreadable
+from scoring.inputs.open import open_input
 
 
 def _keys(source: Input) -> list[str]:

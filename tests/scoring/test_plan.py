@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from scoring.errors import BadInput
-from scoring.inputs import Entry, Input, Unreadable
+from scoring.inputs.entry import Entry, Input, Unreadable
 from scoring.plan import Options, cut
 
 OPTIONS = Options(shard_size=3)

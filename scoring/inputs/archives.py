@@ -15,7 +15,8 @@ from models.imaging.limits import MAX_FILE_BYTES
 from models.layout.files import is_picture, system_part
 from models.text import clean
 from scoring.errors import BadInput
-from scoring.inputs import Entry, Input, ListInput, Unreadable, reason_of
+from scoring.inputs.entry import Entry, Input, Unreadable, reason_of
+from scoring.inputs.files import ListInput
 
 # Names of the columns that are looked for, in this order.
 _BYTES_COLUMNS: Final = ("image", "bytes", "picture", "jpg", "png")

@@ -1,18 +1,11 @@
-"""Inputs of a run: the pictures of a folder, list, tar or Parquet file, local or by fsspec URL.
+"""Inputs of one file per picture: a folder, or a list of paths and URLs."""
 
-An input yields its entries sorted by key, so that every process that lists it cuts the same
-shards. An entry is one line of text: a million of them take about 100 MB.
-"""
-
-import json
 import os
 import posixpath
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from json.encoder import encode_basestring_ascii as quote
 from pathlib import PurePosixPath
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -21,58 +14,7 @@ from models.imaging.limits import MAX_FILE_BYTES
 from models.layout.files import is_picture, is_system
 from models.text import clean
 from scoring.errors import BadInput
-
-_LIST_SUFFIXES: Final = (".txt", ".lst", ".list")
-
-
-class Entry(NamedTuple):
-    """One input.
-
-    Attributes:
-        key: Its unique name in the input: relative path, line, member, or row.
-        locator: Where its bytes are, as the input's `read` understands it; empty if the key says
-            it.
-        stamp: Changes with the content where that is cheap to know: size and time of change.
-    """
-
-    key: str
-    locator: str = ""
-    stamp: str = ""
-
-    def line(self) -> str:
-        """Return the entry as one line of JSON."""
-        return f"[{quote(self.key)},{quote(self.locator)},{quote(self.stamp)}]"
-
-    @classmethod
-    def parse(cls, line: str) -> "Entry":
-        """Return the entry of a line."""
-        return cls(*json.loads(line))
-
-
-class Unreadable(Exception):
-    """The bytes of one entry cannot be had; the reason is the message."""
-
-
-class Input(ABC):
-    """Source of entries and their bytes; used by several threads at once.
-
-    Attributes:
-        skipped: Number of files that are no pictures by their names, once listed.
-    """
-
-    skipped = 0
-
-    @abstractmethod
-    def entries(self) -> Iterator[Entry]:
-        """Yield all entries, sorted by key.
-
-        Raises:
-            BadInput: The input cannot be listed.
-        """
-
-    @abstractmethod
-    def read(self, entries: Sequence[Entry]) -> list[bytes | Unreadable]:
-        """Return the bytes of some neighbouring entries, in order, or why there are none."""
+from scoring.inputs.entry import Entry, Input, Unreadable, reason_of
 
 
 class FolderInput(Input):
@@ -179,38 +121,6 @@ class ListInput(Input):
         return results
 
 
-def open_input(address: str) -> Input:
-    """Return the input at a path or URL, by what is there and by its suffix.
-
-    A folder holds pictures; `.txt`, `.lst` or `.list` is a list; `.tar` is read by its index;
-    `.parquet` has a column of bytes, or of paths.
-
-    Raises:
-        BadInput: There is nothing, or nothing of these kinds.
-    """
-    from scoring.archives import ParquetInput, TarInput
-
-    try:
-        file_system, path = fsspec.core.url_to_fs(address)
-        is_folder = file_system.isdir(path)
-        if not is_folder and not file_system.exists(path):
-            raise BadInput(clean(f"{address} does not exist."))
-    except (ImportError, OSError, ValueError) as error:
-        raise BadInput(clean(f"{address} cannot be opened ({reason_of(error)}).")) from error
-    if is_folder:
-        return FolderInput(file_system, path)
-    suffix = posixpath.splitext(path)[1].lower()
-    if suffix in _LIST_SUFFIXES:
-        return ListInput(file_system, path)
-    if suffix == ".tar":
-        return TarInput(file_system, path)
-    if suffix in (".parquet", ".pq"):
-        return ParquetInput(file_system, path)
-    raise BadInput(
-        clean(f"{address} is no folder, and no list (.txt), .tar or .parquet file by its name.")
-    )
-
-
 def read_file(file_system: fsspec.AbstractFileSystem, path: str) -> bytes | Unreadable:
     """Return the content of one file, or why it cannot be read."""
     try:
@@ -221,13 +131,6 @@ def read_file(file_system: fsspec.AbstractFileSystem, path: str) -> bytes | Unre
     if len(data) > MAX_FILE_BYTES:
         return Unreadable(f"over {MAX_FILE_BYTES:,} bytes")
     return data
-
-
-def reason_of(error: BaseException) -> str:
-    """Return one line on why something cannot be read."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _open_options(file_system: fsspec.AbstractFileSystem) -> dict[str, Any]:
