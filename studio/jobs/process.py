@@ -92,6 +92,22 @@ def start(
     return process, ProcessMark(process.pid, start_of(process.pid))
 
 
+def find_in(folder: Path) -> ProcessMark | None:
+    """Return the process that runs in a job's folder, if the system can tell (Linux).
+
+    A studio that is killed between the start of a process and the note of its number leaves one
+    that nobody knows.
+    """
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "cwd").readlink() == folder.resolve():
+                pid = os.getpgid(int(path.name))
+                return ProcessMark(pid, start_of(pid))
+        except OSError:  # it has ended, or belongs to somebody else
+            continue
+    return None
+
+
 def lower_priority(pid: int) -> None:
     """Give a process that has just started a low priority; its children inherit it."""
     with contextlib.suppress(OSError):

@@ -24,7 +24,7 @@ from models.errors import FacemaskError, reason_of
 from models.text import clean
 from studio.database import Database
 from studio.database.database import now
-from studio.jobs.process import ProcessMark, start
+from studio.jobs.process import ProcessMark, find_in, start
 from studio.jobs.progress import Event, read_events
 from studio.jobs.queue import (
     Job,
@@ -288,9 +288,11 @@ class Supervisor:
         with self._database.read() as connection:
             left = list_jobs(connection, states=("running", "cancelling"))
         for job in left:
-            if job.mark is not None and job.mark.is_alive() and self._current is None:
-                log.info("job %s: followed again (process %s)", job.id, job.mark.pid)
-                self._current = _Current(job, job.mark, None)
+            mark = job.mark or find_in(self._folder_of(job))
+            if mark is not None and mark.is_alive() and self._current is None:
+                log.info("job %s: followed again (process %s)", job.id, mark.pid)
+                set_process(self._database, job, mark)
+                self._current = _Current(job, mark, None)
             else:
                 self._bury(job)
 

@@ -282,6 +282,25 @@ def test_job_goes_on_when_its_supervisor_is_gone_and_is_followed_again(
     assert done[:-20] == list(range(len(done) - 20))
 
 
+def test_process_whose_number_was_not_noted_is_found_by_its_folder(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Supervisor(database, folder, FakeWork("wait"))
+    number = add(database)
+    with monkeypatch.context() as patch:
+        patch.setattr("studio.jobs.supervisor.set_process", lambda *_: None)  # killed before it
+        step_until(first, lambda: len(events_of(database, number)) > 5)
+    assert job_of(database, number).mark is None
+    abandon(first)
+    second = Supervisor(database, folder, FakeWork())
+    assert second.acquire()
+    mark = job_of(database, number).mark
+    assert mark is not None
+    (job_folder(folder, number) / "go").touch()
+    os.waitpid(mark.pid, 0)
+    assert run_to_end(database, second, number).attempts == 1
+
+
 def test_job_whose_process_is_gone_after_a_restart_starts_again(
     database: Database, folder: Path
 ) -> None:
