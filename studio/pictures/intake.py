@@ -184,7 +184,7 @@ def record_blobs(connection: Connection, examined: Sequence[Examined]) -> None:
             "dhash": one.dhash,
             "added_at": now(),
         }
-        for one in examined
+        for one in sorted(examined, key=lambda one: one.sha256)  # one order: no deadlock
     ]
     if values:
         connection.execute(_insert_once(connection, blobs), values)
