@@ -1,6 +1,6 @@
 """Report page and model card of a run.
 
-    ReportData -> render_report -> report.html     one file: no network, no script
+    ReportData -> render_report -> report.html     one file: no network, one known script
                -> render_card   -> model_card.md
 
 Both are pure: equal data gives equal bytes, and nothing but the pictures is read.

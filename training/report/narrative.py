@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from scipy.stats import beta, poisson
+
 from training.report.formats import hundred, number, percent, plural, span
 from training.summary import (
     DatasetSummary,
@@ -23,6 +25,7 @@ _MIN_IMBALANCE: Final = 0.02
 _MIN_RECALL_GAP: Final = 0.05  # recall of a class below the mean over classes
 _MAX_CLASS_RATIO: Final = 3.0  # pictures of the largest class per picture of the smallest
 _MAX_STEPS: Final = 5
+_MAX_CHANCE: Final = 0.05  # with which chance makes the largest of several shares as large
 _MAX_NEXT_RANGE: Final = 15  # of the next 100 pictures, beyond which no single number is given
 
 
@@ -86,6 +89,29 @@ def worst_cell(confusion: Sequence[Sequence[int]]) -> tuple[int, int] | None:
     return -i, -j
 
 
+def stands_out(count: int, total: int, kinds: int) -> bool:
+    """Return True if one kind of error is more frequent than chance makes the largest of all."""
+    alone = float(poisson.sf(count - 1, total / kinds))
+    return 1 - (1 - alone) ** kinds < _MAX_CHANCE
+
+
+def weakest_class(metrics: Metrics) -> str | None:
+    """Return the class that is found less often than the others beyond chance, if one is.
+
+    Binomial test of its recall against the mean over classes, with Bonferroni's correction for
+    having picked the lowest; pictures count by groups.
+    """
+    recall, labels = metrics["recall"], list(metrics["recall"])  # of the classes with pictures
+    weakest = min(labels, key=lambda label: (recall[label], label))
+    rows = [row for row in metrics["confusion"] if sum(row)]
+    pictures = sum(rows[labels.index(weakest)]) * metrics["groups"] / metrics["pictures"]
+    hits = recall[weakest] * pictures
+    if pictures - hits < 1e-9:
+        return None
+    chance = float(beta.cdf(1 - metrics["balanced_accuracy"], pictures - hits, hits + 1))
+    return weakest if chance * len(labels) < _MAX_CHANCE else None
+
+
 def _most_frequent_error(metrics: Metrics, labels: Sequence[str]) -> str:
     confusion = metrics["confusion"]
     cell = worst_cell(confusion)
@@ -95,6 +121,20 @@ def _most_frequent_error(metrics: Metrics, labels: Sequence[str]) -> str:
             "which is not a promise that it never will."
         )
     true, predicted = cell
+    if len(labels) == 2:
+        (_, first), (second, _) = confusion
+        sizes = [number(sum(row)) for row in confusion]
+        return (
+            f"When it was tried, it took {number(first)} of {sizes[0]} “{labels[0]}” pictures for "
+            f"“{labels[1]}”, and {number(second)} of {sizes[1]} “{labels[1]}” pictures for "
+            f"“{labels[0]}”."
+        )
+    wrong = metrics["pictures"] - round(metrics["accuracy"] * metrics["pictures"])
+    if not stands_out(confusion[true][predicted], wrong, len(labels) * (len(labels) - 1)):
+        return (
+            f"Its {plural(wrong, 'mistake')} when it was tried {'is' if wrong == 1 else 'are'} too "
+            "few to say which classes it confuses."
+        )
     return (
         f"It is most often wrong about “{labels[true]}” pictures that it takes for "
         f"“{labels[predicted]}” ({confusion[true][predicted]} of {number(sum(confusion[true]))})."
@@ -298,8 +338,8 @@ def _from_curve(summary: Summary) -> list[str]:
 def _from_classes(summary: Summary) -> list[str]:
     metrics = summary["cross_validation"]
     recall = metrics["recall"]
-    weakest = min(recall, key=lambda label: (recall[label], label))
-    if recall[weakest] < metrics["balanced_accuracy"] - _MIN_RECALL_GAP:
+    weakest = weakest_class(metrics)
+    if weakest and recall[weakest] < metrics["balanced_accuracy"] - _MIN_RECALL_GAP:
         return [
             f"Add pictures of “{weakest}”, the class with the lowest recall "
             f"({percent(recall[weakest])} of its pictures are found), in all the ways it can look."

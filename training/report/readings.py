@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.report.formats import number, percent, plural, span
-from training.report.narrative import has_uneven_classes
+from training.report.narrative import has_uneven_classes, weakest_class
 from training.summary import DecisionSummary, LearningCurveSummary, Metrics
 
 # Widths of 95 % intervals beyond which a figure shows the chance in few pictures more than the
 # model: it is replaced by the sentence.
 _MAX_AREA_WIDTH: Final = 0.15
 _MAX_ACCURACY_WIDTH: Final = 0.20
+_MIN_PICTURES_PER_CURVE: Final = 20
 
 TOO_FEW: Final = "Too few pictures to tell"
 
@@ -26,6 +27,11 @@ def classes(metrics: Metrics) -> str:
     if recall[weakest] == recall[best]:
         return "all classes are found equally often."
     text = f"“{weakest}” is found least often ({percent(recall[weakest])} of its pictures)"
+    if len(recall) > 2:
+        mean = percent(metrics["balanced_accuracy"])
+        if weakest_class(metrics):
+            return f"{text}, clearly less often than the classes on average ({mean})."
+        return f"{text}, and that may be chance: the lowest of {len(recall)} classes is always low."
     if intervals[weakest][1] < intervals[best][0]:
         return f"{text}, clearly less often than “{best}” ({percent(recall[best])})."
     return f"{text}, and that may be chance: its interval overlaps that of “{best}”."
@@ -42,9 +48,14 @@ def confusion(metrics: Metrics) -> str:
 
 
 def can_show_roc(metrics: Metrics) -> bool:
-    """Return True if the pictures are enough for a ROC curve."""
+    """Return True if the pictures, also of the smallest class, are enough for ROC curves."""
     interval = metrics["roc_auc_interval_95"]
-    return interval is not None and interval[1] - interval[0] <= _MAX_AREA_WIDTH
+    smallest = min(sum(row) for row in metrics["confusion"])
+    return (
+        interval is not None
+        and interval[1] - interval[0] <= _MAX_AREA_WIDTH
+        and smallest >= _MIN_PICTURES_PER_CURVE
+    )
 
 
 def roc(metrics: Metrics, labels: Sequence[str]) -> str:
