@@ -7,9 +7,10 @@ Needs Chromium. Shows images of the named folder only, so name the sample's.
 
 import argparse
 import io
+import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, sync_playwright
 
 _TARGET = Path(__file__).parent.parent / "docs" / "images"
@@ -35,7 +36,10 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
         _readme(browser, options.url, pictures)
-        _tutorial(browser, options.url, pictures)
+        with tempfile.TemporaryDirectory() as folder:
+            tree = Path(folder) / "tree.jpg"
+            _draw_tree().save(tree)
+            _tutorial(browser, options.url, [pictures[0], tree, *pictures[1:]])
         _phone(browser, options.url, pictures)
         browser.close()
 
@@ -61,7 +65,7 @@ def _tutorial(browser: Browser, url: str, pictures: list[Path]) -> None:
     _open(page, url)
     _save(page, "tutorial-start.webp", max_width=_MAX_WIDTH_PX)
     _answer(page, pictures)
-    page.evaluate("() => scrollTo(0, 0)")
+    page.locator("#drop").evaluate("(zone) => zone.scrollIntoView()")
     _save(page, "tutorial-answers.webp", max_width=_MAX_WIDTH_PX)
     page.locator(".card .frame").first.click()
     page.locator("#viewer-image").evaluate("(image) => image.decode()")
@@ -69,13 +73,23 @@ def _tutorial(browser: Browser, url: str, pictures: list[Path]) -> None:
     page.locator("#viewer-fade").blur()
     _save(page, "tutorial-large.webp", max_width=_MAX_WIDTH_PX)
     page.keyboard.press("Escape")
-    # Each is said to be what its folder says, and one to be something else.
+    # Each is said to be what its folder says, and the tree to be of no class.
     for picture, field in zip(pictures, page.locator(".card .truth select").all(), strict=True):
-        field.select_option(picture.parent.name)
-    page.locator(".card .truth select").first.select_option(label="neither")
+        field.select_option(label="neither" if picture.stem == "tree" else picture.parent.name)
     page.locator("#answers").evaluate("(answers) => answers.scrollIntoView()")
     _save(page, "tutorial-corrections.webp", max_width=_MAX_WIDTH_PX)
     page.close()
+
+
+def _draw_tree() -> Image.Image:
+    """Return a picture that is unlike all of the sample's."""
+    image = Image.new("RGB", (240, 240), (150, 200, 240))
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, 180, 240, 240), fill=(110, 170, 80))
+    pen.rectangle((110, 130, 130, 205), fill=(110, 75, 45))
+    for left, top, edge in ((60, 60, 80), (100, 30, 90), (110, 80, 80), (75, 95, 70)):
+        pen.ellipse((left, top, left + edge, top + edge), fill=(40, 120, 50))
+    return image
 
 
 def _phone(browser: Browser, url: str, pictures: list[Path]) -> None:

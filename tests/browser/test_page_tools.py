@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from service.app import create_app
 from service.keys import hash_of
@@ -120,6 +120,43 @@ def test_unfamiliar_picture_gets_no_class_anywhere(page: Page) -> None:
     expect(rows.locator("td:first-child")).to_have_text(["b.png", "a.png"])
     entries = json.loads(saved(page, "Save as JSON"))
     assert [entry["decision"] for entry in entries] == ["mask", "unfamiliar"]
+
+
+def test_framed_part_is_outlined_and_further_faces_are_counted(page: Page) -> None:
+    def frame(route: Route) -> None:
+        answer = route.fetch()
+        document = answer.json()
+        box = {"left": 8, "top": 4, "width": 16, "height": 20}
+        document["predictions"][0] |= {"framing": "face", "box": box, "further_faces": 2}
+        route.fulfill(response=answer, json=document)
+
+    page.route("**/predict?*", frame)
+    drop(page, ("a.png", SURE))
+    answer = card(page, "a.png")
+    expect(answer.locator(".explanation")).to_have_text(
+        "97.8% sure. Of 3 faces, the main one: “Find faces first” answers for each."
+    )
+    outline = answer.locator(".boxes rect:not(.under)")
+    names = ("x", "y", "width", "height")
+    assert [outline.get_attribute(name) for name in names] == ["8", "4", "16", "20"]
+    # The map lies over that part only, in the canvas's scale.
+    covered = answer.locator("canvas").evaluate(
+        """(canvas) => {
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+            const columns = [], rows = [];
+            for (let at = 0; at < data.length; at += 4) {
+                if (data[at + 3] < 100) continue;
+                columns.push(((at / 4) % width) / width);
+                rows.push(Math.floor(at / 4 / width) / height);
+            }
+            return [columns, rows].map((all) => [Math.min(...all), Math.max(...all)]);
+        }"""
+    )
+    assert covered == [
+        pytest.approx([8 / 32, 24 / 32], abs=0.02),
+        pytest.approx([4 / 32, 24 / 32], abs=0.02),
+    ]
 
 
 def test_threshold_shows_what_would_be_answered(page: Page) -> None:
