@@ -103,7 +103,7 @@ def configure_logging() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in ("alembic", "httpx", "uvicorn.access"):
+    for name in ("alembic", "httpx", "uvicorn"):  # they log each start and request
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
