@@ -14,7 +14,6 @@ from scoring.plan import Shard
 from scoring.run import RunOptions, open_run
 
 
-@ray.remote(max_restarts=-1, max_task_retries=-1)
 class _Worker:
     """Scores shards with one thread."""
 
@@ -47,7 +46,9 @@ def score_on_ray(
     """
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, **init)
-    cpus = max(1, min(int(ray.cluster_resources().get("CPU", 1)), len(shards)))
-    pool = ActorPool([_Worker.remote(options) for _ in range(cpus)])
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    workers = max(1, min(int(resources.get("CPU", 1)), len(shards)))
+    actor: Any = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Worker)
+    pool: Any = ActorPool([actor.remote(options) for _ in range(workers)])
     for done in pool.map_unordered(lambda worker, shard: worker.score.remote(shard), shards):
         progress(done)

@@ -24,9 +24,6 @@ from service.inference.decision import AnswerOptions, PictureFaces, Prediction
 from service.inference.engine import Engine
 
 _MAX_FACES = 50  # per picture
-# One picture per forward pass on one thread: the last bits of a score in fp32 depend on both, and a
-# shard that is scored again must get the same bytes.
-_ENGINE = {"threads": 1, "max_batch": 1}
 
 
 class ModelScorer:
@@ -60,7 +57,9 @@ class ModelScorer:
             "model_sha256": model_sha256,
         }
         self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
-        self._all = [Engine(bundle, **_ENGINE) for _ in range(threads)]
+        # One picture per forward pass on one thread: the last bits of a score in fp32 depend on
+        # both, and a shard that is scored again must get the same bytes.
+        self._all = [Engine(bundle, threads=1, max_batch=1) for _ in range(threads)]
         for engine in self._all:
             self._engines.put(engine)
 

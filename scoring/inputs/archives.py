@@ -102,7 +102,7 @@ class ParquetInput(Input):
             columns = [self._key] if self._key else []
             if self._bytes is None:
                 columns.append(cast(str, self._paths))
-            found = []
+            found: list[Entry] = []
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=list(dict.fromkeys(columns)))
                 for row in range(file.metadata.row_group(group).num_rows):
