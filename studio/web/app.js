@@ -158,8 +158,16 @@ function guardDrops() {
   });
 }
 
+/** An upload ends with the page: the browser asks before it closes it. */
+function guardUploads() {
+  addEventListener("beforeunload", (event) => {
+    if ([...state.uploads.values()].some(({ state: stage }) => stage === "sending" || stage === "waiting")) event.preventDefault();
+  });
+}
+
 async function start() {
   guardDrops();
+  guardUploads();
   render(html`<${App} />`, document.getElementById("app"));
   refresh();
   try {

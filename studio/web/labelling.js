@@ -93,6 +93,7 @@ export class Labelling {
     }
     this.done.push({ id, before, after: new Map(decisions.map(({ picture, label }) => [picture, label])) });
     this.undone = [];
+    this.refusal = null;
     outbox.add({ id, project: this.project, decisions });
     this.changed(ids);
   }

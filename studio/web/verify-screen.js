@@ -178,7 +178,7 @@ function ActionBar({ project, targets, labelling, actions, grid }) {
           ${index < MAX_DIGIT && html`<kbd aria-hidden="true">${index + 1}</kbd>`} ${labelName(name)}
         </button>`,
       )}
-      <button type="button" disabled=${!n} onClick=${actions.newClass}>something else …</button>
+      <button type="button" disabled=${!n} onClick=${actions.newClass}>${project.classes.length ? "something else …" : "say what …"}</button>
     </div>
     <div class="buttons start" role="group" aria-label="Or">
       <button type="button" disabled=${!n} onClick=${actions.confirm}><kbd aria-hidden="true">↵</kbd> Label is right</button>
