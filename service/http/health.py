@@ -13,6 +13,7 @@ from models.imaging.face_detector import is_installed
 from service.http.openapi import problem_responses
 from service.http.responses import json_response
 from service.http.schemas import HealthAnswer, Probe
+from service.inference.decision import SCORE_DIGITS
 from service.inference.state import State
 from service.problems import (
     NoExample,
@@ -52,7 +53,7 @@ async def health(request: Request) -> Response:
             "created_at": manifest.created_at.isoformat(),
             "backbone": manifest.backbone.name,
             "balanced_accuracy": manifest.scores.balanced_accuracy,
-            "threshold": engine.threshold,
+            "threshold": round(engine.threshold, SCORE_DIGITS),
             "framing": "face" if engine.framing or engine.crops_faces else "whole",
             "report": "/report" if engine.report else None,
             "card": "/model-card" if CARD in engine.documents else None,

@@ -18,7 +18,7 @@ from service.http.schemas import (
     PredictAnswer,
 )
 from service.http.uploads import read_uploads
-from service.inference.decision import AnswerOptions
+from service.inference.decision import SCORE_DIGITS, AnswerOptions
 from service.inference.session import record_outcomes
 from service.inference.state import State
 from service.problems import BadQuery, FacesUnavailable, NoPictures, NothingReadable
@@ -85,7 +85,7 @@ async def predict(request: Request) -> Response:
         return json_response(
             {
                 "model": {"version": engine.manifest.version, "labels": engine.labels},
-                "threshold": engine.threshold_for(options),
+                "threshold": round(engine.threshold_for(options), SCORE_DIGITS),
                 "predictions": entries,
                 "request_id": request.state.request_id,
             }

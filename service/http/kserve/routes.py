@@ -24,7 +24,7 @@ from service.http.kserve.tensors import (
 )
 from service.http.openapi import INFERENCE_ERRORS, problem_responses
 from service.http.uploads import read_body, require_plain_body
-from service.inference.decision import Prediction
+from service.inference.decision import SCORE_DIGITS, Prediction
 from service.inference.engine import Engine
 from service.inference.session import Session, record_outcomes
 from service.inference.state import State
@@ -168,7 +168,7 @@ async def infer(request: Request) -> Response:
     head: dict[str, Any] = {
         "model_name": NAME,
         "model_version": manifest.version,
-        "parameters": {"threshold": session.engine.threshold_for(options)},
+        "parameters": {"threshold": round(session.engine.threshold_for(options), SCORE_DIGITS)},
     }
     if inference.id is not None:
         head["id"] = inference.id
