@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 _TARGET = Path(__file__).parent.parent / "docs" / "images"
 _CHROMIUM = "/usr/bin/chromium"
 _PER_CLASS = 5
-_WINDOW = {"width": 1200, "height": 1120}
-_STEP_WINDOW = {"width": 1100, "height": 760}
+_WINDOW: ViewportSize = {"width": 1200, "height": 1120}
+_STEP_WINDOW: ViewportSize = {"width": 1100, "height": 760}
 _MAX_WIDTH_PX = 880  # of the tutorial's steps
 
 

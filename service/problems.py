@@ -103,28 +103,12 @@ class UnknownModel(ServiceError):
     status = 404
 
 
-class NoReport(ServiceError):
-    """The model was published without a report."""
+class NoDocument(ServiceError):
+    """The model was published without this document: report, model card or example picture."""
 
     code = "not_found"
     status = 404
     example = "This model was published without a report."
-
-
-class NoModelCard(ServiceError):
-    """The model was published without a model card."""
-
-    code = "not_found"
-    status = 404
-    example = "This model was published without a model card."
-
-
-class NoExample(ServiceError):
-    """The model was published without an example picture of this class."""
-
-    code = "not_found"
-    status = 404
-    example = "This model was published without an example picture of this class."
 
 
 class SlowRequest(ServiceError):

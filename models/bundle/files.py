@@ -36,7 +36,7 @@ _WRONG_KIND_ERRNOS: Final = {
 }
 
 
-def example_name(index: int) -> str:
+def example_name(index: int | str) -> str:
     """Return the file name of the example picture of a class, by its index among the labels."""
     return f"example_{index}.jpg"
 

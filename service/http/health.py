@@ -16,11 +16,8 @@ from service.http.schemas import HealthAnswer, Probe
 from service.inference.decision import SCORE_DIGITS
 from service.inference.state import State
 from service.problems import (
-    NoExample,
+    NoDocument,
     NoModel,
-    NoModelCard,
-    NoReport,
-    ServiceError,
     Stopping,
     Stuck,
 )
@@ -87,7 +84,7 @@ async def health(request: Request) -> Response:
     response_class=HTMLResponse,
     responses={
         200: {"description": "The page that the training job wrote: how good the model is."},
-        **problem_responses(NoReport, NoModel),
+        **problem_responses(NoDocument, NoModel),
     },
 )
 async def report(request: Request) -> Response:
@@ -95,7 +92,7 @@ async def report(request: Request) -> Response:
     state: State = request.app.state.facemask
     with state.model_manager.lease() as engine:
         if engine.report is None:
-            raise NoReport
+            raise NoDocument
         policy = {"Content-Security-Policy": SERVED_REPORT_POLICY}
         return HTMLResponse(engine.report, headers=policy)
 
@@ -109,12 +106,12 @@ async def report(request: Request) -> Response:
             "content": {"text/markdown": {}},
             "description": "Data, use and limits of the model.",
         },
-        **problem_responses(NoModelCard, NoModel),
+        **problem_responses(NoDocument, NoModel),
     },
 )
 async def model_card(request: Request) -> Response:
     """Return the model card as Markdown."""
-    return _document(request, CARD, "text/markdown", NoModelCard)
+    return _document(request, CARD, "text/markdown", "a model card")
 
 
 @keyed_router.get(
@@ -122,23 +119,30 @@ async def model_card(request: Request) -> Response:
     summary="An example picture of a class",
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}, "description": "A picture not trained on."},
-        **problem_responses(NoExample, NoModel),
+        200: {
+            "content": {"image/jpeg": {}},
+            "description": "A picture of the data set; `/health` names those that there are.",
+        },
+        **problem_responses(NoDocument, NoModel),
     },
 )
-async def example(request: Request, index: Annotated[int, Path(ge=0)]) -> Response:
-    """Return the example picture of the class with this index among the model's labels."""
-    return _document(request, example_name(index), "image/jpeg", NoExample)
-
-
-def _document(
-    request: Request, name: str, media_type: str, missing: type[ServiceError]
+async def example(
+    request: Request, index: Annotated[str, Path(description="Index of the label, from 0.")]
 ) -> Response:
-    """Return a file of the bundle, which a browser neither runs nor frames."""
+    """Return the example picture of the class with this index among the model's labels."""
+    return _document(request, example_name(index), "image/jpeg", "this example picture")
+
+
+def _document(request: Request, name: str, media_type: str, what: str) -> Response:
+    """Return a file of the bundle, which a browser neither runs nor frames.
+
+    Raises:
+        NoDocument: The bundle does not have it.
+    """
     state: State = request.app.state.facemask
     with state.model_manager.lease() as engine:
         if name not in engine.documents:
-            raise missing
+            raise NoDocument(f"This model was published without {what}.")
         data = engine.documents[name]
     headers = {"Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"}
     return Response(data, media_type=media_type, headers=headers)

@@ -44,6 +44,8 @@ def test_document_is_valid_openapi_with_all_paths(document: dict[str, Any]) -> N
         "/readyz",
         "/metrics",
         "/report",
+        "/model-card",
+        "/examples/{index}",
         "/v2",
         "/v2/health/live",
         "/v2/health/ready",
