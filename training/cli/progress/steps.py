@@ -26,7 +26,7 @@ _SECONDS: Final[dict[StepName, tuple[float, float]]] = {
     "prepare": (3.0, 0.0),
     "features": (0.0, 0.018),
     "audit": (0.5, 0.004),
-    "int8": (8.0, 0.014),
+    "int8": (30.0, 0.012),
     "copies": (0.0, 0.05),
     "evaluate": (4.0, 0.02),
     "finetune": (10.0, 2.0),
