@@ -17,6 +17,7 @@ import pytest
 from studio.cli.main import main
 from studio.database import open_database
 from studio.database.tables import audit_log
+from studio.keys import hash_of
 from tests.images import draw_folders
 from tests.studio.jobs import fake_training
 from tests.studio.runs.bundles import answers, publish_run, run_of
@@ -144,6 +145,9 @@ def test_key_is_made_with_its_entry(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", "Ann B", "label"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("entry, for FACEMASK_STUDIO_KEYS or its file: Ann B:label:")
+    assert main(["key", "Ann B", "look", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["entry"] == f"Ann B:look:{hash_of(document['key'])}"
     assert main(["key", "a:b", "label"]) == 2
 
 
