@@ -9,6 +9,7 @@ import { useRuns } from "./runs-screen.js";
 import { Verdict } from "./verdict.js";
 import { count, labelName, percent, share, when } from "./words.js";
 
+const ASKED_AGAIN_S = 2;
 const TRIED_AT_ONCE = 8;
 const CANDIDATE_TRIES = 30; // while the process of the chosen model starts
 
@@ -18,6 +19,13 @@ export function LiveScreen() {
   const [live, setLive] = useState(null);
   const load = () => get("/api/live").then(setLive, fail);
   useEffect(() => void load(), [project.id, project.live?.run]);
+  // The service takes a model over within a second, or is starting: ask again until it answers.
+  const settled = live && (!live.version || (live.service?.status === "ok" && live.service.version === live.version));
+  useEffect(() => {
+    if (!live || settled) return undefined;
+    const timer = setInterval(() => document.hidden || load(), 1000 * ASKED_AGAIN_S);
+    return () => clearInterval(timer);
+  }, [live, settled]);
   if (!live || !runs) return html`<p class="muted">Asking which model is in use …</p>`;
   const chosenId = Number(route.query.get("run")) || null;
   const chosen = runs.find(({ id }) => id === chosenId && id !== live.run) ?? null;
@@ -46,7 +54,7 @@ function Served({ live, project, runs, again }) {
   };
   const { service } = live;
   const status = service?.status;
-  const up = status === "ok";
+  const up = status === "ok" && service.version === live.version;
   if (!live.version) {
     return html`<section class="panel served" aria-labelledby="served-heading">
       <h2 id="served-heading">No model is in use yet</h2>
@@ -54,13 +62,13 @@ function Served({ live, project, runs, again }) {
     </section>`;
   }
   return html`<section class="panel served" aria-labelledby="served-heading">
-    <h2 id="served-heading">In use: ${run ? html`<a href=${href("runs", project.id, `/${run.id}`)}>model ${run.id}</a>` : live.version} <span class=${`tag ${up ? "good" : "warn"}`}>${up ? "answering" : labelName(status ?? "unknown")}</span></h2>
+    <h2 id="served-heading">In use: ${run ? html`<a href=${href("runs", project.id, `/${run.id}`)}>model ${run.id}</a>` : live.version} <span class=${`tag ${up ? "good" : "warn"}`}>${up ? "answering" : status === "ok" ? "being taken over" : labelName(status ?? "unknown")}</span></h2>
     <p>
       ${run ? `Right for ${share(run.accuracy)} of pictures that it had not seen. ` : ""}
       ${!run && live.project && live.project !== project.id ? "It belongs to another project. " : ""}
       ${last ? `Since ${when(last.at)}, by ${last.by ?? "somebody"}${last.reason ? `: ${last.reason}` : ""}.` : ""}
     </p>
-    ${!up && html`<p class="warn">The service that answers is not ready${service?.url ? ` (${service.url})` : ""}. It is started with <code>python -m service</code>.</p>`}
+    ${status === "unreachable" && html`<p class="warn">The service that gives the answers is not running${service?.url ? ` (${service.url})` : ""}. It is started with <code>python -m service</code>.</p>`}
     <div class="buttons start">
       ${service?.url && up && html`<a class="button" href=${service.url} target="_blank" rel="noopener">Open its page</a>`}
       ${(live.history?.length ?? 0) > 1 && html`<button type="button" onClick=${back}>Go back to the model before</button>`}

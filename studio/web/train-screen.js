@@ -22,6 +22,8 @@ const STEPS = {
   copies: "Look at altered copies",
   evaluate: "Learn, and test itself",
   finetune: "Train the network itself",
+  test: "Try the pictures that were kept for checking",
+  robustness: "Try spoilt pictures",
   report: "Write the report",
   publish: "Check and store the model",
 };
