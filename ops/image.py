@@ -19,6 +19,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,7 +116,9 @@ def compile_modules(site: Path, large: list[str], imported: list[str]) -> None:
         imported: Modules to import.
     """
     left_out = "|".join(re.escape(str(site / name)) + "/" for name in large)
-    compileall.compile_dir(site, quiet=1, rx=re.compile(left_out), workers=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old syntax in packages
+        compileall.compile_dir(site, quiet=1, rx=re.compile(left_out))
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     subprocess.run([sys.executable, "-c", code, *imported], env=environment, check=True)  # noqa: S603
