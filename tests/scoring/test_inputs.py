@@ -19,7 +19,7 @@ def _keys(source: Input) -> list[str]:
     return [entry.key for entry in source.entries()]
 
 
-def _contents(source: Input) -> list[object]:
+def _contents(source: Input) -> list[bytes | Unreadable]:
     return source.read(list(source.entries()))
 
 
