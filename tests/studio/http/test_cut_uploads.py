@@ -1,11 +1,11 @@
 """Uploads whose connection ends in their middle, on a real port."""
 
-import json
 import logging
 import socket
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from studio.app import create_app
@@ -30,16 +30,14 @@ def test_a_cut_upload_leaves_nothing_and_is_no_error_of_the_studio(
     app = create_app(settings_of(tmp_path), work=NoWork())
     with running(app) as address:
         port = int(address.rsplit(":", 1)[1])
-        name = request_bytes("/api/projects", port, b'{"name": "cut"}', "application/json")
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as opened:
-            opened.sendall(name)
-            answer = json.loads(opened.recv(65_536).partition(b"\r\n\r\n")[2])
+        headers = {"X-Requested-With": "studio"}
+        made = httpx.post(f"{address}/api/projects", json={"name": "cut"}, headers=headers)
         body = (
             b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
             + picture("a") * 9
             + b"\r\n--x--\r\n"
         )
-        target = f"/api/projects/{answer['id']}/{path}"
+        target = f"/api/projects/{made.json()['id']}/{path}"
         sent = request_bytes(target, port, body, "multipart/form-data; boundary=x")
         with socket.create_connection(("127.0.0.1", port), timeout=10) as opened:
             opened.sendall(sent[: len(sent) // 2])
