@@ -30,7 +30,7 @@ from service.http.middleware import (
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
 )
-from service.http.openapi import complete_openapi, problem_responses
+from service.http.openapi.document import complete_openapi, problem_responses
 from service.http.static_pages import page_routes
 from service.inference.engine import Engine
 from service.inference.model_manager import ModelManager, create_model_manager

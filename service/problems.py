@@ -213,6 +213,15 @@ class NoModel(ServiceError):
     retry_after_s = 5
 
 
+class ModelBehind(ServiceError):
+    """The model being served is older than the one that the caller has asked for."""
+
+    code = "model_behind"
+    status = 503
+    example = "The model in service is older than the one asked for: ask another replica."
+    retry_after_s = 1
+
+
 class Stopping(ServiceError):
     """The service is shutting down."""
 

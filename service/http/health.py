@@ -10,9 +10,9 @@ from fastapi.responses import HTMLResponse
 from models.bundle.files import CARD, example_name
 from models.bundle.report_policy import SERVED_REPORT_POLICY
 from models.imaging.face_detector import is_installed
-from service.http.openapi import problem_responses
+from service.http.openapi.document import problem_responses
+from service.http.openapi.schemas import HealthAnswer, Probe
 from service.http.responses import json_response
-from service.http.schemas import HealthAnswer, Probe
 from service.inference.decision import SCORE_DIGITS
 from service.inference.state import State
 from service.problems import (

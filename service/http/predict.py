@@ -6,17 +6,18 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from models.text import clean
-from service.http.openapi import INFERENCE_ERRORS, problem_responses
-from service.http.responses import json_response, picture_entries
-from service.http.schemas import (
+from service.http.model_version import require_min_version, version_header
+from service.http.openapi.document import INFERENCE_ERRORS, problem_responses
+from service.http.openapi.parameters import (
     EXPLAIN_QUERY,
     FACES_QUERY,
     FRAMING_QUERY,
-    PREDICT_EXAMPLES,
+    MIN_VERSION_PARAMETER,
     THRESHOLD_QUERY,
     UPLOAD_BODY,
-    PredictAnswer,
 )
+from service.http.openapi.schemas import PREDICT_EXAMPLES, PredictAnswer
+from service.http.responses import json_response, picture_entries
 from service.http.uploads import read_uploads
 from service.inference.decision import SCORE_DIGITS, AnswerOptions
 from service.inference.session import record_outcomes
@@ -46,7 +47,10 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     responses=_RESPONSES,
     openapi_extra={
         "requestBody": UPLOAD_BODY,
-        "parameters": [EXPLAIN_QUERY, FACES_QUERY, FRAMING_QUERY, THRESHOLD_QUERY],
+        "parameters": [
+            *(EXPLAIN_QUERY, FACES_QUERY, FRAMING_QUERY, THRESHOLD_QUERY),
+            MIN_VERSION_PARAMETER,
+        ],
     },
 )
 async def predict(request: Request) -> Response:
@@ -69,6 +73,7 @@ async def predict(request: Request) -> Response:
         whole=_wants_whole(request),
     )
     async with state.open_session() as session:
+        require_min_version(request, session.engine)
         uploads = await read_uploads(
             request,
             session.body_bytes,
@@ -88,7 +93,8 @@ async def predict(request: Request) -> Response:
                 "threshold": round(engine.threshold_for(options), SCORE_DIGITS),
                 "predictions": entries,
                 "request_id": request.state.request_id,
-            }
+            },
+            headers=version_header(engine),
         )
 
 

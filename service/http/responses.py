@@ -1,7 +1,7 @@
 """The JSON of POST /predict, built from predictions."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -56,11 +56,17 @@ def picture_entries(
     return entries
 
 
-def json_response(document: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+def json_response(
+    document: dict[str, Any],
+    status: HTTPStatus = HTTPStatus.OK,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """Return a document as UTF-8 JSON."""
     return Response(
         json.dumps(document, ensure_ascii=False).encode(),
         status_code=status,
+        headers=headers,
         media_type="application/json",
     )
 

@@ -22,7 +22,9 @@ from service.http.kserve.tensors import (
     requested_options,
     split_body,
 )
-from service.http.openapi import INFERENCE_ERRORS, problem_responses
+from service.http.model_version import require_min_version, version_header
+from service.http.openapi.document import INFERENCE_ERRORS, problem_responses
+from service.http.openapi.parameters import MIN_VERSION_PARAMETER
 from service.http.uploads import read_body, require_plain_body
 from service.inference.decision import SCORE_DIGITS, Prediction
 from service.inference.engine import Engine
@@ -140,12 +142,18 @@ async def model_ready(request: Request) -> Response:
 @keyed_router.post(
     "/models/{model}/infer",
     responses=_INFER_RESPONSES,
-    openapi_extra={"parameters": [_MODEL, INFER_HEADER], "requestBody": INFER_BODY},
+    openapi_extra={
+        "parameters": [_MODEL, INFER_HEADER, MIN_VERSION_PARAMETER],
+        "requestBody": INFER_BODY,
+    },
 )
 @keyed_router.post(
     "/models/{model}/versions/{version}/infer",
     responses=_INFER_RESPONSES,
-    openapi_extra={"parameters": [_MODEL, _VERSION, INFER_HEADER], "requestBody": INFER_BODY},
+    openapi_extra={
+        "parameters": [_MODEL, _VERSION, INFER_HEADER, MIN_VERSION_PARAMETER],
+        "requestBody": INFER_BODY,
+    },
 )
 async def infer(request: Request) -> Response:
     """Classify encoded pictures or pixels; a picture that cannot be read fails the request."""
@@ -153,6 +161,7 @@ async def infer(request: Request) -> Response:
     require_plain_body(request)
     async with state.open_session() as session:
         _require_served(request, session.engine)
+        require_min_version(request, session.engine)
         inference, pictures = await _read_inference(request, session)
         request.state.pictures = len(pictures)
         options = requested_options(inference)
@@ -174,11 +183,11 @@ async def infer(request: Request) -> Response:
         head["id"] = inference.id
     body, json_bytes = encode_answer(head, outputs, inference)
     if json_bytes is None:
-        return Response(body, media_type="application/json")
+        return Response(body, media_type="application/json", headers=version_header(session.engine))
     return Response(
         body,
         media_type="application/octet-stream",
-        headers={HEADER_LENGTH: str(json_bytes)},
+        headers={HEADER_LENGTH: str(json_bytes), **version_header(session.engine)},
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from service.http.schemas import PredictAnswer, Prediction, Problem
+from service.http.openapi.schemas import PredictAnswer, Prediction, Problem
 from tests.service.fixtures import FAMILIAR
 
 

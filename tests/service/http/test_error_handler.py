@@ -16,7 +16,7 @@ from models.errors import (
     NoBundle,
 )
 from service.http.error_handler import answer_error
-from service.http.schemas import Problem
+from service.http.openapi.schemas import Problem
 from service.problems import (
     MEDIA_TYPE,
     NoModel,

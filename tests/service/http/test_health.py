@@ -8,7 +8,7 @@ from pathlib import Path
 from models.bundle.files import MANIFEST, MODEL
 from models.bundle.report_policy import SCRIPT_HASH
 from models.bundle.store import set_current
-from service.http.schemas import HealthAnswer
+from service.http.openapi.schemas import HealthAnswer
 from service.inference.model_manager import Loading
 from tests.service.fixtures import (
     TWO,

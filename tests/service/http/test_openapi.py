@@ -8,8 +8,9 @@ import httpx
 import pytest
 from openapi_spec_validator import validate
 
+from models.bundle.manifest import VERSION_PATTERN
 from service.app import create_app
-from service.http.schemas import PREDICT_EXAMPLES, PredictAnswer
+from service.http.openapi.schemas import PREDICT_EXAMPLES, PredictAnswer
 from tests.service.fixtures import (
     GatedModel,
     code_picture,
@@ -99,7 +100,7 @@ def test_predict_examples_match_the_schema_and_are_shown(document: dict[str, Any
         assert PredictAnswer.model_validate(value).model_dump(exclude_unset=True) == value
 
 
-def test_predict_query_parameters_are_documented(document: dict[str, Any]) -> None:
+def test_predict_parameters_are_documented(document: dict[str, Any]) -> None:
     parameters = document["paths"]["/predict"]["post"]["parameters"]
     schemas = {one["name"]: one["schema"] for one in parameters}
     assert schemas == {
@@ -107,9 +108,11 @@ def test_predict_query_parameters_are_documented(document: dict[str, Any]) -> No
         "faces": {"type": "boolean", "default": False},
         "framing": {"enum": ["auto", "whole"], "default": "auto"},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "X-Min-Model-Version": {"type": "string", "pattern": VERSION_PATTERN},
     }
     for one in parameters:
-        assert (one["in"], one["required"]) == ("query", False)
+        place = "header" if one["name"].startswith("X-") else "query"
+        assert (one["in"], one["required"]) == (place, False)
 
 
 def test_predict_errors_are_documented_as_problem_documents(document: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from service.http.openapi import example_of
-from service.http.schemas import PREDICT_EXAMPLES
+from service.http.openapi.document import example_of
+from service.http.openapi.schemas import PREDICT_EXAMPLES
 from service.keys import hash_of
 from service.problems import HeaderTooLarge, TooManyConnections, caller_errors
 from service.settings import Settings
@@ -56,6 +56,9 @@ async def provoke(client: httpx.AsyncClient, code: str) -> httpx.Response:
             return await client.get("/readyz")
         case "bad_query":
             return await client.post("/predict?explain=perhaps", files=files_of(1))
+        case "model_behind":
+            headers = {"x-min-model-version": "99991231T235959Z-00000000"}
+            return await client.post("/predict", files=files_of(1), headers=headers)
         case "bad_upload":
             headers = {"content-type": "multipart/form-data; boundary=x"}
             return await client.post("/predict", content=b"no form", headers=headers)

@@ -14,7 +14,7 @@ from starlette.types import Message
 from models.bundle.load import Bundle
 from service.app import create_app
 from service.http import predict
-from service.http.schemas import HealthAnswer, Prediction
+from service.http.openapi.schemas import HealthAnswer, Prediction
 from service.inference import decision
 from service.inference.engine import Engine
 from tests.service.fixtures import (

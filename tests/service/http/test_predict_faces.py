@@ -19,7 +19,7 @@ from models.imaging import face_detector
 from models.imaging.faces import CROPPER, open_oriented
 from models.imaging.memory import FILE_COPIES, searching_bytes
 from models.imaging.open import open_image
-from service.http.schemas import PredictAnswer
+from service.http.openapi.schemas import PredictAnswer
 from service.inference.decision import PictureFaces
 from service.inference.engine import Engine
 from service.limits.budget import Budget

@@ -16,7 +16,7 @@ from models.bundle.load import Bundle, open_bundle
 from models.errors import DetectorUnavailable, ImageTooCostly
 from models.imaging.decode import decode_image
 from models.imaging.framing import FRAMER, Framing
-from service.http.schemas import Prediction as PredictionSchema
+from service.http.openapi.schemas import Prediction as PredictionSchema
 from service.inference import decoder, engine
 from service.inference.decision import AnswerOptions, Prediction
 from service.inference.engine import Engine

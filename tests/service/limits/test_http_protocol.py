@@ -18,8 +18,8 @@ import uvloop
 
 from service.__main__ import server_options
 from service.app import create_app
-from service.http.openapi import example_of
-from service.http.schemas import Problem
+from service.http.openapi.document import example_of
+from service.http.openapi.schemas import Problem
 from service.limits.http_protocol import problem_response_bytes
 from service.problems import HeaderTooLarge, TooManyConnections
 from service.settings import Settings

@@ -17,7 +17,7 @@ from models.imaging import face_detector
 from models.imaging.decode import decode_image
 from models.imaging.face_detector import load_detector
 from models.imaging.faces import CROPPER, cut_main_face, open_oriented
-from service.http.schemas import PredictAnswer
+from service.http.openapi.schemas import PredictAnswer
 from service.inference.decision import Prediction
 from tests.models.imaging.face_pictures import needs_detector, nobody_file, people_file, person_at
 from tests.service.fixtures import (

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from models.errors import FacemaskError, PictureError
 from service.http.middleware import PROBE_PATHS
-from service.http.schemas import Problem
+from service.http.openapi.schemas import Problem
 from service.problems import (
     MEDIA_TYPE,
     BadUpload,
@@ -14,6 +14,7 @@ from service.problems import (
     DeadlinePassed,
     HeaderTooLarge,
     InternalError,
+    ModelBehind,
     NoModel,
     Overloaded,
     SlowRequest,
@@ -37,6 +38,7 @@ INFERENCE_ERRORS: Final = (
     HeaderTooLarge,
     InternalError,
     NoModel,
+    ModelBehind,
     Stopping,
     TooManyConnections,
     DeadlinePassed,

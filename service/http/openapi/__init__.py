@@ -1,0 +1,1 @@
+"""The OpenAPI document: schemas, parameters, and what FastAPI does not generate itself."""
