@@ -149,6 +149,9 @@ def test_training_imports_without_the_removed_parts(tmp_path: Path) -> None:
         "import torch\nlayer = torch.nn.Linear(2, 2)\nlayer(torch.ones(1, 2)).sum().backward()\n"
     )
     code += "torch.optim.AdamW(layer.parameters()).step()\n"
+    # So does the tracing behind int8.
+    code += "torch.fx.symbolic_trace(torch.nn.Sequential(layer))\n"
+    names += IMAGES["train"]["imported"]
     ended = run_in(site, "-c", code, *names, MPLCONFIGDIR=str(tmp_path))
     assert ended.returncode == 0, ended.stderr
 
