@@ -1,6 +1,5 @@
 """Groups of pictures that belong together, by hand or by a pattern of their names."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,18 +8,18 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, select
 
+from models.layout.labels import MAX_LABEL_CHARS
 from studio.database import Database
 from studio.database.tables import pictures
 from studio.labels.acts import checked_uuid, find_act, picture_rows, set_states
 from studio.labels.decisions import MAX_DECISIONS
+from studio.labels.matching_process import MATCHING_S, match_names
 from studio.labels.state import State
-from studio.problems import BadPattern, TooManyFiles
+from studio.problems import BadName, BadPattern, TooManyFiles
 from studio.projects.names import checked_name
 from studio.projects.projects import lock_project, project_row
 
 _MAX_PATTERN_CHARS: Final = 200
-# Repeats of repeats, whose time can grow exponentially with the length of a name.
-_NESTED_REPEATS: Final = re.compile(r"\([^()]*[*+}][^()]*\)\s*[*+{]")
 _MAX_NAME_CHARS: Final = 300  # of a name that a pattern is matched with
 
 
@@ -75,10 +74,9 @@ def preview_groups(database: Database, project_id: int, pattern: str) -> Groupin
     Raises:
         NotFound, BadPattern: As the names say.
     """
-    expression = _compiled(pattern)
     with database.read() as connection:
         project_row(connection, project_id)
-        return _matched(connection, project_id, expression)
+        return _matched(connection, project_id, pattern)
 
 
 def group_by_pattern(
@@ -139,30 +137,33 @@ def _set_groups(
     return uuid
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _matched(connection: Connection, project_id: int, pattern: str) -> Grouping:
+    """Return the groups that a pattern finds.
+
+    Raises:
+        BadPattern: It is not a regular expression, or takes too long.
+    """
     if not pattern or len(pattern) > _MAX_PATTERN_CHARS:
         raise BadPattern(f"A pattern has 1 to {_MAX_PATTERN_CHARS} characters.")
-    if _NESTED_REPEATS.search(pattern):
-        raise BadPattern("A repeat inside a repeat, such as (a+)+, is not searched for.")
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise BadPattern(f"The pattern is not a regular expression: {error}.") from error
-
-
-def _matched(connection: Connection, project_id: int, expression: re.Pattern[str]) -> Grouping:
     rows = connection.execute(
         select(pictures.c.id, pictures.c.name)
         .where(pictures.c.project_id == project_id, pictures.c.present)
         .order_by(pictures.c.id)
-    )
+    ).all()
+    try:
+        found = match_names(pattern, [row.name[:_MAX_NAME_CHARS] for row in rows])
+    except ValueError as error:
+        raise BadPattern(f"The pattern is not a regular expression: {error}.") from error
+    except TimeoutError as error:
+        raise BadPattern(
+            f"The pattern takes over {MATCHING_S:g} s on these names: repeats of repeats, such as "
+            "(a+)+, are slow."
+        ) from error
     groups: dict[str, list[int]] = defaultdict(list)
     unmatched = 0
-    for id, name in rows:
-        match = expression.search(name[:_MAX_NAME_CHARS])
-        group = (match[1] if expression.groups else match[0]) if match else None
-        if group and group.strip():
-            groups[checked_name(group[:200], of="a group")].append(id)
-        else:
+    for row, group in zip(rows, found, strict=True):
+        try:
+            groups[checked_name((group or "")[:MAX_LABEL_CHARS], of="a group")].append(row.id)
+        except BadName:
             unmatched += 1
     return Grouping(dict(sorted(groups.items())), unmatched)
