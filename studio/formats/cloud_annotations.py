@@ -35,11 +35,12 @@ def read_cloud_annotations(document: Any) -> dict[str, str | None]:
     for name, marks in document["annotations"].items():
         if not isinstance(marks, list) or not all(isinstance(mark, Mapping) for mark in marks):
             raise BadTable(f"{FILE}: the annotations of {name} are no list of objects.")
-        labels = list(dict.fromkeys(mark.get("label") for mark in marks))
+        given = [mark.get("label") for mark in marks]
+        if not all(isinstance(label, str) for label in given):
+            raise BadTable(f"{FILE}: the label of {name} is no text.")
+        labels = list(dict.fromkeys(given))
         if len(labels) > 1:
             raise BadTable(f"{FILE}: {name} has several labels; a picture has one class here.")
-        if labels and not isinstance(labels[0], str):
-            raise BadTable(f"{FILE}: the label of {name} is no text.")
         # CV Studio writes this for a picture without a label.
         found[name] = labels[0] if labels and labels[0] != "unlabeled" else None
     return found

@@ -23,6 +23,8 @@ from studio.versions.tree import Tree
 _CHOICES: Final = "choices"
 _FROM_NAME: Final = "label"
 _TO_NAME: Final = "image"
+# What would end a path in an address, or begin another part of it.
+_QUOTED: Final = str.maketrans({char: f"%{ord(char):02X}" for char in "%?#:"})
 _PICTURE_FIELDS: Final = ("image", "img", "picture", "photo", "file", "url")
 
 
@@ -42,9 +44,14 @@ def read_label_studio(document: Any) -> dict[str, str | None]:
         data = task.get("data", task)
         if not isinstance(data, Mapping) or (address := _address(data)) is None:
             raise BadTable(f"Task {number} names no picture: its data needs the field 'image'.")
-        found[name_of_address(address)] = (
-            _label(task, number) if "data" in task else _short_label(task, number)
-        )
+        name = name_of_address(address)
+        label = _label(task, number) if "data" in task else _short_label(task, number)
+        known = found.get(name)
+        if None not in (known, label) and known != label:
+            raise BadTable(
+                f"Task {number} gives {name} another label than a task before: keep one."
+            )
+        found[name] = label if known is None else known
     return found
 
 
@@ -53,7 +60,7 @@ def write_label_studio(manifest: Manifest, tree: Tree) -> list[dict[str, Any]]:
 
     Args:
         manifest: The version.
-        tree: Its files: a picture's address is its path there.
+        tree: Its files: a picture's address is its path there, quoted.
     """
     entries = {one.sha256: one for one in manifest.entries}
     tasks = []
@@ -80,7 +87,7 @@ def write_label_studio(manifest: Manifest, tree: Tree) -> list[dict[str, Any]]:
         tasks.append(
             {
                 "id": number,
-                "data": {_TO_NAME: path},
+                "data": {_TO_NAME: path.translate(_QUOTED)},
                 "meta": {name: value for name, value in meta.items() if value is not None},
                 "annotations": annotations,
             }
@@ -107,10 +114,12 @@ def _label(task: Mapping[str, Any], number: int) -> str | None:
     if not valid:
         return LEFT_OUT if kept else None
     choices: list[Any] = []
-    for result in valid[-1].get("result", []):
+    results = valid[-1].get("result") or []
+    if not isinstance(results, list):
+        raise BadTable(f"Task {number}: the result of an annotation is no list.")
+    for result in results:
         if isinstance(result, Mapping) and result.get("type") == _CHOICES:
-            value = result.get("value")
-            choices += value.get(_CHOICES, []) if isinstance(value, Mapping) else []
+            choices += _choices_of(result.get("value"))
     return _one(choices, number)
 
 
@@ -118,11 +127,17 @@ def _short_label(task: Mapping[str, Any], number: int) -> str | None:
     """Return the label of a task of an export as JSON-MIN."""
     for field in ("choice", "label", "class", "choices"):
         if field in task:
-            value = task[field]
-            if isinstance(value, Mapping):
-                value = value.get(_CHOICES, [])
-            return _one(value if isinstance(value, list) else [value], number)
+            return _one(_choices_of(task[field]), number)
     return None
+
+
+def _choices_of(value: Any) -> list[Any]:
+    """Return the choices of a value, which are a list, or one alone."""
+    if isinstance(value, Mapping):
+        value = value.get(_CHOICES)
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _one(choices: list[Any], number: int) -> str | None:

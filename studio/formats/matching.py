@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
+from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Row, select
@@ -83,7 +84,7 @@ class Names:
 
     def find(self, name: str) -> int | None:
         """Return the picture that a path, or the ending of an address, means; None if unclear."""
-        parts = clean(name).replace("\\", "/").strip("/").split("/")
+        parts = clean(normalize("NFC", name)).replace("\\", "/").strip("/").split("/")
         for start in range(len(parts)):
             ending = "/".join(parts[start:])
             for names in (self._ids, self._endings):
@@ -95,7 +96,10 @@ class Names:
 
 def name_of_address(address: str) -> str:
     """Return the path of a picture in an address such as `/data/upload/1/3f2a-a%20b.jpg`."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # such as an unfinished [::1
+        return address
     for field in ("d", "fileuri"):  # Label Studio's local files, and its cloud storage
         if match := re.search(rf"(?:^|&){field}=([^&]*)", parts.query):
             return unquote(match[1])
@@ -140,7 +144,12 @@ def apply_values(
         names, by_id = Names(rows), {row.id: row for row in rows}
         found = {name: names.find(name) for name in checked}
         unmatched = [clean(name) for name, id in found.items() if id is None]
-        matched = {id: checked[name] for name, id in found.items() if id is not None}
+        matched: dict[int, str] = {}
+        for name, id in found.items():
+            if id is None:
+                continue
+            if (known := matched.setdefault(id, checked[name])) != checked[name]:
+                refused.append((clean(name), f"another row gives the same picture {known}"))
         effects: list[dict[str, Any]] = []
         if kind == "labels":
             effects = _new_classes(connection, project_id, [*matched.values()])

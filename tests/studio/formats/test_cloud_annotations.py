@@ -40,6 +40,8 @@ def test_a_project_is_read() -> None:
         ({"annotations": {"a.jpg": "mask"}}, "a.jpg are no list"),
         ({"annotations": {"a.jpg": [{"label": "a"}, {"label": "b"}]}}, "several labels"),
         ({"annotations": {"a.jpg": [{"label": 3}]}}, "no text"),
+        ({"annotations": {"a.jpg": [{"label": ["a"]}]}}, "no text"),
+        ({"annotations": {"a.jpg": [{}, {"label": {}}]}}, "no text"),
     ],
 )
 def test_other_documents_have_reasons(document: Any, reason: str) -> None:

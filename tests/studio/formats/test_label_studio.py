@@ -33,6 +33,10 @@ def annotation(*choices: str, cancelled: bool = False) -> dict[str, Any]:
     }
 
 
+def choices(value: Any) -> dict[str, Any]:
+    return {"result": [{"type": "choices", "value": {"choices": value}}]}
+
+
 def test_an_export_is_read() -> None:
     document = [
         task("/data/upload/1/3f2a9c1b-a.jpg", annotation("mask")),
@@ -69,11 +73,30 @@ def test_a_short_export_is_read() -> None:
         ([{"data": {}}], "names no picture"),
         ([task("a.jpg", annotation("a", "b"))], "several choices"),
         ([{"data": {"image": "a.jpg"}, "annotations": 3}], "no list"),
+        ([task("a.jpg", {"result": 5})], "result of an annotation is no list"),
+        ([task("a.jpg", choices(3))], "no text"),
+        ([{"image": "a.jpg", "choice": [["a"]]}], "no text"),
+        ([task("a.jpg", annotation("a")), task("a%2ejpg", annotation("b"))], "another label"),
     ],
 )
 def test_other_documents_have_reasons(document: Any, reason: str) -> None:
     with pytest.raises(BadTable, match=reason):
         read_label_studio(document)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "label"),
+    [
+        ([task("a.jpg", choices("mask"))], "mask"),  # not a list
+        ([task("a.jpg", {"result": None})], None),
+        ([task("a.jpg", {"result": [{"type": "choices", "value": None}]})], None),
+        ([{"image": "a.jpg", "choice": ["mask"]}], "mask"),
+        ([{"image": "a.jpg", "choice": {"choices": None}}], None),
+        ([task("a.jpg"), task("a.jpg", annotation("mask")), task("a.jpg")], "mask"),
+    ],
+)
+def test_unusual_documents_are_read(tasks: Any, label: str | None) -> None:
+    assert read_label_studio(tasks) == {"a.jpg": label}
 
 
 def test_what_is_written_is_read_again() -> None:
@@ -99,3 +122,13 @@ def test_what_is_written_is_read_again() -> None:
 
 def test_name_of_address() -> None:
     assert name_of_address("/tasks/1/resolve/?fileuri=a.jpg") == "a.jpg"
+    assert name_of_address("http://[::1/a.jpg") == "http://[::1/a.jpg"
+
+
+@pytest.mark.parametrize("name", ["a?b.jpg", "a#b.jpg", "a:b.jpg", "100%25.jpg", "http:/x.jpg"])
+def test_signs_of_addresses_in_a_name_come_back(name: str) -> None:
+    manifest = Manifest.of(
+        ["x:y"], [Entry("1" * 64, name, "x:y", False, None, None, "chosen", True)]
+    )
+    tasks = write_label_studio(manifest, export_tree(manifest))
+    assert read_label_studio(tasks) == {f"x:y/{name}": "x:y"}

@@ -90,6 +90,21 @@ def test_a_label_that_cannot_be_used_is_refused_and_the_others_count(
     assert "uncertain" in applied.refused[0][1]
 
 
+def test_rows_that_contradict_each_other_have_reasons(workspace: Workspace) -> None:
+    workspace.add({"sub/\u00e4.png": picture("a")})
+    applied = apply_values(
+        workspace.database,
+        workspace.project,
+        "labels",
+        {"sub/a\u0308.png": "mask", "\u00e4.png": "no_mask"},  # macOS writes the first one
+        by="ann",
+        source="label-studio",
+    )
+    assert applied.changed == 1
+    assert applied.unmatched == []
+    assert applied.refused == [("\u00e4.png", "another row gives the same picture mask")]
+
+
 def test_names_of_files_survive_an_export(workspace: Workspace, tmp_path: Path) -> None:
     names = ["A.png", "a.png", f"{'n' * 250}.png", "\u00e4 \U0001f600.png"]
     workspace.add({f"mask/{name}": picture(name) for name in names})
