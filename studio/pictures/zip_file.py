@@ -18,6 +18,7 @@ _END64_LOCATOR: Final = struct.Struct("<4sLQL")
 _END64_LOCATOR_MARK: Final = b"PK\x06\x07"
 _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _END64_MARK: Final = b"PK\x06\x06"
+_ENCRYPTED: Final = 1  # 4.4.4: bit 0
 _MAX_COMMENT_BYTES: Final = 65_535
 _MAX_DIRECTORY_BYTES_PER_FILE: Final = 1_000  # an entry's record with a long name has 400
 
@@ -80,6 +81,8 @@ class PictureZip:
         """
         if entry.info.file_size > max_bytes:
             raise OSError(f"The file is larger than the {max_bytes:,} bytes allowed.")
+        if entry.info.flag_bits & _ENCRYPTED:
+            raise OSError("It is encrypted: pack the zip file without a password.")
         try:
             # zipfile enforces the announced size, so that no entry unpacks to more.
             return self._zip.read(entry.info)

@@ -146,3 +146,13 @@ def test_a_large_archive_with_a_comment(workspace: Workspace, tmp_path: Path) ->
         archive.writestr("a/1.png", picture("1"))
     assert take(workspace, path).counts == {"added": 1}
     assert io.BytesIO(path.read_bytes()).read(2) == b"PK"
+
+
+def test_an_encrypted_entry_is_refused_in_words(workspace: Workspace, tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", {"a/0.png": picture("0")})
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # as `zip --encrypt` marks it, in the entry and in the directory
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    (refused,) = take(workspace, path).results
+    assert refused.reason == "It is encrypted: pack the zip file without a password."
