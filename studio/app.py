@@ -22,7 +22,7 @@ from models.errors import FacemaskError
 from studio.database import Database, open_database
 from studio.http import blobs, jobs, live, projects, runs, session, uploads, verify, versions
 from studio.http.errors import answer_error
-from studio.http.middleware import RequestMiddleware, SecurityMiddleware
+from studio.http.middleware import HeadMiddleware, RequestMiddleware, SecurityMiddleware
 from studio.http.openapi import complete_openapi
 from studio.http.state import State
 from studio.jobs.supervisor import Supervisor, Work
@@ -86,6 +86,7 @@ def create_app(
     for kind in (FacemaskError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_error)
     # From the innermost to the outermost.
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(SecurityMiddleware)
     app.add_middleware(RequestMiddleware)
     return app

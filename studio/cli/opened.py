@@ -16,7 +16,7 @@ from studio.http.session import system_user
 from studio.keys import MAX_NAME_CHARS, Actor, Role
 from studio.pictures.blobs import BlobStore
 from studio.problems import NotFound
-from studio.projects.projects import find_project, project_ids, project_row
+from studio.projects.projects import find_project, number_of, project_ids, project_row
 from studio.settings import Settings
 from studio.versions.store import VersionStore
 
@@ -47,8 +47,8 @@ class Opened:
             found = find_project(connection, name)
             if found is not None:
                 return found
-            if name.isdecimal() and len(name) < 10:
-                return int(project_row(connection, int(name)).id)
+            if (number := number_of(name)) is not None:
+                return int(project_row(connection, number).id)
             names = [project_row(connection, id).name for id in project_ids(connection)]
         known = f"the projects are {', '.join(names)}" if names else "there is none yet"
         raise NotFound(f"There is no project {name!r}: {known}.")

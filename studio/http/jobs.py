@@ -26,7 +26,7 @@ from studio.jobs.queue import (
     request_cancel,
 )
 from studio.jobs.supervisor import job_folder, read_log_tail
-from studio.projects.projects import MAX_ID, project_row
+from studio.projects.projects import MAX_ID, number_of, project_row
 from studio.runs.start import start_job
 
 router = APIRouter(tags=["jobs"])
@@ -134,8 +134,7 @@ async def events(
 ) -> Response:
     """Stream the events of a job from the first, or from behind `Last-Event-ID`, to its end."""
     database = state_of(request).database
-    given = last_event_id or ""
-    start = min(int(given), MAX_ID) if given.isascii() and given.isdecimal() else 0
+    start = number_of(last_event_id or "") or 0
     found, state = await run_in_threadpool(_read, database, job, start if after is None else after)
     if after is not None:
         body = json.dumps({"events": found, "state": state})

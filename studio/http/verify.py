@@ -12,7 +12,7 @@ from studio.labels.groups import Grouping, group_by_pattern, group_pictures, pre
 from studio.labels.history import MAX_ACTS, list_acts
 from studio.labels.undo import undo
 from studio.problems import BadRequest
-from studio.projects.projects import MAX_ID, project_row
+from studio.projects.projects import MAX_ID, number_of, project_row
 
 router = APIRouter(tags=["verify"])
 
@@ -73,12 +73,13 @@ def details(
     ids: Annotated[str, Query(max_length=12 * MAX_DETAILS, description="Such as 1,2,3.")],
 ) -> dict[str, Any]:
     """Return label, revision, findings and more of up to 400 pictures."""
-    numbers = [part.strip() for part in ids.split(",") if part.strip()]
-    if not all(part.isascii() and part.isdecimal() and int(part) <= MAX_ID for part in numbers):
+    numbers = [number_of(part.strip()) for part in ids.split(",") if part.strip()]
+    found = [number for number in numbers if number is not None]
+    if len(found) != len(numbers):
         raise BadRequest("ids are numbers, separated by commas.")
     with request.app.state.database.read() as connection:
-        found = describe_pictures(connection, project, [int(part) for part in numbers])
-    return {"pictures": found}
+        pictures = describe_pictures(connection, project, found)
+    return {"pictures": pictures}
 
 
 @router.post("/api/projects/{project}/decisions", summary="Decide on labels")

@@ -13,7 +13,7 @@ from studio.jobs.options import JobOptions, Kind
 from studio.jobs.process import ProcessMark
 from studio.jobs.progress import Event
 from studio.problems import JobEnded, NotFound
-from studio.projects.projects import MAX_ID
+from studio.projects.projects import is_id
 
 State = Literal["queued", "running", "cancelling", "cancelled", "failed", "done"]
 
@@ -85,7 +85,7 @@ def get_job(connection: Connection, number: int) -> Job:
         NotFound: There is none of that number.
     """
     query = select(jobs).where(jobs.c.id == number)
-    row = connection.execute(query).first() if number <= MAX_ID else None
+    row = connection.execute(query).first() if is_id(number) else None
     if row is None:
         raise NotFound(f"There is no job {number}.")
     return _job_of(row)

@@ -14,6 +14,19 @@ MAX_ID: Final = 2**31 - 1
 """Largest id that a column holds."""
 
 
+def is_id(number: int) -> bool:
+    """Return True for a number that can be an id; the databases refuse some of the others."""
+    return 0 <= number <= MAX_ID
+
+
+def number_of(text: str) -> int | None:
+    """Return the id that decimal digits write, None for anything else."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):  # longer ones Python refuses
+        return None
+    number = int(text)
+    return number if is_id(number) else None
+
+
 def create_project(connection: Connection, name: str) -> int:
     """Create a project and return its id.
 
@@ -140,9 +153,8 @@ def describe_project(connection: Connection, project_id: int) -> dict[str, Any]:
 
 def _row(connection: Connection, project_id: int, *, locked: bool) -> Row[Any]:
     query = select(projects).where(projects.c.id == project_id, projects.c.removed_at.is_(None))
-    # The databases refuse larger numbers than a column holds.
     found = query.with_for_update() if locked else query
-    row = connection.execute(found).one_or_none() if project_id <= MAX_ID else None
+    row = connection.execute(found).one_or_none() if is_id(project_id) else None
     if row is None:
         raise NotFound(f"There is no project {project_id}.")
     return row

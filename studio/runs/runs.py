@@ -15,7 +15,7 @@ from studio.database import Database
 from studio.database.database import now
 from studio.database.tables import pictures, runs
 from studio.problems import NotFound
-from studio.projects.projects import MAX_ID, project_row
+from studio.projects.projects import is_id, project_row
 from studio.runs.figures import sentence_of
 
 _MAX_IDS_PER_QUERY: Final = 900  # SQLite's limit of parameters was 999 for long
@@ -79,7 +79,7 @@ def get_run(connection: Connection, number: int) -> Run:
         NotFound: There is none of that number.
     """
     query = select(runs).where(runs.c.id == number)
-    row = connection.execute(query).first() if number <= MAX_ID else None
+    row = connection.execute(query).first() if is_id(number) else None
     if row is None:
         raise NotFound(f"There is no run {number}.")
     return _run_of(row)

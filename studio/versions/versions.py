@@ -16,7 +16,7 @@ from studio.labels.classes import insert_class
 from studio.labels.state import State
 from studio.problems import NotFound
 from studio.projects.classes import Classes
-from studio.projects.projects import MAX_ID, lock_project, project_row
+from studio.projects.projects import is_id, lock_project, project_row
 from studio.versions.manifest import Entry, Manifest
 from studio.versions.store import VersionStore
 
@@ -152,8 +152,8 @@ def version_row(connection: Connection, project_id: int, version_id: int) -> Row
         NotFound: The project has no such version.
     """
     found = select(versions).where(versions.c.project_id == project_id, versions.c.id == version_id)
-    is_id = max(project_id, version_id) <= MAX_ID
-    row = connection.execute(found).one_or_none() if is_id else None
+    are_ids = is_id(project_id) and is_id(version_id)
+    row = connection.execute(found).one_or_none() if are_ids else None
     if row is None:
         raise NotFound(f"There is no version {version_id} of project {project_id}.")
     return row

@@ -402,3 +402,43 @@ def test_a_split_is_uploaded_as_the_answer_says(play: Callable[..., None]) -> No
             assert {one["label"] for one in await details(client, project)} == {"mask", "no"}
 
     play(scene)
+
+
+BEYOND = ("-1", f"-{10**30}", str(10**30), str(2**31))
+
+
+@pytest.mark.parametrize("number", BEYOND)
+def test_numbers_that_are_no_ids_are_not_found(play: Callable[..., None], number: str) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        project = await make(client)
+        for path in (
+            f"/api/projects/{number}",
+            f"/api/projects/{number}/jobs",
+            f"{project}/versions/{number}",
+            f"/api/jobs/{number}",
+            f"/api/runs/{number}",
+            f"/api/runs/{number}/compare/{number}",
+            f"/api/live/gate?run={number}",
+        ):
+            response = await client.get(path)
+            assert (response.status_code, response.json()["code"]) == (404, "not_found"), path
+        response = await client.get(f"{project}/pictures?ids=1,{number}{'9' * 4400}")
+        assert (response.status_code, response.json()["code"]) == (400, "bad_request")
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/projects", "{project}", "/livez", "/api/nothing", "/api/jobs/7"]
+)
+def test_head_is_answered_as_get_without_the_body(play: Callable[..., None], path: str) -> None:
+    async def scene(client: httpx.AsyncClient) -> None:
+        address = path.format(project=await make(client))
+        get, head = await client.get(address), await client.head(address)
+        assert head.status_code == get.status_code
+        assert head.content == b""
+        names = ("content-type", "content-length", "content-security-policy", "cache-control")
+        for name in names:
+            assert head.headers.get(name) == get.headers.get(name)
+
+    play(scene)
