@@ -144,7 +144,7 @@ class DatabaseUnusable(StudioError):
 
 
 class DiskFull(StudioError):
-    """The disk has no room for the upload."""
+    """The disk has no room, or cannot be written to."""
 
     code = "disk_full"
     status = 507

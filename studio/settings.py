@@ -4,6 +4,7 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -151,7 +152,11 @@ class Settings(BaseModel):
     @field_validator("service_url")
     @classmethod
     def _check_url(cls, text: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        try:
+            has_host = urlsplit(text).port != 0 and bool(urlsplit(text).hostname)
+        except ValueError:  # a bracket or a port that is none
+            has_host = False
+        if not has_host or not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
             raise ValueError(f"{text!r} is no address such as http://127.0.0.1:8000.")
         return text.rstrip("/")
 

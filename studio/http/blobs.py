@@ -1,10 +1,14 @@
 """Pictures and their thumbnails, by content: they never change."""
 
-from typing import Annotated, Final
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, BinaryIO, Final
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from studio.database.tables import blobs
 from studio.pictures.blobs import THUMBNAIL_EDGES_PX
@@ -13,6 +17,7 @@ from studio.problems import BadRequest, NotFound
 router = APIRouter(tags=["pictures"])
 
 _CACHED: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
+_CHUNK_BYTES: Final = 2**18
 _PLAIN_TYPE: Final = "application/octet-stream"
 _TYPES: Final = {
     "JPEG": "image/jpeg",
@@ -28,7 +33,7 @@ _TYPES: Final = {
 }
 
 
-@router.get("/api/blobs/{sha256}", summary="A picture's file", response_class=FileResponse)
+@router.get("/api/blobs/{sha256}", summary="A picture's file", response_class=StreamingResponse)
 def blob(request: Request, sha256: str) -> Response:
     """Return the file as it was uploaded."""
     path = request.app.state.blobs.path(sha256)
@@ -38,7 +43,7 @@ def blob(request: Request, sha256: str) -> Response:
         ).scalar_one_or_none()
     if format is None or not path.is_file():
         raise NotFound(f"There is no picture {sha256}.")
-    return FileResponse(path, media_type=_TYPES.get(format, _PLAIN_TYPE), headers=_CACHED)
+    return OpenedFileResponse(open(path, "rb"), _TYPES.get(format, _PLAIN_TYPE), _CACHED)
 
 
 @router.get("/api/thumbnails/{sha256}", summary="A thumbnail", response_class=Response)
@@ -52,3 +57,21 @@ def thumbnail(
         raise BadRequest(f"px is one of {', '.join(map(str, THUMBNAIL_EDGES_PX))}.")
     data = request.app.state.blobs.thumbnail(sha256, px)
     return Response(data, media_type="image/jpeg", headers=_CACHED)
+
+
+class OpenedFileResponse(StreamingResponse):
+    """Answer that sends an opened file whole, and closes it; its name may be gone."""
+
+    def __init__(self, file: BinaryIO, media_type: str, headers: Mapping[str, str]) -> None:
+        size = os.fstat(file.fileno()).st_size
+        super().__init__(
+            iter(partial(file.read, _CHUNK_BYTES), b""),
+            media_type=media_type,
+            headers={**headers, "Content-Length": str(size)},
+        )
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        with self._file:
+            await super().__call__(scope, receive, send)

@@ -1,27 +1,31 @@
 """Exception handler: answers any error with a problem document."""
 
+import errno
 import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.errors import BundleError, FacemaskError, PictureError
+from models.errors import BundleError, FacemaskError, PictureError, reason_of
 from studio.problems import (
     MEDIA_TYPE,
     BadRequest,
     BundleGone,
+    DiskFull,
     InternalError,
     StudioError,
     problem_document,
 )
 
 log = logging.getLogger("facemask.studio")
+
+_DISK_FAULTS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -47,6 +51,9 @@ def _known(request: Request, error: Exception) -> FacemaskError | HTTPException:
         return BundleGone(str(error))
     if isinstance(error, StudioError | PictureError | HTTPException):
         return error
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        log.error("%s: %s", request.scope["path"], error)
+        return DiskFull(f"The studio cannot write to its disk ({reason_of(error)}).")
     log.error("unexpected error on %s", request.scope["path"], exc_info=error)
     return InternalError()
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from models.errors import FacemaskError
 from studio.http.state import State, actor_of, state_of
+from studio.http.uploads import body_of
 from studio.live.gate import judge
 from studio.live.ledger import MAX_REASON_CHARS, history, promote, roll_back
 from studio.problems import BadUpload, ServiceUnreachable
@@ -96,9 +97,9 @@ async def predict(
     The body goes on as it is: a multipart form with pictures in `files`, as for the service.
     """
     state = state_of(request)
-    body = await request.body()
+    body = await body_of(request)
     kind = request.headers.get("content-type", "")
-    if not body or not kind:
+    if not body or not kind or not kind.isascii():
         raise BadUpload("Send pictures as multipart/form-data, in the field 'files'.")
     chosen = None if run is None else await asyncio.to_thread(_run, state, run)
     query = "?explain=true" if explain else ""
@@ -185,9 +186,11 @@ async def _ask(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]
         response = await client.post(url, content=body, headers=headers)
     try:
         document = json.loads(response.content)
-    except ValueError as error:
-        raise ServiceUnreachable("What answers at the service's address is no service.") from error
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise ServiceUnreachable("What answers at the service's address is no service.")
     if response.is_success:
-        return dict(document)
+        return document
     code, detail = document.get("code", "error"), document.get("detail", "")
     return {"problem": {"code": code, "detail": detail, "errors": document.get("errors")}}

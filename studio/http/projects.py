@@ -11,6 +11,7 @@ from models.bundle.store import current_version
 from models.errors import BundleError
 from studio.database.tables import jobs, runs
 from studio.http.state import actor_of, state_of
+from studio.jobs.queue import cancel_jobs
 from studio.labels.classes import add_class, rename_class
 from studio.projects.projects import (
     create_project,
@@ -65,9 +66,11 @@ def rename(request: Request, project: int, body: Name) -> dict[str, Any]:
 
 @router.delete("/api/projects/{project}", status_code=204, summary="Remove a project")
 def remove(request: Request, project: int) -> Response:
-    """Remove a project from view; the history of its decisions is kept."""
+    """Remove a project from view, and cancel its jobs; the history of its decisions is kept."""
     with request.app.state.database.write() as connection:
         remove_project(connection, project)
+        cancel_jobs(connection, project)
+    state_of(request).supervisor.wake()
     return Response(status_code=204)
 
 

@@ -139,7 +139,7 @@ async def archive(
 @router.post("/api/projects/{project}/tables", summary="Apply labels.csv or groups.csv")
 async def table(request: Request, project: int, kind: TableKind) -> dict[str, Any]:
     """Give pictures the labels or groups of a table, as one act."""
-    data = await _body(request)
+    data = await body_of(request)
     database, by = request.app.state.database, actor_of(request).name
 
     def apply() -> dict[str, Any]:
@@ -156,7 +156,7 @@ async def import_annotations(
     format: Literal["label-studio", "cloud-annotations"],
 ) -> dict[str, Any]:
     """Give the pictures that are here the labels of another tool's JSON, as one act."""
-    data = await _body(request)
+    data = await body_of(request)
     database, by = request.app.state.database, actor_of(request).name
 
     def apply() -> dict[str, Any]:
@@ -327,7 +327,7 @@ def _json_field(value: Any, name: str, kind: type) -> Any:
     return found
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request) -> bytes:
     """Return a request's body.
 
     Raises:

@@ -1,16 +1,15 @@
 """Versions: make, list, compare, go back, export."""
 
-import os
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import select
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from studio.database.tables import runs
 from studio.formats.export import Format, file_name, write_annotations, write_zip
+from studio.http.blobs import OpenedFileResponse
 from studio.http.state import actor_of
 from studio.projects.projects import project_row
 from studio.versions.versions import (
@@ -95,7 +94,7 @@ def go_back(request: Request, project: int, version: int) -> dict[str, Any]:
 @router.get(
     "/api/projects/{project}/versions/{version}/export",
     summary="Export a version",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
 )
 def export(request: Request, project: int, version: int, format: Format = "zip") -> Response:
     """Return a version as a zip of folders, or its labels as another tool's JSON."""
@@ -104,19 +103,20 @@ def export(request: Request, project: int, version: int, format: Format = "zip")
         row = version_row(connection, project, version)
         name = file_name(format, project_row(connection, project).name, row.number)
     manifest = state.versions.read(row.digest)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if format != "zip":
         data = write_annotations(manifest, format)
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(data, media_type="application/json", headers=headers)
     path = state.blobs.incoming()
+    file = open(path, "x+b")  # noqa: SIM115 - the answer closes it
     try:
-        with open(path, "xb") as handle:
-            write_zip(manifest, state.blobs, handle)
+        path.unlink()  # its content lasts as long as it is open: nothing is left, whatever happens
+        write_zip(manifest, state.blobs, file)
+        file.seek(0)
     except BaseException:
-        path.unlink(missing_ok=True)
+        file.close()
         raise
-    remove = BackgroundTask(os.unlink, path)
-    return FileResponse(path, media_type="application/zip", filename=name, background=remove)
+    return OpenedFileResponse(file, "application/zip", headers)
 
 
 def _read(request: Request, project: int, version: int) -> dict[str, Any]:

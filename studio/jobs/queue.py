@@ -13,7 +13,7 @@ from studio.jobs.options import JobOptions, Kind
 from studio.jobs.process import ProcessMark
 from studio.jobs.progress import Event
 from studio.problems import JobEnded, NotFound
-from studio.projects.projects import is_id
+from studio.projects.projects import MAX_ID, is_id
 
 State = Literal["queued", "running", "cancelling", "cancelled", "failed", "done"]
 
@@ -141,13 +141,17 @@ def request_cancel(database: Database, number: int) -> Job:
     """
     with database.write() as connection:
         job = get_job(connection, number)
-        if job.state == "queued":
-            _change(connection, job, "cancelled", ended_at=now())
-        elif job.state == "running":
-            _change(connection, job, "cancelling")
-        elif job.state in ENDED:
+        if job.state in ENDED:
             raise JobEnded(f"Job {number} is {job.state}: there is nothing to cancel.")
+        _cancel(connection, job)
         return get_job(connection, number)
+
+
+def cancel_jobs(connection: Connection, project: int) -> None:
+    """Cancel all jobs of a project, in a transaction of the caller's."""
+    active = list_jobs(connection, project=project, states=ACTIVE, limit=MAX_ID)
+    for job in active:
+        _cancel(connection, job)
 
 
 def change_state(database: Database, job: Job, state: State, **columns: object) -> bool:
@@ -200,6 +204,13 @@ def last_event(connection: Connection, number: int, *names: str) -> dict[str, An
 
 def _document(row: Row[Any]) -> dict[str, Any]:
     return {"id": row.id, "event": row.event, "time": row.time, **row.body}
+
+
+def _cancel(connection: Connection, job: Job) -> None:
+    if job.state == "queued":
+        _change(connection, job, "cancelled", ended_at=now())
+    elif job.state == "running":
+        _change(connection, job, "cancelling")
 
 
 def _change(connection: Connection, job: Job, state: State, **columns: object) -> bool:

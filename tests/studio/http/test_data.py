@@ -1,9 +1,11 @@
 """The data's side of the HTTP interface: projects, uploads, verification, versions, formats."""
 
 import asyncio
+import errno
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from studio.pictures.blobs import BlobStore
+from studio.versions.store import VersionStore
 from tests.studio.http.serving import serving, settings_of
 from tests.studio.workspace import picture
 
@@ -440,5 +444,56 @@ def test_head_is_answered_as_get_without_the_body(play: Callable[..., None], pat
         names = ("content-type", "content-length", "content-security-policy", "cache-control")
         for name in names:
             assert head.headers.get(name) == get.headers.get(name)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("wanted", [None, "bytes=0-3", "bytes=x", "lines=1-2", "bytes=9999999-"])
+def test_files_are_answered_whole_and_leave_nothing(
+    play: Callable[..., None], tmp_path: Path, wanted: str | None
+) -> None:
+    """A Range may be ignored (RFC 9110, 14.2), and one that is no range must be."""
+    headers = {} if wanted is None else {"Range": wanted}
+
+    async def scene(client: httpx.AsyncClient) -> None:
+        project = await make(client)
+        files = numbered(mask=2, no_mask=2)
+        added = (await upload(client, project, files))["results"]
+        version = (await client.post(f"{project}/versions")).json()["id"]
+        blob = await client.get(f"/api/blobs/{added[0]['sha256']}", headers=headers)
+        assert blob.content == files["mask/0.png"]
+        assert blob.headers["content-type"] == "image/png"
+        assert int(blob.headers["content-length"]) == len(blob.content)
+        for method in ("GET", "HEAD"):
+            export = await client.request(
+                method, f"{project}/versions/{version}/export", headers=headers
+            )
+            assert export.status_code == 200
+            assert export.headers["content-disposition"] == 'attachment; filename="masks-v1.zip"'
+        assert list((tmp_path / "data" / "incoming").iterdir()) == []
+
+    play(scene)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_nothing_has_a_reason(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def scene(client: httpx.AsyncClient) -> None:
+        project = await make(client)
+        version = (await client.post(f"{project}/versions")).json()["id"]
+        monkeypatch.setattr(BlobStore, "incoming", fail)
+        monkeypatch.setattr(VersionStore, "write", fail)
+        await client.post(f"{project}/classes", json={"name": "new"})
+        for response in (
+            await client.get(f"{project}/versions/{version}/export"),
+            await client.post(f"{project}/archive", content=b"x"),
+            await client.post(f"{project}/versions"),
+        ):
+            assert (response.status_code, response.json()["code"]) == (507, "disk_full")
+            assert os.strerror(number) in response.json()["detail"]
 
     play(scene)

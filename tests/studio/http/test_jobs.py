@@ -177,3 +177,46 @@ def test_options_describe_the_form(tmp_path: Path) -> None:
             assert all(option["title"] and option["help"] for option in options)
 
     asyncio.run(scene())
+
+
+def test_a_removed_project_takes_its_jobs_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would hold up those of the others, and nobody could see them."""
+
+    async def scene(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
+        running, waiting = await start(client, path), await start(client, path)
+        while (await client.get(f"/api/jobs/{running}")).json()["state"] == "queued":
+            await asyncio.sleep(0.02)
+        assert (await client.delete(path.removesuffix("/jobs"))).status_code == 204
+        states = [event["state"] async for event in stream(client, running) if "state" in event]
+        assert states == ["queued", "running", "cancelling", "cancelled"]
+        assert (await client.get(f"/api/jobs/{waiting}")).json()["state"] == "cancelled"
+
+    play(tmp_path, monkeypatch, "wait", scene)
+
+
+def test_head_of_a_stream_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
+        job = await start(client, path)
+        head = await asyncio.wait_for(client.head(f"/api/jobs/{job}/events"), 5)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"].startswith("text/event-stream")
+        await client.post(f"/api/jobs/{job}/cancel")
+
+    play(tmp_path, monkeypatch, "wait", scene)
+
+
+@pytest.mark.parametrize("last", ["9" * 5000, str(10**15), "-1", "x", "\u0663"])
+def test_an_odd_last_event_id_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    async def scene(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
+        job = await start(client, path)
+        await client.post(f"/api/jobs/{job}/cancel")
+        headers = {"Last-Event-ID": last.encode()}
+        answer = await client.get(f"/api/jobs/{job}/events", headers=headers)
+        assert answer.text.startswith("retry: ")
+        assert "id: 1\n" in answer.text
+
+    play(tmp_path, monkeypatch, "wait", scene)
