@@ -16,7 +16,7 @@ from schemathesis.transport.serialization import Binary
 from benchmarks.process import binary_request
 from service.http.kserve.schema import HEADER_LENGTH, TINY_BMP
 from service.http.kserve.tensors import IMAGE
-from service.http.openapi.schemas import EXPLAIN_QUERY, FACES_QUERY
+from service.http.openapi.parameters import EXPLAIN_QUERY, FACES_QUERY
 from tests.service.fixtures import SIZE_PX, encoded
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")

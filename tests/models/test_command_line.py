@@ -39,7 +39,12 @@ def test_version_is_that_of_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_command_runs_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr(training.__main__, "main", lambda argv: seen.append(argv) or 7)
+
+    def main(argv: list[str]) -> int:
+        seen.append(argv)
+        return 7
+
+    monkeypatch.setattr(training.__main__, "main", main)
     assert command_line.main(["audit", "pictures", "--no-model"]) == 7
     assert seen == [["audit", "pictures", "--no-model"]]
 

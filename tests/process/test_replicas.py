@@ -76,7 +76,7 @@ def test_killed_replica_costs_no_caller_an_answer(cluster: Cluster) -> None:
     killed = threading.Event()
 
     def call() -> list[tuple[int, httpx.Response]]:
-        answers = []
+        answers: list[tuple[int, httpx.Response]] = []
         with httpx.Client(base_url=cluster.address, timeout=WAIT_S) as client:
             while len(answers) < 20 or not killed.is_set():
                 code = next(numbers) % 4000
@@ -100,7 +100,7 @@ def test_killed_replica_costs_no_caller_an_answer(cluster: Cluster) -> None:
 
 
 def test_caller_that_asks_for_it_sees_no_older_model(cluster: Cluster) -> None:
-    seen = []
+    seen: list[str] = []
     with httpx.Client(base_url=cluster.address, timeout=WAIT_S) as client:
         end = time.monotonic() + WAIT_S
         while len(set(seen)) < 2 or seen.count(seen[-1]) < 30:

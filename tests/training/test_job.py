@@ -541,7 +541,10 @@ def test_outputs_are_tried_before_the_work(
 ) -> None:
     monkeypatch.setattr(run, "load_backbone", lambda *_, **__: pytest.fail("began to work"))
     places = {"store": tmp_path / "store", "cache": tmp_path / "cache"} | {given: Path("/proc/x")}
-    options = FitOptions(shapes, **places, finetune=FinetuneConfig())
+    options = dataclasses.replace(
+        FitOptions(shapes, places["store"], places["cache"], finetune=FinetuneConfig()),
+        checkpoint=places.get("checkpoint"),
+    )
     with pytest.raises(OutputError, match=r"/proc/x.* cannot be written"):
         fit(options, dataclasses.replace(CONFIG, precision="auto"))
 

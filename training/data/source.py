@@ -73,7 +73,6 @@ class Source(ABC):
             raise ChangedData(f"{name} has changed since this run read it: run it again.")
         return data
 
-
     def digest(self, name: str) -> str:
         """Return the SHA-256 digest, in hexadecimal, of a file that was read before."""
         return self._digests[name].hex()

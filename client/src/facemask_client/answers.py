@@ -74,7 +74,8 @@ class Answer:
         score: Probability of `label`, 0..1.
         scores: Probability of each class.
         familiar: False if the image is out of distribution, None if the model has no detector.
-        distance: Distance from the training images, mostly below 1; None if the model has no detector.
+        distance: Distance from the training images, mostly below 1; None if the model has no
+            detector.
         framing: `face` if the main face of a larger image was classified, else `whole`; None if the
             service is an older one.
         box: The part that was classified, in pixels of the upright image; None for the whole.

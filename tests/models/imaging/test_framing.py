@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from models.imaging.decode import OrientedImage
-from models.imaging.face_detector import Box, load_detector
+from models.imaging.face_detector import Box, Detector, load_detector
 from models.imaging.faces import MIN_FACE_PX, Edges, Face, open_oriented
 from models.imaging.framing import Framing, main_face_of
 from tests.images import encode
@@ -13,7 +13,7 @@ from tests.models.imaging.face_pictures import needs_detector, nobody_file, peop
 FRAMING = Framing((0.5, 0.25, 0.5, 0.25), beyond=0.3, below=0.9)
 
 
-class StubDetector:
+class StubDetector(Detector):
     """Detector that finds given faces: box in pixels of the picture, and score.
 
     Attributes:

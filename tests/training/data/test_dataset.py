@@ -44,7 +44,8 @@ def test_scan_takes_first_folder_as_class_at_any_depth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["1.jpg", "1.JPG", "1.jpeg", "1.jfif", "1.mpo", "1.PnG", "1.webp", "1.bmp", "1.gif",
-     "1.tif", "1.TIFF", "1.HEIC", "1.heif", "1.hif", "1.avif", "DSC0001", "ünïcödé.jpg", "with space.jpg", "two.dots.jpg"],
+     "1.tif", "1.TIFF", "1.HEIC", "1.heif", "1.hif", "1.avif", "DSC0001", "ünïcödé.jpg",
+     "with space.jpg", "two.dots.jpg"],
 )  # fmt: skip
 def test_scan_accepts_picture_names(tmp_path: Path, name: str) -> None:
     assert f"a/{name}" in listed(make(tmp_path, f"a/{name}", "b/1.jpg")).names
