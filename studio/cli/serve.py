@@ -144,9 +144,14 @@ def _serve(
 ) -> int:
     import uvicorn
 
-    from studio.app import create_app  # FastAPI and SQLAlchemy take a second to import
+    from studio.app import create_app, session_secret  # FastAPI and SQLAlchemy take a second
+    from studio.database import open_database
 
-    app = create_app(settings, keys)
+    # Before the address is announced; what fails in the server is a traceback.
+    settings.data.mkdir(parents=True, exist_ok=True)
+    session_secret(settings.data)
+    database = open_database(settings.database_url)
+    app = create_app(settings, keys, database=database)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -162,7 +167,7 @@ def _serve(
     server = _Server(config, app)
     _announce(listening, settings, start_key)
     signal.signal(signal.SIGTERM, _interrupt)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(database):
         server.run(sockets=[listening])
     return 0 if server.started else 1
 

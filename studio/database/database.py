@@ -105,8 +105,10 @@ def open_database(url: str) -> Database:
         engine = create_engine(address, pool_size=_POOL_SIZE, max_overflow=_EXTRA_CONNECTIONS,
             **({"connect_args": {"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}}
                if address.drivername == "sqlite" else {"pool_pre_ping": True}))  # fmt: skip
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise DatabaseUnusable("The database's address is not a URL.") from error
+    except (ArgumentError, NoSuchModuleError, ValueError, TypeError) as error:
+        raise DatabaseUnusable(
+            "The database's address is not a URL, or an option in it is not valid."
+        ) from error
     except OSError as error:
         raise DatabaseUnusable(f"{url} cannot be made ({error.strerror}).") from error
     if engine.dialect.name == "sqlite":
@@ -115,7 +117,7 @@ def open_database(url: str) -> Database:
         migrate(engine)
     except BaseException as error:
         engine.dispose()
-        if not isinstance(error, DBAPIError):
+        if not isinstance(error, DBAPIError | ValueError | TypeError):  # of the URL's options
             raise
         raise DatabaseUnusable(f"{shown} cannot be used ({_reason_of(error)}).") from error
     return Database(engine)
@@ -137,9 +139,10 @@ def _usable() -> Iterator[None]:
         ) from error
 
 
-def _reason_of(error: DBAPIError) -> str:
+def _reason_of(error: Exception) -> str:
     """Return a driver's message on one line."""
-    return " ".join(str(error.orig).split())[:300]
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(str(cause).split())[:300]
 
 
 def _begin_by_sqlalchemy(engine: Engine) -> None:

@@ -141,6 +141,34 @@ def test_what_cannot_be_done_is_one_sentence(
     assert len(found[1].splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "status", "reason"),
+    [
+        ({"DATA": "/dev/null/studio"}, 6, "/dev/null/studio: Not a directory"),
+        ({"DATABASE": "postgresql://ann:secret@127.0.0.1:9/none"}, 1, "ann:***@127.0.0.1:9/none"),
+        ({"DATABASE": "sqlite:////dev/null/studio.db"}, 1, "cannot be made"),
+        ({"PORT": "port"}, 2, "FACEMASK_STUDIO_PORT='port'"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(
+    settings: dict[str, str],
+    status: int,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("FACEMASK_STUDIO_DATA", str(tmp_path))
+    monkeypatch.setenv("FACEMASK_STUDIO_PORT", "0")
+    for name, value in settings.items():
+        monkeypatch.setenv(f"FACEMASK_STUDIO_{name}", value)
+    assert main([]) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""  # no address is announced
+    assert reason in captured.err
+    assert "Traceback" not in captured.err
+
+
 def test_key_is_made_with_its_entry(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", "Ann B", "label"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -54,6 +54,10 @@ def test_a_database_of_a_newer_release_is_refused(database: Database, database_u
         ("mysql://host/name", "mysql"),
         ("sqlite://", "needs a file"),
         ("postgresql://studio:secret@127.0.0.1:9/none", "cannot be used"),
+        ("postgresql://studio:secret@127.0.0.1:port/none", "not a URL"),
+        ("postgresql://studio:secret@127.0.0.1/none?sslmode=odd", "cannot be used"),
+        ("sqlite:////tmp?timeout=long", "option in it is not valid"),
+        ("sqlite:////tmp/a%00b.db", "cannot be used"),
     ],
 )
 def test_an_address_that_cannot_be_used(url: str, reason: str) -> None:
