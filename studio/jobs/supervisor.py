@@ -164,14 +164,23 @@ class Supervisor:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                if self.acquire():
-                    self.step()
+                self._look()
             except Exception:
                 # A full disk or a database that does not answer: the queue goes on afterwards.
                 log.exception("the supervisor of the jobs failed; it goes on in a second")
                 self._stop.wait(1.0)
             self._wake.wait(self._poll_s)
             self._wake.clear()
+
+    def _look(self) -> None:
+        """Take the lock if it is free, and look once at the queue and at the running job."""
+        try:
+            if self.acquire():
+                self.step()
+        except Exception:
+            if self._current is None:  # what was begun is found again, as after a restart
+                self.release()
+            raise
 
     # -- one look at the queue and at the running job
 
@@ -199,11 +208,13 @@ class Supervisor:
             process, mark = start(
                 command, log=folder / "log.txt", environment=self._environment, cwd=folder
             )
-        except Exception as error:  # noqa: BLE001 - any fault ends the job, not the queue
+        except Exception as error:  # any fault ends the job, not the queue
+            if getattr(error, "retry_after_s", None):  # such as a database that is busy
+                raise
             self._fail(job, *_explain(error))
             return
-        set_process(self._database, job, mark)
         self._current = _Current(job, mark, process)
+        set_process(self._database, job, mark)
         log.info("job %s: started (%s, process %s)", job.id, job.kind, mark.pid)
 
     def _follow(self, current: _Current) -> None:
@@ -309,7 +320,7 @@ class Supervisor:
             self._end(job, None)
 
     def _resume(self, job: Job) -> None:
-        message = "The studio was restarted, and the job's process was gone: it starts again."
+        message = "The job's process is gone, as after a restart: the job starts again."
         event = Event("log", now(), {"level": "warning", "message": message})
         store_events(self._database, job, [event], job.progress_bytes)
         change_state(self._database, job, "queued", pid=None, pid_started=None)

@@ -14,6 +14,7 @@ import pytest
 from models.errors import FacemaskError
 from studio.database import Database, open_database
 from studio.database.tables import projects
+from studio.jobs import supervisor as supervising
 from studio.jobs.options import JobOptions, Kind
 from studio.jobs.process import start_of
 from studio.jobs.queue import (
@@ -391,3 +392,42 @@ def test_start_of_a_process_that_has_ended_is_empty() -> None:
     assert start_of(done.pid) != ""
     done.wait()
     assert start_of(done.pid) == ""
+
+
+@pytest.mark.parametrize(("fault", "attempts"), [("prepare", 2), ("set_process", 1), ("fail", 2)])
+def test_a_database_that_does_not_answer_for_a_moment_loses_no_job(
+    database: Database,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    attempts: int,
+) -> None:
+    work = FakeWork("fast")
+    times: list[str] = []
+
+    def failing(function: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not times.count(function.__name__):
+                times.append(function.__name__)
+                raise error
+            return function(*arguments, **options)
+
+        return call
+
+    busy = DatabaseUnusable("locked")
+    if fault == "set_process":
+        monkeypatch.setattr(supervising, fault, failing(supervising.set_process, busy))
+    else:
+        error = busy if fault == "prepare" else OSError(28, "No space left on device")
+        monkeypatch.setattr(work, "prepare", failing(work.prepare, error))
+    supervisor = Supervisor(database, folder, work, poll_s=0.02)
+    if fault == "fail":  # the reason cannot be written either
+        monkeypatch.setattr(supervisor, "_fail", failing(supervisor._fail, busy))
+    number, started = add(database), time.monotonic()
+    supervisor.start()
+    while (job := job_of(database, number)).state != "done":
+        assert time.monotonic() - started < 30
+        time.sleep(0.02)
+    supervisor.stop()
+    assert job.attempts == attempts
+    assert times
