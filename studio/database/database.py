@@ -14,7 +14,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+)
 
 from studio.database.migrate import begin_write, migrate
 from studio.problems import DatabaseUnusable
@@ -133,7 +139,10 @@ def _usable() -> Iterator[None]:
     """Raise `DatabaseUnusable` where the database does not answer, is locked or has no room."""
     try:
         yield
-    except OperationalError as error:
+    except DatabaseError as error:
+        # SQLite's driver raises the base class for a damaged file; other kinds are faults of ours.
+        if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
+            raise
         raise DatabaseUnusable(
             f"The database cannot be used now ({_reason_of(error)}): try again."
         ) from error

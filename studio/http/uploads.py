@@ -367,10 +367,12 @@ def _require_room(request: Request) -> None:
     announced = request.headers.get("content-length", "0")
     size = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
     folder: Path = request.app.state.blobs.folder
-    if shutil.disk_usage(folder if folder.exists() else folder.parent).free < (
-        size + _DISK_RESERVE_BYTES
-    ):
-        raise DiskFull
+    free = shutil.disk_usage(folder if folder.exists() else folder.parent).free
+    if free < size + _DISK_RESERVE_BYTES:
+        raise DiskFull(
+            f"The disk has {free >> 20:,} MiB free: not enough for this upload and the "
+            f"{_DISK_RESERVE_BYTES >> 20} MiB that the studio leaves free."
+        )
 
 
 def _limits(request: Request) -> Limits:

@@ -125,6 +125,18 @@ def test_a_locked_or_full_database_is_an_error_with_a_reason(
     two.close()
 
 
+def test_a_damaged_database_is_an_error_with_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "studio.db"
+    opened = open_database(f"sqlite:///{path}")
+    opened.engine.dispose()
+    with open(path, "r+b") as file:  # a disk that has lost some blocks
+        file.seek(4096)
+        file.write(b"x" * 40_000)
+    with pytest.raises(DatabaseUnusable, match="malformed"), opened.read() as connection:
+        connection.execute(select(projects)).all()
+    opened.close()
+
+
 def test_the_studio_imports_no_pytorch() -> None:
     code = (
         "import sys, studio.app\n"

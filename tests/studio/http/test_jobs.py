@@ -214,7 +214,7 @@ def test_an_odd_last_event_id_begins_again(
     async def scene(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
         job = await start(client, path)
         await client.post(f"/api/jobs/{job}/cancel")
-        headers = {"Last-Event-ID": last.encode()}
+        headers = {b"Last-Event-ID": last.encode()}
         answer = await client.get(f"/api/jobs/{job}/events", headers=headers)
         assert answer.text.startswith("retry: ")
         assert "id: 1\n" in answer.text

@@ -24,6 +24,7 @@ from studio.jobs.queue import (
     get_job,
     position_of,
     request_cancel,
+    set_process,
 )
 from studio.jobs.supervisor import Supervisor, job_folder, progress_file
 from studio.problems import BadOptions, DatabaseUnusable, JobEnded, NothingToTrain
@@ -416,7 +417,7 @@ def test_a_database_that_does_not_answer_for_a_moment_loses_no_job(
 
     busy = DatabaseUnusable("locked")
     if fault == "set_process":
-        monkeypatch.setattr(supervising, fault, failing(supervising.set_process, busy))
+        monkeypatch.setattr(supervising, fault, failing(set_process, busy))
     else:
         error = busy if fault == "prepare" else OSError(28, "No space left on device")
         monkeypatch.setattr(work, "prepare", failing(work.prepare, error))

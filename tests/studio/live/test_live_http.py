@@ -139,7 +139,7 @@ def test_service_that_is_not_there(tmp_path: Path) -> None:
         for wrong in (None, b"x"):
             refused = await client.post("/api/live/predict", content=wrong)
             assert (refused.status_code, refused.json()["code"]) == (400, "bad_upload")
-        odd = {"Content-Type": b"multipart/form-data; boundary=\xe9"}  # no header to pass on
+        odd = {b"Content-Type": b"multipart/form-data; boundary=\xe9"}  # no header to pass on
         refused = await client.post("/api/live/predict", content=b"x", headers=odd)
         assert (refused.status_code, refused.json()["code"]) == (400, "bad_upload")
         assert (await client.post("/api/live/predict?run=7", files=FILES)).status_code == 404
