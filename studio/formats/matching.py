@@ -21,6 +21,7 @@ from studio.problems import BadName
 from studio.projects.classes import LEFT_OUT, Classes
 from studio.projects.names import checked_label, checked_name
 from studio.projects.projects import lock_project
+from studio.versions.tree import DIGITS
 
 MAX_SHOWN: Final = 1_000
 """Max names without a picture that are listed."""
@@ -28,6 +29,8 @@ MAX_SHOWN: Final = 1_000
 _AMBIGUOUS: Final = 0  # in place of a picture's id
 # Label Studio puts eight digits and a hyphen before the name of an uploaded file.
 _UPLOAD_PREFIX: Final = re.compile(r"[0-9a-f]{8}-")
+# A picture that could not have its own name in an export.
+_EXPORTED: Final = re.compile(rf"~([0-9a-f]{{{DIGITS}}})(?:\.[^.]*)?$")
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,14 @@ class Names:
         """
         self._ids: dict[str, int] = {}
         self._endings: dict[str, int] = {}
+        self._digests: dict[str, int] = {}
         whole: dict[str, set[int]] = defaultdict(set)
         endings: dict[str, set[int]] = defaultdict(set)
         for row in rows:
             path = f"{row.folder}/{row.name}" if row.folder else row.name
             whole[path].add(row.id)
             whole[row.sha256].add(row.id)
+            self._digests[row.sha256[:DIGITS]] = row.id
             parts = path.split("/")
             for start in range(1, len(parts)):
                 endings["/".join(parts[start:])].add(row.id)
@@ -90,6 +95,8 @@ class Names:
             for names in (self._ids, self._endings):
                 if (id := names.get(ending)) is not None:
                     return id or None
+        if match := _EXPORTED.search(parts[-1]):
+            return self._digests.get(match[1])
         stripped = _UPLOAD_PREFIX.sub("", parts[-1], count=1)
         return self.find(stripped) if stripped != parts[-1] else None
 

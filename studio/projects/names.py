@@ -7,6 +7,7 @@ from models.text import REPLACEMENT, clean, normalize_name
 from studio.problems import BadName
 
 _MAX_KEY_CHARS: Final = 400  # some letters have several in their lower case
+_FILES: Final = ("labels.csv", "groups.csv", "slices.csv", "_annotations.json")
 NO_NAME: Final = "\x01"
 """Begin of a key that no name has, of what is removed."""
 
@@ -38,6 +39,8 @@ def checked_label(name: str) -> str:
     label = checked_name(name, of="a class")
     if (key := label_key(label)) in RESERVED_LABELS:
         raise BadName(f"No class can be called {label!r}, because {RESERVED_LABELS[key]}.")
+    if key in _FILES:
+        raise BadName(f"No class can be called {label!r}: a file beside the classes has that name.")
     if "/" in label or "\\" in label or label.startswith("."):
         raise BadName(
             f"No class can be called {label!r}: its pictures are exported as a folder of that name."

@@ -6,11 +6,13 @@
                           training takes it as confirmed
     groups.csv            file,group of those that have one
     c.jpg                 one without a label: in exports only
+    mask/a~0123456789abcdef.jpg   one whose own name is taken, or is none on other systems
 
 The tree depends on the manifest alone: the same version gives the same names.
 """
 
-from collections.abc import Container
+import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
@@ -19,7 +21,15 @@ from studio.pictures.csv_tables import write_table
 from studio.projects.classes import LEFT_OUT
 from studio.versions.manifest import Entry, Manifest
 
+DIGITS: Final = 16
+"""Digits of a picture's digest in its name, behind a `~`, where it cannot have its own name."""
+
 _MAX_PART_BYTES: Final = 200  # of a file's or folder's name; most file systems take 255
+_MAX_STEM_CHARS: Final = 40
+_MAX_SUFFIX_CHARS: Final = 16
+# On Windows; a backslash would lead out of the folder there.
+_NOT_PORTABLE: Final = re.compile(r'[\\:*?"<>|]')
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
 
 
 @dataclass
@@ -81,15 +91,15 @@ def _tree(
     with_tests: bool = False,
 ) -> Tree:
     tree = Tree()
-    taken: set[str] = set()
     split = with_tests and any(one.test_set for one in entries)
+    folders = {}
     for one in entries:
-        folders = []
-        if split:
-            folders.append(one.test_set or "train")
-        if one.label is not None and (one.label in used or one.test_set):
-            folders.append(one.label)
-        path = _unique("/".join([*folders, _short(one.name, one.sha256)]), taken)
+        top = f"{one.test_set or 'train'}/" if split else ""
+        is_labelled = one.label is not None and (one.label in used or one.test_set)
+        folders[one.sha256] = f"{top}{one.label}/" if is_labelled else top
+    names = _Names(folder.removesuffix("/") for folder in folders.values() if folder)
+    for one in entries:
+        path = names.take(folders[one.sha256], one.name, one.sha256)
         tree.files[path] = one.sha256
         if one.left_out or (one.decided and one.label is not None):
             tree.labels.append((path, LEFT_OUT if one.left_out else str(one.label)))
@@ -101,25 +111,48 @@ def _tree(
     return tree
 
 
-def _short(name: str, sha256: str) -> str:
-    """Return a name whose parts are not too long, and none is hidden or leads elsewhere."""
-    parts = [part for part in name.split("/") if part.strip(".")] or [sha256[:16]]
-    suffix = PurePosixPath(parts[-1]).suffix[:16]
-    shortened = [
-        part.lstrip(".") if len(part.encode()) <= _MAX_PART_BYTES else f"{part[:40]}~{sha256[:16]}"
-        for part in parts
-    ]
-    if shortened[-1] != parts[-1].lstrip("."):
-        shortened[-1] += suffix
-    return "/".join(shortened)
+class _Names:
+    """The names that are taken in one tree, also where case does not count."""
+
+    def __init__(self, folders: Iterable[str]) -> None:
+        self._files: set[str] = set()
+        self._folders = {folder.casefold() for folder in folders}
+
+    def take(self, folder: str, name: str, sha256: str) -> str:
+        """Return the path of a picture in its folder.
+
+        It has its digest in it if another file or folder has its own path, or a part of it cannot
+        be a name everywhere.
+        """
+        whole = f"{folder}{_portable(name)}"
+        if whole != f"{folder}{name}" or self._is_taken(whole):
+            stem = PurePosixPath(whole.removeprefix(folder)).stem[:_MAX_STEM_CHARS]
+            suffix = _portable(f"_{PurePosixPath(name).suffix[:_MAX_SUFFIX_CHARS]}")[1:]
+            whole = f"{folder}{stem}~{sha256[:DIGITS]}{suffix}"
+        key = whole.casefold()
+        self._files.add(key)
+        self._folders |= set(_parents(key))
+        return whole
+
+    def _is_taken(self, path: str) -> bool:
+        key = path.casefold()
+        return (
+            key in self._files
+            or key in self._folders
+            or any(parent in self._files for parent in _parents(key))
+        )
 
 
-def _unique(path: str, taken: set[str]) -> str:
-    """Return a path with a number if another file has it, also where case does not count."""
-    stem, suffix = PurePosixPath(path).with_suffix("").as_posix(), PurePosixPath(path).suffix
-    unique, number = path, 1
-    while unique.casefold() in taken:
-        number += 1
-        unique = f"{stem} ({number}){suffix}"
-    taken.add(unique.casefold())
-    return unique
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _portable(name: str) -> str:
+    """Return a name whose parts are names on every system: not hidden, reserved or too long."""
+    parts = [_NOT_PORTABLE.sub("_", part).lstrip(".").rstrip(". ") for part in name.split("/")]
+    return "/".join(
+        part if len(part.encode()) <= _MAX_PART_BYTES else part[:_MAX_STEM_CHARS]
+        for part in (f"_{part}" if _RESERVED.match(part) else part for part in parts)
+        if part
+    )

@@ -1,15 +1,24 @@
 """Projects of other tools move over with their labels."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
+from sqlalchemy import select
+
+from studio.database.tables import pictures
 from studio.formats.archive import import_zip
+from studio.formats.cloud_annotations import read_cloud_annotations, write_cloud_annotations
 from studio.formats.export import write_folder, write_zip
-from studio.formats.label_studio import read_label_studio
-from studio.formats.matching import apply_values
+from studio.formats.label_studio import read_label_studio, write_label_studio
+from studio.formats.matching import Names, apply_values
+from studio.pictures.drop import DroppedFile
 from studio.pictures.examine import Limits
+from studio.pictures.intake import IncomingFile, add_files
 from studio.versions import versions
+from studio.versions.folder import materialise_present
+from studio.versions.tree import export_tree
 from tests.studio.workspace import Workspace, picture
 
 
@@ -119,3 +128,60 @@ def test_names_of_files_survive_an_export(workspace: Workspace, tmp_path: Path) 
         write_zip(manifest, workspace.blobs, handle)
     names_in_zip = zipfile.ZipFile(tmp_path / "out.zip").namelist()
     assert sorted(names_in_zip) == sorted(files)
+
+
+NAMES = (
+    "mask/x.png",
+    "mask/x.png/y.png",  # two drops: a file of the first is a folder in the second
+    "x.png/z.png",
+    "x.png",
+    "mask/..\\..\\evil.png",  # leads out of the folder on Windows
+    "mask/CON.png",
+    "mask/nul/a.png",
+    "mask/a:b?.png",
+    "mask/a .png",
+    "mask/ends. /b.png",
+    "mask/MASK.PNG",
+    "mask/mask.png",
+    f"mask/{'n' * 250}.png",
+    "a:b/c#d%20.png",
+    "loose~.png",
+)
+
+
+def test_all_names_can_be_written_and_are_found_again(workspace: Workspace, tmp_path: Path) -> None:
+    incoming = [
+        IncomingFile(
+            DroppedFile(name, *(name.split("/", 1)[::-1] if "/" in name else (name, None))),
+            picture(name),
+        )
+        for name in NAMES
+    ]
+    add_files(
+        workspace.database, workspace.blobs, workspace.project, incoming, by="ann", limits=Limits()
+    )
+    folder = materialise_present(
+        workspace.database, workspace.blobs, workspace.project, tmp_path / "training"
+    )
+    assert len(folder.files) == len(NAMES) - 2  # those without a label are not trained on
+    version = versions.create(workspace.database, workspace.versions, workspace.project, by="ann")
+    manifest = workspace.versions.read(version.digest)
+    assert write_folder(manifest, workspace.blobs, tmp_path / "out") == len(NAMES)
+    tree = export_tree(manifest)
+    assert len({path.casefold() for path in tree.files}) == len(NAMES)
+    for path in tree.files:
+        below = path.removeprefix("a:b/")  # a label is a folder under its own name
+        assert not re.search(r'[\\:*?"<>|]|(^|/)(con|nul)(\.|/|$)|[. ](/|$)', below, re.I), path
+    rows = workspace.ids()
+    with workspace.database.read() as connection:
+        found = Names(connection.execute(select(pictures)).all())
+    digests = {workspace.picture(id)["sha256"]: id for id in rows}
+    for path, sha256 in tree.files.items():
+        assert found.find(path) == digests[sha256], path
+    labels = {digests[one.sha256]: one.label for one in manifest.entries}
+    for read, document in (
+        (read_label_studio, write_label_studio(manifest, tree)),
+        (read_cloud_annotations, write_cloud_annotations(manifest, tree)),
+    ):
+        read_again = {found.find(name): label for name, label in read(document).items()}
+        assert read_again == labels

@@ -90,6 +90,13 @@ def test_each_answer_to_the_split_question() -> None:
     assert [file.name for file in kept.files.values()] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
 
 
+@pytest.mark.parametrize("label", ["labels.csv", "Groups.CSV", "_annotations.json", "-", "a\\b"])
+def test_folders_that_can_be_no_class_have_a_reason(label: str) -> None:
+    found = plan_drop([f"{label}/a.jpg", "other/b.jpg"])
+    assert list(found.files) == ["other/b.jpg"]
+    assert "No class can be called" in found.refused[f"{label}/a.jpg"]
+
+
 def test_classes_that_are_called_like_splits_are_classes() -> None:
     assert plan_drop(["test/a.jpg", "other/b.jpg"]).layout == "classes"
     assert plan_drop(["train/a.jpg", "car/b.jpg", "bus/c.jpg"]).layout == "classes"
