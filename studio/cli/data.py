@@ -1,12 +1,13 @@
 """`projects`, `import`, `export`, `label`, `version`: pictures, labels and versions."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 from uuid import uuid4
 
 from models.errors import reason_of
+from models.text import clean
 from studio.cli.opened import Opened, add_common_options, opened
 from studio.formats.archive import (
     Summary,
@@ -21,9 +22,9 @@ from studio.formats.export import Format, write_annotations, write_folder, write
 from studio.formats.label_studio import read_label_studio
 from studio.formats.matching import apply_values
 from studio.pictures.csv_tables import parse_table
-from studio.pictures.drop import Split
+from studio.pictures.drop import DroppedFile, Split
 from studio.pictures.examine import Limits
-from studio.pictures.intake import IncomingFile, add_files
+from studio.pictures.intake import IncomingFile, Result, add_files
 from studio.problems import BadRequest, NotFound
 from studio.projects.projects import (
     create_project,
@@ -138,17 +139,17 @@ def _project(studio: Opened, name: str, *, must_exist: bool) -> int:
 
 
 def _import_folder(studio: Opened, project: int, source: Path, split: Split | None) -> Summary:
-    paths = {
-        path.relative_to(source).as_posix(): path
-        for path in sorted(source.rglob("*"))
-        if path.is_file()
-    }
+    found = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*"))}
+    paths = {name: path for name, path in found.items() if path.is_file()}
     plan = plan_in_project(studio.database, project, list(paths), split)
     summary = Summary()
+    for name, path in found.items():
+        if name not in paths and (path.is_symlink() or not path.is_dir()):
+            summary.add([_refused(name, "neither a file nor a folder, or a link to a folder")])
     summary.add(refused_of(plan))
     drop = str(uuid4())  # one act, undone at once
-    for batch in _batches({name: paths[name] for name in plan.files}):
-        files = [IncomingFile(plan.files[name], path.read_bytes()) for name, path in batch.items()]
+    wanted = [(file, paths[name]) for name, file in plan.files.items()]
+    for files in _batches(wanted, studio.settings.max_file_bytes, summary):
         summary.add(
             add_files(
                 studio.database,
@@ -171,17 +172,32 @@ def _import_folder(studio: Opened, project: int, source: Path, split: Split | No
     return summary
 
 
-def _batches(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    batch: dict[str, Path] = {}
+def _batches(
+    wanted: Sequence[tuple[DroppedFile, Path]], max_file_bytes: int, summary: Summary
+) -> Iterator[list[IncomingFile]]:
+    """Yield the files in batches; those that cannot be read go into the summary."""
+    batch: list[IncomingFile] = []
     size = 0
-    for name, path in paths.items():
-        batch[name] = path
-        size += path.stat().st_size
+    for file, path in wanted:
+        try:
+            if path.stat().st_size > max_file_bytes:
+                reason = f"The file is larger than the {max_file_bytes:,} bytes allowed."
+                summary.add([_refused(file.path, reason)])
+                continue
+            batch.append(IncomingFile(file, path.read_bytes()))
+        except OSError as error:
+            summary.add([_refused(file.path, f"it cannot be read ({reason_of(error)})")])
+            continue
+        size += len(batch[-1].data)
         if len(batch) == _BATCH_FILES or size >= _BATCH_BYTES:
             yield batch
-            batch, size = {}, 0
+            batch, size = [], 0
     if batch:
         yield batch
+
+
+def _refused(path: str, reason: str) -> Result:
+    return Result(clean(path), "refused", reason=reason, code="unreadable")
 
 
 def _limits(studio: Opened) -> Limits:
@@ -191,7 +207,7 @@ def _limits(studio: Opened) -> Limits:
 
 def _write_summary(studio: Opened, project: int, summary: Summary) -> None:
     refused = [
-        {"path": one.path, "reason": one.reason, "code": one.code}
+        {"path": clean(one.path), "reason": one.reason, "code": one.code}
         for one in summary.results
         if one.status == "refused"
     ]

@@ -47,7 +47,9 @@ class Summary:
         """Count results, and keep them while there are not too many."""
         self.counts.update(result.status for result in results)
         self.conflicts += sum(result.conflict for result in results)
-        self.results += results[: max(0, 10 * MAX_SHOWN - len(self.results))]
+        for result in results:
+            if result.status != "added" or len(self.results) < 10 * MAX_SHOWN:
+                self.results.append(result)
 
 
 def import_zip(

@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, func, select
 
 from models.layout.labels import label_key
+from models.text import REPLACEMENT, clean
 from studio.database.database import now
 from studio.database.tables import classes, findings, pictures, projects
 from studio.problems import NotFound, ProjectExists
@@ -109,8 +110,11 @@ def project_ids(connection: Connection) -> list[int]:
 
 def find_project(connection: Connection, name: str) -> int | None:
     """Return the id of the project of a name, None if there is none."""
+    key = label_key(name)
+    if REPLACEMENT in clean(key):  # no project has it, and a database may refuse to look for it
+        return None
     return connection.execute(
-        select(projects.c.id).where(projects.c.key == label_key(name))
+        select(projects.c.id).where(projects.c.key == key)
     ).scalar_one_or_none()
 
 

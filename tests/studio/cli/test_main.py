@@ -80,6 +80,46 @@ def test_pictures_come_in_are_labelled_frozen_and_go_out(
     assert {one["name"]: one["counts"]["pictures"] for one in projects} == {"Copy": 7, "Shapes": 7}
 
 
+def test_what_cannot_be_read_is_listed_and_the_rest_comes_in(
+    command: Command, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEMASK_STUDIO_MAX_FILE_BYTES", "100000")
+    os.mkfifo(source / "bar" / "pipe.jpg")
+    (source / "bar" / "broken.jpg").symlink_to("gone.jpg")
+    (source / "bar" / "linked").symlink_to(source / "disc")
+    (source / "disc" / "large.jpg").write_bytes(b"x" * 100_001)
+    (source / os.fsdecode(b"disc/\xff.txt")).write_bytes(b"x")
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "001.jpg":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    status, found = command("import", "Shapes", source)
+    assert (status, found["added"]) == (0, 5)
+    reasons = {one["path"]: one["reason"] for one in found["refused"]}
+    assert sorted(reasons) == [
+        "bar/001.jpg",
+        "bar/broken.jpg",
+        "bar/linked",
+        "bar/pipe.jpg",
+        "disc/001.jpg",
+        "disc/large.jpg",
+        "disc/\ufffd.txt",
+    ]
+    assert "Permission denied" in reasons["bar/001.jpg"]
+    assert "larger than" in reasons["disc/large.jpg"]
+
+
+def test_a_project_is_not_called_by_what_is_no_text(command: Command, source: Path) -> None:
+    name = os.fsdecode(b"a\xff")
+    status, message = command("import", name, source)
+    assert (status, "cannot be seen" in message) == (1, True)
+    assert command("version", name)[0] == 1
+
+
 @pytest.mark.parametrize("form", ["label-studio", "cloud-annotations"])
 def test_labels_of_other_tools_go_out_and_come_in(
     form: str, command: Command, source: Path, tmp_path: Path

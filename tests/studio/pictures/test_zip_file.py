@@ -10,6 +10,7 @@ import pytest
 
 from studio.formats.archive import Summary, import_zip
 from studio.pictures.examine import Limits
+from studio.pictures.intake import Result
 from studio.problems import BadArchive, NotFound, TooManyFiles
 from tests.studio.workspace import Workspace, picture
 
@@ -156,3 +157,13 @@ def test_an_encrypted_entry_is_refused_in_words(workspace: Workspace, tmp_path: 
     path.write_bytes(data)
     (refused,) = take(workspace, path).results
     assert refused.reason == "It is encrypted: pack the zip file without a password."
+
+
+def test_all_that_is_refused_is_listed_however_much_is_added() -> None:
+    summary = Summary()
+    for number in range(300):
+        summary.add([Result(f"{number}-{n}.png", "added") for n in range(64)])
+        summary.add([Result(f"{number}.txt", "refused", reason="not a picture")])
+    refused = [one for one in summary.results if one.status == "refused"]
+    assert len(refused) == summary.counts["refused"] == 300
+    assert len(summary.results) < 10_301
