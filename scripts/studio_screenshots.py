@@ -24,6 +24,8 @@ _SIZES: dict[str, ViewportSize] = {
 }
 _CLASSES = ("mask", "no_mask")
 _SWAPPED = 3  # per class
+_QUALITY = 70  # below 60 kB each
+_TO_VERDICT = "document.querySelector('.candidate').scrollIntoView()"
 _WAIT_MS = 600_000
 
 
@@ -54,9 +56,9 @@ def main() -> None:
         page.locator("#next-action").filter(has_text="Look at them").click()
         page.locator(".cell[data-state=labelled] img[src]").first.wait_for()
         page.locator(".grid").focus()
-        for _ in range(2 * _SWAPPED - 1):
-            label = page.locator(".cell.active .cell-label").inner_text()
-            page.keyboard.press("2" if label == "mask" else "1")
+        for _ in range(min(2 * _SWAPPED, page.locator(".cell").count()) - 1):
+            name = page.locator(".act-what .small").inner_text().rpartition("/")[2]
+            page.keyboard.press("1" if name.startswith(_CLASSES[0][:2]) else "2")
         page.get_by_text("All saved").wait_for()
         _take(page, "labels")
         _next(page, "Train again")
@@ -64,7 +66,7 @@ def main() -> None:
         page.locator(".verdict").wait_for()
         _drop(page, *(min(folder.iterdir()) for folder in folders))
         page.locator(".card.try").nth(1).wait_for()
-        _take(page, "live", lambda: page.locator("#candidate-heading").scroll_into_view_if_needed())
+        _take(page, "live", lambda: page.evaluate(_TO_VERDICT))
         page.get_by_role("link", name="Which pictures are fixed").click()
         page.locator(".pictures img").first.wait_for()
         _take(page, "compare")
@@ -78,9 +80,11 @@ def _with_wrong_labels(sample: Path, target: Path) -> list[Path]:
     """Copy the sample's classes, with a few pictures in the other's folder."""
     for own, other in zip(_CLASSES, reversed(_CLASSES), strict=True):
         (target / own).mkdir(exist_ok=True)
-        for number, picture in enumerate(sorted((sample / own).iterdir())):
-            (target / other).mkdir(exist_ok=True)
-            label = other if number % 60 == 30 and number < 60 * _SWAPPED else own
+        (target / other).mkdir(exist_ok=True)
+        pictures = sorted((sample / own).iterdir())
+        every = len(pictures) // _SWAPPED
+        for number, picture in enumerate(pictures):
+            label = other if number % every == every // 2 else own
             shutil.copy(picture, target / label / f"{own[:2]}{picture.name}")
     return [target / name for name in _CLASSES]
 
@@ -104,7 +108,7 @@ def _take(page: Page, name: str, prepare: Callable[[], None] = lambda: None) -> 
         prepare()
         page.wait_for_timeout(700)
         target = _TARGET / f"studio-{name}{suffix}.webp"
-        Image.open(io.BytesIO(page.screenshot())).save(target, quality=80, method=6)
+        Image.open(io.BytesIO(page.screenshot())).save(target, quality=_QUALITY, method=6)
         print(f"{target}: {target.stat().st_size:,} bytes")
     page.set_viewport_size(_SIZES[""])
 

@@ -192,7 +192,7 @@ function Versions({ project }) {
     </div>
     <p class="small">A version is made at each training. It never changes, so you can always see what a model has learned from, and go back.</p>
     ${versions.length > 0 &&
-    html`<div class="scroll" tabindex="0" role="region" aria-label="Versions">
+    html`<div class="scroll" tabindex="0" role="region" aria-label="List of versions">
       <table>
         <thead><tr><th scope="col">Version</th><th scope="col">Made</th><th scope="col">Pictures</th><th scope="col">Save</th><th scope="col"><span class="hidden">Actions</span></th></tr></thead>
         <tbody>

@@ -12,6 +12,8 @@ import { count, labelName, percent, share, when } from "./words.js";
 const ASKED_AGAIN_S = 2;
 const TRIED_AT_ONCE = 8;
 const CANDIDATE_TRIES = 30; // while the process of the chosen model starts
+// Of the service while it does not answer with the model in use yet; "ok": with another one.
+const STATUS = { ok: "being taken over", no_model: "being taken over", loading: "being loaded", unreachable: "not running" };
 
 export function LiveScreen() {
   const { project, route } = useStore();
@@ -62,7 +64,7 @@ function Served({ live, project, runs, again }) {
     </section>`;
   }
   return html`<section class="panel served" aria-labelledby="served-heading">
-    <h2 id="served-heading">In use: ${run ? html`<a href=${href("runs", project.id, `/${run.id}`)}>model ${run.id}</a>` : live.version} <span class=${`tag ${up ? "good" : "warn"}`}>${up ? "answering" : status === "ok" ? "being taken over" : labelName(status ?? "unknown")}</span></h2>
+    <h2 id="served-heading">In use: ${run ? html`<a href=${href("runs", project.id, `/${run.id}`)}>model ${run.id}</a>` : live.version} <span class=${`tag ${up ? "good" : "warn"}`}>${up ? "answering" : STATUS[status] ?? labelName(status ?? "unknown")}</span></h2>
     <p>
       ${run ? `Right for ${share(run.accuracy)} of pictures that it had not seen. ` : ""}
       ${!run && live.project && live.project !== project.id ? "It belongs to another project. " : ""}

@@ -61,7 +61,7 @@ export function RunsScreen() {
     </div>
     <p class="small explain">
       <b>Right</b>: share of pictures that the model got right without having learned from them. <b>Between</b>: with 95% certainty the true share lies in here; where two models overlap,
-      they may be equally good. <b>Answered</b>: share for which it is certain enough to answer.
+      they may be equally good. <b>Answered</b>: share for which it is certain enough to answer. <b>Speed</b>: time per picture.
     </p>
   `;
 }
@@ -168,7 +168,7 @@ export function CompareScreen({ a, b }) {
   const { fixed, broken, unchanged, paired, settings = [], dataset = {}, answers = {} } = found;
   const caption = (id, picture) => {
     const said = answers[id];
-    return said ? `${labelName(picture?.label ?? said.label)}: was “${labelName(said.a)}”, now “${labelName(said.b)}”` : "";
+    return said ? `${labelName(picture?.label ?? said.label)}: model ${a} said “${labelName(said.a)}”, model ${b} “${labelName(said.b)}”` : "";
   };
   const sizes = [
     [sizeOf(dataset.added), "added"],
@@ -195,8 +195,8 @@ export function CompareScreen({ a, b }) {
         <tbody>${settings.map((one) => html`<tr><th scope="row">${labelName(one.name)}</th><td>${String(one.a)}</td><td>${String(one.b)}</td></tr>`)}</tbody></table></div>
       </details>`}
     </section>
-    ${fixed.length > 0 && html`<${Strip} project=${project} ids=${fixed} caption=${caption} kind="fixed" title=${`Fixed: ${count(fixed.length, "picture")} wrong before, right now`} />`}
-    ${broken.length > 0 && html`<${Strip} project=${project} ids=${broken} caption=${caption} kind="broken" title=${`Broken: ${count(broken.length, "picture")} right before, wrong now`} />`}
+    ${fixed.length > 0 && html`<${Strip} project=${project} ids=${fixed} caption=${caption} kind="fixed" title=${`Fixed: ${count(fixed.length, "picture")} that only model ${b} gets right`} />`}
+    ${broken.length > 0 && html`<${Strip} project=${project} ids=${broken} caption=${caption} kind="broken" title=${`Broken: ${count(broken.length, "picture")} that only model ${a} gets right`} />`}
     ${Array.isArray(unchanged?.wrong) && unchanged.wrong.length > 0 && html`<${Strip} project=${project} ids=${unchanged.wrong} caption=${caption} title=${`Wrong in both: ${count(unchanged.wrong.length, "picture")}`} />`}
   `;
 }

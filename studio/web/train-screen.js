@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "./htm-preact.js";
 import { get, post } from "./api.js";
 import { confirmed } from "./shared/dialog.js";
 import { fail, follow, href, train, useStore } from "./store.js";
-import { count, duration, interval, labelName, number, percent, share, when } from "./words.js";
+import { count, duration, interval, labelName, number, share, when } from "./words.js";
 
 const FIGURES = {
   accuracy: "Right",
@@ -18,7 +18,7 @@ const STEPS = {
   prepare: "Get ready",
   features: "Look at each picture",
   audit: "Search for wrong labels and odd pictures",
-  int8: "Try a faster arithmetic",
+  int8: "Try to make it faster",
   copies: "Look at altered copies",
   evaluate: "Learn, and test itself",
   finetune: "Train the network itself",
@@ -126,7 +126,7 @@ function Job({ feed }) {
     ${!over &&
     html`<progress max="1" value=${overall ?? 0} aria-label="Training"></progress>
       <p class="figures" aria-live="off">
-        ${overall === null ? "Starting …" : percent(Math.round(100 * overall) / 100)}${left ? `, about ${duration(left)} left` : ""}
+        ${overall === null ? "Starting …" : `${Math.round(100 * overall)}%`}${left ? `, about ${duration(left)} left` : ""}
         ${progress?.total ? html` <span class="muted">· ${STEPS[step?.name] ?? step?.title ?? ""}: ${number(progress.done ?? 0)} of ${number(progress.total)}${progress.rate ? `, ${number(Math.round(progress.rate))} per second` : ""}</span>` : ""}
       </p>`}
     ${state === "failed" && html`<p class="bad" role="alert">${error?.message ?? "It ended without a message: see the log."}</p>`}
@@ -146,11 +146,11 @@ function Job({ feed }) {
 
 function Log({ log, id, open }) {
   if (!log.length && !open) return null;
-  const warnings = log.filter(({ level }) => level === "warning");
+  // Most are about pictures, which the screen "Labels" shows: not a wall of file names here.
+  const warnings = log.filter(({ level, message }) => level === "warning" && message.startsWith("warning:")).length;
   return html`
-    ${warnings.map(({ message }) => html`<p class="small warn">${message}</p>`)}
     <details open=${open}>
-      <summary>Log</summary>
+      <summary>Log${warnings ? `, with ${count(warnings, "remark")}` : ""}</summary>
       <pre class="log" tabindex="0">${log.map(({ time, message }) => `${time?.slice(11, 19) ?? ""}  ${message}`).join("\n")}</pre>
       <a class="small" href=${`/api/jobs/${id}/log`} target="_blank" rel="noopener">The whole log</a>
     </details>

@@ -18,8 +18,8 @@ export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken
   return html`<div class=${`notice ${tone} verdict`} role="status">
     <h2>${title}</h2>
     <p>
-      ${text} On the same pictures, none of which it had learned from, ${count(fixed ?? 0, "picture is", "pictures are")} right now that ${fixed === 1 ? "was" : "were"} wrong before, and
-      ${" "}${count(broken ?? 0, "picture is", "pictures are")} wrong that ${broken === 1 ? "was" : "were"} right.
+      ${text} On the same pictures, none of which they had learned from, it gets ${count(fixed ?? 0, "picture")} right that the other got wrong, and
+      ${" "}${count(broken ?? 0, "picture")} wrong that the other got right.
     </p>
     <details>
       <summary>The figures</summary>

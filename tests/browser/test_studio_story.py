@@ -1,4 +1,12 @@
-"""From two folders to an answered prediction, and back from a wrong label: real processes."""
+"""From two folders to an answered prediction, and back from a wrong label: real processes.
+
+Real, but for the size: 40 drawn pictures per class, not 180. The goal of 120 s from the empty page
+to the answer is meant for the whole sample on a quiet machine with two cores, and not asserted:
+
+    STORY_PER_CLASS=180 python -m pytest -s tests/browser/test_studio_story.py
+
+prints the seconds and the clicks.
+"""
 
 import contextlib
 import os
@@ -22,6 +30,8 @@ from tests.service.fixtures import WAIT_S
 pytestmark = needs_chromium
 
 MAX_CLICKS = 6
+PER_CLASS = int(os.environ.get("STORY_PER_CLASS", "40"))
+LOADING_MS = 60_000  # of a model into a service process, on a busy machine
 TRAINING_S = 600  # beyond which the test gives up
 
 
@@ -29,6 +39,7 @@ TRAINING_S = 600  # beyond which the test gives up
 def _sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample") / "sample"
     command = [sys.executable, "-m", "training", "sample", str(folder), "--progress", "none"]
+    command += ["--per-class", str(PER_CLASS)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 
@@ -50,7 +61,19 @@ def _address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process("service", service, "livez", environment, folder),
         process("studio", studio, "livez", environment, folder),
     ):
-        yield f"http://127.0.0.1:{studio}"
+        address = f"http://127.0.0.1:{studio}"
+        try:
+            yield address
+        finally:  # a job outlives its studio
+            stop_jobs(address)
+
+
+def stop_jobs(address: str) -> None:
+    with contextlib.closing(Api(address)) as api:
+        for project in api.get("/api/projects")["projects"]:
+            for job in api.get(f"/api/projects/{project['id']}/jobs")["jobs"]:
+                if job["state"] in {"queued", "running"}:
+                    api.post(f"/api/jobs/{job['id']}/cancel", {})
 
 
 def free_port() -> int:
@@ -109,20 +132,25 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         contextlib.closing(Api(address)) as api,
     ):
         person = Person(page)
+        begun = time.monotonic()
         drop_paths(page, sample / "mask", sample / "no_mask")
         person.do_next("Train")
         person.do_next("Use this model")
         expect(page.locator("#served-heading")).to_contain_text("In use: model 1")
-        expect(page.locator("#served-heading .tag")).to_have_text("answering")
+        expect(page.locator("#served-heading .tag")).to_have_text(
+            "answering", timeout=LOADING_MS
+        )
         unseen = min((sample / "no_mask").iterdir())
         drop_paths(page, unseen)
         answer = page.locator(".card.try .says")
-        expect(answer).to_have_text(re.compile("no mask|Uncertain|Not like its training"))
+        says = re.compile("no_mask|Uncertain|Not like its training")
+        expect(answer).to_have_text(says, timeout=LOADING_MS)
+        print(f"{time.monotonic() - begun:.0f} s, {person.clicks} clicks")
         assert person.clicks <= MAX_CLICKS
 
         # A label is wrong: corrected, trained again, compared, promoted.
         project = api.project()["id"]
-        assert api.project()["counts"]["labelled"] == 360
+        assert api.project()["counts"]["labelled"] == 2 * PER_CLASS
         step(page, "Labels")
         expect(page.locator(".cell[data-state=labelled]").first).to_be_visible()
         page.keyboard.press("x")
@@ -132,10 +160,11 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
             "The model is ready", timeout=1000 * TRAINING_S
         )
         person.do_next("Compare and switch")
-        expect(page.locator(".verdict")).to_contain_text("Compared on 359 pictures", timeout=60_000)
+        compared = f"Compared on {2 * PER_CLASS - 1} pictures"
+        expect(page.locator(".verdict")).to_contain_text(compared, timeout=LOADING_MS)
         assert axe_violations(page) == []
         drop_paths(page, unseen)
-        expect(page.locator(".card.try .says")).to_have_count(2, timeout=60_000)
+        expect(page.locator(".card.try .says")).to_have_count(2, timeout=LOADING_MS)
         page.get_by_role("link", name="Which pictures are fixed").click()
         expect(page.locator("#compare-heading")).to_be_visible()
         assert axe_violations(page) == []
