@@ -137,15 +137,13 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         person.do_next("Train")
         person.do_next("Use this model")
         expect(page.locator("#served-heading")).to_contain_text("In use: model 1")
-        expect(page.locator("#served-heading .tag")).to_have_text(
-            "answering", timeout=LOADING_MS
-        )
+        expect(page.locator("#served-heading .tag")).to_have_text("answering", timeout=LOADING_MS)
         unseen = min((sample / "no_mask").iterdir())
         drop_paths(page, unseen)
         answer = page.locator(".card.try .says")
         says = re.compile("no_mask|Uncertain|Not like its training")
         expect(answer).to_have_text(says, timeout=LOADING_MS)
-        print(f"{time.monotonic() - begun:.0f} s, {person.clicks} clicks")
+        sys.stdout.write(f"{time.monotonic() - begun:.0f} s, {person.clicks} clicks\n")
         assert person.clicks <= MAX_CLICKS
 
         # A label is wrong: corrected, trained again, compared, promoted.
@@ -194,10 +192,11 @@ def test_training_survives_a_reload_and_can_be_stopped(sample: Path, address: st
         with contextlib.closing(Api(address)) as api:
             page.goto(f"{address}/projects/{api.project()['id']}/train")
         page.get_by_role("button", name="Train", exact=True).click()
-        expect(page.locator("#job-heading")).to_have_text("The model is learning")
+        heading = page.locator("#job-heading")
+        expect(heading).to_have_text("The model is learning", timeout=LOADING_MS)
         page.reload()
-        expect(page.locator("#job-heading")).to_have_text("The model is learning")
+        expect(heading).to_have_text("The model is learning", timeout=LOADING_MS)
         expect(page.locator(".stages li").first).to_be_visible()
         page.get_by_role("button", name="Stop").click()
         page.get_by_role("dialog").get_by_role("button", name="Stop").click()
-        expect(page.locator("#job-heading")).to_have_text("Stopped")
+        expect(heading).to_have_text("Stopped", timeout=LOADING_MS)
