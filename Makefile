@@ -33,7 +33,7 @@ test: development
 lint: development
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/hadolint Dockerfile.train Dockerfile.serve
+	$(VENV)/bin/hadolint Dockerfile.train Dockerfile.serve ops/Dockerfile.balance
 
 types: development
 	$(VENV)/bin/mypy

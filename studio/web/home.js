@@ -12,7 +12,7 @@ export function Home() {
     return html`<div class="empty">
       <h1>Teach the computer to tell pictures apart</h1>
       <ol class="path" aria-label="How it goes">
-        <li><b>Drop folders</b> one per class, such as “mask” and “no mask”</li>
+        <li><b>Drop folders</b> one per class, such as “mask” and “no_mask”</li>
         <li><b>Train</b> half a minute for a few hundred pictures</li>
         <li><b>Use it</b> drop a picture, read the answer</li>
       </ol>

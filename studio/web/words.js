@@ -9,7 +9,7 @@ const POINT_DIGITS = 1;
 /** Return a label as it is shown: null is unlabelled, "-" is left out. */
 export function labelName(label) {
   if (label === null || label === undefined) return "no label";
-  return label === LEFT_OUT ? "left out" : label.replaceAll("_", " ");
+  return label === LEFT_OUT ? "left out" : label;
 }
 
 export const number = (value) => value.toLocaleString("en");

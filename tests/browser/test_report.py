@@ -50,7 +50,7 @@ def saved_rows(page: Page) -> list[list[str]]:
 def decide(page: Page) -> None:
     save = page.get_by_role("button", name="Save labels.csv")
     expect(save).to_be_disabled()
-    for row, choice in enumerate(("take over: with mask", "is right: no mask", "leave out")):
+    for row, choice in enumerate(("take over: with_mask", "is right: no_mask", "leave out")):
         page.locator("li[data-file]").nth(row).get_by_text(choice).click()
     expect(page.locator("#labels-count")).to_have_text("3 of 4 decided.")
 

@@ -83,16 +83,53 @@ FOLDERS = "/", "/app", "/data", "/etc", "/usr/local/bin", "/var", "/home", "/roo
     + CONFINED
     + r"""
 PY
+# Callers of the balancer notice nothing of a replica that is killed.
+"$COMPOSE_CMD" exec -T serve python - <<'PY' &
+import io, threading, time, urllib.request
+from PIL import Image
+picture = io.BytesIO()
+Image.new("RGB", (320, 240), (200, 150, 120)).save(picture, "JPEG")
+end, answers = time.monotonic() + 20, []
+def call():
+    newest = "00000000T000000Z-00000000"
+    while time.monotonic() < end:
+        headers = {"Content-Type": "image/jpeg", "X-Min-Model-Version": newest}
+        request = urllib.request.Request(
+            "http://balance:8080/predict", picture.getvalue(), headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                newest = response.headers["X-Model-Version"]
+                answers.append(response.status)
+        except OSError as error:
+            answers.append(repr(error))
+threads = [threading.Thread(target=call) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(answers) > 20 and set(answers) == {200}, answers
+print(len(answers), "answers through the balancer")
+PY
+load=$!
+sleep 5
+docker kill "$("$COMPOSE_CMD" ps -q replica | head -1)"
+wait $load
 echo probe passed
 """
 )
 
 
-def test_compose_trains_then_serves() -> None:
+def test_compose_trains_serves_and_survives_a_killed_replica() -> None:
     check = os.environ.get("CONTAINER_CHECK")
     if not check:
         pytest.skip("no CONTAINER_CHECK: a script that builds and runs a Compose file")
-    environment = {**os.environ, "CC_BUILD_ARGS": "TORCH_INDEX=", "CC_TIMEOUT": "480"}
+    environment = {
+        **os.environ,
+        "CC_BUILD_ARGS": "TORCH_INDEX=",
+        "CC_TIMEOUT": "480",
+        "COMPOSE_PROFILES": "scale",
+    }
     done = subprocess.run(
         ["bash", check, "--compose", "docker-compose.yml", "--probe", PROBE],
         cwd=ROOT,
@@ -108,7 +145,7 @@ def test_compose_trains_then_serves() -> None:
 
 def test_containers_are_confined() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert set(services) == {"sample", "train", "serve", "studio"}
+    assert set(services) == {"sample", "train", "serve", "studio", "replica", "balance"}
     for name, service in services.items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name

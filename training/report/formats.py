@@ -60,17 +60,6 @@ def plural(count: float, one: str, many: str = "") -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
-def label_texts(labels: Sequence[str]) -> dict[str, str]:
-    """Return class names as people read them, as the service's page writes them, too.
-
-    Underscores are spaces, unless two names would be the same then.
-    """
-    texts = {label: label.replace("_", " ").strip() or label for label in labels}
-    if len(set(texts.values())) < len(texts):
-        return {label: label for label in labels}
-    return texts
-
-
 def listed(names: Sequence[str], max_names: int = 6) -> str:
     """Join names in a sentence; of more than `max_names` the rest are counted."""
     shown = [f"“{name}”" for name in names[:max_names]]

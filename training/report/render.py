@@ -18,8 +18,6 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 def render_report(data: ReportData) -> str:
     """Return the report as one HTML file that loads nothing, and runs one known script."""
-    folders = data.labels
-    data = data.with_label_texts()
     summary = data.summary
     images = sections.training_images(data)
     tests, albums = sections.tests(data)
@@ -29,7 +27,7 @@ def render_report(data: ReportData) -> str:
         "confusion": sections.confusion_matrix(images),
         "errors": sections.error_cases(data, images),
         "num_errors": len(data.errors),
-        "label_issues": sections.label_issues(data, images, folders),
+        "label_issues": sections.label_issues(data, images),
         "decided": formats.json_rows(sections.decided_rows(data)),
         "num_decided": len(data.decided),
         "min_posterior": MIN_POSTERIOR,
@@ -51,7 +49,6 @@ def render_report(data: ReportData) -> str:
 
 def render_card(data: ReportData) -> str:
     """Return the model card in Markdown, with the headings of Mitchell et al. (2019)."""
-    data = data.with_label_texts()
     context = _shared(data) | {
         "num_errors": int((data.probabilities.argmax(axis=1) != data.classes).sum()),
         "tests": [

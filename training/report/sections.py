@@ -119,24 +119,13 @@ def error_cases(data: ReportData, images: ImageSet) -> list[dict[str, Any]]:
     ]
 
 
-def label_issues(
-    data: ReportData, images: ImageSet, folders: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Return pictures whose label may be wrong, each with the class suggested.
-
-    `keep` and `take` are what labels.csv would say: the present class, and the suggested one.
-
-    Args:
-        data: The run.
-        images: The training pictures.
-        folders: Class names as the folders have them.
-    """
+def label_issues(data: ReportData, images: ImageSet) -> list[dict[str, Any]]:
+    """Return pictures whose label may be wrong, each with the class suggested."""
     return [
         {
             "image": images.image(issue.index),
             "suggested": data.labels[issue.suggested],
-            "keep": folders[issue.given],
-            "take": folders[issue.suggested],
+            "given": data.labels[issue.given],
         }
         for issue in data.label_issues[:_MAX_LABEL_ISSUES]
     ]

@@ -140,5 +140,6 @@ def test_a_bad_option_is_one_sentence(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fit", "data", *options]) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    *steps, line = capsys.readouterr().err.splitlines()
+    assert all(step.startswith("step 1 of ") for step in steps)
     assert line.startswith("error: ")

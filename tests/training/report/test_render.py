@@ -406,7 +406,7 @@ def test_hostile_names_are_escaped() -> None:
     assert not [tag for tag, _ in page.elements if tag in ("img", "em")]
     assert [tag for tag, _ in page.elements].count("script") == 1
     assert HOSTILE[0] in page.text
-    assert HOSTILE[1].replace("_", " ").strip() in page.text
+    assert HOSTILE[1] in page.text
     assert NASTY[0] in page.text
     assert NASTY[2] in page.text
     assert "a\ufffd\ufffdb\u202e.jpg" in page.text
@@ -768,17 +768,11 @@ def test_label_issues_offer_rows_of_labels_csv_and_keep_those_there() -> None:
     assert "The 2 rows of the present labels.csv are in it." in page.text
 
 
-def test_class_names_are_written_as_on_the_service_page() -> None:
+def test_class_names_are_written_as_their_folders() -> None:
     made = make_data(2, labels=("no_mask", "with_mask"))
-    message = "Class 'no_mask' has few: no_mask/1.jpg; with_mask has more."
-    made = changed(made, audit=[made.summary["audit"][0] | {"message": message}])
     for text in (Page(render_report(made)).text, render_card(made)):
-        assert "Class 'no mask' has few: no_mask/1.jpg; with mask has more." in text
-        assert "no_mask" not in re.sub(r"no_mask/\S+", "", text)
-    assert formats.label_texts(["a_b", "a b"]) == {"a_b": "a_b", "a b": "a b"}
-    assert made.with_label_texts().summary["cross_validation"]["recall"].keys() == {
-        "no mask", "with mask",
-    }  # fmt: skip
+        assert "no_mask" in text
+        assert "no mask" not in text
 
 
 def test_label_issues_have_one_name() -> None:
