@@ -192,7 +192,10 @@ async function ask(files, run, say) {
     const body = new FormData();
     for (const file of files) body.append("files", file, file.name || "picture");
     try {
-      return await call("POST", "/api/live/predict", { body, query: { run } });
+      const answer = await call("POST", "/api/live/predict", { body, query: { run } });
+      if (answer.error_chosen?.code !== "candidate_starting" || tries >= CANDIDATE_TRIES) return answer;
+      say(answer.error_chosen.detail);
+      await wait(1);
     } catch (error) {
       if (!(error instanceof Problem) || !passes(error) || error.status === 0 || tries >= CANDIDATE_TRIES) throw error;
       say(error.message);
