@@ -24,7 +24,7 @@ export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken
     <details>
       <summary>The figures</summary>
       <p class="small figures">
-        Difference ${points(paired.difference)} points, with 95% certainty between ${points(paired.low)} and ${points(paired.high)}. “Not worse” means: certainly not more than ${margin} points worse.
+        Difference ${points(paired.difference)} points, with 90% certainty between ${points(paired.low)} and ${points(paired.high)}. “Not worse” means: certainly not more than ${margin} points worse.
         ${paired.resolution ? ` With this many pictures a loss below ${(100 * Math.abs(paired.resolution)).toFixed(1)} points cannot be seen.` : ""}
         ${paired.n ? ` Compared on ${count(paired.n, "picture")}.` : ""}
       </p>
