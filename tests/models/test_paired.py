@@ -130,7 +130,17 @@ def test_rare_events_correlate_less_than_scores(latent: float, expected: float) 
 
 @pytest.mark.parametrize(
     ("gained", "lost", "verdict"),
-    [(12, 0, "better"), (0, 0, "not worse"), (0, 12, "worse"), (8, 10, "not shown")],
+    [
+        (12, 0, "better"),
+        (6, 0, "better"),
+        (8, 1, "better"),
+        (5, 0, "not worse"),
+        (7, 2, "not worse"),  # the score test alone is convinced
+        (0, 0, "not worse"),
+        (0, 12, "worse"),
+        (2, 7, "not shown"),
+        (8, 10, "not shown"),
+    ],
 )
 def test_verdict_and_its_sentence(gained: int, lost: int, verdict: str) -> None:
     old, new = answers(360, gained, lost)
