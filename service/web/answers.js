@@ -71,9 +71,9 @@ export function explanation(item) {
 /** Return the sentence about the score of one answer. */
 export function sureness(answer) {
   const decision = decisionOf(answer);
-  if (decision === UNFAMILIAR) return `If anything, ${answer.label} (${percent(answer.score)}).`;
+  if (decision === UNFAMILIAR) return `Likeliest: ${answer.label} (${percent(answer.score)}).`;
   if (decision !== UNCERTAIN) return `${percent(answer.score)} sure.`;
-  return `Likeliest is ${answer.label}, but ${percent(answer.score)} is too little to say so.`;
+  return `Likeliest is ${answer.label}, but ${percent(answer.score)} is below the threshold.`;
 }
 
 /** Return the part of a picture that the model was given, if it was not all of it. */
@@ -94,6 +94,6 @@ function facesText({ faces, faces_left_out: leftOut }) {
     counts.set(name, (counts.get(name) ?? 0) + 1);
   }
   const parts = [...counts].map(([name, number]) => `${number} ${name}`);
-  if (leftOut) parts.push(`${leftOut} more not asked about`);
+  if (leftOut) parts.push(`${leftOut} more not classified`);
   return parts.join(", ");
 }

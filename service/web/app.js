@@ -371,7 +371,7 @@ $("save-csv").addEventListener("click", () => save("answers.csv", asCsv(savable(
 $("save-json").addEventListener("click", () => save("answers.json", asJson(savable()), "application/json"));
 $("save-corrections").addEventListener("click", async () => {
   const gone = await saveCorrections(items);
-  if (gone.length) toast(`Left out, for the file cannot be read any more: ${gone.join(", ")}`);
+  if (gone.length) toast(`Left out, because the file cannot be read any more: ${gone.join(", ")}`);
 });
 shortcuts(document, { "Ctrl+z": () => undo?.() }, { when: () => undo !== null });
 

@@ -62,7 +62,7 @@ export function showCorrections(items) {
   $("corrections").hidden = !found.length;
   if (!found.length) return;
   const wrong = found.filter((item) => verdictOf(item) === "wrong").length;
-  setText($("corrections-text"), `${count(found.length, "picture")} checked, ${wrong} not answered rightly.`);
+  setText($("corrections-text"), `${count(found.length, "picture")} checked, ${wrong} answered wrongly.`);
 }
 
 /** Save the judged pictures as a zip of a folder per class. */

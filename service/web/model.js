@@ -57,7 +57,7 @@ export class Model {
     if (!model) {
       const reason = refused ? ` ${refused.reason}` : "";
       setText($("model-line"), status === "loading" ? "The model is being loaded." : "No model is ready yet.");
-      setText($("model-accuracy"), `Pictures wait here until one is.${reason}`);
+      setText($("model-accuracy"), `Pictures wait here until a model is ready.${reason}`);
       return;
     }
     const { labels, balanced_accuracy: accuracy } = model;

@@ -1,4 +1,4 @@
-// What is drawn over a picture: boxes of faces, the part that was asked about, activation maps.
+// What is drawn over a picture: boxes of faces, the part that was classified, activation maps.
 
 import { UNFAMILIAR, decisionOf, partOf } from "./answers.js";
 import { element, svg } from "./shared/dom.js";

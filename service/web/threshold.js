@@ -1,10 +1,10 @@
-// The threshold between a class and "uncertain", tried out on the answers that are there.
+// The threshold between a class and "uncertain", tried out on the answers on the page.
 
 import { UNCERTAIN, UNFAMILIAR, answersOf, decisionOf, threshold } from "./answers.js";
 import { $, setText } from "./shared/dom.js";
 import { percent } from "./shared/words.js";
 
-// The slider moves in nines, for that is where scores lie: 0 is 0%, 1 is 90%, 2 is 99%, 4 is 99.99%.
+// The slider moves in nines, because most scores are near 1: 0 is 0%, 1 is 90%, 2 is 99%, 4 is 99.99%.
 const shareOf = (nines) => 1 - 10 ** -nines;
 const ninesOf = (share) => -Math.log10(Math.max(1 - share, 1e-4));
 const DIGITS = 4;

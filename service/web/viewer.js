@@ -1,4 +1,4 @@
-// A picture in large: boxes, map, all scores, what it really is, and the code that asks for it.
+// The large view of a picture: boxes, map, all scores, its true class, and code for the same request.
 
 import { explanation, verdict } from "./answers.js";
 import { stateOf } from "./card.js";

@@ -1,4 +1,4 @@
-// Writes zip archives without compression (APPNOTE 6.3.10), for pictures are compressed already.
+// Writes zip archives without compression (APPNOTE 6.3.10), because pictures are compressed already.
 
 const LOCAL = 0x04034b50;
 const CENTRAL = 0x02014b50;

@@ -105,7 +105,7 @@ function ProjectScreen() {
   return html`<${screen} key=${`${route.project}/${route.screen}`} />`;
 }
 
-// --- the key, if the studio wants one ------------------------------------------------------------
+// --- the key, if the studio requires one ------------------------------------------------------
 
 let keyAsked = null; // {again, resolve}
 

@@ -18,7 +18,7 @@ export function DataScreen() {
       heading=${empty ? "Drop your folders here" : "Add pictures"}
       text=${empty
         ? "The name of a folder is the label of the pictures in it. Several folders at once, a zip or single pictures will do."
-        : "Drop folders, a zip or pictures anywhere on this page. What is here already is not sent twice."}
+        : "Drop folders, a zip or pictures anywhere on this page. Pictures that the studio already has are not sent again."}
     />
     ${!empty && html`<div class="columns"><${Classes} project=${project} /><${Findings} project=${project} /></div>`}
     ${!empty && html`<${Versions} project=${project} />`}
@@ -74,7 +74,7 @@ function RenameClass({ project }) {
     }
   };
   const removeProject = async () => {
-    const sure = await confirmed({ title: `Remove “${project.name}”?`, text: "It is taken off the list. A model in use stays in use.", action: "Remove it" });
+    const sure = await confirmed({ title: `Remove “${project.name}”?`, text: "It disappears from the list. A model in use stays in use.", action: "Remove it" });
     if (!sure) return;
     try {
       await remove(`/api/projects/${project.id}`);
@@ -150,9 +150,9 @@ function Findings({ project }) {
             </li>`,
           )}
         </ul>`
-      : html`<p class="muted">Nothing to remark: no copies, no dark, blurred or tiny pictures.</p>`}
+      : html`<p class="muted">Nothing found: no copies, no dark, blurred or tiny pictures.</p>`}
     ${!project.running_job &&
-    html`<p class="small">Wrong labels are searched for at each training. <button type="button" class="plain link" onClick=${check}>Search without training</button></p>`}
+    html`<p class="small">Each training searches for wrong labels, too. <button type="button" class="plain link" onClick=${check}>Search without training</button></p>`}
   </section>`;
 }
 
@@ -188,7 +188,7 @@ function Versions({ project }) {
   return html`<section class="versions" aria-labelledby="versions-heading">
     <div class="bar">
       <h2 id="versions-heading" class="grow">Versions</h2>
-      <button type="button" onClick=${() => act(() => post(address, {}))} disabled=${versions.length > 0 && !project.counts.changed}>Keep the present state</button>
+      <button type="button" onClick=${() => act(() => post(address, {}))} disabled=${versions.length > 0 && !project.counts.changed}>Make a version now</button>
     </div>
     <p class="small">A version is made at each training. It never changes, so you can always see what a model has learned from, and go back.</p>
     ${versions.length > 0 &&

@@ -10,7 +10,7 @@ const GAP_PX = 8;
 const CAPTION_PX = 30;
 const EDGE_PX = { narrow: 104, wide: 148 }; // least edge of a cell, by the width of the grid
 const NARROW_PX = 640;
-const CALM_MS = 80; // pictures are fetched once the scrolling has been this calm
+const CALM_MS = 80; // pause in scrolling after which pictures are fetched
 
 /**
  * A list box of cells in rows; scrolls by itself, moves by arrows, chooses by click and Shift.

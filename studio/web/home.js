@@ -7,7 +7,7 @@ import { count, listed, labelName } from "./words.js";
 
 export function Home() {
   const { projects } = useStore();
-  if (projects === null) return html`<h1 class="hidden">Studio</h1><p class="muted">Asking for your projects …</p>`;
+  if (projects === null) return html`<h1 class="hidden">Studio</h1><p class="muted">Loading your projects …</p>`;
   if (!projects.length) {
     return html`<div class="empty">
       <h1>Teach the computer to tell pictures apart</h1>
@@ -18,7 +18,7 @@ export function Home() {
       </ol>
       <${DropZone}
         heading="Drop your folders here"
-        text="The name of a folder is the label of the pictures in it. A zip or single pictures will do, too. They stay on this computer’s studio."
+        text="The name of a folder is the label of the pictures in it. A zip or single pictures will do, too. They are stored in this studio only."
       />
     </div>`;
   }

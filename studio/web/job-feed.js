@@ -1,9 +1,9 @@
-// Events of one job, live: server-sent events, or polling where those do not come through.
+// Events of one job, live: server-sent events, or polling if a proxy holds those back.
 
 import { Problem, get } from "./api.js";
 
 const POLL_MS = 1000;
-const SILENT_MS = 12_000; // an open stream that says nothing this long is asked by polling
+const SILENT_MS = 12_000; // an open stream that is silent for this long is replaced by polling
 export const ENDED = ["done", "failed", "cancelled"];
 
 export class JobFeed {

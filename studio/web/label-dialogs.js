@@ -46,9 +46,9 @@ export function Viewer({ project, grid, labelling, actions, close }) {
   return html`<${Dialog} title=${picture ? labelName(picture.label) : "…"} close=${close} kind="viewer">
     <div class="viewer-picture" tabindex="-1" autofocus>${picture && html`<img src=${thumbnail(picture.sha256, LARGE_PX)} alt=${`Picture ${picture.name}, labelled ${labelName(picture.label)}`} />`}</div>
     <p class="small figures">${number(grid.active + 1)} of ${number(grid.ids.length)}: ${picture?.name} ${picture?.width ? `(${picture.width} × ${picture.height})` : ""} ${picture?.group ? `, group ${picture.group}` : ""}</p>
-    ${doubted && !picture.judged && html`<p>Its label may be wrong. What do you see? (What the model says is shown once you have chosen.)</p>`}
+    ${doubted && !picture.judged && html`<p>Its label may be wrong. What do you see? (The model’s answer is shown after you have chosen.)</p>`}
     ${findings.map(({ kind, message }) => html`<p class="small">${message || FINDINGS.find((one) => one.kind === kind)?.title}</p>`)}
-    ${picture?.judged && picture.suggestion && html`<p>The model says <b>${labelName(picture.suggestion.label)}</b>${picture.suggestion.score ? ` (${percent(picture.suggestion.score)} sure)` : ""}.</p>`}
+    ${picture?.judged && picture.suggestion && html`<p>The model’s answer: <b>${labelName(picture.suggestion.label)}</b>${picture.suggestion.score ? ` (${percent(picture.suggestion.score)} sure)` : ""}.</p>`}
     <div class="buttons">
       ${project.classes.map(({ name }, index) => html`<button type="button" key=${name} class=${picture?.label === name ? "is" : ""} onClick=${() => actions.decide(name)}>${index < MAX_DIGIT && html`<kbd aria-hidden="true">${index + 1}</kbd>`} ${labelName(name)}</button>`)}
       <button type="button" class=${picture?.label === LEFT_OUT ? "is" : ""} onClick=${actions.leaveOut}><kbd aria-hidden="true">x</kbd> Leave out</button>
@@ -123,7 +123,7 @@ export function GroupDialog({ project, targets, labelling, close }) {
   };
   const groups = preview?.groups ?? [];
   return html`<${Dialog} title="Groups: the same person or thing" close=${close}>
-    <p>Pictures of one person look alike. Put them into one group, and the model is never tested on a person whom it has learned from: its figures are honest then.</p>
+    <p>Pictures of one person look alike. Put them into one group: then the model is never tested on a person that it was trained on, and its figures are not too high.</p>
     ${targets.length > 0 &&
     html`<form class="bar" onSubmit=${byHand}>
       <label class="field grow">${count(targets.length, "chosen picture")}: group <input name="group" type="text" maxlength="80" /></label>
@@ -137,7 +137,7 @@ export function GroupDialog({ project, targets, labelling, close }) {
         </select>
       </label>
       <label class="field grow">as a pattern <input type="text" value=${pattern} spellcheck="false" onInput=${({ target }) => (setPattern(target.value), setPreview(null))} /></label>
-      <button type="button" onClick=${() => send({ pattern, preview: true }, setPreview)}>Look what comes of it</button>
+      <button type="button" onClick=${() => send({ pattern, preview: true }, setPreview)}>Preview the groups</button>
     </p>
     ${message && html`<p class="bad" role="alert">${message}</p>`}
     ${preview &&
@@ -193,7 +193,7 @@ export function HelpDialog({ project, close }) {
     ["Ctrl + A", "choose all that are shown"],
     ...project.classes.slice(0, MAX_DIGIT).map(({ name }, index) => [`${index + 1}`, `it shows “${labelName(name)}”`]),
     ["Enter", "the label is right"],
-    ["x", "leave it out: it is not learned from"],
+    ["x", "leave it out of the training"],
     ["0", "take the label away"],
     ["n", "a new class"],
     ["g", "groups: the same person or thing"],

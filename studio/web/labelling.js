@@ -61,7 +61,7 @@ export class Labelling {
   #take(picture) {
     const waiting = outbox.records.filter(({ project }) => project === this.project);
     const own = waiting.flatMap(({ decisions = [] }) => decisions).filter((decision) => decision.picture === picture.id);
-    // What waits in the outbox, of this tab or of one that was closed, is the person's last word.
+    // What waits in the outbox, of this tab or of one that was closed, is the person's latest decision.
     this.pictures.set(picture.id, own.length ? { ...picture, label: own.at(-1).label, judged: true, pending: own.length } : { ...picture, pending: 0 });
   }
 

@@ -28,7 +28,7 @@ export function LiveScreen() {
     const timer = setInterval(() => document.hidden || load(), 1000 * ASKED_AGAIN_S);
     return () => clearInterval(timer);
   }, [live, settled]);
-  if (!live || !runs) return html`<p class="muted">Asking which model is in use …</p>`;
+  if (!live || !runs) return html`<p class="muted">Loading the model in use …</p>`;
   const chosenId = Number(route.query.get("run")) || null;
   const chosen = runs.find(({ id }) => id === chosenId && id !== live.run) ?? null;
   const again = () => Promise.all([load(), refresh()]);
@@ -145,7 +145,7 @@ function Try({ chosen, live }) {
     const some = files.slice(0, TRIED_AT_ONCE);
     if (!some.length) return;
     try {
-      setBusy(files.length > some.length ? `Asking for the first ${some.length} …` : "Asking …");
+      setBusy(files.length > some.length ? `Classifying the first ${some.length} …` : "Classifying …");
       const answer = await ask(some.map(({ file }) => file), latest.current?.id, setBusy);
       const fresh = some.map(({ file, path }, index) => {
         const address = URL.createObjectURL(file);
@@ -212,7 +212,7 @@ function Answer({ title, answer }) {
   return html`<div class="answer">
     ${title && html`<span class="small">${title}</span>`}
     <p class=${`says${sure ? "" : " warn"}`}>${heading}</p>
-    <p class="small">${sure ? `${percent(score)} sure` : `If anything: ${labelName(label)} (${percent(score)})`}</p>
+    <p class="small">${sure ? `${percent(score)} sure` : `Likeliest: ${labelName(label)} (${percent(score)})`}</p>
     <${Scores} scores=${answer.scores ?? answer.probabilities} best=${label} sure=${sure} />
   </div>`;
 }
@@ -233,7 +233,7 @@ function History({ history }) {
   if (!history.length) return null;
   const words = { promote: "put to use", rollback: "went back to" };
   return html`<section aria-labelledby="history-heading">
-    <h2 id="history-heading">What was in use when</h2>
+    <h2 id="history-heading">Which model was in use when</h2>
     <ul class="acts">
       ${history.map(
         (entry, index) => html`<li key=${index}>

@@ -33,7 +33,7 @@ function running(job, feed, route) {
 function secondClass(classes, counts) {
   if (counts.unlabelled) {
     return {
-      text: `Tell what ${counts.unlabelled === 1 ? "1 picture shows" : `${number(counts.unlabelled)} pictures show`}: two classes are needed at least.`,
+      text: `Label ${count(counts.unlabelled, "picture")}: at least two classes are needed.`,
       label: "Label them",
       href: href("verify", undefined, "?filter=unlabelled"),
     };
@@ -60,7 +60,7 @@ function afterTraining(project, counts, route) {
   if (!live && route.screen === "live" && route.query.has("run")) return { text: "Read the verdict below, then switch to the new model, or leave it." };
   if (!live) {
     return {
-      text: "The model is ready. Put it to use, then try it with a picture.",
+      text: "The model is ready. Put it into use, then try it with a picture.",
       label: "Use this model",
       act: () => promote(run.id),
       other: route.screen === "runs" ? null : { label: "How good is it?", href: href("runs", undefined, `/${run.id}`) },
@@ -68,16 +68,16 @@ function afterTraining(project, counts, route) {
   }
   if (live.run !== run.id) {
     const at = href("live", undefined, `?run=${run.id}`);
-    const text = "A newer model is ready. See if it is at least as good as the one in use, then switch.";
+    const text = "A newer model is ready. Check that it is at least as good as the one in use, then switch.";
     return route.screen === "live" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
   }
   if (counts.doubted) {
     const look = `ook at ${count(counts.doubted, "picture")} whose label may be wrong.`;
-    const text = route.screen === "live" ? `Drop a picture below to see what the model says. Then l${look}` : `L${look}`;
+    const text = route.screen === "live" ? `Drop a picture below to see the model’s answer. Then l${look}` : `L${look}`;
     const at = href("verify", undefined, "?filter=doubted");
     return route.screen === "verify" ? { text: "Correct what is wrong; press Enter where the label is right." } : { text, label: "Look at them", href: at };
   }
-  if (route.screen === "live") return { text: "Drop a picture below to see what the model says." };
+  if (route.screen === "live") return { text: "Drop a picture below to see the model’s answer." };
   return { text: "The model is in use. Try it with a picture it has never seen.", label: "Try it", href: href("live") };
 }
 

@@ -26,8 +26,8 @@ export function newId() {
  */
 class Outbox {
   records = [];
-  problem = null; // why nothing gets through at present
-  durable = true; // false if the browser keeps nothing: then closing the page loses what waits
+  problem = null; // the reason why no request succeeds at present
+  durable = true; // false if the browser keeps nothing: then closing the page loses waiting decisions
   #database = null;
   #listeners = new Set();
   #sending = false;

@@ -21,7 +21,7 @@ export function RunsScreen() {
   const { project } = useStore();
   const runs = useRuns(project);
   const [chosen, setChosen] = useState([]);
-  if (!runs) return html`<p class="muted">Asking for the results …</p>`;
+  if (!runs) return html`<p class="muted">Loading the results …</p>`;
   if (!runs.length) return html`<div class="panel nothing"><p>No model has been trained yet.</p><a class="button" href=${href("train")}>To the training</a></div>`;
   const choose = (id) => setChosen(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id].slice(-2));
   const [a, b] = [...chosen].sort((x, y) => x - y);
@@ -60,8 +60,8 @@ export function RunsScreen() {
       </table>
     </div>
     <p class="small explain">
-      <b>Right</b>: share of pictures that the model got right without having learned from them. <b>Between</b>: with 95% certainty the true share lies in here; where two models overlap,
-      they may be equally good. <b>Answered</b>: share for which it is certain enough to answer. <b>Speed</b>: time per picture.
+      <b>Right</b>: share of correct answers, to pictures that the model was not trained on. <b>Between</b>: its 95% interval; if the intervals of two models overlap,
+      they may be equally good. <b>Answered</b>: share of pictures whose score reaches the threshold. <b>Speed</b>: time per picture.
     </p>
   `;
 }
@@ -73,12 +73,12 @@ export function RunScreen({ id }) {
   useEffect(() => {
     get(`/api/runs/${id}`).then(setRun, fail);
   }, [id, project.live?.run]);
-  if (!run) return html`<p class="muted">Asking for the result …</p>`;
+  if (!run) return html`<p class="muted">Loading the result …</p>`;
   const others = (runs ?? []).filter((other) => other.id !== run.id);
   const mistakes = run.mistakes ?? [];
   const mistaken = (id) => {
     const said = run.answers?.[id];
-    return said ? `${labelName(said.label)}: it said “${labelName(said.predicted)}”` : "";
+    return said ? `${labelName(said.label)}: answered “${labelName(said.predicted)}”` : "";
   };
   return html`
     <p class="small"><a href=${href("runs")}>All models</a></p>
@@ -112,7 +112,7 @@ export function RunScreen({ id }) {
 
 function Confusion({ labels, rows }) {
   return html`<section aria-labelledby="confusion-heading">
-    <h2 id="confusion-heading">What it took for what</h2>
+    <h2 id="confusion-heading">Which classes it confuses</h2>
     <div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix">
       <table class="confusion">
         <thead><tr><th scope="col">Label</th>${labels.map((label) => html`<th scope="col">answered “${labelName(label)}”</th>`)}</tr></thead>

@@ -10,7 +10,7 @@ const FIGURES = {
   accuracy: "Right",
   balanced_accuracy: "Right, mean over the classes",
   answered: "Answered with certainty",
-  ece: "Error of its certainty",
+  ece: "Error of its scores (calibration)",
 };
 
 // Steps of a training in plain words; the log has the exact ones.
@@ -20,10 +20,10 @@ const STEPS = {
   audit: "Search for wrong labels and odd pictures",
   int8: "Try to make it faster",
   copies: "Look at altered copies",
-  evaluate: "Learn, and test itself",
+  evaluate: "Train, and test on unseen pictures",
   finetune: "Train the network itself",
-  test: "Try the pictures that were kept for checking",
-  robustness: "Try spoilt pictures",
+  test: "Test on the pictures kept for checking",
+  robustness: "Test on damaged pictures",
   report: "Write the report",
   publish: "Check and store the model",
 };
@@ -71,7 +71,7 @@ function Start({ project, first }) {
     ${options?.length > 0 &&
     html`<details>
       <summary>Options</summary>
-      <p class="small">The usual ones are good for nearly everything.</p>
+      <p class="small">The defaults suit nearly every data set.</p>
       <div class="options">${options.map((option) => html`<${Option} key=${option.name} ...${option} value=${changed[option.name] ?? option.default} set=${(value) => setChanged({ ...changed, [option.name]: value })} />`)}</div>
     </details>`}
   </section>`;
@@ -95,7 +95,7 @@ const HEADINGS = {
   running: "The model is learning",
   cancelling: "Stopping",
   cancelled: "Stopped",
-  failed: "It did not work",
+  failed: "It failed",
   done: "The model is ready",
 };
 

@@ -5,7 +5,7 @@ import { Hasher, canHash } from "./hashing.js";
 import { newId } from "./outbox.js";
 
 const CHECK_FILES = 250; // per question for what is missing
-const CHECK_WAIT_MS = 300; // a question is not held back longer for more hashes
+const CHECK_WAIT_MS = 300; // max wait of a question for more hashes
 const BATCH_FILES = 64; // per request, as the studio takes them
 const BATCH_BYTES = 16 * 2 ** 20;
 const SENDERS = 3; // requests at a time
@@ -14,7 +14,7 @@ const LARGEST_BYTES = 200 * 2 ** 20; // a picture this large is refused without 
 const RETRY_S = 2;
 const MAX_RETRY_S = 15;
 const RATE_OVER_S = 10;
-const ENDS = [403, 404]; // not allowed, or the project is gone: no other file would fare better
+const ENDS = [403, 404]; // not allowed, or the project is gone: every other file would fail as well
 
 /** Remembered while an upload runs, so that a page that was closed in between can say so. */
 const MARK = (project) => `studio-upload-${project}`;
@@ -151,7 +151,7 @@ export class Upload {
     };
     const sendAll = async () => {
       while ((checking || missing.length) && !this.#abort.signal.aborted) {
-        // While more is coming, a small batch waits for company, but not for long.
+        // While more files are coming, a small batch waits briefly to be filled.
         if (!missing.length || (checking && missing.length < BATCH_FILES && hashing)) {
           await wait(0.02);
           if (!missing.length || hashing) continue;

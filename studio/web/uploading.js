@@ -20,7 +20,7 @@ export function DropZone({ project = null, heading, text, compact = false }) {
 
   const take = async (gathering) => {
     if (busy.current) {
-      toast("One after the other: drop it again in a moment.");
+      toast("Another drop is still being read: drop it again in a moment.");
       return;
     }
     busy.current = true;
@@ -107,9 +107,9 @@ async function createProject(name) {
 }
 
 const SPLIT_CHOICES = [
-  { value: "keep-test", title: "Learn from the training part, and keep the test part for checking", help: "The usual meaning of such folders. Test pictures are never learned from." },
-  { value: "merge", title: "Put all together", help: "All pictures are learned from; the studio makes its own test." },
-  { value: "train", title: "Take the training part only", help: "The others are not sent." },
+  { value: "keep-test", title: "Train on the training part, and keep the test part for checking", help: "The usual meaning of such folders. The model is never trained on test pictures." },
+  { value: "merge", title: "Put all together", help: "The model is trained on all pictures; the studio makes its own test." },
+  { value: "train", title: "Use the training part only", help: "The others are not sent." },
 ];
 
 function SplitQuestion({ plan, answer }) {
@@ -118,9 +118,9 @@ function SplitQuestion({ plan, answer }) {
   const names = Object.values(plan.split ?? {}).flat();
   const folders = [...new Set(names.map((name) => name.split("/").pop()))];
   return html`<section class="panel question" aria-labelledby="split-heading">
-    <h2 id="split-heading" tabindex="-1" ref=${heading}>This looks like a set that is divided already</h2>
+    <h2 id="split-heading" tabindex="-1" ref=${heading}>This data set seems to be split already</h2>
     <p>
-      ${folders.length ? `The folders ${listed(folders)} hold` : "Its folders hold"} the same classes. They are no classes themselves: what shall happen to them?
+      ${folders.length ? `The folders ${listed(folders)} hold` : "Its folders hold"} the same classes. They are not classes themselves. What should be done with them?
     </p>
     <ul class="choices">
       ${SPLIT_CHOICES.map(
@@ -197,11 +197,11 @@ function Interrupted({ project }) {
     forgetInterrupted(project.id);
     setMark(null);
   };
-  return html`<section class="notice warn" aria-label="Upload that was cut">
+  return html`<section class="notice warn" aria-label="Interrupted upload">
     <p>
-      An upload was cut: ${number(mark.done)} of ${count(mark.total, "file")} were settled. Drop the same folder again, and it goes on there; what is here is
+      An upload was interrupted: ${number(mark.done)} of ${count(mark.total, "file")} were settled. Drop the same folder again, and it goes on there; what is here is
       not sent again.
     </p>
-    <button type="button" onClick=${forget}>Leave it</button>
+    <button type="button" onClick=${forget}>Dismiss</button>
   </section>`;
 }

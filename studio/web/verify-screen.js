@@ -85,12 +85,12 @@ export function VerifyScreen() {
           <option value="added">newest first</option>
         </select>
       </label>
-      <label class="check small"><input type="checkbox" checked=${autoAdvance} onChange=${({ target }) => setAutoAdvance(target.checked)} /> go on by itself</label>
+      <label class="check small"><input type="checkbox" checked=${autoAdvance} onChange=${({ target }) => setAutoAdvance(target.checked)} /> go to the next picture</label>
       <button type="button" onClick=${() => setDialog({ kind: "group" })}>Groups</button>
       <button type="button" onClick=${() => setDialog({ kind: "history" })}>Changes</button>
       <button type="button" class="help" aria-label="Keys, help" onClick=${() => setDialog({ kind: "help" })}>?</button>
     </div>
-    <p id="grid-help" class="hidden">Arrow keys move, a digit chooses the label, Enter says that the label is right, x leaves the picture out, u undoes, question mark lists all keys.</p>
+    <p id="grid-help" class="hidden">Arrow keys move, a digit chooses the label, Enter confirms the label, x leaves the picture out, u undoes, question mark lists all keys.</p>
     ${total === 0 && html`<${Nothing} filter=${filter} project=${project} />`}
     <div class="grid-host" ref=${host} hidden=${total === 0}></div>
     ${actions && total !== 0 && html`<${ActionBar} project=${project} targets=${targets} labelling=${labelling} actions=${actions} grid=${grid} />`}

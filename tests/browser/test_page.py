@@ -94,7 +94,7 @@ def test_page_explains_uncertain_answers(page: Page) -> None:
     answer = card(page, "a.png")
     expect(answer.locator(".verdict")).to_have_text("Uncertain")
     expect(answer.locator(".explanation")).to_have_text(
-        "Likeliest is mask, but 52.5% is too little to say so."
+        "Likeliest is mask, but 52.5% is below the threshold."
     )
 
 
@@ -138,7 +138,7 @@ def test_activation_map_can_be_faded_in(page: Page) -> None:
     image.paste((255, 0, 7), (SIZE_PX * 3 // 4,) * 2 + (SIZE_PX,) * 2)  # speaks loudly
     expect(page.locator("#fade")).to_be_hidden()
     hand_over(page, [("a.png", encoded(image, "PNG"))])
-    expect(card(page, "a.png").locator(".explanation")).to_contain_text("If anything, mask")
+    expect(card(page, "a.png").locator(".explanation")).to_contain_text("Likeliest: mask")
     over = card(page, "a.png").locator("canvas")
     slider = page.locator("#fade")
     for value in ("0", "60"):

@@ -104,7 +104,7 @@ def test_unfamiliar_picture_gets_no_class_anywhere(page: Page) -> None:
     drop(page, ("a.png", STRANGE), ("b.png", SURE))
     strange = card(page, "a.png")
     expect(strange.locator(".verdict")).to_have_text(NOT_LIKE)
-    expect(strange.locator(".explanation")).to_contain_text("If anything, mask (")
+    expect(strange.locator(".explanation")).to_contain_text("Likeliest: mask (")
     expect(strange.locator(".best")).to_have_count(0)
     expect(page.locator("#threshold-text")).to_have_text("1 of 2 answered with a class")
     page.get_by_label("Show", exact=True).select_option(label=NOT_LIKE.lower())
@@ -253,7 +253,7 @@ def test_corrections_are_saved_in_the_training_layout(page: Page) -> None:
     for index, really in ((0, "mask"), (1, "no_mask"), (2, "neither"), (4, "mask")):
         page.locator(".truth select").nth(index).select_option(label=really)
     expect(page.locator("#corrections-text")).to_have_text(
-        "4 pictures checked, 2 not answered rightly."
+        "4 pictures checked, 2 answered wrongly."
     )
     states = page.locator(".truth").evaluate_all("(all) => all.map((e) => e.dataset.truth)")
     assert states == ["right", "wrong", "right", "", "wrong"]

@@ -152,7 +152,7 @@ def test_cut_upload_goes_on_where_it_was(
         held = 2 * 64
         wait_until(lambda: api.project()["counts"]["pictures"] == held)
     with tab(context, f"{address}/projects/{api.project()['id']}/data") as (page, _):
-        expect(page.get_by_text("An upload was cut")).to_be_visible()
+        expect(page.get_by_text("An upload was interrupted")).to_be_visible()
         sent: list[int] = []
         page.on(
             "request",
@@ -266,7 +266,7 @@ def test_new_class_and_groups(page: Page, api: Api, two_classes: Any) -> None:
     assert list(labels(api).values()).count("bird") == 1
     page.get_by_role("button", name="Groups").click()
     page.get_by_label("as a pattern").fill(r"^(?:.*/)?(\d\d\d)")
-    page.get_by_role("button", name="Look what comes of it").click()
+    page.get_by_role("button", name="Preview the groups").click()
     expect(page.get_by_text("1 group: 000 (12)")).to_be_visible()
     page.get_by_role("button", name="Make these groups").click()
     expect(page.get_by_role("dialog")).to_be_hidden()

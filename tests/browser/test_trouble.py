@@ -199,7 +199,7 @@ def test_page_reports_a_service_without_a_model(browser: Browser, tmp_path: Path
         watch.provoked.append("503")
         page.goto(address)
         expect(page.locator("#model-line")).to_have_text("No model is ready yet.")
-        expect(page.get_by_text("Pictures wait here until one is.")).to_be_visible()
+        expect(page.get_by_text("Pictures wait here until a model is ready.")).to_be_visible()
         publish_bundle(tmp_path)
         page.evaluate('async () => { while (!(await fetch("health")).ok); }')
         page.evaluate('() => document.dispatchEvent(new Event("visibilitychange"))')
