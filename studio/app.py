@@ -60,10 +60,10 @@ def create_app(
 
     Args:
         settings: Settings, read once by the caller.
-        keys: Known keys; without any, everybody who reaches the studio may do everything.
+        keys: Known keys; without any, every caller may do everything.
         database: The studio's database, if it is open already.
-        work: What jobs do, instead of trainings and audits.
-        candidates: Keeper of service processes, instead of one of `python -m service`.
+        work: Work of the jobs, instead of trainings and audits.
+        candidates: Pool of service processes, instead of one of `python -m service`.
     """
     app = FastAPIOffline(
         title="Studio",
@@ -71,7 +71,7 @@ def create_app(
         version=__version__,
         lifespan=_lifespan(settings, keys, database, work, candidates),
         redirect_slashes=False,
-        redoc_url=None,  # would load its maker's logo from elsewhere
+        redoc_url=None,  # would load a logo from another host
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.stopping = threading.Event()
@@ -93,7 +93,7 @@ def create_app(
 
 
 def open_work(settings: Settings, database: Database) -> StudioWork:
-    """Return what the jobs of a data folder do."""
+    """Return the work of the jobs of a data folder."""
     blobs_, versions_ = BlobStore(settings.data), VersionStore(settings.data)
     return StudioWork(database, blobs_, versions_, settings.store)
 
@@ -111,7 +111,7 @@ def session_secret(folder: Path) -> bytes:
         secret = path.read_bytes()
         if len(secret) == _SECRET_BYTES:
             return secret
-        path.unlink()  # a crash has cut it
+        path.unlink()  # truncated by a crash
         return session_secret(folder)
     with open(handle, "wb") as file:
         secret = secrets.token_bytes(_SECRET_BYTES)

@@ -1,4 +1,4 @@
-"""Keys of the studio: who may look, label or promote. Only their SHA-256 hashes are kept."""
+"""Keys of the studio, each with the role look, label or promote, kept as SHA-256 hashes."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ _ENTRY: Final = re.compile(
 
 
 class Role(IntEnum):
-    """What a person may do; each role includes those before it."""
+    """Role of a person; each role includes those before it."""
 
     LOOK = 1
     LABEL = 2
@@ -33,7 +33,7 @@ class Actor:
 
     Attributes:
         name: Name for the history of decisions, versions, runs and promotions.
-        role: What the person may do.
+        role: Role of the person.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Key:
 
     Attributes:
         name: Name of its owner.
-        role: What its owner may do.
+        role: Role of its owner.
         hash: SHA-256 hash of the key, in lower-case hex.
     """
 
@@ -66,7 +66,7 @@ def hash_of(key: str) -> str:
 
 
 def new_key(name: str, role: Role) -> tuple[str, Key]:
-    """Return a new random key, and what the studio keeps of it."""
+    """Return a new random key, and its entry with the hash."""
     text = secrets.token_urlsafe(32)
     return text, Key(name, role, hash_of(text))
 

@@ -59,7 +59,7 @@ class BadUpload(StudioError):
 
     code = "bad_upload"
     status = 400
-    example = "The multipart body breaks its format."
+    example = "The multipart body is malformed."
 
 
 class BadArchive(StudioError):
@@ -95,11 +95,11 @@ class NotFound(StudioError):
 
 
 class ActReused(StudioError):
-    """The id of an act belongs to another act."""
+    """The id of an act is already used by another act."""
 
     code = "act_reused"
     status = 409
-    example = "This act's id belongs to another act: send a new one."
+    example = "This act's id is already used by another act: send a new one."
 
 
 class CannotUndo(StudioError):
@@ -107,7 +107,7 @@ class CannotUndo(StudioError):
 
     code = "cannot_undo"
     status = 409
-    example = "The class rain holds pictures by now: move them first."
+    example = "The class rain has pictures now: move them first."
 
 
 class BodyTooLarge(StudioError):
@@ -197,7 +197,7 @@ class KeyRefused(StudioError):
 
     code = "key_refused"
     status = 401
-    example = "That key is not known here."
+    example = "The key is unknown."
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
@@ -315,7 +315,7 @@ class CandidateStarting(StudioError):
     code = "candidate_starting"
     status = 503
     retry_after_s = 1
-    example = "The chosen model is being loaded: come again in a second."
+    example = "The chosen model is being loaded: try again in a second."
 
 
 class TooBusy(StudioError):
@@ -324,11 +324,11 @@ class TooBusy(StudioError):
     code = "too_busy"
     status = 503
     retry_after_s = 1
-    example = "512 requests are in progress: come again."
+    example = "512 requests are in progress: try again."
 
 
 class Refused(StudioError):
-    """The studio does not start as it was asked to."""
+    """The studio cannot start with these settings."""
 
     code = "refused"
     status = 500

@@ -147,7 +147,7 @@ def _import_folder(studio: Opened, project: int, source: Path, split: Split | No
         if name not in paths and (path.is_symlink() or not path.is_dir()):
             summary.add([_refused(name, "neither a file nor a folder, or a link to a folder")])
     summary.add(refused_of(plan))
-    drop = str(uuid4())  # one act, undone at once
+    drop = str(uuid4())  # one act, to be undone as one
     wanted = [(file, paths[name]) for name, file in plan.files.items()]
     for files in _batches(wanted, studio.settings.max_file_bytes, summary):
         summary.add(

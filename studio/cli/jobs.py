@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
         description="The studio's server runs the job if it is running; else this command does.",
     )
     train.add_argument("project")
-    train.add_argument("--version", type=int, metavar="N", help="id (one of what is there now)")
+    train.add_argument("--version", type=int, metavar="N", help="id of a version (by default, a new one of the present data)")
     for name, field in JobOptions.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         if field.default is False:
@@ -165,7 +165,7 @@ def _cancel(arguments: argparse.Namespace) -> int:
     with opened(arguments) as studio:
         job = request_cancel(studio.database, arguments.job)
         studio.record("cancel", job.project, job=job.id)
-        if job.state == "cancelling":  # nobody else may be there to end it
+        if job.state == "cancelling":  # no server may be running to end it
             job = _follow(studio, job)
         with studio.database.read() as connection:
             job = get_job(connection, job.id)

@@ -26,7 +26,7 @@ class Opened:
     """The studio's data.
 
     Attributes:
-        actor: Who runs the command; whoever can write to the data folder may do everything.
+        actor: Person who runs the command; write access to the data folder permits everything.
         as_json: Results are written as JSON, not as text.
     """
 
@@ -54,7 +54,7 @@ class Opened:
         raise NotFound(f"There is no project {name!r}: {known}.")
 
     def record(self, command: str, project: int | None = None, **detail: object) -> None:
-        """Write a change down in the audit log."""
+        """Record a change in the audit log."""
         record(self.database, self.actor, f"cli {command}", project=project, detail=detail)
 
     def write(self, document: Any, *lines: str) -> None:
@@ -76,7 +76,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
     """
     settings = Settings.from_environment()
     settings.data.mkdir(parents=True, exist_ok=True)
-    # What a command has to say is its output; the log is for what goes wrong.
+    # A command's result is its output; the log is for problems.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     database = open_database(settings.database_url)
     blobs = BlobStore(settings.data)
@@ -99,5 +99,5 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of every command."""
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     parser.add_argument(
-        "--by", metavar="NAME", help="who does this, for the history (the system's user)"
+        "--by", metavar="NAME", help="name for the history (default: the system's user)"
     )

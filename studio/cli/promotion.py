@@ -1,4 +1,4 @@
-"""`runs`, `compare`, `live`, `promote`, `rollback`: what was trained, and what is served."""
+"""`runs`, `compare`, `live`, `promote`, `rollback`: trained models, and the live one."""
 
 import argparse
 from typing import Any
@@ -30,13 +30,13 @@ def add_commands(commands: Any) -> None:
     up = commands.add_parser("promote", help="make a run's model live")
     up.add_argument("promoted", metavar="RUN", type=int, help="number of the run")
     up.add_argument(
-        "--reason", help="why, if it is not shown to be as good as the live model (else status 1)"
+        "--reason", help="reason; required if the gate is closed (else status 1)"
     )
     add_common_options(up)
     up.set_defaults(run=_promote)
 
-    back = commands.add_parser("rollback", help="make the model before live again")
-    back.add_argument("--reason", help="why")
+    back = commands.add_parser("rollback", help="make the previous model live again")
+    back.add_argument("--reason", help="reason, for the history")
     add_common_options(back)
     back.set_defaults(run=_rollback)
 

@@ -1,4 +1,4 @@
-"""`python -m studio`: serve the pages, with the service beside them if asked to."""
+"""`python -m studio`: serve the pages, with `--with-service` the service, too."""
 
 import argparse
 import contextlib
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def load_keys(settings: Settings) -> tuple[list[Key], str | None]:
-    """Return the known keys, and the one that was made for this start, if asked for.
+    """Return the known keys, and the one made for this start, if the settings require one.
 
     Raises:
         Refused: The file of keys cannot be read, or an entry is invalid.
@@ -85,7 +85,7 @@ def load_keys(settings: Settings) -> tuple[list[Key], str | None]:
 
 
 def require_keys(settings: Settings, keys: list[Key]) -> None:
-    """Raise if others could reach a studio without keys.
+    """Raise if the studio would be reachable from the network without keys.
 
     Raises:
         Refused: The studio would listen on an address of the network, and has no key.
@@ -109,7 +109,7 @@ def configure_logging() -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Formatter whose lines cannot be torn by what they hold."""
+    """Formatter that escapes line breaks in messages."""
 
     def format(self, record: logging.LogRecord) -> str:
         return clean(super().format(record), lines=record.exc_info is not None)
@@ -147,7 +147,7 @@ def _serve(
     from studio.app import create_app, session_secret  # FastAPI and SQLAlchemy take a second
     from studio.database import open_database
 
-    # Before the address is announced; what fails in the server is a traceback.
+    # Before the address is logged; a failure inside the server would be a traceback.
     settings.data.mkdir(parents=True, exist_ok=True)
     session_secret(settings.data)
     database = open_database(settings.database_url)
@@ -159,7 +159,7 @@ def _serve(
         proxy_headers=False,
         server_header=False,
         ws="none",
-        http="h11",  # bounds the headers
+        http="h11",  # max bytes of the headers
         timeout_keep_alive=_IDLE_S,
         timeout_graceful_shutdown=_DRAIN_S,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
@@ -175,7 +175,7 @@ def _serve(
 def _announce(listening: socket.socket, settings: Settings, start_key: str | None) -> None:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    if start_key is not None:  # a container's 0.0.0.0 is no address to open
+    if start_key is not None:  # 0.0.0.0, as in containers, cannot be opened in a browser
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else shown  # noqa: S104 - compared
         write_if_possible(f"studio: http://{shown}:{port}/#key={start_key}")
         return
@@ -216,7 +216,7 @@ class _Server:
 def _service(settings: Settings, listening: socket.socket) -> Iterator[Settings]:
     """Run the service beside the studio, and yield settings that name its address.
 
-    It ends with the studio, however the studio ends. Its address and the studio's are passed on to
+    It ends with the studio, even if the studio is killed. Its address and the studio's are passed on to
     each other.
 
     Raises:

@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Copy the data, and print how much it is."""
+    """Copy the data, and print the number of pictures."""
     with opened(arguments) as studio:
         number = save_snapshot(
             studio.database,

@@ -1,4 +1,4 @@
-"""The audit log: who changed what, and when; no picture, no name of one."""
+"""The audit log: actor, action and time of each change, without names of pictures."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def record(
 
     Args:
         database: The studio's database.
-        actor: Who made the change.
+        actor: Author of the change.
         action: Method and route of a request, or the name of a command.
         project: The project concerned.
         detail: Identifiers of what was changed.

@@ -1,7 +1,7 @@
 """Connections to the database: SQLite in WAL mode, or PostgreSQL by URL.
 
 Reads run beside the writer. Writes are short transactions, one at a time per process: SQLite takes
-its lock when a transaction begins, never in its middle, so that none fails half-way.
+its lock when a transaction begins, never in its middle, so that none fails halfway.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 from studio.database.migrate import begin_write, migrate
 from studio.problems import DatabaseUnusable
 
-_BUSY_TIMEOUT_S: Final = 30.0  # that another process's write is waited for
+_BUSY_TIMEOUT_S: Final = 30.0  # max wait for another process's write
 _POOL_SIZE: Final = 16
 _EXTRA_CONNECTIONS: Final = 48  # the web server has 40 threads
 
@@ -87,8 +87,8 @@ def open_database(url: str) -> Database:
     """Open a database and bring its tables up to date.
 
     Args:
-        url: Such as `sqlite:///studio/studio.sqlite3` or `postgresql+psycopg://user@host/name`;
-            `postgresql://` means psycopg, too.
+        url: Such as `sqlite:///studio-data/studio.db` or `postgresql+psycopg://user@host/name`;
+            `postgresql://` uses psycopg, too.
 
     Raises:
         DatabaseUnusable: The address is wrong, the database does not answer, or it belongs to a
@@ -136,7 +136,7 @@ def now() -> str:
 
 @contextlib.contextmanager
 def _usable() -> Iterator[None]:
-    """Raise `DatabaseUnusable` where the database does not answer, is locked or has no room."""
+    """Raise `DatabaseUnusable` if the database does not answer, is locked or has no room."""
     try:
         yield
     except DatabaseError as error:
@@ -157,8 +157,8 @@ def _reason_of(error: Exception) -> str:
 def _begin_by_sqlalchemy(engine: Engine) -> None:
     """Set up SQLite's connections, and begin transactions explicitly.
 
-    Python's driver would begin them at the first change, after what was read: two writers that had
-    both read could then not both go on.
+    Python's driver would begin them at the first change, after the reads: of two writers that have
+    both read, one would then fail.
     """
 
     @event.listens_for(engine, "connect")
@@ -166,7 +166,7 @@ def _begin_by_sqlalchemy(engine: Engine) -> None:
         connection.isolation_level = None
         for pragma in (
             "journal_mode=WAL",
-            "synchronous=FULL",  # what is acknowledged survives a power cut
+            "synchronous=FULL",  # acknowledged writes survive a power cut
             f"busy_timeout={round(_BUSY_TIMEOUT_S * 1000)}",
             "foreign_keys=ON",
             "temp_store=MEMORY",

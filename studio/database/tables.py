@@ -1,7 +1,7 @@
 """Tables of the database, for SQLite and PostgreSQL alike.
 
 Labels are decisions: rows of `decisions` are appended and never changed, and each holds the whole
-state of its picture. `pictures` repeats the state that holds now, and counts are kept beside it, so
+state of its picture. `pictures` repeats the present state, and counts are maintained beside it, so
 that a gallery is one indexed query. Pictures' bytes and manifests are files, not rows.
 
 Times are ISO 8601 in UTC with milliseconds, in text: both databases sort and show them alike.
@@ -101,7 +101,7 @@ blobs: Final = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
-    Column("dhash", String(64)),  # of what the picture shows; none if it shows too little
+    Column("dhash", String(64)),  # difference hash of the picture; none if it shows too little
     Column("added_at", String(24), nullable=False),
 )
 
@@ -116,7 +116,7 @@ pictures: Final = Table(
     Column("source", String(8), nullable=False, server_default="chosen"),
     _ref("test_set_id", "test_sets", nullable=True),
     Column("added_at", String(24), nullable=False),
-    # The state that holds now, from the picture's decision in force.
+    # The present state, from the picture's decision in force.
     _count("revision"),
     Column("decision_id", Integer),
     _flag("present"),
@@ -160,7 +160,7 @@ decisions: Final = Table(
     _ref("picture_id", "pictures"),
     Column("revision", Integer, nullable=False),  # of the picture, after this decision
     # The decision in force before, and the one that this one puts in force: itself, or, for an
-    # undo, an earlier one. None is the time before the picture was added.
+    # undo, an earlier one. None is the state before the picture was added.
     Column("previous_id", Integer),
     Column("restores_id", Integer),
     _flag("restores"),
@@ -169,7 +169,7 @@ decisions: Final = Table(
     _flag("left_out"),
     _flag("decided"),
     Column("group_name", String(200)),
-    # Two decisions can never answer the same revision of a picture.
+    # Max one decision per revision of a picture.
     UniqueConstraint("picture_id", "revision"),
 )
 

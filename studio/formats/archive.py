@@ -29,13 +29,13 @@ Read = Callable[[str], bytes]
 
 @dataclass
 class Summary:
-    """What became of many files.
+    """Result of an import of many files.
 
     Attributes:
         results: A result per file that is no new picture, and the first ones of those that are.
         counts: Number of files by status.
-        conflicts: Number of pictures that are here under another label.
-        tables: What became of each table.
+        conflicts: Number of pictures that the project has under another label.
+        tables: Result of each table.
     """
 
     results: list[Result] = field(default_factory=list)
@@ -123,7 +123,7 @@ def import_zip(
 def plan_in_project(
     database: Database, project_id: int, paths: Sequence[str], split: Split | None
 ) -> Plan:
-    """Return what a drop means in a project.
+    """Return the plan of a drop into a project.
 
     Raises:
         NotFound: There is no such project.
@@ -152,7 +152,7 @@ def apply_tables(
     *,
     by: str,
 ) -> None:
-    """Apply tables and annotations; one that cannot be read is refused, the others count.
+    """Apply tables and annotations; one that cannot be read is refused, the others are applied.
 
     Args:
         database: The database.

@@ -4,7 +4,7 @@
       "annotations": [{"result": [{"type": "choices", "from_name": "label", "to_name": "image",
                                    "value": {"choices": ["mask"]}}]}]}]
 
-Read are exports as JSON and as JSON-MIN (`[{"image": ..., "label": "mask"}]`). Written is what
+Reads exports as JSON and as JSON-MIN (`[{"image": ..., "label": "mask"}]`). Writes the format that
 Label Studio imports, for a project with this configuration:
 
     <View><Image name="image" value="$image"/>
@@ -23,7 +23,7 @@ from studio.versions.tree import Tree
 _CHOICES: Final = "choices"
 _FROM_NAME: Final = "label"
 _TO_NAME: Final = "image"
-# What would end a path in an address, or begin another part of it.
+# Characters that would end a path in an address, or begin another part of it.
 _QUOTED: Final = str.maketrans({char: f"%{ord(char):02X}" for char in "%?#:"})
 _PICTURE_FIELDS: Final = ("image", "img", "picture", "photo", "file", "url")
 

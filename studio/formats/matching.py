@@ -29,13 +29,13 @@ MAX_SHOWN: Final = 1_000
 _AMBIGUOUS: Final = 0  # in place of a picture's id
 # Label Studio puts eight digits and a hyphen before the name of an uploaded file.
 _UPLOAD_PREFIX: Final = re.compile(r"[0-9a-f]{8}-")
-# A picture that could not have its own name in an export.
+# A picture whose own name could not be used in an export.
 _EXPORTED: Final = re.compile(rf"~([0-9a-f]{{{DIGITS}}})(?:\.[^.]*)?$")
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of a table.
+    """Result of applying a table.
 
     Attributes:
         rows: Number of its rows.
@@ -62,7 +62,7 @@ class Applied:
 
 
 class Names:
-    """The names by which a project's pictures can be meant: their paths, and their endings."""
+    """Index of a project's pictures by path and by the end of the path."""
 
     def __init__(self, rows: Sequence[Row[Any]]) -> None:
         """Index pictures.
@@ -88,7 +88,7 @@ class Names:
                 names[name] = min(ids) if len(ids) == 1 else _AMBIGUOUS
 
     def find(self, name: str) -> int | None:
-        """Return the picture that a path, or the ending of an address, means; None if unclear."""
+        """Return the picture that a path, or the end of an address, matches; None if ambiguous."""
         parts = clean(normalize("NFC", name)).replace("\\", "/").strip("/").split("/")
         for start in range(len(parts)):
             ending = "/".join(parts[start:])
@@ -128,8 +128,8 @@ def apply_values(
         database: The database.
         project_id: The project.
         kind: What the values are.
-        values: By name: a class or a group; "-" leaves the picture out; "" and None say nothing.
-        by: Name of who acts.
+        values: By name: a class or a group; "-" leaves the picture out; "" and None change nothing.
+        by: Name of the actor.
         source: Name of the table, for the history.
 
     Raises:
@@ -178,7 +178,7 @@ def apply_values(
 
 
 def _checked(value: str, kind: Literal["labels", "groups"]) -> str:
-    """Return a label or a group in its one spelling.
+    """Return a label or a group in its normal spelling.
 
     Raises:
         BadName: It cannot be used.

@@ -1,4 +1,4 @@
-"""The live model: what it is and why, promotion, rollback, answers of two models to a picture."""
+"""The live model: status and history, promotion, rollback, answers of two models to a picture."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def live(request: Request) -> dict[str, Any]:
 
 @router.get("/gate", summary="What the gate says of a run")
 def gate(request: Request, run: int) -> dict[str, Any]:
-    """Return if a run may go live without a reason, and the figures that this rests on."""
+    """Return if a run may go live without a reason, and the evidence."""
     state = state_of(request)
     store = state.settings.store
     with state.database.read() as connection:
@@ -79,7 +79,7 @@ def make_live(request: Request, body: Promotion) -> dict[str, Any]:
 
 @router.post("/rollback", summary="Go back to the model before")
 def go_back(request: Request, body: Rollback | None = None) -> dict[str, Any]:
-    """Make the model live again that was live before."""
+    """Make the previously live model live again."""
     state = state_of(request)
     reason = body.reason if body else None
     roll_back(state.database, state.settings.store, actor=actor_of(request), reason=reason)
@@ -94,7 +94,7 @@ async def predict(
 ) -> dict[str, Any]:
     """Send pictures to the service, and to a service process of the chosen run's model.
 
-    The body goes on as it is: a multipart form with pictures in `files`, as for the service.
+    The body is forwarded unchanged: a multipart form with pictures in `files`, as for the service.
     """
     state = state_of(request)
     body = await body_of(request)
@@ -189,7 +189,7 @@ async def _ask(url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise ServiceUnreachable("What answers at the service's address is no service.")
+        raise ServiceUnreachable("The server at the service's address is not the service.")
     if response.is_success:
         return document
     code, detail = document.get("code", "error"), document.get("detail", "")

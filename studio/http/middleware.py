@@ -1,4 +1,4 @@
-"""Middleware around every request: who may send it, what becomes of it, what is written down.
+"""Middleware around every request: access control, limits, headers and logs.
 
 RequestMiddleware    id, limits of the body, security headers, access log, audit log
 SecurityMiddleware   Host, origin, key and role, before any route is searched
@@ -46,7 +46,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Changes that need the role `promote`; all others need `label`, and reads need `look`.
 _PROMOTE: Final = re.compile(r"/api/live/(promote|rollback)")
 _DELETE_PROJECT: Final = re.compile(r"/api/projects/[^/]+")
-# Requests with a body that change nothing, or that are no act of a person.
+# Requests with a body that change nothing, or that are not an act of a person.
 _READING: Final = re.compile(r"/api/live/predict|/api/projects/[^/]+/plan")
 _ARCHIVE: Final = re.compile(r"/api/projects/[^/]+/archive")
 # Max seconds without a byte of a body.
@@ -133,7 +133,7 @@ class SecurityMiddleware:
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
         settings = state.settings
         named = [name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()]
-        # With keys, another site's name is of no use: browsers send it no cookie of the studio's.
+        # With keys, another site's name is harmless: browsers send it no cookie of the studio.
         if path not in PROBE_PATHS and (named or not state.keys):
             check_host(headers.get("host", ""), [*named, *_LOOPBACK_NAMES])
         scope["state"]["identity"] = None
@@ -197,7 +197,7 @@ class RequestMiddleware:
         state: State = scope["app"].state.studio
         if self._in_progress > state.settings.max_connections:
             limit = state.settings.max_connections
-            raise TooBusy(f"{limit:,} requests are in progress: come again.")
+            raise TooBusy(f"{limit:,} requests are in progress: try again.")
         is_archive = _ARCHIVE.fullmatch(scope["path"]) is not None
         limit = state.settings.max_archive_bytes if is_archive else state.settings.max_body_bytes
         await self._app(scope, bounded_receive(scope, receive, limit), send)
@@ -224,7 +224,7 @@ class HeadMiddleware:
         async def send_start(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await send(message)
-                # At once: a stream of events that no one reads would else go on.
+                # At once: else a stream of events without a reader would go on.
                 await send({"type": "http.response.body", "body": b""})
 
         await self._app({**scope, "method": "GET"}, receive, send_start)
@@ -264,7 +264,7 @@ def bounded_receive(scope: Scope, receive: Receive, limit: int) -> Receive:
 
 
 async def _audit(scope: Scope, status: int) -> None:
-    """Write a successful change down, before its answer is sent."""
+    """Record a successful change in the audit log, before its answer is sent."""
     method, path = scope["method"], scope["path"]
     if method in SAFE_METHODS or status >= HTTPStatus.BAD_REQUEST or not path.startswith(API):
         return
@@ -302,7 +302,7 @@ def _add_headers(message: Message, path: str, request_id: str) -> None:
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:
-    # The page looks for news every few seconds: reads that went well would bury all else.
+    # The page polls every few seconds: successful reads would flood the log.
     is_read = scope["method"] in SAFE_METHODS and status < HTTPStatus.BAD_REQUEST
     level = logging.DEBUG if is_read else logging.INFO
     if not log.isEnabledFor(level):

@@ -1,4 +1,4 @@
-"""Sign-in with a key: a signed cookie for browsers, which ends with the key that it was given for.
+"""Sign-in with a key: a signed cookie for browsers, which expires with its key.
 
 The cookie holds a part of the key's hash, a time and a signature: the studio keeps no list of
 sessions, and a session ends as soon as its key is removed from the settings.
@@ -35,7 +35,7 @@ class SignIn(BaseModel):
 
 @router.get(SESSION_PATH, summary="Who is signed in")
 async def session(request: Request) -> dict[str, object]:
-    """Return the name and the role of the caller, or null, and if keys are needed at all."""
+    """Return the caller's name and role, or null, and True if keys are required."""
     actor = request.state.identity
     return {
         "name": actor.name if actor else None,
@@ -83,7 +83,7 @@ def cookie_of(key: Key, secret: bytes, *, now: float | None = None) -> str:
 
 
 def find_actor(headers: Mapping[str, str], keys: Sequence[Key], secret: bytes) -> Actor | None:
-    """Return who sends a request with these headers; None without a key.
+    """Return the actor of a request by its headers; None without a key.
 
     Raises:
         KeyRefused: The key of the request is unknown.
@@ -112,7 +112,7 @@ def require(actor: Actor | None) -> Actor:
 
 
 def system_user() -> str:
-    """Return the name of the user whose process this is."""
+    """Return the name of the system user that runs this process."""
     try:
         return clean(getpass.getuser())[:MAX_NAME_CHARS]
     except (OSError, KeyError):  # a container's user without a name
@@ -120,7 +120,7 @@ def system_user() -> str:
 
 
 def _given_name(headers: Mapping[str, str]) -> str:
-    """Return the name that somebody without a key calls himself."""
+    """Return the name that a person without a key has given."""
     return normalize_name(clean(unquote(headers.get("x-studio-name", ""))))[:MAX_NAME_CHARS]
 
 

@@ -19,7 +19,7 @@ class State:
     Attributes:
         settings: Settings, read at the start.
         database: Data sets, decisions, versions, jobs, runs, promotions.
-        keys: Known keys; without any, everybody who reaches the studio may do everything.
+        keys: Known keys; without any, every caller may do everything.
         session_secret: Secret that session cookies are signed with.
         supervisor: Runs the jobs.
         candidates: Service processes of models that are tried out.
@@ -39,5 +39,5 @@ def state_of(request: Request) -> State:
 
 
 def actor_of(request: Request) -> Actor:
-    """Return who sent a request, as `SecurityMiddleware` has found."""
+    """Return the actor of a request, as determined by `SecurityMiddleware`."""
     return cast(Actor, request.state.identity)

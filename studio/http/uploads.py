@@ -1,4 +1,4 @@
-"""Uploads: what a drop means, which files are missing, pictures, zip files, tables, annotations."""
+"""Uploads: the plan of a drop, missing files, pictures, zip files, tables, annotations."""
 
 import asyncio
 import json
@@ -155,7 +155,7 @@ async def import_annotations(
     project: int,
     format: Literal["label-studio", "cloud-annotations"],
 ) -> dict[str, Any]:
-    """Give the pictures that are here the labels of another tool's JSON, as one act."""
+    """Give the project's pictures the labels of another tool's JSON, as one act."""
     data = await body_of(request)
     database, by = request.app.state.database, actor_of(request).name
 
@@ -288,7 +288,7 @@ async def _read_form(
     except HTTPException as error:
         if "Too many files" in str(error.detail):
             raise TooManyFiles(f"A request may hold {limit} pictures.") from error
-        raise BadUpload(f"The multipart body breaks its format ({error.detail}).") from error
+        raise BadUpload(f"The multipart body is malformed ({error.detail}).") from error
     return list(zip(paths, contents, strict=True)), given
 
 
@@ -297,7 +297,7 @@ def _check_paths(paths: list[Any], given: dict[str, Any], number: int) -> None:
 
     Raises:
         BadUpload: There is no file; the body may be cut short.
-        BadRequest: They are otherwise.
+        BadRequest: The paths or the labels are not valid.
     """
     if not number:
         raise BadUpload("The form holds no picture in 'files', or is cut short.")
@@ -387,7 +387,7 @@ def _counts(request: Request, project: int) -> dict[str, Any]:
 
 
 def summary_to_json(summary: Summary) -> dict[str, Any]:
-    """Return what became of a zip file as the page reads it."""
+    """Return the result of a zip file's import, for the page."""
     return {
         "results": [_to_json(one) for one in summary.results],
         "added": summary.counts["added"],

@@ -30,7 +30,7 @@ class WantedDecision(BaseModel):
 class Decisions(BaseModel):
     """Decisions that are made, repeated and undone as one act."""
 
-    act: str = Field(max_length=64, description="UUID, made by who acts.")
+    act: str = Field(max_length=64, description="UUID, made by the client.")
     decisions: list[WantedDecision] = Field(max_length=MAX_DECISIONS)
 
 

@@ -51,7 +51,7 @@ def list_all(request: Request, project: int) -> dict[str, Any]:
     responses={200: {"description": "There is a version of the same content."}},
 )
 def make(request: Request, project: int, body: Note | None = None) -> Response:
-    """Freeze what the project holds; the same content as before gives the same version."""
+    """Freeze the project's present content; the same content as before gives the same version."""
     state = request.app.state
     note = "" if body is None else body.note
     made = create(state.database, state.versions, project, by=actor_of(request).name, note=note)
@@ -67,7 +67,7 @@ def read(request: Request, project: int, version: int) -> dict[str, Any]:
 
 @router.get("/api/projects/{project}/versions/{a}/diff/{b}", summary="Compare two versions")
 def diff(request: Request, project: int, a: int, b: int) -> dict[str, Any]:
-    """Return the pictures, by id, in which version `b` differs from version `a`."""
+    """Return the ids of the pictures in which version `b` differs from version `a`."""
     state = request.app.state
     with state.database.read() as connection:
         earlier = version_row(connection, project, a).digest
@@ -110,7 +110,7 @@ def export(request: Request, project: int, version: int, format: Format = "zip")
     path = state.blobs.incoming()
     file = open(path, "x+b")  # noqa: SIM115 - the answer closes it
     try:
-        path.unlink()  # its content lasts as long as it is open: nothing is left, whatever happens
+        path.unlink()  # unlinked while open: nothing is left behind after a crash
         write_zip(manifest, state.blobs, file)
         file.seek(0)
     except BaseException:

@@ -18,17 +18,17 @@ class JobOptions(BaseModel):
     preset: Literal["fast", "balanced", "accurate"] = Field(
         default="balanced",
         title="Network",
-        description="The pretrained network that looks at the pictures.",
+        description="The pretrained network (backbone) that the model is built on.",
     )
     crop: Literal["whole", "faces"] = Field(
         default="whole",
-        title="Look at",
+        title="Part of the picture",
         description="Whole pictures, or the main face of each.",
     )
     precision: Literal["auto", "fp32", "int8"] = Field(
         default="auto",
-        title="Arithmetic",
-        description="8-bit numbers are faster; auto takes them where they are as accurate.",
+        title="Number format",
+        description="8-bit numbers (int8) are faster; auto uses them if they are as accurate.",
     )
     target_error: float = Field(
         default=0.01,
@@ -42,7 +42,7 @@ class JobOptions(BaseModel):
         ge=0,
         le=20,
         title="Altered copies",
-        description="Copies of each picture, altered a little, that the model learns from, too.",
+        description="Slightly altered copies per picture that the model is trained on, too (augmentation).",
     )
     seed: int = Field(
         default=0,

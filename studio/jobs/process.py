@@ -19,7 +19,7 @@ _POLL_S: Final = 0.02
 
 @dataclass(frozen=True)
 class ProcessMark:
-    """What names a process for good: numbers are used again, starts are not.
+    """Unique identity of a process: pid and start time, because pids are reused.
 
     Attributes:
         pid: Number of the process, and of its group.
@@ -67,7 +67,8 @@ def start(
 ) -> tuple[subprocess.Popen[bytes], ProcessMark]:
     """Start a command in a session of its own, with a low priority.
 
-    A session: Ctrl-C in the studio's terminal, and its end, do not reach the command.
+    In a session of its own, the command is not reached by Ctrl-C in the studio's terminal, or by
+    the terminal's end.
 
     Args:
         command: Program and arguments.
@@ -95,15 +96,15 @@ def start(
 def find_in(folder: Path) -> ProcessMark | None:
     """Return the process that runs in a job's folder, if the system can tell (Linux).
 
-    A studio that is killed between the start of a process and the note of its number leaves one
-    that nobody knows.
+    A studio that is killed after it has started a process, but before it has stored the pid, leaves
+    an unknown process behind.
     """
     for path in Path("/proc").glob("[0-9]*"):
         try:
             if (path / "cwd").readlink() == folder.resolve():
                 pid = os.getpgid(int(path.name))
                 return ProcessMark(pid, start_of(pid))
-        except OSError:  # it has ended, or belongs to somebody else
+        except OSError:  # it has ended, or belongs to another user
             continue
     return None
 

@@ -30,9 +30,9 @@ class Job:
     Attributes:
         version: Version of the data that a training reads; an audit may read the present data.
         mark: The process that runs it, while it runs.
-        attempts: How often it was started.
+        attempts: Number of starts.
         progress_bytes: Bytes of its progress file whose events are stored.
-        result: What came of it, once it is done.
+        result: Its result, once it is done.
     """
 
     id: int
@@ -155,7 +155,7 @@ def cancel_jobs(connection: Connection, project: int) -> None:
 
 
 def change_state(database: Database, job: Job, state: State, **columns: object) -> bool:
-    """Change the state of a job unless another has changed it meanwhile; return True if done."""
+    """Change the state of a job unless it has changed meanwhile; return True if done."""
     with database.write() as connection:
         return _change(connection, job, state, **columns)
 

@@ -1,8 +1,8 @@
 """The supervisor: takes jobs from the queue, one at a time, and follows their processes.
 
-Whoever holds the lock of the data folder supervises: the studio, or a command that trains while
-the studio is not running. A job's process belongs to nobody: when its supervisor is killed it goes
-on, and the next one follows it by its number, its start and its progress file.
+The process that holds the lock of the data folder supervises: the studio, or a command that trains
+while the studio is not running. A job's process is independent: if its supervisor is killed, the job
+goes on, and the next supervisor follows it by its pid, its start time and its progress file.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ _MAX_LOG_TAIL_BYTES: Final = 4000
 
 
 class Work(Protocol):
-    """What a job does, beside running a process: the rooms above supply it."""
+    """Work of a job before and after its process; `studio.runs.work` implements it."""
 
     def prepare(self, job: Job, folder: Path) -> Sequence[str]:
         """Write the data that a job reads into its folder, and return the command to run.
@@ -60,10 +60,10 @@ class Work(Protocol):
         """
 
     def finish(self, job: Job, folder: Path, finished: Mapping[str, Any]) -> dict[str, Any]:
-        """Store what came of a job that has ended well, and return its result.
+        """Store the result of a job that has succeeded, and return it.
 
         Raises:
-            FacemaskError: It has left nothing usable.
+            FacemaskError: Its output is not usable.
         """
 
 
@@ -103,12 +103,12 @@ class Supervisor:
         Args:
             database: The studio's database.
             folder: Folder of the jobs' data, progress files and logs.
-            work: What jobs read and what becomes of their results.
+            work: Prepares the jobs' data and stores their results.
             environment: Environment variables of the jobs.
-            poll_s: Seconds between looks at the queue and the progress file.
+            poll_s: Seconds between polls of the queue and the progress file.
         """
         self._database, self._folder, self._work = database, folder, work
-        # A job runs in its own folder, and finds the product's modules all the same.
+        # A job runs in its own folder, and must still find the product's modules.
         paths = [str(_ROOT), environment.get("PYTHONPATH", "")]
         self._environment = {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self._poll_s = poll_s
@@ -121,7 +121,7 @@ class Supervisor:
     # -- the life of the supervisor
 
     def start(self) -> None:
-        """Supervise in a thread, as soon as nobody else does."""
+        """Supervise in a thread, as soon as no other process does."""
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
@@ -135,7 +135,7 @@ class Supervisor:
         return None if self._current is None else self._current.job
 
     def wake(self) -> None:
-        """Look at the queue at once."""
+        """Poll the queue at once."""
         self._wake.set()
 
     def acquire(self) -> bool:
@@ -156,7 +156,7 @@ class Supervisor:
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -173,12 +173,12 @@ class Supervisor:
             self._wake.clear()
 
     def _look(self) -> None:
-        """Take the lock if it is free, and look once at the queue and at the running job."""
+        """Take the lock if it is free, and poll the queue and the running job once."""
         try:
             if self.acquire():
                 self.step()
         except Exception:
-            if self._current is None:  # what was begun is found again, as after a restart
+            if self._current is None:  # started work is found again, as after a restart
                 self.release()
             raise
 
@@ -224,7 +224,7 @@ class Supervisor:
             current.mark.end(grace_s=_CANCEL_GRACE_S)
             has_ended = True
         elif job.kind == "audit" and not has_ended and self._has_waiting_training():
-            # A training audits its data, too, and people wait for it.
+            # A training audits its data, too, and a person waits for it.
             change_state(self._database, job, "cancelling")
             current.mark.end(grace_s=_CANCEL_GRACE_S)
             job, has_ended = self._fresh(job), True
@@ -233,13 +233,13 @@ class Supervisor:
             if current.process is not None:
                 current.process.wait()
             self._end(self._fresh(job), current.exit_status())
-            # Worker processes that have outlived their parent would keep the processor.
+            # Worker processes that have outlived their parent would use the processor.
             current.mark.signal_group(_KILL)
             self._current = None
             self._wake.set()
 
     def _end(self, job: Job, exit_status: int | None) -> None:
-        """Judge a job whose process has ended, by its last event and its exit status."""
+        """Set the state of a job whose process has ended, by its last event and its exit status."""
         with self._database.read() as connection:
             last = last_event(connection, job.id, "finished", "failed")
         folder = self._folder_of(job)
@@ -273,7 +273,7 @@ class Supervisor:
         self._conclude(job, "failed", columns)
 
     def _conclude(self, job: Job, state: Any, columns: dict[str, object]) -> None:
-        # A person may have asked to cancel between the last look and the end.
+        # A person may have cancelled between the last poll and the end.
         for _ in range(2):
             if change_state(self._database, job, state, **columns):
                 log.info("job %s: %s", job.id, state)
@@ -308,7 +308,7 @@ class Supervisor:
                 self._bury(job)
 
     def _bury(self, job: Job) -> None:
-        """Judge a job whose process has ended unseen, or put it back into the queue."""
+        """Set the state of a job whose process has ended unobserved, or put it back into the queue."""
         self._read_progress(job, ended=True)
         job = self._fresh(job)
         with self._database.read() as connection:
@@ -382,13 +382,13 @@ def read_log_tail(path: Path, max_bytes: int = _MAX_LOG_TAIL_BYTES) -> str:
 def wait_for(
     database: Database, supervisor: Supervisor, number: int, *, poll_s: float = _POLL_S
 ) -> Iterator[Job]:
-    """Yield a job again and again until it has ended; supervise if nobody else does.
+    """Yield a job again and again until it has ended; supervise if no other process does.
 
     Args:
         database: The studio's database.
         supervisor: A supervisor that was not started.
         number: Number of the job.
-        poll_s: Seconds between two looks.
+        poll_s: Seconds between polls.
     """
     with contextlib.ExitStack() as stack:
         stack.callback(supervisor.release)

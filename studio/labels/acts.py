@@ -31,8 +31,8 @@ class Change:
     Attributes:
         row: The picture's row of `pictures`, read in this transaction.
         state: Its new state.
-        restores: True if an earlier decision, or the time before all, comes into force again.
-        restored_id: That decision, None for the time before all.
+        restores: True if an earlier decision, or the state before all decisions, comes into force again.
+        restored_id: That decision, None for the state before all decisions.
     """
 
     row: Row[Any]
@@ -121,10 +121,10 @@ def record_act(
     Args:
         connection: A transaction that has locked the project.
         project_id: The project.
-        uuid: The act's id, made by who acts; a repeated request has the same.
+        uuid: The act's id, made by the client; a repeated request has the same.
         kind: Its kind, such as `decide` or `undo`.
         by: Name of who acts.
-        request: What is asked for, as JSON, to tell a repeated request from another one.
+        request: The request as JSON, to distinguish a repeated request from another one.
         summary: One phrase for the history.
         effects: Changes of classes, to undo them: see `studio.labels.classes`.
         undoes: The act that it undoes.
@@ -198,7 +198,7 @@ def find_act(
         connection: A transaction.
         project_id: The project.
         uuid: The act's id.
-        request: What is asked for; an act of that id that was asked for something else is refused.
+        request: The request; an act of that id with another request is refused.
 
     Raises:
         ActReused: The id belongs to another act.
@@ -220,7 +220,7 @@ def checked_uuid(text: str) -> str:
     try:
         return str(UUID(text))
     except ValueError as error:
-        raise BadRequest("An act needs a UUID, made by who acts, as its id.") from error
+        raise BadRequest("An act needs a UUID, made by the client, as its id.") from error
 
 
 def picture_rows(

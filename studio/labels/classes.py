@@ -1,4 +1,4 @@
-"""Acts on classes: add, rename; and how they are undone.
+"""Acts on classes: add, rename, and undo of both.
 
 An effect on a class is `{"class": id, "removed": [before, after], "name": [before, after]}`.
 """
@@ -149,7 +149,7 @@ def _fault(connection: Connection, row: Any, effect: Mapping[str, Any]) -> str |
         if row.removed != after:
             return f"The class {row.name} has changed since."
         if before and _is_used(connection, row.id):
-            return f"The class {row.name} holds pictures by now: move them first."
+            return f"The class {row.name} has pictures now: move them first."
     target = effect["name"][0] if "name" in effect else row.name
     other = connection.execute(
         select(classes.c.name).where(

@@ -1,4 +1,4 @@
-"""Decisions on labels: compare-and-set by revision, repeated without harm."""
+"""Decisions on labels: compare-and-set by revision, and idempotent."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -51,13 +51,13 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A decision that was not taken, and what holds instead.
+    """A rejected decision, and the picture's present state.
 
     Attributes:
         picture: Id of the picture.
         label: Its label now.
         revision: Its revision now; 0 if the project has no such picture.
-        by: Name of who decided last, None if there is no such picture.
+        by: Name of the last author, None if there is no such picture.
         at: When.
     """
 
@@ -79,15 +79,15 @@ class Answer:
 def decide(
     database: Database, project_id: int, *, act: str, wanted: Sequence[Decision], by: str
 ) -> Answer:
-    """Take decisions; those whose picture has changed since it was seen are conflicts.
+    """Save decisions; one whose picture has changed since the seen revision is a conflict.
 
-    The answer comes after the transaction's commit. A repeated act changes nothing, and is
-    answered as before.
+    The answer is returned after the commit. A repeated act changes nothing and gets the same
+    answer.
 
     Args:
         database: The database.
         project_id: The project.
-        act: A UUID, made by who acts.
+        act: A UUID, made by the client.
         wanted: The decisions.
         by: Name of who acts.
 
@@ -152,7 +152,7 @@ def answer_of(
         connection: A transaction.
         project_id: The project.
         act_id: The act.
-        wanted: The pictures that were asked for.
+        wanted: The pictures of the request.
     """
     classes = Classes.of(connection, project_id)
     saved = [
@@ -169,7 +169,7 @@ def answer_of(
 def conflicts_of(
     connection: Connection, project_id: int, ids: Sequence[int], classes: Classes
 ) -> list[Conflict]:
-    """Return the present state of pictures, with who decided last."""
+    """Return the present state of pictures, with the last author."""
     found: dict[int, Conflict] = {}
     for part in in_parts(sorted(set(ids))):
         rows = connection.execute(

@@ -75,7 +75,7 @@ def store_findings(
             [(ids[one.sha256], one) for one in found if one.sha256 in ids],
             job_id=job_id,
         )
-        # What an audit doubts is a doubt, unless a run has said more about the picture.
+        # A finding of an audit counts as a doubt, unless a run has judged the picture.
         doubted = {one.sha256: one for one in found if one.kind == DOUBTED}
         known = {
             row.sha256

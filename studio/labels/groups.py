@@ -1,4 +1,4 @@
-"""Groups of pictures that belong together, by hand or by a pattern of their names."""
+"""Groups of pictures of one person or thing, set by hand or by a pattern of their names."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from studio.projects.names import checked_name
 from studio.projects.projects import lock_project, project_row
 
 _MAX_PATTERN_CHARS: Final = 200
-_MAX_NAME_CHARS: Final = 300  # of a name that a pattern is matched with
+_MAX_NAME_CHARS: Final = 300  # of a name to match
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def group_pictures(
         ids: The pictures.
         group: Name of the group, None for none.
         by: Name of who acts.
-        act: The act's id, made by who acts; a repeated one changes nothing.
+        act: The act's id, made by the client; a repeated one changes nothing.
 
     Raises:
         NotFound, BadName, TooManyFiles, ActReused: As the names say.

@@ -1,7 +1,7 @@
-"""A process that matches names with a pattern; it is ended if that takes too long.
+"""A process that matches names with a pattern, and is killed after a time limit.
 
-A regular expression can need more time than anyone has, and Python's engine then holds all threads
-of its process. This file imports nothing of the studio, so that it starts in a few hundredths of a
+A regular expression can take exponential time, and Python's engine then blocks all threads of its
+process. This file imports nothing of the studio, so that it starts in a few hundredths of a
 second.
 """
 

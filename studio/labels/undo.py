@@ -18,7 +18,7 @@ from studio.projects.projects import lock_project
 
 
 def undo(database: Database, project_id: int, *, act: str, uuid: str | None, by: str) -> Answer:
-    """Undo an act: each of its pictures has again the state that it had before.
+    """Undo an act: give each of its pictures the state that it had before.
 
     A picture that another act, which is not undone, has changed since is a conflict, and stays as
     it is. A repeated undo of one id changes nothing.
@@ -27,7 +27,7 @@ def undo(database: Database, project_id: int, *, act: str, uuid: str | None, by:
         database: The database.
         project_id: The project.
         act: Id of the act to undo.
-        uuid: Id of this act, made by who acts; a new one by default.
+        uuid: Id of this act, made by the client; a new one by default.
         by: Name of who acts.
 
     Raises:
@@ -74,7 +74,7 @@ def undo(database: Database, project_id: int, *, act: str, uuid: str | None, by:
             undoes=target.id,
         )
         recorded.decide(changes)
-        # An act on pictures may leave a class behind; one on classes alone is undone or refused.
+        # Undoing an act on pictures may keep its classes; an act on classes alone is undone or refused.
         effects = invert_effects(connection, project_id, target.effects, required=not done)
         connection.execute(acts.update().where(acts.c.id == recorded.id).values(effects=effects))
         _mark_undone(connection, target, by_id=recorded.id)

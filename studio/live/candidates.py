@@ -1,8 +1,8 @@
 """Service processes of models that are tried out: the same service, another model.
 
-A model that is not live is answered for by `python -m service` on a port of its own, whose store
-has this model only: the answer is the service's own, to the last digit. The process is started at
-the first question, and ended once nobody has asked for a while, or when another model is tried.
+A model that is not live is served by `python -m service` on a port of its own, with a store that
+has this model only: its answers are identical to the service's. The process is started at the
+first request, and stopped after an idle time, or when another model is tried.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ log = logging.getLogger("facemask.studio")
 
 _LISTENING: Final = re.compile(rb"listening on (http://\S+)")
 _START_S: Final = 30.0  # PyTorch and a model on a busy machine
-_WAIT_S: Final = 20.0  # that one request waits for the start
+_WAIT_S: Final = 20.0  # max wait of one request for the start
 _STOP_S: Final = 3.0
 _POLL_S: Final = 0.1
 
@@ -63,11 +63,11 @@ class Candidates:
         command: Sequence[str] = COMMAND,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        """Create the keeper; nothing is started yet.
+        """Create the pool; nothing is started yet.
 
         Args:
             store: Folder of the models.
-            idle_s: Seconds after the last question, after which a process is ended.
+            idle_s: Seconds after the last request, after which a process is ended.
             command: Command of the service.
             environment: Environment variables, from which those of the service are kept that do
                 not concern its address, its store and its keys of callers.
@@ -100,7 +100,7 @@ class Candidates:
             raise CandidateStarting from None
 
     async def run(self) -> None:
-        """End the process when nobody has asked for a while, until cancelled."""
+        """Stop the process after the idle time; run until cancelled."""
         while True:
             await asyncio.sleep(min(5.0, self._idle_s / 4))
             current = self._current

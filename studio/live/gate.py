@@ -1,4 +1,4 @@
-"""The gate: a model goes live if it is shown not to be worse than the live one, or for a reason."""
+"""The gate: a model goes live if it is shown not to be worse than the live one, or with a reason."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from studio.runs.compare import compare_bundles, figures_of
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a model.
+    """The gate's verdict on a model.
 
     Attributes:
         is_open: True if the model may go live without a reason.
-        sentence: Why.
+        sentence: The reason of the verdict.
         evidence: Figures of the paired test, if there was one.
     """
 

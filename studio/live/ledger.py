@@ -25,14 +25,14 @@ _TURN: Final = threading.Lock()
 def promote(
     database: Database, store: Path, run: Run, *, actor: Actor, reason: str | None
 ) -> dict[str, Any]:
-    """Make the model of a run the live one, and write it down.
+    """Make the model of a run the live one, and record it.
 
     Args:
         database: The studio's database.
         store: Folder of the models, which the service reads.
         run: The run.
-        actor: Who promotes it.
-        reason: Why it is promoted all the same, if the gate is closed.
+        actor: The person who promotes it.
+        reason: Reason to promote it although the gate is closed.
 
     Raises:
         GateClosed: It is not shown to be as good as the live one, and no reason is given.
@@ -64,7 +64,7 @@ def promote(
 def roll_back(
     database: Database, store: Path, *, actor: Actor, reason: str | None
 ) -> dict[str, Any]:
-    """Make the model that was live before the live one again, and write it down.
+    """Make the previously live model live again, and record it.
 
     Raises:
         NothingToRollBackTo: No model was live before, or it cannot be read any more.

@@ -1,6 +1,6 @@
 """Run a module in this process, and end it with its parent: `... with_parent PID MODULE`.
 
-A parent that is killed cannot end what it has started; nobody would ever end it.
+A killed parent cannot end its child processes, which would else run on for ever.
 """
 
 import os

@@ -168,7 +168,7 @@ export function CompareScreen({ a, b }) {
   const { fixed, broken, unchanged, paired, settings = [], dataset = {}, answers = {} } = found;
   const caption = (id, picture) => {
     const said = answers[id];
-    return said ? `${labelName(picture?.label ?? said.label)}: model ${a} said “${labelName(said.a)}”, model ${b} “${labelName(said.b)}”` : "";
+    return said ? `${labelName(picture?.label ?? said.label)}: model ${a} answered “${labelName(said.a)}”, model ${b} “${labelName(said.b)}”` : "";
   };
   const sizes = [
     [sizeOf(dataset.added), "added"],

@@ -1,4 +1,4 @@
-"""A hash of what a picture shows, by which near copies are found."""
+"""Difference hash of each picture, by which near copies are found."""
 
 import sqlalchemy as sa
 from alembic import op
