@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_error(clean(f"error: {error}"))
         return getattr(error, "exit_status", 1)
     except KeyboardInterrupt:
-        write_error("interrupted: run the same command again to go on")
+        write_error("interrupted: run the same command again to resume")
         return _INTERRUPTED_STATUS
     for line in lines:
         write_line(clean(line))
@@ -57,8 +57,8 @@ def _run_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scoring",
         usage="%(prog)s INPUT OUTPUT [OPTION ...]\n       %(prog)s show OUTPUT",
-        description="Answer an archive of pictures into Parquet files, one row per input. A run "
-        "that was interrupted goes on when the same command is given again.",
+        description="Classify an archive of pictures into Parquet files, one row per input. An "
+        "interrupted run resumes when the same command is given again.",
         epilog="Exit status: 0 on success, 2 for a wrong command line, 3 for an input that cannot "
         "be used, 4 if OUTPUT holds another run, 5 if it is not complete, 6 if it cannot be "
         "written, 1 for a model that is refused.",

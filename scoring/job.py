@@ -42,7 +42,7 @@ def score_shards(
 
     Args:
         source: Reads the entries of the shards.
-        shards: What to score.
+        shards: Shards to score.
         scorer: The model.
         output: Takes the shards.
         threads: Batches at a time; each is read, decoded and run on one thread.

@@ -1,7 +1,7 @@
 """Output of a run: a folder of Parquet shards and a manifest, local or by fsspec URL.
 
-A local shard is written beside its name, synced and renamed; an object store puts an object in one
-step. So a shard that is there is whole.
+A local shard is written to a temporary file, synced and renamed; an object store puts an object in
+one step. So an existing shard is complete.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ class Output:
             raise self._unusable(error, name) from error
 
     def require_own(self, names: Sequence[str], *, replace: bool) -> None:
-        """Refuse a folder with shards that are not of this run.
+        """Raise if the folder has shards of another run.
 
         Raises:
             OutputTaken: It holds other shards, which a reader of all files would count, too.
@@ -97,7 +97,7 @@ class Output:
             )
 
     def complete(self, names: Sequence[str], facts: dict[str, Any]) -> None:
-        """Remove what other and interrupted runs left, and write the manifest.
+        """Remove leftovers of other and interrupted runs, and write the manifest.
 
         Raises:
             OutputUnusable: The folder or the disk does not take it.

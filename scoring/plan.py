@@ -1,7 +1,7 @@
 """Cutting of the sorted inputs into shards, each with the name of its result.
 
 A shard's file is named by a hash of its inputs, of the model and of the options: a file of that
-name is the shard's complete result, wherever and whenever it was made. So whoever runs a shard
+name is the shard's complete result, wherever and whenever it was made. So running a shard
 again, or at the same time on another machine, changes nothing, and runs need no coordinator.
 """
 
@@ -24,7 +24,7 @@ _HASH_CHARS: Final = 20
 
 @dataclass(frozen=True)
 class Options:
-    """What was chosen about the answers; part of every shard's name.
+    """Options of the answers; part of every shard's name.
 
     Attributes:
         faces: Find the faces of each picture and answer each of them, too.
@@ -41,10 +41,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some neighbouring inputs, scored and written together.
+    """Consecutive inputs, scored and written together.
 
     Attributes:
-        index: Its place among the shards.
+        index: Its index among the shards.
         name: Name of its Parquet file.
         inputs: Number of its entries.
         lines: The entries, one line each, compressed: a plan may hold millions of them.
@@ -65,7 +65,7 @@ def cut(source: Input, options: Options, model_sha256: str) -> Iterator[Shard]:
 
     Args:
         source: The pictures to score.
-        options: What was chosen about the answers.
+        options: Options of the answers.
         model_sha256: Checksum of the bundle's manifest, which lists the checksums of its files.
 
     Raises:

@@ -1,7 +1,7 @@
 """Shards on a Ray cluster: one actor per CPU, which loads the model once.
 
-Ray only maps shards. A shard that a lost actor held is scored again by another one, and the
-shard's name makes that harmless.
+Ray only maps shards. The shards of a lost actor are scored again by another one, which is
+harmless because of their names.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def score_on_ray(
     Args:
         address: Address of the cluster, as `ray.init` takes it; `local` starts one here.
         options: The run, whose paths or URLs must mean the same on every node.
-        shards: What to score.
+        shards: Shards to score.
         progress: Called with the number of inputs of each shard that is done.
         init: Further arguments of `ray.init`.
     """

@@ -50,7 +50,7 @@ def columns_of(labels: Sequence[str]) -> pa.Schema:
 
 
 def outcome_columns(outcome: Prediction | PictureFaces | PictureError) -> dict[str, Any]:
-    """Return the columns of a row that say how a picture was answered, or why it was not."""
+    """Return the columns of a row for a picture's answer or error."""
     if isinstance(outcome, PictureError):
         return {"error_code": outcome.code, "error": clean(str(outcome))}
     if isinstance(outcome, PictureFaces):

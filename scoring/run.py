@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to score, with what, and where to.
+    """Options of a run: input, output, model.
 
     Attributes:
         input: Path or URL of the pictures.
         output: Path or URL of the folder for shards.
         model: A bundle, or a store, whose current version is used.
-        answers: What was chosen about the answers.
+        answers: Options of the answers.
         trusted_keys: Public keys of which one must have signed the bundle; empty for any.
     """
 
@@ -64,7 +64,7 @@ class Run:
         """Load the model and score shards on this process's threads.
 
         Args:
-            shards: What to score.
+            shards: Shards to score.
             progress: Called with the number of inputs of each batch that is done.
         """
         with self.open_model() as scorer:
@@ -95,7 +95,7 @@ class Run:
         )
 
     def facts(self, shards: Iterable[Shard]) -> dict[str, Any]:
-        """Return what the output's manifest says of the run."""
+        """Return the run's facts for the output's manifest."""
         manifest = parse_manifest(self.bundle, read_small(self.bundle / BUNDLE_MANIFEST))
         detector = manifest.familiarity
         return {

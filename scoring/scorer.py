@@ -27,7 +27,7 @@ _MAX_FACES = 50  # per picture
 
 
 class ModelScorer:
-    """One bundle, with an engine of one lane per thread of the run.
+    """One bundle, with an engine with one lane per thread of the run.
 
     Attributes:
         columns: Columns of the rows.
@@ -41,7 +41,7 @@ class ModelScorer:
         Args:
             path: The bundle's folder.
             model_sha256: Checksum of its manifest, for the rows.
-            options: What was chosen about the answers.
+            options: Options of the answers.
             threads: Number of threads that call `rows`.
             trusted_keys: Public keys of which one must have signed it; empty for any.
 

@@ -30,7 +30,7 @@ def score_batches(
 
     Args:
         bundle: Folder of a bundle on every worker; loaded once per partition.
-        options: What was chosen about the answers.
+        options: Options of the answers.
     """
 
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

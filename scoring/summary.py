@@ -54,10 +54,10 @@ def total(output: Output, shards: list[str]) -> Totals:
 
 
 def describe(totals: Totals, facts: dict[str, Any]) -> list[str]:
-    """Return lines on the totals, beside what the model's training showed.
+    """Return lines with the totals, beside the figures of the model's training.
 
     Args:
-        totals: What was scored.
+        totals: Sums over the scored rows.
         facts: The output's manifest, whose `model` has the figures of its training.
     """
     model = facts["model"]

@@ -45,14 +45,14 @@ def fit(
 ) -> "Fitted":
     """Train on a folder with one folder of pictures per class, and publish the model.
 
-    The other arguments are the options of `python -m training fit`, and mean the same.
+    The other arguments are the options of `python -m training fit`, with the same meaning.
 
     Args:
         data: Folder or zip file of the pictures.
         store: Store to publish in; FACEMASK_STORE or models/artifacts by default.
         preset: A backbone by its purpose, instead of `backbone`.
         tests: Separate pictures to evaluate the model on: class folders, or "LABEL=FOLDER".
-        finetune: Fine-tune, too: `training.finetuning.config.FinetuneConfig()`.
+        finetune: Options of fine-tuning: `training.finetuning.config.FinetuneConfig()`.
         promote: Make the model current: always, never, or, by default, unless it is shown to be
             worse than the current one on the same pictures.
         progress: A line per step and every 15 seconds, or nothing.

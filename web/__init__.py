@@ -1,1 +1,1 @@
-"""What the service's page and the studio's pages share: look, small scripts, and their serving."""
+"""Shared parts of the service's page and the studio's pages: styles, scripts, and their serving."""

@@ -67,7 +67,7 @@ class WebPage:
 
     The folder's `index.html` and the page's scripts name files as `page/NAME`, those of
     `web/static` as `page/shared/NAME`. The HTML is sent with `page/VERSION/NAME` instead, where
-    VERSION is a digest of all files: browsers keep such files for good, and relative imports
+    VERSION is a digest of all files: browsers cache such files without limit, and relative imports
     between them need no rewriting. HTML, and files under any other name, are revalidated each time.
 
     Attributes:

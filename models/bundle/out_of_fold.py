@@ -1,8 +1,8 @@
 """Out-of-fold answers of a bundle's model to its training pictures, and their comparison.
 
 `out_of_fold.csv` has one row per training picture: `file,sha256,label,group,predicted,score` and
-one column `probability:<label>` per class. Each answer is of a model of the cross-validation that
-has not seen the picture, nor another one of its group; `label` is the label that was trained on.
+one column `probability:<label>` per class. Each answer is from a model of the cross-validation that
+was trained without the picture and without its group; `label` is the label that was trained on.
 Two bundles are compared on the pictures that both have, joined by `sha256`.
 """
 
@@ -126,7 +126,7 @@ def parse_answers(data: bytes) -> list[Answer]:
 
 
 def read_answers(bundle: Path) -> list[Answer] | None:
-    """Return the answers in a bundle's folder; None if it is of a version that wrote none.
+    """Return the answers in a bundle's folder; None if the bundle has none.
 
     Raises:
         BundleError: The manifest or the file cannot be read, or is not as published.
@@ -140,7 +140,7 @@ def read_answers(bundle: Path) -> list[Answer] | None:
 def compare_answers(
     old: Sequence[Answer], new: Sequence[Answer], *, margin: float = DEFAULT_MARGIN
 ) -> Comparison | None:
-    """Compare two models on the pictures that both have; None without such, or of other labels.
+    """Compare two models on common pictures; None without any, or if the classes differ.
 
     Labels and groups are those of the new model: corrected labels count for both.
     """

@@ -30,7 +30,7 @@ def publish(
     key: signing.PrivateKey | None = None,
     promote: bool = True,
 ) -> Bundle:
-    """Add a bundle to the store and, unless told otherwise, make it the current one.
+    """Add a bundle to the store and, by default, make it the current one.
 
     The bundle is verified as in the service, then renamed to its version; the pointer follows
     last. A run that dies at any point leaves the store unchanged, except for a hidden folder that

@@ -1,7 +1,7 @@
 """A bundle as one file: packed into a tar file, and fetched again by its checksum.
 
-For machines that share no folder. Whoever fetches names the file's SHA-256 checksum, so that it
-does not matter who serves it, or how often it is fetched.
+For machines that share no folder. The caller of `fetch` gives the file's SHA-256 checksum, so the
+server need not be trusted, and fetching can be repeated.
 """
 
 import hashlib
@@ -44,12 +44,12 @@ def pack(store: Path, version: str, file: Path) -> str:
     folder = store / version
     names = [MANIFEST, *sorted(read_manifest(folder).files)]
     names += [SIGNATURE] if (folder / SIGNATURE).is_file() else []
-    read_files(folder, read_manifest(folder))  # nothing broken is packed
+    read_files(folder, read_manifest(folder))  # no broken bundle is packed
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in names:
             data = (folder / name).read_bytes()
-            member = tarfile.TarInfo(name)  # with no owner, and no time: equal bytes
+            member = tarfile.TarInfo(name)  # without owner and time: equal bytes
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     partial = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
@@ -73,7 +73,7 @@ def fetch(address: str, sha256: str, store: Path, *, promote: bool = True) -> st
         promote: Make the version the current one.
 
     Raises:
-        BundleUnreadable: The file cannot be had.
+        BundleUnreadable: The file cannot be read.
         BundleIncomplete: It has another checksum, or holds no whole bundle.
         OSError: The store cannot be written to.
     """

@@ -18,9 +18,10 @@ FRAMER: Final = f"{PACKAGE}-{VERSION}-margins-1"
 """Name of this module's method to find and frame the main face."""
 
 # Longer sides of the copies that are searched, in pixels, one after the other. Most doubtful
-# pictures are framed already: the smallest copy finds that out in a fifth of the time.
+# pictures are framed already: the smallest copy detects that in a fifth of the time.
 _EDGES_PX: Final = (128, 320, 1280)
-# A main face of so many pixels in a copy is found in it; a larger copy shows smaller faces only.
+# A main face of at least this many pixels in a copy is found in it; a larger copy adds smaller
+# faces only.
 _SURE_PX: Final = 32
 MAX_ENLARGEMENT: Final = 2.0
 """Max factor by which a small picture is enlarged before it is searched: a face of 24 pixels is at
@@ -29,7 +30,7 @@ the detector's limit."""
 # A picture is framed already if its crop would be at least this share of its area.
 _FRAMED_AREA: Final = 2 / 3
 # The main face is the largest one whose score is at least this share of the best: a dog in front
-# may be larger than the person, with half the score.
+# may be larger than the person's face, with half the score.
 _COMPARABLE_SCORE: Final = 0.8
 # Further faces at least this long, as a share of the main face, are of similar size.
 _SIMILAR_SIZE: Final = 2 / 3
@@ -66,7 +67,7 @@ class Framing:
     below: float
 
     def is_doubtful(self, score: float, distance: float) -> bool:
-        """Return True if the answer to a whole picture calls for a look at its main face."""
+        """Return True if the answer to a whole picture calls for a search for its main face."""
         return score < self.below or distance > self.beyond
 
     def around(self, box: Edges, width: int, height: int) -> Edges:
@@ -106,7 +107,7 @@ class Framing:
 
 
 def main_face_of(faces: Sequence[Face]) -> Face | None:
-    """Return the largest of the faces that are about as likely as the likeliest, None of none."""
+    """Return the largest of the faces about as likely as the likeliest; None without faces."""
     best = max((face.score for face in faces), default=0.0)
     likely = [face for face in faces if face.score >= _COMPARABLE_SCORE * best]
     return max(likely, key=lambda face: longer_side(face.box), default=None)

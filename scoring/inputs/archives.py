@@ -18,7 +18,7 @@ from scoring.errors import BadInput
 from scoring.inputs.entry import Entry, Input, Unreadable, reason_of
 from scoring.inputs.files import ListInput
 
-# Names of the columns that are looked for, in this order.
+# Names of the columns that are searched for, in this order.
 _BYTES_COLUMNS: Final = ("image", "bytes", "picture", "jpg", "png")
 _PATH_COLUMNS: Final = ("path", "url", "file", "file_name")
 _KEY_COLUMNS: Final = ("key", "__key__", "id", "file_name")
@@ -151,7 +151,7 @@ class ParquetInput(Input):
 
 
 class _Guard:
-    """Turns what PyArrow raises about a broken file into `BadInput`."""
+    """Context manager that turns PyArrow's errors about a broken file into `BadInput`."""
 
     def __init__(self, path: str) -> None:
         self._path = path

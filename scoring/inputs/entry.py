@@ -1,4 +1,4 @@
-"""Entries of an input, and what every input does."""
+"""Entries of an input, and the interface of inputs."""
 
 import json
 from abc import ABC, abstractmethod
@@ -12,8 +12,7 @@ class Entry(NamedTuple):
 
     Attributes:
         key: Its unique name in the input: relative path, line, member, or row.
-        locator: Where its bytes are, as the input's `read` understands it; empty if the key says
-            it.
+        locator: Location of its bytes, for the input's `read`; empty if the key is the location.
         stamp: Changes with the content where that is cheap to know: size and time of change.
     """
 
@@ -32,14 +31,14 @@ class Entry(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The bytes of one entry cannot be had; the reason is the message."""
+    """The bytes of one entry cannot be read; the message is the reason."""
 
 
 class Input(ABC):
     """Source of entries and their bytes; used by several threads at once.
 
     Attributes:
-        skipped: Number of files that are no pictures by their names, once listed.
+        skipped: Number of files without a picture's suffix, once listed.
     """
 
     skipped = 0
@@ -54,11 +53,11 @@ class Input(ABC):
 
     @abstractmethod
     def read(self, entries: Sequence[Entry]) -> list[bytes | Unreadable]:
-        """Return the bytes of some neighbouring entries, in order, or why there are none."""
+        """Return the bytes of consecutive entries in order, or an error per unreadable one."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Return one line on why something cannot be read."""
+    """Return the reason of an error on one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -71,7 +71,7 @@ class FolderInput(Input):
                 for item in found:
                     try:
                         facts = item.stat()
-                    except OSError:  # a broken link: reading it will say why
+                    except OSError:  # a broken link: reading it gives the reason
                         yield item.name, False, ""
                         continue
                     yield item.name, item.is_dir(), f"{facts.st_size} {facts.st_mtime_ns}"
@@ -122,7 +122,7 @@ class ListInput(Input):
 
 
 def read_file(file_system: fsspec.AbstractFileSystem, path: str) -> bytes | Unreadable:
-    """Return the content of one file, or why it cannot be read."""
+    """Return the content of one file, or the error."""
     try:
         with file_system.open(path, "rb", **_open_options(file_system)) as file:
             data: bytes = file.read(MAX_FILE_BYTES + 1)
@@ -143,7 +143,7 @@ def _unlisted(folder: str, error: BaseException) -> BadInput:
 
 
 def _stamp(info: dict[str, Any]) -> str:
-    """Return what changes with a file's content, from its listing."""
+    """Return size and time of change from a file's listing."""
     changed = info.get("ETag") or info.get("etag") or info.get("mtime") or info.get("LastModified")
     return f"{info.get('size', '')} {changed or ''}"
 

@@ -1,4 +1,4 @@
-"""Opening of an input by what is there."""
+"""Opening of an input by its kind."""
 
 import posixpath
 from typing import Final
@@ -15,13 +15,13 @@ _LIST_SUFFIXES: Final = (".txt", ".lst", ".list")
 
 
 def open_input(address: str) -> Input:
-    """Return the input at a path or URL, by what is there and by its suffix.
+    """Return the input at a path or URL, by its kind and its suffix.
 
     A folder holds pictures; `.txt`, `.lst` or `.list` is a list; `.tar` is read by its index;
     `.parquet` has a column of bytes, or of paths.
 
     Raises:
-        BadInput: There is nothing, or nothing of these kinds.
+        BadInput: It does not exist, or is of another kind.
     """
     try:
         file_system, path = fsspec.core.url_to_fs(address)

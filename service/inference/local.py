@@ -1,4 +1,4 @@
-"""Answers without HTTP, for a notebook or a program: `service.load().predict(["a.jpg"])`."""
+"""Predictions without HTTP, for a notebook or a program: `service.load().predict(["a.jpg"])`."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ class LocalModel:
     def predict(
         self, pictures: Picture | Sequence[Picture], *, threshold: float | None = None
     ) -> list[Prediction | PictureError]:
-        """Answer pictures, in order; an unreadable one has its error in place of an answer.
+        """Classify pictures, in order; the result of an unreadable one is its error.
 
         Args:
             pictures: Paths of files, or encoded pictures as bytes; or one of these.

@@ -200,7 +200,7 @@ function draw() {
   $("nothing").hidden = shown.length > 0;
   if (!$("table").hidden) table.show(shown);
   viewer.update();
-  if (items.length && done.length === items.length) tell(summary(done, failed));
+  if (items.length && done.length === items.length) announce(summary(done, failed));
 }
 
 function summary(done, failed) {
@@ -229,14 +229,14 @@ function offerDecisions() {
 }
 
 /** Announce a text to screen readers. */
-function tell(text) {
+function announce(text) {
   setText($("live"), text);
 }
 
 /** Show a text beside the count, and announce it. */
 function note(text) {
   remark = text;
-  tell(text);
+  announce(text);
   refresh();
 }
 

@@ -19,7 +19,7 @@ The hidden folder ${NEITHER_FOLDER} has the pictures that are of no class: train
 corrections.csv lists each picture with the answer it got.
 `;
 
-/** Return a field to say what a picture is, and its function `update(labels)`. */
+/** Return a field for a picture's true class, and its function `update(labels)`. */
 export function truthField(item, changed) {
   const select = element("select", { "aria-label": `What ${item.path} really is` });
   const root = element("label", { class: "truth" }, element("span", { text: "Is really" }), select);

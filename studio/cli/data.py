@@ -65,7 +65,7 @@ def add_commands(commands: Any) -> None:
     export = commands.add_parser("export", help="write a version's pictures or labels")
     export.add_argument("project")
     export.add_argument("target", type=Path, help="new folder, .zip or .json file")
-    export.add_argument("--version", type=int, metavar="N", help="id (one of what is there now)")
+    export.add_argument("--version", type=int, metavar="N", help="id (default: the present data)")
     export.add_argument(
         "--format",
         choices=("folder", *get_args(Format)),
@@ -83,9 +83,9 @@ def add_commands(commands: Any) -> None:
     add_common_options(label)
     label.set_defaults(run=_label)
 
-    version = commands.add_parser("version", help="freeze what a project holds, or list versions")
+    version = commands.add_parser("version", help="freeze the present data, or list versions")
     version.add_argument("project")
-    version.add_argument("--note", default="", help="what is special about it")
+    version.add_argument("--note", default="", help="note about the version")
     version.add_argument("--list", action="store_true", help="list the versions")
     add_common_options(version)
     version.set_defaults(run=_version)

@@ -30,7 +30,7 @@ def add_commands(commands: Any) -> None:
         description="The studio's server runs the job if it is running; else this command does.",
     )
     train.add_argument("project")
-    train.add_argument("--version", type=int, metavar="N", help="id of a version (by default, a new one of the present data)")
+    train.add_argument("--version", type=int, metavar="N", help="id (default: the present data)")
     for name, field in JobOptions.model_fields.items():
         flag = f"--{name.replace('_', '-')}"
         if field.default is False:
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
     _add_waiting(train)
     train.set_defaults(run=_train)
 
-    audit = commands.add_parser("audit", help="look for wrong labels and odd pictures")
+    audit = commands.add_parser("audit", help="find wrong labels and odd pictures")
     audit.add_argument("project")
     _add_waiting(audit)
     audit.set_defaults(run=_audit)

@@ -17,7 +17,7 @@ EXIT_STATUSES = """exit statuses:
   0    success
   1    it cannot be done: no such project, nothing to train, the gate is closed, ...
   2    the command line or a setting is wrong
-  3    the address cannot be listened on
+  3    the studio cannot listen on the address
   4    the training or the audit has failed
   5    the training or the audit was cancelled
   6    the output or the disk cannot be written to

@@ -216,8 +216,8 @@ class _Server:
 def _service(settings: Settings, listening: socket.socket) -> Iterator[Settings]:
     """Run the service beside the studio, and yield settings that name its address.
 
-    It ends with the studio, even if the studio is killed. Its address and the studio's are passed on to
-    each other.
+    It ends with the studio, even if the studio is killed. Each of the two gets the
+    other's address.
 
     Raises:
         Refused: It cannot be started.

@@ -218,7 +218,7 @@ jobs: Final = Table(
     Column("started_at", String(24)),
     Column("ended_at", String(24)),
     Column("pid", Integer),
-    Column("pid_started", String(100)),  # tells the process from a later one with its pid
+    Column("pid_started", String(100)),  # distinguishes it from a later process of this pid
     _count("progress_bytes"),  # of the progress file, already stored as events
     _count("attempts"),
     Column("exit_status", Integer),

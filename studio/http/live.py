@@ -49,7 +49,7 @@ async def live(request: Request) -> dict[str, Any]:
     return document | {"service": status}
 
 
-@router.get("/gate", summary="What the gate says of a run")
+@router.get("/gate", summary="The gate's verdict on a run")
 def gate(request: Request, run: int) -> dict[str, Any]:
     """Return if a run may go live without a reason, and the evidence."""
     state = state_of(request)

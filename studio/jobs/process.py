@@ -94,7 +94,7 @@ def start(
 
 
 def find_in(folder: Path) -> ProcessMark | None:
-    """Return the process that runs in a job's folder, if the system can tell (Linux).
+    """Return the process that runs in a job's folder, on systems with /proc (Linux).
 
     A studio that is killed after it has started a process, but before it has stored the pid, leaves
     an unknown process behind.

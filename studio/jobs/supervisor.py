@@ -1,8 +1,8 @@
 """The supervisor: takes jobs from the queue, one at a time, and follows their processes.
 
 The process that holds the lock of the data folder supervises: the studio, or a command that trains
-while the studio is not running. A job's process is independent: if its supervisor is killed, the job
-goes on, and the next supervisor follows it by its pid, its start time and its progress file.
+while the studio is not running. A job's process is independent: if its supervisor is killed, the
+job goes on, and the next supervisor follows it by its pid, its start time and its progress file.
 """
 
 import contextlib
@@ -260,7 +260,7 @@ class Supervisor:
             code, message = str(last.get("code", "failed")), str(last.get("message", ""))
             self._fail(job, code, message, last.get("exit_status", exit_status))
         else:
-            self._fail(job, "worker_died", self._obituary(job, exit_status), exit_status)
+            self._fail(job, "worker_died", self._describe_exit(job, exit_status), exit_status)
         self._clean(folder)
 
     def _fail(self, job: Job, code: str, message: str, exit_status: object | None = None) -> None:
@@ -280,7 +280,7 @@ class Supervisor:
                 return
             job = self._fresh(job)
 
-    def _obituary(self, job: Job, exit_status: int | None) -> str:
+    def _describe_exit(self, job: Job, exit_status: int | None) -> str:
         if exit_status is not None and exit_status < 0:
             killer = " (out of memory, perhaps)" if -exit_status == _KILL else ""
             how = f"was ended by signal {-exit_status}{killer}"
@@ -289,8 +289,8 @@ class Supervisor:
         else:
             how = "ended while the studio was not running"
         tail = read_log_tail(self._folder_of(job) / "log.txt").strip().splitlines()
-        said = f" Its last line: {tail[-1]}" if tail else ""
-        return f"The job's process {how}, without a result.{said}"
+        last_line = f" Its last line: {tail[-1]}" if tail else ""
+        return f"The job's process {how}, without a result.{last_line}"
 
     # -- jobs of an earlier supervisor
 
@@ -305,10 +305,10 @@ class Supervisor:
                 set_process(self._database, job, mark)
                 self._current = _Current(job, mark, None)
             else:
-                self._bury(job)
+                self._recover(job)
 
-    def _bury(self, job: Job) -> None:
-        """Set the state of a job whose process has ended unobserved, or put it back into the queue."""
+    def _recover(self, job: Job) -> None:
+        """End a job whose process has ended unobserved, or put it back into the queue."""
         self._read_progress(job, ended=True)
         job = self._fresh(job)
         with self._database.read() as connection:

@@ -1,4 +1,4 @@
-"""The state of a picture in its project, and what it adds to the kept counts."""
+"""The state of a picture in its project, and its contribution to the stored counts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ Counts = Counter[str | int]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What decisions change about a picture.
+    """State of a picture, as decisions set it.
 
     Attributes:
-        present: False before the picture was added, and after this was undone.
+        present: False before the picture was added, and after its upload was undone.
         class_id: Its class, None if it has no label; kept while it is left out.
         left_out: True if it takes no part in training.
         group: Name of its group (a person, a video), None without one.
@@ -52,7 +52,7 @@ ABSENT: Final = State(present=False)
 
 
 def count(state: State, *, in_test_set: bool, doubted: bool) -> Counts:
-    """Return what a picture adds to the counts."""
+    """Return the contribution of a picture to the counts."""
     counts: Counts = Counter()
     if not state.present:
         return counts
@@ -81,7 +81,7 @@ def is_doubted(row: Row[Any], decision_id: int | None) -> bool:
 
 
 def add_counts(connection: Connection, project_id: int, changes: Counts) -> None:
-    """Add to the kept counts of a project and its classes."""
+    """Add to the stored counts of a project and its classes."""
     of_project = {
         name: projects.c[name] + changes[name] for name in _PROJECT_COUNTS if changes[name]
     }

@@ -69,8 +69,8 @@ class Candidates:
             store: Folder of the models.
             idle_s: Seconds after the last request, after which a process is ended.
             command: Command of the service.
-            environment: Environment variables, from which those of the service are kept that do
-                not concern its address, its store and its keys of callers.
+            environment: Environment variables; of `FACEMASK_*`, only trusted keys, device and
+                limits are kept.
         """
         self._store, self._idle_s = store, idle_s
         self._command = [str(os.getpid()) if part == PARENT else part for part in command]

@@ -1,1 +1,1 @@
-"""Pictures: their files by content, what a drop of files means, and how they enter a project."""
+"""Pictures: their files by content, the plan of a drop, and their intake into a project."""

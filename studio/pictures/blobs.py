@@ -1,7 +1,7 @@
 """Files of pictures by the SHA-256 of their bytes, and their thumbnails.
 
-A file is complete and on disk before its name exists: it is written beside, synced and renamed.
-Thumbnails can be made again, so that they are renamed into place without waiting for the disk.
+A file is complete and on disk before its name exists: it is written under a temporary name, synced
+and renamed. Thumbnails can be made again, so they are renamed into place without a sync.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ THUMBNAIL_EDGES_PX: Final = (160, 640)
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_INCOMING_S: Final = 24 * 3600
-_DISK_THREADS: Final = 16  # waiting together for the disk: 64 files took a tenth of the time
+_DISK_THREADS: Final = 16  # syncs in parallel: 64 files took a tenth of the time
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -117,7 +117,7 @@ class BlobStore:
         return data
 
     def clean_up(self) -> None:
-        """Remove what interrupted uploads have left; another process may be receiving new ones."""
+        """Remove leftovers of interrupted uploads; another process may be receiving new ones."""
         oldest = time.time() - _MAX_INCOMING_S
         for path in self._incoming.glob("*"):
             with contextlib.suppress(OSError):

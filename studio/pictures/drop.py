@@ -1,4 +1,4 @@
-"""What a drop of files means: pictures, their labels by folder, splits, and what is refused.
+"""The plan of a drop of files: pictures, their labels by folder, splits, and refused files.
 
 pictures/mask/a.jpg     label mask; the folder around all classes does not count
 mask/2024/a.jpg         label mask: a class folder holds its pictures at any depth
@@ -31,10 +31,10 @@ class DroppedFile:
     """One picture of a drop.
 
     Attributes:
-        path: As given, in one spelling.
+        path: As given, in normal spelling.
         name: Path below the class folder.
         label: Name of its class, None without one.
-        test_set: Name of the split that holds it, if that is not for training.
+        test_set: Name of the split that contains it, if that is not for training.
     """
 
     path: str
@@ -45,10 +45,10 @@ class DroppedFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a drop means.
+    """Interpretation of a drop of files.
 
     Attributes:
-        layout: Folders are classes, splits of them, or there are none.
+        layout: Kind of the folders: classes, splits of classes, or no folders.
         root: Prefix of the class folders or splits.
         files: The pictures by path as given.
         refused: Reason by path, of files that are not pictures.
@@ -84,7 +84,7 @@ class Plan:
 
 @dataclass
 class SortedPaths:
-    """Paths of a drop by what their names suggest.
+    """Paths of a drop, sorted by their names.
 
     Attributes:
         pictures: Path in one spelling, by path as given.
@@ -100,7 +100,7 @@ class SortedPaths:
 def plan_drop(
     paths: Iterable[str], *, classes: Iterable[str] = (), split: Split | None = None
 ) -> Plan:
-    """Find out what a drop of files means, from their paths alone.
+    """Interpret a drop of files, from their paths alone.
 
     Args:
         paths: Relative paths with slashes, hidden files among them.
@@ -150,7 +150,7 @@ def plan_drop(
 
 
 def sort_paths(paths: Iterable[str]) -> SortedPaths:
-    """Tell pictures from tables, from system files and from other files, by their names."""
+    """Sort paths into pictures, tables, system files and other files, by their names."""
     found = SortedPaths()
     for given in paths:
         try:
@@ -189,7 +189,7 @@ def file_in_batch(given: str, path: str, label: str | None, split: Split | None)
     folders = [label_key(part) for part in parts[:-1]]
     if label is not None and label_key(label) in folders:
         places = [n for n, folder in enumerate(folders) if folder == label_key(label)]
-        # Below a split, if that is what the folder above is: `mask/train/mask/a.jpg`.
+        # Below a split, if the folder above is one: `mask/train/mask/a.jpg`.
         place = next((n for n in places if split and n and split_kind(parts[n - 1])), places[0])
         start, top = place + 1, parts[place - 1] if place else None
     elif split and label is None:
@@ -220,7 +220,7 @@ def _root(paths: Sequence[str], known: set[str]) -> str:
 
 
 def _splits(paths: Sequence[str]) -> dict[str, str]:
-    """Return the kind of each top folder that is a split, if splits are what the folders are."""
+    """Return the kind of each top folder that is a split, if the folders are splits."""
     inner: dict[str, set[str]] = defaultdict(set)
     for path in paths:
         parts = path.split("/")

@@ -1,4 +1,4 @@
-"""The first look at an uploaded file: is it a picture, its size, its thumbnail, what is odd."""
+"""First examination of an uploaded file: format, size, thumbnail, oddities."""
 
 import hashlib
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class Examined:
 def examine(data: bytes, limits: Limits) -> Examined:
     """Decode a file at a reduced size, within the limits, and make its thumbnail.
 
-    A JPEG is decoded at down to 1/8 of its size, which reads all of the file: one that is cut short
-    is found.
+    A JPEG is decoded at down to 1/8 of its size, which reads the whole file and so detects a
+    truncated one.
     """
     sha256 = hashlib.sha256(data).hexdigest()
     try:
@@ -88,7 +88,7 @@ def examine(data: bytes, limits: Limits) -> Examined:
 
 
 def _oddities(width: int, height: int, luma: list[int]) -> list[tuple[str, str]]:
-    """Return kind and message of what is odd about a picture."""
+    """Return kind and message of each oddity of a picture."""
     found = []
     shorter, longer = sorted((width, height))
     if shorter < MIN_EDGE_PX:

@@ -1,4 +1,4 @@
-"""How pictures enter a project: examined, stored, recorded; each once, by content."""
+"""Intake of pictures into a project: examined, stored, recorded; each once, by content."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,17 +47,17 @@ class IncomingFile:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one file.
+    """Result of one file.
 
     Attributes:
         path: As given.
         status: `added`, `duplicate` or `refused`.
         sha256: Digest, None if the file was not read.
-        reason: One sentence, for what was not added.
-        code: Code of the error, for what was refused.
+        reason: One sentence, if it was not added.
+        code: Code of the error, if it was refused.
         picture: Id of the picture.
         label: Its label now.
-        conflict: True if the same picture is here under another label.
+        conflict: True if the project has the same picture under another label.
     """
 
     path: str
@@ -90,14 +90,14 @@ def add_files(
     drop: str | None = None,
     source: Source = "chosen",
 ) -> list[Result]:
-    """Add pictures; on return they are on disk, and so is what the database says of them.
+    """Add pictures; on return they and their rows in the database are on disk.
 
     Args:
         database: The database.
         store: Store of the files.
         project_id: The project.
         files: The files of one batch.
-        by: Name of who acts.
+        by: Name of the actor.
         limits: Limits of one file.
         drop: A UUID that all batches of one drop have, to be undone as one act.
         source: How the pictures were found.
@@ -145,7 +145,7 @@ def add_known(
         A result for each known file, and the digests of the files that are missing.
 
     Raises:
-        NotFound: There is no such project, or a digest is none.
+        NotFound: There is no such project, or a digest is invalid.
     """
     digests = sorted({sha256 for _, sha256 in files})
     with database.write() as connection:
@@ -161,7 +161,7 @@ def add_known(
 
 
 def refused(path: str, examined: Examined) -> Result:
-    """Return the result of a file that is no picture."""
+    """Return the result of a file that is not a picture."""
     assert examined.fault is not None
     return Result(
         path,
@@ -191,7 +191,7 @@ def record_blobs(connection: Connection, examined: Sequence[Examined]) -> None:
 
 
 def _insert_once(connection: Connection, table: Table) -> Any:
-    """Return an insert that leaves rows alone that are there."""
+    """Return an insert that skips existing rows."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     return dialect.insert(table).on_conflict_do_nothing()
 
@@ -236,7 +236,7 @@ def _record(
 def _judge(
     one: NewPicture, row: Row[Any], state: State, label_id: int | None, classes: Classes
 ) -> tuple[Result, State]:
-    """Return what becomes of a picture, and its state after that."""
+    """Return the result of a picture, and its new state."""
     path, given = one.file.path, one.file.label
     if not state.present:
         after = State(present=True, class_id=label_id)
@@ -277,7 +277,7 @@ def _judge(
 def _classes_for(
     connection: Connection, project_id: int, new: Sequence[NewPicture]
 ) -> tuple[Classes, list[dict[str, Any]]]:
-    """Return the project's classes with those of the new pictures, and the effects of that."""
+    """Return the project's classes with those of the new pictures, and the effects of the act."""
     classes = Classes.of(connection, project_id)
     names = {label_key(one.file.label): one.file.label for one in new if one.file.label}
     effects = [

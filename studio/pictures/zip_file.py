@@ -28,7 +28,7 @@ class Entry:
     """A file in a zip file.
 
     Attributes:
-        path: Its path, None if it leads out of the archive.
+        path: Its path, None if it points outside the archive.
         shown: Its name, safe to show.
         info: Its record.
     """
@@ -50,7 +50,7 @@ class PictureZip:
             max_bytes: Max total of the files' sizes, unpacked.
 
         Raises:
-            BadArchive: It is no zip file, or is broken.
+            BadArchive: It is not a zip file, or is broken.
             TooManyFiles: It has more files than allowed, or they are larger.
         """
         _check_directory(path, max_files)

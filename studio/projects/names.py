@@ -6,14 +6,14 @@ from models.layout.labels import MAX_LABEL_CHARS, RESERVED_LABELS, label_key
 from models.text import REPLACEMENT, clean, normalize_name
 from studio.problems import BadName
 
-_MAX_KEY_CHARS: Final = 400  # some letters have several in their lower case
+_MAX_KEY_CHARS: Final = 400  # some letters have several characters in lower case
 _FILES: Final = ("labels.csv", "groups.csv", "slices.csv", "_annotations.json")
 NO_NAME: Final = "\x01"
 """Begin of a key that no name has, of what is removed."""
 
 
 def checked_name(name: str, *, of: str) -> str:
-    """Return a name in its one spelling.
+    """Return a name in its normal spelling.
 
     Args:
         name: As given.
@@ -31,7 +31,7 @@ def checked_name(name: str, *, of: str) -> str:
 
 
 def checked_label(name: str) -> str:
-    """Return a class name in its one spelling.
+    """Return a class name in its normal spelling.
 
     Raises:
         BadName: As `checked_name`, or the name is reserved, or cannot be a folder.

@@ -1,4 +1,4 @@
-"""Projects: make, rename, remove, and their kept counts."""
+"""Projects: create, rename, remove, and their stored counts."""
 
 from typing import Any, Final
 
@@ -21,8 +21,8 @@ def is_id(number: int) -> bool:
 
 
 def number_of(text: str) -> int | None:
-    """Return the id that decimal digits write, None for anything else."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):  # longer ones Python refuses
+    """Return the id in a string of decimal digits, None for anything else."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):  # Python refuses longer ones
         return None
     number = int(text)
     return number if is_id(number) else None

@@ -1,4 +1,4 @@
-"""What trainings and audits say of single pictures: doubted labels, copies, poor pictures."""
+"""Findings of trainings and audits about single pictures: doubted labels, copies, poor pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -28,7 +28,7 @@ _MAX_OTHERS: Final = 3
 
 
 def findings_of(rows: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield the findings of an audit by picture; names that are no picture's are passed over.
+    """Yield the findings of an audit by picture; names without a picture are skipped.
 
     Args:
         rows: Findings as `python -m training audit --json` writes them.
@@ -73,7 +73,7 @@ def suspects_of(
 def doubts_of(answers: Iterable[Answer]) -> Iterator[tuple[str, Doubt]]:
     """Yield the label and the doubt of each picture that a training has answered out of fold.
 
-    A label is doubted if the answer is another one; else there is a suggestion, and no doubt.
+    A label is doubted if the answer differs from it; else there is a suggestion without a doubt.
     """
     for answer in answers:
         doubt = None if answer.correct else 1 - answer.probabilities[answer.label]

@@ -49,7 +49,7 @@ def figures_of(
     started_at: str | None = None,
     ended_at: str | None = None,
 ) -> dict[str, Any]:
-    """Return what the table of runs shows.
+    """Return the figures for the table of runs.
 
     Args:
         manifest: The bundle's manifest.
@@ -90,7 +90,7 @@ def figures_of(
 
 
 def settings_of(manifest: Manifest) -> dict[str, Any]:
-    """Return the settings of a run: what two runs may differ in."""
+    """Return the settings of a run, in which two runs may differ."""
     return {
         "backbone": manifest.backbone.name,
         "precision": manifest.precision.name,

@@ -18,7 +18,7 @@ from studio.problems import NotFound
 from studio.projects.projects import is_id, project_row
 from studio.runs.figures import sentence_of
 
-_MAX_IDS_PER_QUERY: Final = 900  # SQLite's limit of parameters was 999 for long
+_MAX_IDS_PER_QUERY: Final = 900  # older SQLite allows 999 parameters
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Run:
     Attributes:
         bundle: Version of the model in the store.
         figures: See `studio.runs.figures.figures_of`.
-        settings: What the model was trained with.
+        settings: Settings of the training.
     """
 
     id: int
@@ -76,7 +76,7 @@ def get_run(connection: Connection, number: int) -> Run:
     """Return a run.
 
     Raises:
-        NotFound: There is none of that number.
+        NotFound: There is no run of that number.
     """
     query = select(runs).where(runs.c.id == number)
     row = connection.execute(query).first() if is_id(number) else None

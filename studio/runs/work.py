@@ -1,4 +1,4 @@
-"""What jobs read and what becomes of their results: frozen data, commands, runs, findings."""
+"""Data and results of jobs: frozen versions, commands, runs, findings."""
 
 import json
 import sys
@@ -64,8 +64,8 @@ class StudioWork:
             data = materialise(
                 self._database, self._versions, self._blobs, job.project, job.version, target
             )
-        # Relative to the job's folder: the command stands in the bundle, and the same version with
-        # the same options is to give the same bundle.
+        # Relative to the job's folder: the command is part of the bundle, and the same version with
+        # the same options must give the same bundle.
         pictures = str(data.data.relative_to(folder))
         progress = ["--progress", "json", "--progress-file", progress_file(folder).name]
         if job.kind == "audit":
@@ -130,7 +130,7 @@ class StudioWork:
         return len(found) + len(suspects)
 
     def _store_doubts(self, job: Job, bundle: Path, summary: Mapping[str, Any]) -> None:
-        """Store which labels the model doubts: by its out-of-fold answers, and by its audit."""
+        """Store the labels that the model doubts, by its out-of-fold answers and its audit."""
         answers = read_answers(bundle) or []
         digests = {answer.file: answer.sha256 for answer in answers}
         by_digest = {doubt.sha256: (label, doubt) for label, doubt in doubts_of(answers)}

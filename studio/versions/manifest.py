@@ -1,7 +1,7 @@
 """Manifests: the content of a version as canonical text, named by its SHA-256.
 
 The first line is a header, each other line one picture, sorted by digest. The same pictures, labels
-and groups give the same bytes, whatever happened before.
+and groups give the same bytes, whatever the history.
 """
 
 import json
@@ -61,7 +61,7 @@ class Manifest:
 
     @classmethod
     def of(cls, classes: Iterable[str], entries: Iterable[Entry]) -> Self:
-        """Create a manifest in its one order."""
+        """Create a manifest in canonical order."""
         return cls(tuple(sorted(classes)), tuple(sorted(entries, key=lambda one: one.sha256)))
 
     def to_bytes(self) -> bytes:

@@ -22,7 +22,7 @@ def save_snapshot(database: Database, folder: Path, target: Path, *, database_fi
     Args:
         database: The database, SQLite.
         folder: The studio's data folder.
-        target: A new folder; as data folder of another studio it is the same one.
+        target: A new folder, usable as the data folder of another studio.
         database_file: Name of the database's file in a data folder.
 
     Raises:

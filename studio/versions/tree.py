@@ -1,12 +1,12 @@
 """The files of a version: one folder per class, with labels.csv and groups.csv.
 
     mask/a.jpg            pictures below the folder of their label
-    mask/b.jpg            one that is left out, if its class has others; labels.csv says "-"
+    mask/b.jpg            one that is left out, if its class has others; labels.csv has "-"
     labels.csv            file,label of the pictures whose label was decided on, or left out:
                           training takes it as confirmed
     groups.csv            file,group of those that have one
     c.jpg                 one without a label: in exports only
-    mask/a~0123456789abcdef.jpg   one whose own name is taken, or is none on other systems
+    mask/a~0123456789abcdef.jpg   one whose name is taken, or invalid on other systems
 
 The tree depends on the manifest alone: the same version gives the same names.
 """
@@ -24,10 +24,10 @@ from studio.versions.manifest import Entry, Manifest
 DIGITS: Final = 16
 """Digits of a picture's digest in its name, behind a `~`, where it cannot have its own name."""
 
-_MAX_PART_BYTES: Final = 200  # of a file's or folder's name; most file systems take 255
+_MAX_PART_BYTES: Final = 200  # per name of a file or folder; most file systems allow 255
 _MAX_STEM_CHARS: Final = 40
 _MAX_SUFFIX_CHARS: Final = 16
-# On Windows; a backslash would lead out of the folder there.
+# On Windows; there a backslash would point outside the folder.
 _NOT_PORTABLE: Final = re.compile(r'[\\:*?"<>|]')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
 
@@ -121,8 +121,8 @@ class _Names:
     def take(self, folder: str, name: str, sha256: str) -> str:
         """Return the path of a picture in its folder.
 
-        It has its digest in it if another file or folder has its own path, or a part of it cannot
-        be a name everywhere.
+        The path contains the digest if the picture's own path is taken by another file or folder,
+        or has a part that is not a valid name on every system.
         """
         whole = f"{folder}{_portable(name)}"
         if whole != f"{folder}{name}" or self._is_taken(whole):

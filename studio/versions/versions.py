@@ -32,7 +32,7 @@ class Version:
         id: Its id, in all projects.
         number: Its number in its project, from 1.
         digest: SHA-256 of its manifest.
-        created: False if there was one of the same content.
+        created: False if a version of the same content existed.
     """
 
     id: int
@@ -114,7 +114,7 @@ def create(
     """
     with database.read() as connection:
         manifest = present_manifest(connection, project_id)
-    digest, size = store.write(manifest)  # before its row, which so never names a missing file
+    digest, size = store.write(manifest)  # before its row, so that no row names a missing file
     with database.write() as connection:
         lock_project(connection, project_id)
         known = connection.execute(

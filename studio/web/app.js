@@ -1,4 +1,4 @@
-// Entry point of the studio: frame of the page, the line that says what is next, and the screens.
+// Entry point of the studio: frame of the page, the line with the next step, and the screens.
 
 import { html, render, useEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, call, get, onKeyWanted } from "./api.js";

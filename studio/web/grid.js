@@ -281,7 +281,7 @@ function makeCell() {
 
 const REMARKS = { doubted: "?", conflict: "two labels", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
 
-/** Return the short remark of a cell; what the model says is shown only to one who has judged. */
+/** Return the short remark of a cell; the model's answer is shown only after a decision. */
 function remarkOf(picture) {
   if (!picture) return "";
   const { judged, suggestion, label, findings = [] } = picture;

@@ -205,7 +205,7 @@ export function HelpDialog({ project, close }) {
   <//>`;
 }
 
-/** Decisions that met another person's: nobody is overwritten unseen. */
+/** Conflicts with decisions of other people, to settle one by one. */
 export function Conflicts({ labelling }) {
   const { conflicts } = labelling;
   if (!conflicts.length) return null;
@@ -215,7 +215,7 @@ export function Conflicts({ labelling }) {
     <ul>
       ${conflicts.slice(0, CONFLICTS_SHOWN).map(
         (conflict) => html`<li key=${conflict.picture}>
-          <span><b>${conflict.name}</b>: ${conflict.by ?? "somebody"} says “${labelName(conflict.theirs)}”${conflict.at ? ` (${when(conflict.at)})` : ""}${conflict.undo ? "; your undo was not done" : `, you “${labelName(conflict.mine)}”`}.</span>
+          <span><b>${conflict.name}</b>: ${conflict.by ?? "somebody"} chose “${labelName(conflict.theirs)}”${conflict.at ? ` (${when(conflict.at)})` : ""}${conflict.undo ? "; your undo was not done" : `, you “${labelName(conflict.mine)}”`}.</span>
           <button type="button" onClick=${() => labelling.settle(conflict, false)}>Keep “${labelName(conflict.theirs)}”</button>
           ${!conflict.undo && html`<button type="button" onClick=${() => labelling.settle(conflict, true)}>Set “${labelName(conflict.mine)}”</button>`}
         </li>`,

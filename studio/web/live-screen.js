@@ -187,18 +187,18 @@ function Try({ chosen, live }) {
 }
 
 /** Ask both models; while the process of the chosen one starts, ask again. */
-async function ask(files, run, say) {
+async function ask(files, run, report) {
   for (let tries = 0; ; tries += 1) {
     const body = new FormData();
     for (const file of files) body.append("files", file, file.name || "picture");
     try {
       const answer = await call("POST", "/api/live/predict", { body, query: { run } });
       if (answer.error_chosen?.code !== "candidate_starting" || tries >= CANDIDATE_TRIES) return answer;
-      say(answer.error_chosen.detail);
+      report(answer.error_chosen.detail);
       await wait(1);
     } catch (error) {
       if (!(error instanceof Problem) || !passes(error) || error.status === 0 || tries >= CANDIDATE_TRIES) throw error;
-      say(error.message);
+      report(error.message);
       await wait(error.retryAfterS ?? 1);
     }
   }

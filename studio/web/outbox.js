@@ -56,7 +56,7 @@ class Outbox {
     this.records.push(record);
     // In the same turn as the revisions were read: a later answer then finds the record here.
     this.#write((store) => store.put(record));
-    this.#tell("changed");
+    this.#notify("changed");
     this.#wake?.();
     this.#send();
   }
@@ -78,7 +78,7 @@ class Outbox {
     } catch {
       this.durable = false;
     }
-    this.#tell("changed");
+    this.#notify("changed");
     this.#send();
   }
 
@@ -104,26 +104,26 @@ class Outbox {
         tries = 0;
         this.problem = null;
         // First the revisions, then the deletion: an act added in between must see the new ones.
-        this.#tell("saved", record, answer);
+        this.#notify("saved", record, answer);
         this.#finish(record, answer);
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
         if (passes(error)) {
           this.problem = error;
-          this.#tell("changed");
+          this.#notify("changed");
           tries += 1;
           const woken = new Promise((resolve) => (this.#wake = resolve));
           const seconds = error.retryAfterS ?? Math.min(MAX_RETRY_S, RETRY_S * 2 ** Math.min(tries, 4));
           await Promise.race([wait(seconds), tries < 2 ? woken : wait(seconds)]);
           this.#wake = null;
         } else {
-          this.#tell("refused", record, error);
+          this.#notify("refused", record, error);
           this.#finish(record, { saved: [], conflicts: [] });
         }
       }
     }
     this.#sending = false;
-    this.#tell("changed");
+    this.#notify("changed");
   }
 
   /** Remove a record, and give those behind it the revisions that they follow. */
@@ -143,10 +143,10 @@ class Outbox {
       keyOf(record.id, (key) => store.delete(key));
       for (const later of renewed.values()) keyOf(later.id, (seq) => store.put({ ...later, seq }));
     });
-    this.#tell("changed");
+    this.#notify("changed");
   }
 
-  #tell(event, ...values) {
+  #notify(event, ...values) {
     for (const listener of [...this.#listeners]) listener[event]?.(...values);
   }
 }

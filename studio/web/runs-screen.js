@@ -77,8 +77,8 @@ export function RunScreen({ id }) {
   const others = (runs ?? []).filter((other) => other.id !== run.id);
   const mistakes = run.mistakes ?? [];
   const mistaken = (id) => {
-    const said = run.answers?.[id];
-    return said ? `${labelName(said.label)}: answered “${labelName(said.predicted)}”` : "";
+    const given = run.answers?.[id];
+    return given ? `${labelName(given.label)}: answered “${labelName(given.predicted)}”` : "";
   };
   return html`
     <p class="small"><a href=${href("runs")}>All models</a></p>
@@ -167,8 +167,8 @@ export function CompareScreen({ a, b }) {
   if (!found) return html`<p class="muted">Comparing …</p>`;
   const { fixed, broken, unchanged, paired, settings = [], dataset = {}, answers = {} } = found;
   const caption = (id, picture) => {
-    const said = answers[id];
-    return said ? `${labelName(picture?.label ?? said.label)}: model ${a} answered “${labelName(said.a)}”, model ${b} “${labelName(said.b)}”` : "";
+    const given = answers[id];
+    return given ? `${labelName(picture?.label ?? given.label)}: model ${a} answered “${labelName(given.a)}”, model ${b} “${labelName(given.b)}”` : "";
   };
   const sizes = [
     [sizeOf(dataset.added), "added"],

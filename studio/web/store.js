@@ -20,15 +20,15 @@ export const state = {
 };
 
 const listeners = new Set();
-let told = false;
+let scheduled = false;
 
-/** Change the state, and let the screens know, once per turn. */
+/** Change the state, and notify the screens, once per turn. */
 export function update(changes = {}) {
   Object.assign(state, changes);
-  if (told) return;
-  told = true;
+  if (scheduled) return;
+  scheduled = true;
   queueMicrotask(() => {
-    told = false;
+    scheduled = false;
     for (const listener of [...listeners]) listener();
   });
 }

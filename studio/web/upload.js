@@ -16,7 +16,7 @@ const MAX_RETRY_S = 15;
 const RATE_OVER_S = 10;
 const ENDS = [403, 404]; // not allowed, or the project is gone: every other file would fail as well
 
-/** Remembered while an upload runs, so that a page that was closed in between can say so. */
+/** Remembered while an upload runs, so that the page can report an interrupted upload after it was closed. */
 const MARK = (project) => `studio-upload-${project}`;
 
 export function interrupted(project) {
@@ -77,7 +77,7 @@ export class Upload {
   stop() {
     this.#abort.abort();
     this.state = "stopped";
-    this.#told();
+    this.#notify();
   }
 
   /** Send everything; resolves when all is settled or the upload was stopped. */
@@ -93,12 +93,12 @@ export class Upload {
       this.#abort.abort();
       this.state = "failed";
       this.problem = error;
-      this.#told();
+      this.#notify();
     }
     if (this.#abort.signal.aborted) return;
     this.state = "done";
     forgetInterrupted(this.project);
-    this.#told();
+    this.#notify();
   }
 
   // Hashing runs ahead of the questions, and those ahead of the sending: each waits for the next
@@ -243,7 +243,7 @@ export class Upload {
     } catch (error) {
       this.refused.push({ path, reason: error.message });
     }
-    this.#told();
+    this.#notify();
   }
 
   /**
@@ -267,7 +267,7 @@ export class Upload {
         }
         this.state = "waiting";
         this.problem = error;
-        this.#told();
+        this.#notify();
         await wait(error.retryAfterS ?? Math.min(MAX_RETRY_S, RETRY_S * 2 ** Math.min(tries, 3)), this.#abort.signal);
         if (this.#abort.signal.aborted) return null;
       }
@@ -293,15 +293,15 @@ export class Upload {
       if (conflict) this.conflicts.push({ path: name, reason, label });
     }
     if (counts && (!this.counts || counts.pictures >= this.counts.pictures)) this.counts = counts;
-    this.#told();
+    this.#notify();
   }
 
   #refuse(path, reason) {
     this.refused.push({ path, reason });
-    this.#told();
+    this.#notify();
   }
 
-  #told() {
+  #notify() {
     const time = performance.now();
     this.#history.push({ time, done: this.done });
     while (this.#history[0].time < time - 1000 * RATE_OVER_S) this.#history.shift();

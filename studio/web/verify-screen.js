@@ -1,4 +1,4 @@
-// Screen 2, labels: look over the pictures, and say what is wrong.
+// Screen 2, labels: look through the pictures, and correct wrong labels.
 
 import { html, useEffect, useRef, useState } from "./htm-preact.js";
 import { Problem } from "./api.js";
@@ -57,7 +57,7 @@ export function VerifyScreen() {
     }
   };
   useEffect(() => void load(), [project.id, filter.label, filter.filter, filter.order]);
-  // An upload that is going on adds pictures: shown as long as nobody works here.
+  // An upload that is going on adds pictures: shown while the person is idle.
   useEffect(() => {
     if (total !== null && me.current && !me.current.labelling.done.length && me.current.grid.active <= 0) load();
   }, [project.counts.pictures]);
@@ -102,7 +102,7 @@ export function VerifyScreen() {
   `;
 }
 
-/** While the studio does not answer, the frame says so; the grid asks again when it is scrolled. */
+/** While the studio does not answer, the frame shows that; the grid asks again when it is scrolled. */
 function ignoreLoss(error) {
   if (!(error instanceof Problem)) throw error;
 }
@@ -178,7 +178,7 @@ function ActionBar({ project, targets, labelling, actions, grid }) {
           ${index < MAX_DIGIT && html`<kbd aria-hidden="true">${index + 1}</kbd>`} ${labelName(name)}
         </button>`,
       )}
-      <button type="button" disabled=${!n} onClick=${actions.newClass}>${project.classes.length ? "something else …" : "say what …"}</button>
+      <button type="button" disabled=${!n} onClick=${actions.newClass}>${project.classes.length ? "something else …" : "new class …"}</button>
     </div>
     <div class="buttons start" role="group" aria-label="Or">
       <button type="button" disabled=${!n} onClick=${actions.confirm}><kbd aria-hidden="true">↵</kbd> Label is right</button>

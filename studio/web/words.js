@@ -36,7 +36,7 @@ export function interval(figure) {
 /** What the check of a data set can find in a picture; `kind` is the filter's name. */
 export const FINDINGS = [
   { kind: "doubted", title: "Maybe the wrong label", help: "The model, trained without this picture, gave another answer." },
-  { kind: "conflict", title: "In two classes", help: "The same picture came under two labels: say which is right." },
+  { kind: "conflict", title: "In two classes", help: "The same picture has two labels: choose the right one." },
   { kind: "copies", title: "Copies", help: "The same picture, or nearly, is here more than once." },
   { kind: "dark", title: "Dark", help: "Hardly anything can be seen." },
   { kind: "blurred", title: "Blurred", help: "There is no sharp edge in it." },

@@ -1,4 +1,4 @@
-"""`python -m training audit`: look for faults of a data set, without training on it."""
+"""`python -m training audit`: find faults of a data set, without training on it."""
 
 import argparse
 from pathlib import Path
@@ -52,7 +52,7 @@ def add_command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was looked at and the findings, and return the exit status that they give."""
+    """Print the checks and the findings, and return the exit status of the findings."""
     steps = make_steps("prepare", "features", "audit")
     facts = {"data": clean(str(arguments.data))}
     with report_run(

@@ -223,9 +223,9 @@ def _finished(fitted: "Fitted") -> dict[str, Any]:
 
 
 def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
-    """Return a box of what is worth knowing at the end: figures, the change, and what to do next.
+    """Return the closing box: figures, the change against the current model, and next steps.
 
-    Nothing in it is wrapped: paths and commands are there to be copied.
+    Lines are not wrapped, so that paths and commands can be copied.
     """
     promotion, version = fitted.promotion, fitted.version
     low, high = fitted.balanced_accuracy_interval

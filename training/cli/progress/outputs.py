@@ -21,7 +21,7 @@ _CLEAR_LINE: Final = "\r\x1b[K"
 class Output:
     """A form of progress that shows nothing; base of the others.
 
-    A run outlives its output: what cannot be written is dropped.
+    A run outlives its output: lines that cannot be written are dropped.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -55,7 +55,7 @@ class Output:
             try:
                 self._stream.write(text)
                 self._stream.flush()
-            except (OSError, ValueError):  # nobody reads it any more, or it is closed
+            except (OSError, ValueError):  # without a reader, or closed
                 self._stream = None
 
 

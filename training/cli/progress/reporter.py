@@ -1,4 +1,4 @@
-"""Reporter of a run: takes its progress, and shows it in the form that was asked for."""
+"""Reporter of a run: takes its progress, and shows it in the chosen form."""
 
 import argparse
 import os

@@ -63,7 +63,7 @@ def make_steps(*names: StepName) -> list[Step]:
 def fit_steps(
     *, precision: str, views: int, finetune: object, tests: object, robustness: bool
 ) -> list[Step]:
-    """Return the steps of `fit` with these options, of which most need only be true or false."""
+    """Return the steps of `fit` with these options, most of which are only tested for truth."""
     names: list[StepName] = ["prepare", "features", "audit"]
     if precision != "fp32" and not finetune:
         names.append("int8")

@@ -12,9 +12,9 @@ from training.data.progress import StepName
 
 _ASSUMED_PICTURES: Final = 360  # until the first step that counts names its total
 _RATE_WINDOW_S: Final = 20.0
-_CACHED: Final = 0.2  # of the expected time: such a step came from the cache and shows no speed
+_CACHED: Final = 0.2  # of the expected time: a faster step came from the cache, shows no speed
 _MAX_UNCOUNTED: Final = 0.95  # of a step that counts nothing and takes longer than expected
-_MIN_ELAPSED_S: Final = 2.0  # before which the time left is not guessed
+_MIN_ELAPSED_S: Final = 2.0  # before this the time left is not estimated
 
 
 @dataclass(frozen=True)
