@@ -115,7 +115,7 @@ class BodyTooLarge(StudioError):
 
     code = "body_too_large"
     status = 413
-    example = "The request's body is larger than the 33,554,432 bytes allowed."
+    example = "The request's body is larger than the 67,108,864 bytes allowed."
 
 
 class UnsupportedMedia(StudioError):

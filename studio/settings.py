@@ -157,7 +157,7 @@ class Settings(BaseModel):
         except ValueError:  # a bracket or a port that is none
             has_host = False
         if not has_host or not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
-            raise ValueError(f"{text!r} is no address such as http://127.0.0.1:8000.")
+            raise ValueError(f"{text!r} is not an address such as http://127.0.0.1:8000.")
         return text.rstrip("/")
 
     @property

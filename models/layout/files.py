@@ -46,7 +46,7 @@ def picture_stems(names: Iterable[str]) -> frozenset[str]:
 
 
 def other_file_reason(path: PurePosixPath, stems: Container[str]) -> str:
-    """Return why a file is no picture, by its name.
+    """Return the reason why a file is not a picture, by its name.
 
     Args:
         path: A file for which `is_picture` is false.

@@ -32,7 +32,7 @@ class Summary:
     """Result of an import of many files.
 
     Attributes:
-        results: A result per file that is no new picture, and the first ones of those that are.
+        results: A result per file that was not added, and the first results of added ones.
         counts: Number of files by status.
         conflicts: Number of pictures that the project has under another label.
         tables: Result of each table.

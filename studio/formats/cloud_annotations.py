@@ -34,10 +34,10 @@ def read_cloud_annotations(document: Any) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name, marks in document["annotations"].items():
         if not isinstance(marks, list) or not all(isinstance(mark, Mapping) for mark in marks):
-            raise BadTable(f"{FILE}: the annotations of {name} are no list of objects.")
+            raise BadTable(f"{FILE}: the annotations of {name} are not a list of objects.")
         given = [mark.get("label") for mark in marks]
         if not all(isinstance(label, str) for label in given):
-            raise BadTable(f"{FILE}: the label of {name} is no text.")
+            raise BadTable(f"{FILE}: the label of {name} is not a text.")
         labels = list(dict.fromkeys(given))
         if len(labels) > 1:
             raise BadTable(f"{FILE}: {name} has several labels; a picture has one class here.")

@@ -108,7 +108,7 @@ def _label(task: Mapping[str, Any], number: int) -> str | None:
     """Return the label of a task of an export as JSON."""
     annotations = task.get("annotations", task.get("completions", []))
     if not isinstance(annotations, list):
-        raise BadTable(f"Task {number}: annotations is no list.")
+        raise BadTable(f"Task {number}: annotations is not a list.")
     kept = [one for one in annotations if isinstance(one, Mapping)]
     valid = [one for one in kept if not one.get("was_cancelled")]
     if not valid:
@@ -116,7 +116,7 @@ def _label(task: Mapping[str, Any], number: int) -> str | None:
     choices: list[Any] = []
     results = valid[-1].get("result") or []
     if not isinstance(results, list):
-        raise BadTable(f"Task {number}: the result of an annotation is no list.")
+        raise BadTable(f"Task {number}: the result of an annotation is not a list.")
     for result in results:
         if isinstance(result, Mapping) and result.get("type") == _CHOICES:
             choices += _choices_of(result.get("value"))
@@ -144,5 +144,5 @@ def _one(choices: list[Any], number: int) -> str | None:
     if len(choices) > 1:
         raise BadTable(f"Task {number} has several choices: a picture has one class here.")
     if choices and not isinstance(choices[0], str):
-        raise BadTable(f"Task {number}: a choice is no text.")
+        raise BadTable(f"Task {number}: a choice is not a text.")
     return choices[0] if choices else None

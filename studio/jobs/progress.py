@@ -30,8 +30,8 @@ class Event:
 def read_events(path: Path, offset: int, *, ended: bool = False) -> tuple[list[Event], int]:
     """Return the events of the lines behind an offset, and the offset of the rest.
 
-    A line without its end is being written, and is left for the next call. A line that is no event
-    is skipped: other output may get into the file.
+    A line without its end is being written, and is left for the next call. A line that is not
+    an event is skipped: other output may get into the file.
 
     Args:
         path: The progress file; a missing one has no events.

@@ -124,7 +124,7 @@ def store_doubts(
     Args:
         database: The database.
         project_id: The project.
-        doubts: One per picture at most.
+        doubts: Max one per picture.
         job_id: The job that found them.
 
     Raises:

@@ -36,7 +36,7 @@ class Examined:
     Attributes:
         sha256: Digest of its bytes.
         data: Its bytes.
-        width: Width in pixels, upright; 0 if it is no picture.
+        width: Width in pixels, upright; 0 if it is not a picture.
         height: Height, likewise.
         format: Pillow's name of the format.
         thumbnail: The small thumbnail, as JPEG.

@@ -246,7 +246,7 @@ def _judge(
     if row.test_set_id is not None and one.file.test_set is None:
         reason = f"{here}, which is kept for tests"
     elif row.test_set_id is None and one.file.test_set is not None:
-        reason = f"{here}, which is trained on: it is no test of the model"
+        reason = f"{here}, which is a training picture: it cannot test the model"
     elif label_id in (None, state.class_id):
         reason = here
     elif state.class_id is None and not state.left_out:

@@ -28,7 +28,7 @@ def read_bundle(path: Path) -> tuple[Manifest, dict[str, Any]]:
     try:
         summary = json.loads(read_listed_file(path, manifest, SUMMARY))
     except (ValueError, RecursionError) as error:
-        raise BundleIncomplete(f"{path / SUMMARY} is no JSON.") from error
+        raise BundleIncomplete(f"{path / SUMMARY} is not JSON.") from error
     return manifest, summary if isinstance(summary, dict) else {}
 
 

@@ -104,7 +104,7 @@ def read_items(data: Data) -> Items:
 
 
 class _Parts:
-    """Counter of a header's parts; more than a limit are not read."""
+    """Counter of a header's parts, with a limit."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -158,7 +158,7 @@ def _boxes(data: Data, begin: int, end: int, parts: _Parts) -> Iterator[Box]:
 def _meta(data: Data, parts: _Parts) -> dict[bytes, Box]:
     """Return the boxes of a file's only box `meta`, by type."""
     found: list[Box] = []
-    with contextlib.suppress(BrokenBoxes):  # some cameras append data that is no box
+    with contextlib.suppress(BrokenBoxes):  # some cameras append data that is not a box
         for box in _boxes(data, 0, len(data), parts):
             if box.kind == b"meta":
                 found.append(box)

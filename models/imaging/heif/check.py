@@ -1,8 +1,8 @@
 """Check of the work that a HEIC or AVIF file causes, before a pixel is decoded.
 
 A picture may be a grid of tiles with an alpha channel of its own size, and the same tile may stand
-in many places. Only what cameras and encoders write is accepted: one coded picture or a grid of
-coded pictures, each with an alpha channel at most, each turned and mirrored at most once.
+in many places. Only the structures that cameras and encoders write are accepted: one coded
+picture or a grid of coded pictures, each with max one alpha channel, turned and mirrored max once.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _ALPHA: Final = (
 _CODED: Final = {b"hvc1": b"hvcC", b"av01": b"av1C"}
 _TURNS: Final = (b"irot", b"imir", b"clap")
 # Bytes that decoding one pixel takes, per 16 of `models.imaging.memory`. Measured at 12 megapixels:
-# 7 to 11 bytes; 8 to 18 with more than 8 bits; 9 to 22 with alpha, the most with both.
+# 7 to 11 bytes; 8 to 18 with more than 8 bits; 9 to 22 with alpha; the max is with both.
 _MEMORY_PLAIN: Final = 0.75
 _MEMORY_DEEP: Final = 1.2
 _MEMORY_ALPHA: Final = 1.5
@@ -29,7 +29,7 @@ _MAX_SLICES_PER_PIXEL: Final = 8
 # ISO/IEC 14496-15, 8.3.2.1, and AV1-ISOBMFF, 2.3.3: where a configuration has the depth of samples.
 _HEVC_DEPTH: Final = (17, 0x07)
 _AV1_DEPTH: Final = (2, 0x40)
-# Layers of an AV1 picture: one is usual, and four is the most that AVIF describes (section 2.3.2).
+# Layers of an AV1 picture: one is usual, and four is the max that AVIF describes (section 2.3.2).
 _MAX_AV1_FRAMES: Final = 4
 
 
@@ -70,7 +70,7 @@ def check_items(data: bytes, format: str, *, max_pixels: int) -> int:
         ImageTooLarge: The picture has more pixels, or its tiles, its alpha channel or its depth
             take the memory of more.
         ImageTooCostly: Decoding could take much longer than for a picture of this size.
-        UndecodableImage: The file is broken, or its picture is made in another way.
+        UndecodableImage: The file is broken, or its picture has another structure.
     """
     try:
         check = _Check(data, read_items(data), format)

@@ -37,7 +37,7 @@ def test_a_project_is_read() -> None:
         ({"annotations": []}, "annotations"),
         ({"type": "localization", "annotations": {}}, "object detection"),
         ({"type": "text", "annotations": {}}, "the type 'text'"),
-        ({"annotations": {"a.jpg": "mask"}}, "a.jpg are no list"),
+        ({"annotations": {"a.jpg": "mask"}}, "a.jpg are not a list"),
         ({"annotations": {"a.jpg": [{"label": "a"}, {"label": "b"}]}}, "several labels"),
         ({"annotations": {"a.jpg": [{"label": 3}]}}, "no text"),
         ({"annotations": {"a.jpg": [{"label": ["a"]}]}}, "no text"),

@@ -73,7 +73,7 @@ def test_a_short_export_is_read() -> None:
         ([{"data": {}}], "names no picture"),
         ([task("a.jpg", annotation("a", "b"))], "several choices"),
         ([{"data": {"image": "a.jpg"}, "annotations": 3}], "no list"),
-        ([task("a.jpg", {"result": 5})], "result of an annotation is no list"),
+        ([task("a.jpg", {"result": 5})], "result of an annotation is not a list"),
         ([task("a.jpg", choices(3))], "no text"),
         ([{"image": "a.jpg", "choice": [["a"]]}], "no text"),
         ([task("a.jpg", annotation("a")), task("a%2ejpg", annotation("b"))], "another label"),

@@ -127,7 +127,7 @@ def test_frozen_test_pictures_are_kept_apart(workspace: Workspace) -> None:
         split="keep-test",
     )
     assert [one.status for one in results] == ["added", "added", "added", "duplicate"]
-    assert "it is no test of the model" in str(results[3].reason)
+    assert "it cannot test the model" in str(results[3].reason)
     found = workspace.describe()
     assert found["counts"]["test"] == 1
     assert found["classes"] == [{"name": "mask", "pictures": 1}, {"name": "no", "pictures": 1}]

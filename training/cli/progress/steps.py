@@ -44,7 +44,7 @@ class Step:
 
     Attributes:
         name: Stable name, for programs.
-        title: For people.
+        title: Title shown to people.
         fixed_s: Expected seconds, however few the pictures are.
         per_picture_s: Expected seconds per picture.
     """
