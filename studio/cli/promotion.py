@@ -29,9 +29,7 @@ def add_commands(commands: Any) -> None:
 
     up = commands.add_parser("promote", help="make a run's model live")
     up.add_argument("promoted", metavar="RUN", type=int, help="number of the run")
-    up.add_argument(
-        "--reason", help="reason; required if the gate is closed (else status 1)"
-    )
+    up.add_argument("--reason", help="reason; required if the gate is closed (else status 1)")
     add_common_options(up)
     up.set_defaults(run=_promote)
 

@@ -1,1 +1,1 @@
-"""Formats of other tools, imported and exported: zip of folders, Label Studio, IBM Cloud Annotations."""
+"""Formats of other tools, in and out: zip of folders, Label Studio, IBM Cloud Annotations."""

@@ -42,7 +42,7 @@ class JobOptions(BaseModel):
         ge=0,
         le=20,
         title="Altered copies",
-        description="Slightly altered copies per picture that the model is trained on, too (augmentation).",
+        description="Slightly altered copies per picture, to train on, too (augmentation).",
     )
     seed: int = Field(
         default=0,

@@ -31,8 +31,8 @@ class Change:
     Attributes:
         row: The picture's row of `pictures`, read in this transaction.
         state: Its new state.
-        restores: True if an earlier decision, or the state before all decisions, comes into force again.
-        restored_id: That decision, None for the state before all decisions.
+        restores: True if an earlier decision, or the state before all, comes into force again.
+        restored_id: That decision, None for the state before all.
     """
 
     row: Row[Any]

@@ -21,7 +21,7 @@ def add_command(commands: Any) -> None:
     """Declare the subcommand and its options."""
     parser = commands.add_parser(
         "audit",
-        help="look for faults of a data set, without training on it",
+        help="find faults of a data set, without training on it",
         description="Look for unreadable files, copies, wrong labels, odd pictures and shortcuts. "
         f"Ends with status 0, or {_FINDINGS_STATUS} if --fail-on applies.",
     )

@@ -6,10 +6,10 @@ from typing import Final
 from training.data.progress import StepName
 
 TITLES: Final[dict[StepName, str]] = {
-    "prepare": "Check the data and the places to write to",
+    "prepare": "Check the data and the output folders",
     "features": "Read the pictures and extract features",
-    "audit": "Look for faults of the data set",
-    "int8": "Try int8, which answers faster",
+    "audit": "Find faults of the data set",
+    "int8": "Measure int8, which is faster",
     "copies": "Extract features of augmented copies",
     "evaluate": "Cross-validate and fit the classifier",
     "finetune": "Fine-tune the network",
