@@ -74,7 +74,7 @@ def undo(database: Database, project_id: int, *, act: str, uuid: str | None, by:
             undoes=target.id,
         )
         recorded.decide(changes)
-        # Undo of an act on pictures may keep its classes; one on classes alone is undone or refused.
+        # Undo of an act on pictures may keep its classes; one on classes alone succeeds or fails.
         effects = invert_effects(connection, project_id, target.effects, required=not done)
         connection.execute(acts.update().where(acts.c.id == recorded.id).values(effects=effects))
         _mark_undone(connection, target, by_id=recorded.id)

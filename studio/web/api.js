@@ -1,4 +1,4 @@
-// HTTP client of the studio: JSON in and out, problem documents as errors, and a gate while a key is missing.
+// HTTP client of the studio: JSON in and out, problem documents as errors, and a wait while a key is missing.
 
 import { Problem, ask, bodyOf, problemOf } from "./shared/http.js";
 

@@ -59,7 +59,7 @@ function Elsewhere({ session, project }) {
   </nav>`;
 }
 
-/** The five screens, in the order in which they are used, and what to do next. */
+/** The five screens, in the order in which they are used, and the next step. */
 function Steps() {
   const { project, route, unsaved } = state;
   const current = route.screen === "compare" ? "runs" : route.screen;
@@ -146,7 +146,7 @@ function KeyForm() {
   </section>`;
 }
 
-/** A file that is dropped where no screen takes it must not replace the page. */
+/** Prevent a file that is dropped on a screen without a drop zone from replacing the page. */
 function guardDrops() {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());

@@ -103,7 +103,7 @@ function RenameClass({ project }) {
   <${Import} project=${project} />`;
 }
 
-/** Labels of another tool, for pictures that are here already. */
+/** Labels of another tool, for pictures that the project already has. */
 function Import({ project }) {
   const take = async ({ target }) => {
     const [file] = target.files;

@@ -1,4 +1,4 @@
-// Files from drops and pickers: folders are read to the end, nothing is judged here.
+// Files from drops and pickers: folders are read completely, and no file is filtered.
 
 const READ_AT_ONCE = 8; // folders
 
@@ -49,7 +49,7 @@ async function gather(taken, found = () => {}) {
   return sorted(files, unreadable);
 }
 
-/** Read a folder to its end: Chromium returns at most 100 entries per call, and none at the end. */
+/** Read a folder to its end: Chromium returns max 100 entries per call, and none at the end. */
 async function readAll(folder) {
   const reader = folder.createReader();
   const all = [];
@@ -69,7 +69,7 @@ function sorted(all, unreadable) {
   return { files: all.filter((one) => !isArchive(one)), archives: all.filter(isArchive).map(({ file }) => file), unreadable };
 }
 
-/** Return a project's name for what was dropped: its folders, or the archive. */
+/** Return a project's name from a drop: from its folders, or from the archive. */
 export function nameFor({ files, archives }) {
   const tops = [...new Set(files.filter(({ path }) => path.includes("/")).map(({ path }) => path.split("/")[0]))];
   if (archives.length && !tops.length) return archives[0].name.replace(/\.zip$/i, "");
@@ -78,7 +78,7 @@ export function nameFor({ files, archives }) {
   return tops.length === 2 ? `${tops[0]} or ${tops[1]}` : `${tops[0]} and ${tops.length - 1} more`;
 }
 
-/** Accept drops anywhere on the page; `show(over)` highlights the target. Returns the undoing function. */
+/** Accept drops anywhere on the page; `show(over)` highlights the target. Returns a function that stops it. */
 export function acceptDrops(take, show) {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   let depth = 0;

@@ -1,4 +1,4 @@
-// A grid of any number of pictures, of which only those near the view exist as elements.
+// A grid of any number of pictures, with elements only for those near the view.
 
 import { thumbnail } from "./api.js";
 import { element } from "./shared/dom.js";
@@ -98,7 +98,7 @@ export class Grid {
     this.on.chosen();
   }
 
-  /** Go on behind what was judged last. */
+  /** Go to the picture after the last decision. */
   advance() {
     const last = this.chosen.size ? Math.max(...this.chosen) : this.active;
     this.move(last + 1);
@@ -166,7 +166,7 @@ export class Grid {
     });
   }
 
-  /** Make the cells of the view and near it, give up the others, and ask for what they show. */
+  /** Create the cells in and near the view, remove the others, and request their pictures. */
   #draw() {
     const { scrollTop, clientHeight } = this.root;
     const moved = Math.abs(scrollTop - this.#lastTop);

@@ -1,4 +1,4 @@
-// Worker: the SHA-256 of one file at a time, so that at most one file per worker is in memory.
+// Worker: the SHA-256 of one file at a time, so that max one file per worker is in memory.
 
 addEventListener("message", async ({ data: { id, file } }) => {
   try {

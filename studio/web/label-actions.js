@@ -1,11 +1,11 @@
-// What a person can do to the chosen pictures, and the keys for it.
+// Actions on the chosen pictures, and their keys.
 
 import { fail } from "./store.js";
 import { LEFT_OUT } from "./words.js";
 
 export const MAX_DIGIT = 9; // classes that have a key
 
-/** What the person can do to the chosen pictures. */
+/** Actions on the chosen pictures. */
 export function acting({ grid, labelling }, { project, autoAdvance, setDialog, again }) {
   const after = async (work) => {
     try {

@@ -1,4 +1,4 @@
-// Dialogs of the labels: one picture large, new class, groups, list of changes, keys; and conflicts.
+// Dialogs of the labels: one picture in large view, new class, groups, list of changes, keys; and conflicts.
 
 import { html, useEffect, useRef, useState } from "./htm-preact.js";
 import { get, post, thumbnail } from "./api.js";
@@ -31,7 +31,7 @@ function Dialog({ title, close, children, kind = "" }) {
   </dialog>`;
 }
 
-/** One picture large, with what is known of it, and the same keys as the grid. */
+/** The large view of one picture, with its details and the same keys as the grid. */
 export function Viewer({ project, grid, labelling, actions, close }) {
   useStore();
   const id = grid.ids[grid.active];
@@ -76,7 +76,7 @@ export function NewClassDialog({ project, close, made, n }) {
       setError(problem.message);
     }
   };
-  return html`<${Dialog} title="What does it show?" close=${close}>
+  return html`<${Dialog} title="New class" close=${close}>
     <form onSubmit=${create}>
       <p><label for="class-name">A new class, in one or two words</label></p>
       <p><input id="class-name" name="name" type="text" required maxlength="80" autocomplete="off" autofocus /></p>

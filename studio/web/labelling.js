@@ -39,7 +39,7 @@ export class Labelling {
     return this.#fetch(ids.filter((id) => !this.pictures.has(id) && !this.#asked.has(id)));
   }
 
-  /** Load pictures again, such as after another's change. */
+  /** Load pictures again, for example after another person's change. */
   reload(ids) {
     return this.#fetch(ids);
   }
@@ -61,7 +61,7 @@ export class Labelling {
   #take(picture) {
     const waiting = outbox.records.filter(({ project }) => project === this.project);
     const own = waiting.flatMap(({ decisions = [] }) => decisions).filter((decision) => decision.picture === picture.id);
-    // What waits in the outbox, of this tab or of one that was closed, is the person's latest decision.
+    // A waiting decision in the outbox, of this tab or of a closed one, is the person's latest decision.
     this.pictures.set(picture.id, own.length ? { ...picture, label: own.at(-1).label, judged: true, pending: own.length } : { ...picture, pending: 0 });
   }
 
@@ -156,7 +156,7 @@ export class Labelling {
       if (!one) continue;
       one.revision = revision;
       if (record.decisions) one.pending = Math.max(0, one.pending - 1);
-      // A decision that waits still is shown; undone and redone ones take the server's label.
+      // A decision that is still waiting is shown; undone and redone ones take the server's label.
       if (!later.has(picture) && !this.#undoWaits()) one.label = label;
     }
     for (const { picture, label, revision, by, at } of conflicts) {
@@ -167,7 +167,7 @@ export class Labelling {
     }
     const touched = [...saved, ...conflicts].map(({ picture }) => picture);
     this.changed(touched);
-    // What was judged before an undone act, only the server knows.
+    // Only the server knows the decisions before an undone act.
     if (record.undoes && outbox.records.length < 2) this.reload(touched.filter((id) => this.pictures.has(id)).slice(0, FETCHED_AT_ONCE)).catch(() => {});
   }
 

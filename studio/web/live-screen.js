@@ -1,4 +1,4 @@
-// Screen 5, in use: which model answers, why and since when; switch, go back, try a picture.
+// Screen 5, in use: the live model, its reason and time; switch, go back, try a picture.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, call, get, passes, post, wait } from "./api.js";
@@ -12,7 +12,7 @@ import { count, labelName, percent, share, when } from "./words.js";
 const ASKED_AGAIN_S = 2;
 const TRIED_AT_ONCE = 8;
 const CANDIDATE_TRIES = 30; // while the process of the chosen model starts
-// Of the service while it does not answer with the model in use yet; "ok": with another one.
+// Statuses of the service until it answers with the model in use; "ok": it answers with another one.
 const STATUS = { ok: "being taken over", no_model: "being taken over", loading: "being loaded", unreachable: "not running" };
 
 export function LiveScreen() {

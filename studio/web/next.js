@@ -1,4 +1,4 @@
-// The one thing to do next, in plain words, from what the project holds.
+// The next step, in plain words, from the state of the project.
 
 import { post } from "./api.js";
 import { fail, go, href, refresh, train } from "./store.js";
@@ -7,7 +7,7 @@ import { count, duration, labelName, number } from "./words.js";
 const FEW_PICTURES = 20; // per class; with fewer, more pictures help more than anything else
 
 /**
- * Return {text, label?, href?, act?, other?} for the state; `other` is a second way, as a link.
+ * Return {text, label?, href?, act?, other?} for the state; `other` is an alternative, as a link.
  */
 export function nextStep(state) {
   const { project, uploads, feed, route } = state;
@@ -81,7 +81,7 @@ function afterTraining(project, counts, route) {
   return { text: "The model is in use. Try it with a picture it has never seen.", label: "Try it", href: href("live") };
 }
 
-/** Put a model to use; the first one needs no comparison, others are shown beside the verdict. */
+/** Put a model into use; the first one needs no comparison, others are shown beside the verdict. */
 async function promote(run) {
   try {
     await post("/api/live/promote", { run });

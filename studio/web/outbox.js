@@ -1,6 +1,6 @@
 // Decisions on their way to the server: kept in IndexedDB until the server has answered, so that
 // neither a reload, a killed tab nor a lost connection loses one. Acts carry an id of their own, so
-// that sending one twice does nothing twice.
+// that sending one twice applies it once.
 
 import { Problem, passes, post, wait } from "./api.js";
 
@@ -126,7 +126,7 @@ class Outbox {
     this.#notify("changed");
   }
 
-  /** Remove a record, and give those behind it the revisions that they follow. */
+  /** Remove a record, and update the revisions of the records behind it. */
   #finish(record, { saved }) {
     this.records.shift();
     const revisions = new Map(saved.map(({ picture, revision }) => [picture, revision]));

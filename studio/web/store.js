@@ -140,7 +140,7 @@ export async function train(options = {}) {
   }
 }
 
-/** Show an error that a person caused or can mend. */
+/** Show an error that a person has caused or can fix. */
 export function fail(error) {
   if (!(error instanceof Problem)) throw error;
   update({ failure: error });

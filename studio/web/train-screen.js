@@ -146,7 +146,7 @@ function Job({ feed }) {
 
 function Log({ log, id, open }) {
   if (!log.length && !open) return null;
-  // Most are about pictures, which the screen "Labels" shows: not a wall of file names here.
+  // Most messages are about pictures, which the screen "Labels" shows: a list of names is omitted here.
   const warnings = log.filter(({ level, message }) => level === "warning" && message.startsWith("warning:")).length;
   return html`
     <details open=${open}>

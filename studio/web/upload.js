@@ -1,4 +1,4 @@
-// One upload: hash, ask which pictures are missing, send only those; waits out errors, and goes on.
+// One upload: hash, ask which pictures are missing, send only those; wait after errors, and resume.
 
 import { Problem, passes, post, call, wait } from "./api.js";
 import { Hasher, canHash } from "./hashing.js";
@@ -101,8 +101,8 @@ export class Upload {
     this.#notify();
   }
 
-  // Hashing runs ahead of the questions, and those ahead of the sending: each waits for the next
-  // if it is too far ahead.
+  // Hashing runs ahead of the checks, and the checks ahead of the sending; a stage that is too far
+  // ahead waits for the next one.
   async #sendMissing() {
     const hasher = new Hasher();
     const hashed = [];

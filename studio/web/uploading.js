@@ -1,4 +1,4 @@
-// From what was dropped to a running upload: the project, the plan, the question about a split.
+// From a drop to a running upload: the project, the plan, the question about a split.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, post } from "./api.js";
@@ -135,7 +135,7 @@ function SplitQuestion({ plan, answer }) {
   </section>`;
 }
 
-/** What became of an upload: the server's count, the rest, and the reason of each refused file. */
+/** Result of an upload: the server's count, the rest, and the reason of each refused file. */
 export function UploadStatus({ project }) {
   const upload = state.uploads.get(String(project.id));
   if (!upload) return html`<${Interrupted} project=${project} />`;

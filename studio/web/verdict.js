@@ -10,7 +10,7 @@ const VERDICTS = {
   "not shown": { tone: "warn", title: "Not shown", text: "It may be as good, but there are too few pictures, or too many differences, to show it." },
 };
 
-/** Verdict as a notice; the figures behind it stand in a fold. */
+/** Verdict as a notice, with its figures in a fold. */
 export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken }) {
   if (!paired) return null;
   const { tone, title, text } = VERDICTS[String(paired.verdict).replaceAll("_", " ")] ?? VERDICTS["not shown"];

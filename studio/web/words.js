@@ -33,13 +33,13 @@ export function interval(figure) {
   return `${(100 * figure.low).toFixed(POINT_DIGITS)} to ${(100 * figure.high).toFixed(POINT_DIGITS)}%`;
 }
 
-/** What the check of a data set can find in a picture; `kind` is the filter's name. */
+/** Findings of the data check per picture; `kind` is the filter's name. */
 export const FINDINGS = [
   { kind: "doubted", title: "Maybe the wrong label", help: "The model, trained without this picture, gave another answer." },
   { kind: "conflict", title: "In two classes", help: "The same picture has two labels: choose the right one." },
-  { kind: "copies", title: "Copies", help: "The same picture, or nearly, is here more than once." },
-  { kind: "dark", title: "Dark", help: "Hardly anything can be seen." },
-  { kind: "blurred", title: "Blurred", help: "There is no sharp edge in it." },
-  { kind: "tiny", title: "Tiny", help: "It has fewer pixels than the model looks at." },
+  { kind: "copies", title: "Copies", help: "The same picture, or a near-duplicate, is here more than once." },
+  { kind: "dark", title: "Dark", help: "Hardly anything is visible." },
+  { kind: "blurred", title: "Blurred", help: "It has no sharp edges." },
+  { kind: "tiny", title: "Tiny", help: "It has fewer pixels than the model's input." },
   { kind: "odd_shape", title: "Odd shape", help: "It is very long or very narrow." },
 ];
