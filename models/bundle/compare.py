@@ -25,7 +25,7 @@ _SMALLEST_PROBABILITY: Final = 1e-12
 
 
 class NothingToCompare(FacemaskError):
-    """The folder holds no labelled picture that both models can answer."""
+    """The folder has no labelled picture that both models can classify."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Answers:
     Attributes:
         predicted: Label of each picture.
         correct: True for each whose folder has that label.
-        preference: By how much the true label is preferred to the best other, in logits.
+        preference: Margin of the true label over the best other, in logits.
         answered: Share of pictures whose score reaches the model's threshold.
     """
 
@@ -90,9 +90,9 @@ def compare_bundles(
     margin: float = DEFAULT_MARGIN,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Comparison:
-    """Answer a folder's pictures by two models, and compare them.
+    """Classify a folder's pictures with two models, and compare the answers.
 
-    Copies of one picture count as one group. Each picture is classified as the service does:
+    Copies of one picture count as one group. Each picture is classified as by the service:
     whole, by its main face if the model was trained with `--crop faces`, or framed.
 
     Args:
@@ -100,10 +100,10 @@ def compare_bundles(
         new: Model that may replace it.
         folder: One folder of pictures per class.
         margin: Loss of balanced accuracy that is not acceptable.
-        progress: Called with the number of pictures answered and to answer.
+        progress: Called with the numbers of classified and of all pictures.
 
     Raises:
-        NothingToCompare: A folder is no class of both models, or no picture can be read.
+        NothingToCompare: A folder is not a class of both models, or no picture can be read.
     """
     listed, skipped = _listed(folder, old.manifest.labels, new.manifest.labels)
     files, labels, groups = [], [], []

@@ -56,7 +56,7 @@ class Answer:
         return self.predicted == self.label
 
     def preference(self, label: str) -> float:
-        """Return by how much a label is preferred to the best other, as a difference of logits."""
+        """Return the margin of a label over the best other, as a difference of logits."""
         logs = {
             name: math.log(max(value, _SMALLEST_PROBABILITY))
             for name, value in self.probabilities.items()

@@ -38,7 +38,7 @@ class Input(ABC):
     """Source of entries and their bytes; used by several threads at once.
 
     Attributes:
-        skipped: Number of files without a picture's suffix, once listed.
+        skipped: Number of files left out because of their names, once listed.
     """
 
     skipped = 0
