@@ -66,7 +66,7 @@ export class Model {
     setText($("model-accuracy"), accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time.`);
     showFacts($("model-facts"), {
       "Can answer": named.join(", "),
-      "Says “uncertain” below": percent(model.threshold),
+      "Uncertain below a score of": percent(model.threshold),
       "Right in its tests": accuracy === null ? "not measured" : `${percent(accuracy)} (each class counting alike: balanced accuracy)`,
       Made: new Date(model.created_at).toLocaleString("en", { dateStyle: "long", timeStyle: "short" }),
       Version: model.version,
