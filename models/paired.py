@@ -118,7 +118,7 @@ def _differ(more: int, fewer: int) -> bool:
     for count in range(more, changed + 1):
         ways += of_count
         of_count = of_count * (changed - count) // (count + 1)
-    return 40 * ways <= 2**changed
+    return 40 * ways <= 1 << changed
 
 
 def paired_test(
