@@ -20,7 +20,7 @@ def test_contract_finds_no_fault_in_the_service(
     output = "".join(path.read_text() for path in tmp_path.glob("*/schemathesis.txt"))
     assert status == 0, output
     rows = re.findall(
-        r"\| ([a-z ]+) \| ([\d,]+) \| 15 \| (\d+) \| none \|", capsys.readouterr().out
+        r"\| ([a-z ]+) \| ([\d,]+) \| 17 \| (\d+) \| none \|", capsys.readouterr().out
     )
     assert [name for name, *_ in rows] == ["open", "with a key"]
     for _, requests, uploads in rows:
@@ -41,7 +41,7 @@ def test_check_finds_undocumented_statuses_and_bodies(tmp_path: Path) -> None:
             document,
             address,
             version=bundle.manifest.version,
-            examples=3,
+            examples=20,
             seed=0,
             out=tmp_path / "out",
         )

@@ -16,6 +16,8 @@ from tests.service.fixtures import code_of, files_of, publish_bundle, serving, s
 READERS = {
     "client/src/facemask_client/clients.py": 1,  # `Retry-After` may be a date
     "models/bundle/publish.py": 1,  # time of a version; never before the newest version's
+    "service/inference/model_manager.py": 1,  # since when a model is being loaded, to show
+    "training/cli/progress/outputs.py": 1,  # time of an event, to show
 }
 
 

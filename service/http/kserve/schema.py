@@ -1,20 +1,11 @@
-"""Header and body of an inference request, for the OpenAPI document.
-
-A test sends the example.
-"""
+"""Header and body of an inference request, for the OpenAPI document."""
 
 from typing import Any, Final
 
-from service.http.kserve.tensors import IMAGE, OUTPUTS, PIXELS
+from service.http.kserve.tensors import OUTPUTS, PIXELS
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 """Header that gives the length of a body's JSON part, in bytes."""
-
-# A Windows bitmap of one pixel, with bytes below 128 only, so that JSON can hold it.
-TINY_BMP: Final = (
-    b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".ljust(54, b"\0")
-    + b"\x1e\x14\x0a\0"
-)
 
 
 def _input(name: str, datatype: str, rank: int, item: dict[str, Any]) -> dict[str, Any]:
@@ -42,11 +33,8 @@ _REQUEST: Final[dict[str, Any]] = {
             "minItems": 1,
             "maxItems": 1,
             "items": {
-                "oneOf": [
-                    _input(IMAGE, "BYTES", 1, {"items": {"type": "string"}}),
-                    # Numbers in nested rows, or in one flat row.
-                    _input(PIXELS, "UINT8", 4, {"items": {"type": ["integer", "array"]}}),
-                ]
+                # Numbers in nested rows, or in one flat row. JSON cannot hold a picture's bytes.
+                **_input(PIXELS, "UINT8", 4, {"items": {"type": ["integer", "array"]}})
             },
         },
         "outputs": {
@@ -80,23 +68,14 @@ INFER_BODY: Final[dict[str, Any]] = {
     "content": {
         "application/json": {
             "schema": _REQUEST,
-            "example": {
-                "inputs": [
-                    {
-                        "name": IMAGE,
-                        "shape": [1],
-                        "datatype": "BYTES",
-                        "data": [TINY_BMP.decode("ascii")],
-                    }
-                ]
-            },
         },
         "application/octet-stream": {
             "schema": {
                 "type": "string",
                 "format": "binary",
                 "description": "The JSON part, and behind it the bytes of the tensor that has "
-                "binary_data_size among its parameters in the place of data.",
+                "binary_data_size among its parameters in the place of data: encoded pictures "
+                "(`image`, BYTES), or `pixels`.",
             }
         },
     },
