@@ -84,8 +84,12 @@ def test_local_model_answers_bytes_and_names_unreadable_pictures(
         assert (model.labels, model.version) == (("bar", "disc"), result.version)
         path = data / "bar" / "000.jpg"
         answer, same, broken = model.predict([path, path.read_bytes(), b"no picture"])
-        assert answer == same == model.predict(path)[0]
         assert not isinstance(answer, PictureError)
+        # The last bits of a score depend on the number of threads and of pictures at once.
+        for other in (same, model.predict(path)[0]):
+            assert not isinstance(other, PictureError)
+            assert other.decision == answer.decision
+            assert other.scores == pytest.approx(answer.scores, abs=1e-6)
         assert answer.label == "bar"
         assert isinstance(broken, PictureError)
         (strict,) = model.predict(str(path), threshold=1.0)

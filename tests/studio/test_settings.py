@@ -39,11 +39,11 @@ def test_settings_are_read_from_the_environment(
         ("keys", "the-key-itself", "entry 1 is not NAME:ROLE:HASH"),
         ("keys", f"ann:admin:{HASH}", "role look, label or promote"),
         ("allowed_hosts", "http://a.example", "not a host name"),
-        ("service_url", "127.0.0.1:8000", "no address"),
-        ("service_url", "http://[::1", "no address"),
-        ("service_url", "http://127.0.0.1:99999", "no address"),
-        ("service_url", "http://a:b", "no address"),
-        ("service_url", "http://:8000", "no address"),
+        ("service_url", "127.0.0.1:8000", "not an address"),
+        ("service_url", "http://[::1", "not an address"),
+        ("service_url", "http://127.0.0.1:99999", "not an address"),
+        ("service_url", "http://a:b", "not an address"),
+        ("service_url", "http://:8000", "not an address"),
     ],
 )
 def test_invalid_setting_is_one_sentence(name: str, value: Any, fault: str) -> None:

@@ -25,6 +25,9 @@ IMAGE_SUFFIXES: Final = frozenset(
         ".tiff",
         ".heic",
         ".heif",
+        ".hif",
+        ".heics",
+        ".heifs",
         ".avif",
     )
 )

@@ -39,9 +39,9 @@ def test_a_project_is_read() -> None:
         ({"type": "text", "annotations": {}}, "the type 'text'"),
         ({"annotations": {"a.jpg": "mask"}}, "a.jpg are not a list"),
         ({"annotations": {"a.jpg": [{"label": "a"}, {"label": "b"}]}}, "several labels"),
-        ({"annotations": {"a.jpg": [{"label": 3}]}}, "no text"),
-        ({"annotations": {"a.jpg": [{"label": ["a"]}]}}, "no text"),
-        ({"annotations": {"a.jpg": [{}, {"label": {}}]}}, "no text"),
+        ({"annotations": {"a.jpg": [{"label": 3}]}}, "not a text"),
+        ({"annotations": {"a.jpg": [{"label": ["a"]}]}}, "not a text"),
+        ({"annotations": {"a.jpg": [{}, {"label": {}}]}}, "not a text"),
     ],
 )
 def test_other_documents_have_reasons(document: Any, reason: str) -> None:

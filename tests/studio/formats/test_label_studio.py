@@ -72,10 +72,10 @@ def test_a_short_export_is_read() -> None:
         (["a"], "list of tasks"),
         ([{"data": {}}], "names no picture"),
         ([task("a.jpg", annotation("a", "b"))], "several choices"),
-        ([{"data": {"image": "a.jpg"}, "annotations": 3}], "no list"),
+        ([{"data": {"image": "a.jpg"}, "annotations": 3}], "not a list"),
         ([task("a.jpg", {"result": 5})], "result of an annotation is not a list"),
-        ([task("a.jpg", choices(3))], "no text"),
-        ([{"image": "a.jpg", "choice": [["a"]]}], "no text"),
+        ([task("a.jpg", choices(3))], "not a text"),
+        ([{"image": "a.jpg", "choice": [["a"]]}], "not a text"),
         ([task("a.jpg", annotation("a")), task("a%2ejpg", annotation("b"))], "another label"),
     ],
 )
