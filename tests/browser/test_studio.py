@@ -149,8 +149,9 @@ def test_cut_upload_goes_on_where_it_was(
         drop_paths(page, folder)
         expect(page.locator("#upload-heading")).to_have_text("Waiting for the studio")
         expect(page.locator("#next")).to_contain_text("goes on by itself")
-        held = 2 * 64
-        wait_until(lambda: api.project()["counts"]["pictures"] == held)
+        wait_until(lambda: api.project()["counts"]["pictures"] >= 2 * 64)
+    held = api.project()["counts"]["pictures"]  # a closing tab may let another batch through
+    assert held < 400
     with tab(context, f"{address}/projects/{api.project()['id']}/data") as (page, _):
         expect(page.get_by_text("An upload was interrupted")).to_be_visible()
         sent: list[int] = []
@@ -227,7 +228,7 @@ def test_decisions_survive_a_killed_tab(
     with tab(context, labelling) as (page, _):
         expect(page.locator(".cell[data-state=labelled]").first).to_be_visible()
         expect(page.locator(".cell").first).to_contain_text("dog")
-    assert list(labels(api).values()).count("dog") == 9
+        wait_until(lambda: list(labels(api).values()).count("dog") == 9)
     context.close()
 
 

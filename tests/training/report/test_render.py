@@ -413,7 +413,7 @@ def test_hostile_names_are_escaped() -> None:
     card = render_card(made)
     card.encode()
     assert "<script>alert" not in card
-    assert "\\$x {2}\\$ &amp; \\`code\\` \\|  y" in card
+    assert "\\$x\\_{2}\\$ &amp; \\`code\\` \\| \\_y\\_" in card
     assert formats.markdown_text("_y_ of no_mask") == "\\_y\\_ of no_mask"
     assert "````\ntrain" in card
 
