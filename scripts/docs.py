@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from service.problems import caller_errors, meaning_of
+from models.problems import meaning_of
+from service.problems import caller_errors
 from service.settings import Settings
 from studio.jobs.options import describe_options
 from studio.problems import StudioError, studio_errors

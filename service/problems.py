@@ -8,36 +8,16 @@ Any other error is a bug: it is logged, and answered as a bare `InternalError` (
 `service.http.error_handler`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from models.errors import FacemaskError, PictureError, UndecodableImage, UnsupportedFormat
+from models.problems import HttpError, leaves_of
 from models.text import clean
 
-MEDIA_TYPE: Final = "application/problem+json"
 
-
-class ServiceError(FacemaskError):
-    """The service cannot answer a request.
-
-    Attributes:
-        headers: HTTP headers of the answer.
-        example_members: Further members of the example's problem document.
-    """
-
-    headers: ClassVar[Mapping[str, str]] = {}
-    example_members: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(self, detail: str | None = None, **members: Any) -> None:
-        """Create an error.
-
-        Args:
-            detail: One sentence for the caller; the class's example by default.
-            members: Further members of the problem document.
-        """
-        super().__init__(detail or self.example or meaning_of(type(self)))
-        self.members = members
+class ServiceError(HttpError):
+    """The service cannot answer a request."""
 
 
 class BadRequest(ServiceError):
@@ -257,38 +237,9 @@ class DeadlinePassed(ServiceError):
     example = "No answer within 30 s."
 
 
-def meaning_of(kind: type[FacemaskError]) -> str:
-    """Return the meaning of an error: the first line of its docstring."""
-    return (kind.__doc__ or "").partition("\n")[0]
-
-
 def caller_errors() -> list[type[FacemaskError]]:
     """Return the errors that callers can see, ordered by status and code."""
-    kinds = [*_leaves(PictureError), *_leaves(ServiceError)]
-    return sorted(kinds, key=lambda kind: (kind.status, kind.code))
-
-
-def _leaves(kind: type[FacemaskError]) -> Iterator[type[FacemaskError]]:
-    children = kind.__subclasses__()
-    if not children:
-        yield kind
-    for child in children:
-        yield from _leaves(child)
-
-
-def problem_document(
-    status: int, code: str, detail: str, request_id: str | None, **members: Any
-) -> dict[str, Any]:
-    """Return the members of a problem document."""
-    return {
-        "type": f"urn:facemask:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": clean(detail),
-        "code": code,
-        "request_id": request_id,
-        **members,
-    }
+    return leaves_of(PictureError, ServiceError)
 
 
 def none_readable(failures: Sequence[tuple[int, str | None, FacemaskError]]) -> FacemaskError:

@@ -6,36 +6,21 @@ docstring). The documentation is generated from it.
 Any other error is a bug: it is logged, and answered as a bare `InternalError`.
 """
 
-from collections.abc import Iterator, Mapping
-from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping
+from typing import ClassVar
 
 from models.errors import FacemaskError, PictureError
-from models.text import clean
-
-MEDIA_TYPE: Final = "application/problem+json"
+from models.problems import HttpError, leaves_of
 
 
-class StudioError(FacemaskError):
+class StudioError(HttpError):
     """The studio cannot answer a request.
 
     Attributes:
-        headers: HTTP headers of the answer.
         exit_status: Exit status of a command that this error ends.
     """
 
-    headers: ClassVar[Mapping[str, str]] = {}
     exit_status: ClassVar[int] = 1
-
-    def __init__(self, detail: str | None = None, **members: Any) -> None:
-        """Create an error.
-
-        Args:
-            detail: One sentence for the caller; the class's example by default.
-            members: Further members of the problem document.
-        """
-        super().__init__(detail or self.example or meaning_of(type(self)))
-        self.members = members
 
 
 class BadRequest(StudioError):
@@ -335,35 +320,6 @@ class Refused(StudioError):
     exit_status = 2
 
 
-def meaning_of(kind: type[FacemaskError]) -> str:
-    """Return the meaning of an error: the first line of its docstring."""
-    return (kind.__doc__ or "").partition("\n")[0]
-
-
 def studio_errors() -> list[type[FacemaskError]]:
     """Return the errors that callers of the studio can see, ordered by status and code."""
-    kinds = [*_leaves(PictureError), *_leaves(StudioError)]
-    return sorted(kinds, key=lambda kind: (kind.status, kind.code))
-
-
-def problem_document(
-    status: int, code: str, detail: str, request_id: str | None = None, **members: Any
-) -> dict[str, Any]:
-    """Return the members of a problem document."""
-    return {
-        "type": f"urn:facemask:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": clean(detail),
-        "code": code,
-        "request_id": request_id,
-        **members,
-    }
-
-
-def _leaves(kind: type[FacemaskError]) -> Iterator[type[FacemaskError]]:
-    children = kind.__subclasses__()
-    if not children:
-        yield kind
-    for child in children:
-        yield from _leaves(child)
+    return leaves_of(PictureError, StudioError)

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.errors import PictureError
+from models.problems import MEDIA_TYPE, problem_document
 from models.text import clean
-from service.problems import MEDIA_TYPE, InternalError, ServiceError, problem_document
+from service.problems import InternalError, ServiceError
 
 log = logging.getLogger("facemask")
 

@@ -21,14 +21,13 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from models.problems import MEDIA_TYPE, problem_document
 from service.problems import (
-    MEDIA_TYPE,
     BadRequest,
     HeaderTooLarge,
     ServiceError,
     SlowRequest,
     TooManyConnections,
-    problem_document,
 )
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

@@ -13,15 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.errors import BundleError, FacemaskError, PictureError, reason_of
-from studio.problems import (
-    MEDIA_TYPE,
-    BadRequest,
-    BundleGone,
-    DiskFull,
-    InternalError,
-    StudioError,
-    problem_document,
-)
+from models.problems import MEDIA_TYPE, problem_document
+from studio.problems import BadRequest, BundleGone, DiskFull, InternalError, StudioError
 
 log = logging.getLogger("facemask.studio")
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from studio.problems import MEDIA_TYPE
+from models.problems import MEDIA_TYPE
 
 _PROBLEM: Final = {
     "type": "object",

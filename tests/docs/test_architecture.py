@@ -19,6 +19,7 @@ from tests import ROOT
 ROOMS = {
     "models": [
         ["errors", "text", "cpu", "paired"],
+        ["problems"],
         ["environment", "terminal", "layout"],
         ["imaging"],
         ["bundle"],

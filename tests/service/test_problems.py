@@ -6,6 +6,7 @@ from models.errors import (
     PictureError,
     UndecodableImage,
 )
+from models.problems import meaning_of, problem_document
 from service.problems import (
     BadRequest,
     NoModel,
@@ -13,9 +14,7 @@ from service.problems import (
     ServiceError,
     Stopping,
     caller_errors,
-    meaning_of,
     none_readable,
-    problem_document,
 )
 
 CALLER_ERRORS = caller_errors()

@@ -5,10 +5,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from models.errors import FacemaskError, PictureError
+from models.problems import MEDIA_TYPE, meaning_of, problem_document
 from service.http.middleware import PROBE_PATHS
 from service.http.openapi.schemas import Problem
 from service.problems import (
-    MEDIA_TYPE,
     BadUpload,
     BodyTooLarge,
     DeadlinePassed,
@@ -23,8 +23,6 @@ from service.problems import (
     TooManyFiles,
     UnsupportedMedia,
     WrongHost,
-    meaning_of,
-    problem_document,
 )
 
 INFERENCE_ERRORS: Final = (

@@ -15,15 +15,10 @@ from models.errors import (
     GoldenMismatch,
     NoBundle,
 )
+from models.problems import MEDIA_TYPE
 from service.http.error_handler import answer_error
 from service.http.openapi.schemas import Problem
-from service.problems import (
-    MEDIA_TYPE,
-    NoModel,
-    NothingReadable,
-    Overloaded,
-    caller_errors,
-)
+from service.problems import NoModel, NothingReadable, Overloaded, caller_errors
 from tests.service.fixtures import bare_request
 
 
