@@ -26,7 +26,6 @@ from service.http.kserve import routes as kserve
 from service.http.kserve.schema import HEADER_LENGTH
 from service.http.middleware import (
     AllowedHostsMiddleware,
-    HeadMiddleware,
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
 )
@@ -46,6 +45,7 @@ from service.settings import Settings, split_hashes, split_names
 from service.telemetry.logging import configure_logging
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import make_tracer_provider
+from web.head import HeadMiddleware
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

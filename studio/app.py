@@ -22,7 +22,7 @@ from models.errors import FacemaskError
 from studio.database import Database, open_database
 from studio.http import blobs, jobs, live, projects, runs, session, uploads, verify, versions
 from studio.http.errors import answer_error
-from studio.http.middleware import HeadMiddleware, RequestMiddleware, SecurityMiddleware
+from studio.http.middleware import RequestMiddleware, SecurityMiddleware
 from studio.http.openapi import complete_openapi
 from studio.http.state import State
 from studio.jobs.supervisor import Supervisor, Work
@@ -32,6 +32,7 @@ from studio.pictures.blobs import BlobStore
 from studio.runs.work import StudioWork
 from studio.settings import Settings
 from studio.versions.store import VersionStore
+from web.head import HeadMiddleware
 from web.pages import WebPage
 
 log = logging.getLogger("facemask.studio")

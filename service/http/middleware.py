@@ -48,31 +48,6 @@ class RequestIdMiddleware:
         await self._app(scope, receive, send_with_id)
 
 
-class HeadMiddleware:
-    """Middleware that answers HEAD as GET, without the body (RFC 9110, 9.3.2)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message["body"] = b""
-            await send(message)
-
-        get_scope = {**scope, "method": "GET"}
-        try:
-            await self._app(get_scope, receive, send_without_body)
-        finally:
-            for key in ("route", "endpoint"):  # the access log and the metrics read them
-                if key in get_scope:
-                    scope[key] = get_scope[key]
-
-
 class AllowedHostsMiddleware:
     """Middleware that refuses requests whose Host header names another service."""
 

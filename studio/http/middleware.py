@@ -2,7 +2,6 @@
 
 RequestMiddleware    id, limits of the body, security headers, access log, audit log
 SecurityMiddleware   Host, origin, key and role, before any route is searched
-HeadMiddleware       HEAD as GET
 """
 
 import asyncio
@@ -208,26 +207,6 @@ class RequestMiddleware:
 
         response = await answer_error(Request(scope), error)
         await response(scope, receive, send)
-
-
-class HeadMiddleware:
-    """Middleware that answers HEAD as GET, without the body (RFC 9110, 9.3.2)."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_start(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(message)
-                # At once: else a stream of events without a reader would go on.
-                await send({"type": "http.response.body", "body": b""})
-
-        await self._app({**scope, "method": "GET"}, receive, send_start)
 
 
 def bounded_receive(scope: Scope, receive: Receive, limit: int) -> Receive:
