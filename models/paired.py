@@ -15,24 +15,26 @@ Plain Python: the service's image has neither NumPy nor SciPy.
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Final, Literal
+
+from models.correlation import (
+    MIN_EVENTS,
+    group_correlation,
+    independent_pictures,
+    rare_event_correlation,
+)
 
 DEFAULT_MARGIN: Final = 0.015
 """Loss of balanced accuracy that a new model must be shown to stay below."""
 
 Verdict = Literal["better", "not worse", "worse", "not shown"]
 
-_NORMAL: Final = NormalDist()
-_Z: Final = _NORMAL.inv_cdf(0.95)
-_MIN_CHANGED: Final = 10  # pictures of another answer that show their own correlation
-_MIN_GROUPS: Final = 15  # that show a correlation at all
-_SAME: Final = 0.999  # correlation of scores from which they are the same
+_Z: Final = NormalDist().inv_cdf(0.95)
 _BISECTIONS: Final = 60  # of an interval of length 2: exact to the last bit but few
-_SIMPSON_STEPS: Final = 200
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def paired_test(
     classes, groups, scores = _numbered(classes), _numbered(groups), list(map(float, scores))
     changed = [one != other for one, other in zip(was, now, strict=True)]
     correlation = rare_event_correlation(scores, classes, groups, share=margin)
-    if sum(changed) >= _MIN_CHANGED:
+    if sum(changed) >= MIN_EVENTS:
         correlation = max(correlation, group_correlation([not each for each in changed], groups))
     members: dict[int, list[int]] = defaultdict(list)
     for index, label in enumerate(classes):
@@ -157,7 +159,7 @@ def paired_test(
         ) / num_classes  # fmt: skip
 
     sizes = (
-        _independent_pictures([groups[index] for index in of], correlation)
+        independent_pictures([groups[index] for index in of], correlation)
         for of in members.values()
     )
     size = num_classes**2 / sum(1 / each for each in sizes)  # of equal classes with that variance
@@ -175,84 +177,6 @@ def paired_test(
         gained=sum(fixed),
         lost=sum(broken),
     )
-
-
-def rare_event_correlation(
-    scores: Iterable[float],
-    classes: Iterable[Hashable],
-    groups: Iterable[Hashable],
-    *,
-    share: float,
-) -> float:
-    """Return the correlation within groups of "the score is among the lowest", 0..1.
-
-    The scores' own correlation has the analysis-of-variance estimator, within classes; it is 1
-    with under 15 groups. That of the event follows from the bivariate normal distribution: at 0.3
-    it is 0.05 for the lowest 1.5 %, at 0.95 still 0.69.
-
-    Args:
-        scores: (n).
-        classes: (n): their means may differ.
-        groups: (n).
-        share: Share of the pictures that the event happens to.
-    """
-    values, labels, groups = list(map(float, scores)), list(classes), list(groups)
-    sizes = Counter(groups)
-    n, num_groups = len(values), len(sizes)
-    if n == num_groups:
-        return 0.0
-    if num_groups < _MIN_GROUPS:
-        return 1.0
-    class_means = _means(values, labels)
-    centred = [value - class_means[k] for value, k in zip(values, labels, strict=True)]
-    means = _means(centred, groups)
-    between = sum(size * means[group] ** 2 for group, size in sizes.items()) / (num_groups - 1)
-    within = sum((value - means[g]) ** 2 for value, g in zip(centred, groups, strict=True))
-    within /= n - num_groups
-    mean_size = (n - sum(size**2 for size in sizes.values()) / n) / (num_groups - 1)
-    total = between + (mean_size - 1) * within
-    latent = min(max((between - within) / total, 0.0), 1.0) if total > 0 else 1.0
-    if latent >= _SAME or share >= 0.5:
-        return latent
-    both = _both_below(_NORMAL.inv_cdf(share), latent)
-    return min(max((both - share**2) / (share * (1 - share)), 0.0), 1.0)
-
-
-def group_correlation(correct: Iterable[object], groups: Iterable[Hashable]) -> float:
-    """Return the intraclass correlation of a yes or no within groups, 0..1.
-
-    The analysis-of-variance estimator, consistent for binary outcomes, too (Ridout, Demetrio and
-    Firth 1999), and one standard error more, from a jackknife over groups; bounded below by 0.
-    With under 15 groups, or under 10 of either outcome, it is too uncertain: it is taken to be 1.
-
-    Args:
-        correct: (n).
-        groups: (n).
-    """
-    hits_of: dict[Hashable, int] = defaultdict(int)
-    sizes: Counter[Hashable] = Counter()
-    for each, group in zip(correct, groups, strict=True):
-        sizes[group] += 1
-        hits_of[group] += bool(each)
-    n, num_groups, hits = sizes.total(), len(sizes), sum(hits_of.values())
-    if n == num_groups:
-        return 0.0
-    if num_groups < _MIN_GROUPS or min(hits, n - hits) < _MIN_CHANGED:
-        return 1.0
-    # Per group, and summed: groups, pictures, squared sizes, hits, and hits^2 / size.
-    each_group = [
-        (1.0, size, size**2, hits_of[group], hits_of[group] ** 2 / size)
-        for group, size in sizes.items()
-    ]
-    total = tuple(map(sum, zip(*each_group, strict=True)))
-    without = [
-        _anova_correlation(tuple(all_ - own for all_, own in zip(total, row, strict=True)))
-        for row in each_group
-    ]
-    mean = sum(without) / num_groups
-    variance = sum((value - mean) ** 2 for value in without) / num_groups
-    error = math.sqrt((num_groups - 1) * variance)
-    return min(max(_anova_correlation(total) + error, 0.0), 1.0)
 
 
 def score_interval(gained: float, lost: float, size: float, z: float = _Z) -> tuple[float, float]:
@@ -315,44 +239,3 @@ def _numbered(names: Iterable[Hashable]) -> list[int]:
     """Return the number of each name, in the order of their first appearance."""
     numbers: dict[Hashable, int] = {}
     return [numbers.setdefault(name, len(numbers)) for name in names]
-
-
-def _means(values: Sequence[float], keys: Sequence[Hashable]) -> dict[Hashable, float]:
-    """Return the mean of the values of each key."""
-    sums: dict[Hashable, float] = defaultdict(float)
-    for value, key in zip(values, keys, strict=True):
-        sums[key] += value
-    counts = Counter(keys)
-    return {key: total / counts[key] for key, total in sums.items()}
-
-
-def _independent_pictures(groups: Sequence[Hashable], correlation: float) -> float:
-    """Return the number of independent pictures that pictures in groups are worth."""
-    n = len(groups)
-    mean_size = sum(size**2 for size in Counter(groups).values()) / n  # that a picture lies in
-    return n / (1 + (mean_size - 1) * correlation)
-
-
-def _anova_correlation(sums: Sequence[float]) -> float:
-    num_groups, n, squares, hits, means = sums
-    between = (means - hits**2 / n) / (num_groups - 1)
-    within = (hits - means) / max(n - num_groups, 1)
-    mean_size = (n - squares / n) / (num_groups - 1)
-    whole = between + (mean_size - 1) * within
-    return (between - within) / whole if whole > 0 else 0.0
-
-
-def _both_below(limit: float, correlation: float) -> float:
-    """Return the probability that two standard normal variables are both below a limit.
-
-    Sheppard's integral over the correlation, in the angle whose sine it is, by Simpson's rule.
-    """
-    angle = math.asin(correlation)
-    step = angle / _SIMPSON_STEPS
-
-    def density(index: int) -> float:
-        return math.exp(-(limit**2) / (1 + math.sin(index * step)))
-
-    inner = sum(density(i) * (4 if i % 2 else 2) for i in range(1, _SIMPSON_STEPS))
-    integral = (density(0) + inner + density(_SIMPSON_STEPS)) * step / 3
-    return _NORMAL.cdf(limit) ** 2 + integral / (2 * math.pi)

@@ -18,8 +18,8 @@ from tests import ROOT
 # rooms of one layer do not import each other.
 ROOMS = {
     "models": [
-        ["errors", "text", "cpu", "paired"],
-        ["problems"],
+        ["errors", "text", "cpu", "correlation"],
+        ["problems", "paired"],
         ["environment", "terminal", "layout"],
         ["imaging"],
         ["bundle"],

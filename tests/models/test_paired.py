@@ -6,10 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from models.correlation import group_correlation, rare_event_correlation
 from models.paired import (
-    group_correlation,
     paired_test,
-    rare_event_correlation,
     score_interval,
     score_statistic,
 )
