@@ -8,6 +8,7 @@ from models.terminal import write_error
 from models.text import clean
 from studio.app import JOBS, open_work
 from studio.cli.opened import Opened, add_common_options, opened
+from studio.jobs.follow import follow
 from studio.jobs.options import JobOptions, parse_options
 from studio.jobs.queue import (
     Job,
@@ -16,7 +17,7 @@ from studio.jobs.queue import (
     list_jobs,
     request_cancel,
 )
-from studio.jobs.supervisor import Supervisor, wait_for
+from studio.jobs.supervisor import Supervisor
 from studio.runs.start import start_job
 
 _STATUSES: Final = {"done": 0, "failed": 4, "cancelled": 5}
@@ -98,7 +99,7 @@ def _follow(studio: Opened, job: Job) -> Job:
     work = open_work(studio.settings, studio.database)
     supervisor = Supervisor(studio.database, studio.settings.data / JOBS, work)
     seen = 0
-    for latest in wait_for(studio.database, supervisor, job.id):
+    for latest in follow(studio.database, supervisor, job.id):
         job = latest
         with studio.database.read() as connection:
             events = events_after(connection, job.id, seen)

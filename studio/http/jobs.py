@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from models.text import clean
 from studio.database import Database
 from studio.http.state import actor_of, state_of
+from studio.jobs.files import job_folder, read_log_tail
 from studio.jobs.options import Kind, describe_options, parse_options
 from studio.jobs.queue import (
     ENDED,
@@ -25,7 +26,6 @@ from studio.jobs.queue import (
     position_of,
     request_cancel,
 )
-from studio.jobs.supervisor import job_folder, read_log_tail
 from studio.projects.projects import MAX_ID, number_of, project_row
 from studio.runs.start import start_job
 

@@ -5,7 +5,6 @@ while the studio is not running. A job's process is independent: if its supervis
 job goes on, and the next supervisor follows it by its pid, its start time and its progress file.
 """
 
-import contextlib
 import errno
 import fcntl
 import logging
@@ -14,8 +13,7 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,6 +22,7 @@ from models.errors import FacemaskError, reason_of
 from models.text import clean
 from studio.database import Database
 from studio.database.database import now
+from studio.jobs.files import job_folder, progress_file, read_log_tail
 from studio.jobs.process import ProcessMark, find_in, start
 from studio.jobs.progress import Event, read_events
 from studio.jobs.queue import (
@@ -43,10 +42,9 @@ MAX_ATTEMPTS: Final = 3
 """Starts of one job: a machine that stops in its middle may do so again."""
 
 _ROOT: Final = Path(__file__).parent.parent.parent
-_POLL_S: Final = 0.1
+POLL_S: Final = 0.1
 _CANCEL_GRACE_S: Final = 1.0
 _LOCK: Final = ".supervisor.lock"
-_MAX_LOG_TAIL_BYTES: Final = 4000
 
 
 class Work(Protocol):
@@ -96,7 +94,7 @@ class Supervisor:
         work: Work,
         *,
         environment: Mapping[str, str] = os.environ,
-        poll_s: float = _POLL_S,
+        poll_s: float = POLL_S,
     ) -> None:
         """Create a supervisor that does nothing yet.
 
@@ -356,51 +354,6 @@ class Supervisor:
 
 
 _KILL: Final = signal.SIGKILL
-
-
-def job_folder(folder: Path, number: int) -> Path:
-    """Return the folder of a job, below that of all jobs."""
-    return folder / str(number)
-
-
-def progress_file(folder: Path) -> Path:
-    """Return the progress file in a job's folder."""
-    return folder / "progress.jsonl"
-
-
-def read_log_tail(path: Path, max_bytes: int = _MAX_LOG_TAIL_BYTES) -> str:
-    """Return the end of a log file; empty if there is none."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - max_bytes))
-            return file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def wait_for(
-    database: Database, supervisor: Supervisor, number: int, *, poll_s: float = _POLL_S
-) -> Iterator[Job]:
-    """Yield a job again and again until it has ended; supervise if no other process does.
-
-    Args:
-        database: The studio's database.
-        supervisor: A supervisor that was not started.
-        number: Number of the job.
-        poll_s: Seconds between polls.
-    """
-    with contextlib.ExitStack() as stack:
-        stack.callback(supervisor.release)
-        while True:
-            if supervisor.acquire():
-                supervisor.step()
-            with database.read() as connection:
-                job = get_job(connection, number)
-            yield job
-            if job.state in ("done", "failed", "cancelled"):
-                return
-            time.sleep(poll_s)
 
 
 def _explain(error: Exception) -> tuple[str, str]:

@@ -9,9 +9,9 @@ from typing import Any, Final
 from models.bundle.out_of_fold import read_answers
 from models.errors import BundleIncomplete
 from studio.database import Database
+from studio.jobs.files import progress_file
 from studio.jobs.options import arguments_of
 from studio.jobs.queue import Job
-from studio.jobs.supervisor import progress_file
 from studio.labels.findings import Doubt, store_doubts, store_findings
 from studio.pictures.blobs import BlobStore
 from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from sqlalchemy import update
 
 from studio.database.tables import classes
+from studio.jobs.files import progress_file
 from studio.jobs.queue import Job
-from studio.jobs.supervisor import progress_file
 from tests.studio.http import serving as serving_module
 from tests.studio.http.serving import serving, settings_of
 from tests.studio.jobs import fake_training

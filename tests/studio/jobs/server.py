@@ -9,8 +9,8 @@ from typing import Any
 import uvicorn
 
 from studio.app import create_app
+from studio.jobs.files import progress_file
 from studio.jobs.queue import Job
-from studio.jobs.supervisor import progress_file
 from studio.settings import Settings
 from tests.studio.jobs import fake_training
 

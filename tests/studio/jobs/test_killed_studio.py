@@ -15,10 +15,10 @@ import httpx
 
 from studio.database import open_database
 from studio.database.tables import projects
+from studio.jobs.files import job_folder
 from studio.jobs.options import JobOptions
 from studio.jobs.process import ProcessMark
 from studio.jobs.queue import add_job, get_job
-from studio.jobs.supervisor import job_folder
 from tests import ROOT
 
 

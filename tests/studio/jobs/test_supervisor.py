@@ -15,6 +15,7 @@ from models.errors import FacemaskError
 from studio.database import Database, open_database
 from studio.database.tables import projects
 from studio.jobs import supervisor as supervising
+from studio.jobs.files import job_folder, progress_file
 from studio.jobs.options import JobOptions, Kind
 from studio.jobs.process import start_of
 from studio.jobs.queue import (
@@ -26,7 +27,7 @@ from studio.jobs.queue import (
     request_cancel,
     set_process,
 )
-from studio.jobs.supervisor import Supervisor, job_folder, progress_file
+from studio.jobs.supervisor import Supervisor
 from studio.problems import BadOptions, DatabaseUnusable, JobEnded, NothingToTrain
 from tests.studio.jobs import fake_training
 
