@@ -67,7 +67,7 @@ projects: Final = Table(
     _count("pictures"),
     _count("unlabelled"),
     _count("left_out"),
-    _count("doubted"),
+    _count("label_issues"),
     _count("test"),
 )
 
@@ -124,9 +124,9 @@ pictures: Final = Table(
     _flag("left_out"),
     _flag("decided"),  # a person, or a table, has decided on the label
     Column("group_name", String(200)),
-    # The last audit's doubt; it is open while the decision that it judged is in force.
-    Column("doubt", Float),
-    Column("doubted_decision_id", Integer),
+    # The last audit's label issue; it is open while the decision that it judged is in force.
+    Column("issue_score", Float),
+    Column("issue_decision_id", Integer),
     Column("suggestion", String(200)),
     Column("suggestion_score", Float),
     UniqueConstraint("project_id", "sha256"),

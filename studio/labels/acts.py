@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from models.text import clean
 from studio.database.database import now
 from studio.database.tables import acts, decisions, pictures
-from studio.labels.state import Counts, State, add_counts, count, is_doubted
+from studio.labels.state import Counts, State, add_counts, count, has_label_issue
 from studio.problems import ActReused, BadRequest
 from studio.projects.projects import touch_project
 
@@ -66,14 +66,14 @@ class Act:
                 count(
                     State.of(change.row),
                     in_test_set=in_test_set,
-                    doubted=is_doubted(change.row, change.row.decision_id),
+                    has_issue=has_label_issue(change.row, change.row.decision_id),
                 )
             )
             counts.update(
                 count(
                     change.state,
                     in_test_set=in_test_set,
-                    doubted=is_doubted(change.row, in_force),
+                    has_issue=has_label_issue(change.row, in_force),
                 )
             )
             updates.append(

@@ -1,4 +1,4 @@
-"""Findings and doubts of an audit or a run, per picture."""
+"""Findings and label issues of an audit or a run, per picture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from models.text import clean
 from studio.database import Database
 from studio.database.tables import findings, pictures
 from studio.labels.acts import in_parts
-from studio.labels.state import Counts, State, add_counts, count, is_doubted
+from studio.labels.state import Counts, State, add_counts, count, has_label_issue
 from studio.projects.projects import lock_project, touch_project
 
-DOUBTED: Final = "doubted"
-"""Kind of finding of a picture whose label is doubted."""
+LABEL_ISSUE: Final = "label_issue"
+"""Kind of finding of a picture whose label may be wrong."""
 
 _MAX_MESSAGE_CHARS: Final = 500
 
@@ -37,20 +37,20 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """A label that a model doubts.
+class LabelIssue:
+    """A label that may be wrong, by a model.
 
     Attributes:
         sha256: The picture's digest.
         suggestion: The label that the model gives, None if that is not known.
         score: The model's score of that label, likewise.
-        doubt: 0..1: 1 minus the score of the picture's own label; None if there is no doubt.
+        issue_score: 0..1: 1 minus the score of the picture's own label; None if it seems right.
     """
 
     sha256: str
     suggestion: str | None
     score: float | None
-    doubt: float | None
+    issue_score: float | None
 
 
 def store_findings(
@@ -75,19 +75,19 @@ def store_findings(
             [(ids[one.sha256], one) for one in found if one.sha256 in ids],
             job_id=job_id,
         )
-        # A finding of an audit counts as a doubt, unless a run has judged the picture.
-        doubted = {one.sha256: one for one in found if one.kind == DOUBTED}
+        # A finding of an audit counts as a label issue, unless a run has judged the picture.
+        audited = {one.sha256: one for one in found if one.kind == LABEL_ISSUE}
         known = {
             row.sha256
-            for row in _rows(connection, project_id, list(doubted))
-            if row.doubt is not None and is_doubted(row, row.decision_id)
+            for row in _rows(connection, project_id, list(audited))
+            if row.issue_score is not None and has_label_issue(row, row.decision_id)
         }
-        new: dict[str, Doubt | None] = {
-            sha256: Doubt(sha256, None, None, 1.0 if one.score is None else one.score)
-            for sha256, one in doubted.items()
+        new: dict[str, LabelIssue | None] = {
+            sha256: LabelIssue(sha256, None, None, 1.0 if one.score is None else one.score)
+            for sha256, one in audited.items()
             if sha256 not in known
         }
-        _set_doubts(connection, project_id, new)
+        _set_label_issues(connection, project_id, new)
         touch_project(connection, project_id)
 
 
@@ -114,17 +114,17 @@ def insert_findings(
         connection.execute(findings.insert(), values)
 
 
-def store_doubts(
-    database: Database, project_id: int, doubts: Sequence[Doubt], *, job_id: int | None = None
+def store_label_issues(
+    database: Database, project_id: int, issues: Sequence[LabelIssue], *, job_id: int | None = None
 ) -> None:
-    """Replace a project's doubts and suggestions.
+    """Replace a project's label issues and suggestions.
 
-    A doubt is about the decision in force: it is open until the picture is judged again.
+    A label issue is about the decision in force: it is open until the picture is judged again.
 
     Args:
         database: The database.
         project_id: The project.
-        doubts: Max one per picture.
+        issues: Max one per picture.
         job_id: The job that found them.
 
     Raises:
@@ -135,32 +135,32 @@ def store_doubts(
         earlier = connection.execute(
             select(pictures.c.sha256).where(
                 pictures.c.project_id == project_id,
-                pictures.c.doubt.is_not(None) | pictures.c.suggestion.is_not(None),
+                pictures.c.issue_score.is_not(None) | pictures.c.suggestion.is_not(None),
             )
         ).scalars()
-        wanted: dict[str, Doubt | None] = dict.fromkeys(earlier)
-        _set_doubts(connection, project_id, wanted | {one.sha256: one for one in doubts})
+        wanted: dict[str, LabelIssue | None] = dict.fromkeys(earlier)
+        _set_label_issues(connection, project_id, wanted | {one.sha256: one for one in issues})
         touch_project(connection, project_id)
 
 
-def _set_doubts(
-    connection: Connection, project_id: int, wanted: Mapping[str, Doubt | None]
+def _set_label_issues(
+    connection: Connection, project_id: int, wanted: Mapping[str, LabelIssue | None]
 ) -> None:
-    """Set or clear the doubts of pictures, by digest, and keep the counts."""
+    """Set or clear the label issues of pictures, by digest, and keep the counts."""
     counts = Counts()
     updates = []
     for row in _rows(connection, project_id, list(wanted)):
         one = wanted[row.sha256]
-        doubt = None if one is None else one.doubt
+        issue_score = None if one is None else one.issue_score
         state, in_test_set = State.of(row), row.test_set_id is not None
-        was = is_doubted(row, row.decision_id)
-        counts.subtract(count(state, in_test_set=in_test_set, doubted=was))
-        counts.update(count(state, in_test_set=in_test_set, doubted=doubt is not None))
+        was = has_label_issue(row, row.decision_id)
+        counts.subtract(count(state, in_test_set=in_test_set, has_issue=was))
+        counts.update(count(state, in_test_set=in_test_set, has_issue=issue_score is not None))
         updates.append(
             {
                 "of": row.id,
-                "doubt": doubt,
-                "doubted_decision_id": row.decision_id,
+                "issue_score": issue_score,
+                "issue_decision_id": row.decision_id,
                 "suggestion": None if one is None else one.suggestion,
                 "suggestion_score": None if one is None else one.score,
             }

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from studio.database.tables import blobs, findings, pictures
 from studio.labels.findings import findings_of
-from studio.labels.state import is_doubted
+from studio.labels.state import has_label_issue
 from studio.problems import BadRequest, TooManyFiles
 from studio.projects.classes import LEFT_OUT, Classes
 from studio.projects.projects import project_row
@@ -15,16 +15,16 @@ from studio.projects.projects import project_row
 MAX_DETAILS: Final = 400
 """Max pictures whose details are read at once."""
 
-Order = Literal["doubt", "name", "added"]
-_OPEN_DOUBT: Final = and_(
-    pictures.c.doubt.is_not(None), pictures.c.doubted_decision_id == pictures.c.decision_id
+Order = Literal["label_issues", "name", "added"]
+_OPEN_ISSUE: Final = and_(
+    pictures.c.issue_score.is_not(None), pictures.c.issue_decision_id == pictures.c.decision_id
 )
 _STATES: Final = {
     "unlabelled": (pictures.c.class_id.is_(None), ~pictures.c.left_out),
     "labelled": (pictures.c.class_id.is_not(None), ~pictures.c.left_out),
     "left_out": (pictures.c.left_out,),
     "test": (pictures.c.test_set_id.is_not(None),),
-    "doubted": (_OPEN_DOUBT, ~pictures.c.left_out),
+    "label_issue": (_OPEN_ISSUE, ~pictures.c.left_out),
 }
 
 
@@ -42,8 +42,8 @@ def list_ids(
         connection: A transaction.
         project_id: The project.
         label: A class, "" for pictures without one, "-" for those that are left out; None for all.
-        filter: `unlabelled`, `left_out`, `labelled`, `test`, `doubted`, or a kind of finding.
-        order: `doubt` has the most doubted first, then those with findings.
+        filter: `unlabelled`, `left_out`, `labelled`, `test`, `label_issue`, or a kind of finding.
+        order: `label_issues` has the likeliest label issues first, then pictures with findings.
 
     Raises:
         NotFound, UnknownClass, BadRequest: As the names say.
@@ -57,16 +57,19 @@ def list_ids(
     if filter:
         chosen += _conditions(project_id, filter)
     query = select(pictures.c.id).where(*chosen)
-    if order == "doubt":
+    if order == "label_issues":
         odd = (
             select(findings.c.picture_id, func.count().label("kinds"))
             .where(findings.c.project_id == project_id)
             .group_by(findings.c.picture_id)
             .subquery()
         )
-        doubt = func.coalesce(pictures.c.doubt, 0.0)
+        issue_score = func.coalesce(pictures.c.issue_score, 0.0)
         query = query.outerjoin(odd, odd.c.picture_id == pictures.c.id).order_by(
-            _OPEN_DOUBT.desc(), doubt.desc(), func.coalesce(odd.c.kinds, 0).desc(), pictures.c.id
+            _OPEN_ISSUE.desc(),
+            issue_score.desc(),
+            func.coalesce(odd.c.kinds, 0).desc(),
+            pictures.c.id,
         )
     elif order == "name":
         query = query.order_by(pictures.c.name, pictures.c.id)
@@ -129,7 +132,7 @@ def _details(row: Any, classes: Classes, found: list[dict[str, Any]]) -> dict[st
         "height": row.height,
         "bytes": row.bytes,
         "findings": found,
-        "doubt": row.doubt if is_doubted(row, row.decision_id) else None,
+        "issue_score": row.issue_score if has_label_issue(row, row.decision_id) else None,
         "suggestion": suggestion or None,
         "judged": row.decided,
     }

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, bindparam
 
 from studio.database.tables import classes, projects
 
-_PROJECT_COUNTS: Final = ("pictures", "unlabelled", "left_out", "doubted", "test")
+_PROJECT_COUNTS: Final = ("pictures", "unlabelled", "left_out", "label_issues", "test")
 
 Counts = Counter[str | int]
 """Changes of counts: of the project by column, of classes by id."""
@@ -51,7 +51,7 @@ class State:
 ABSENT: Final = State(present=False)
 
 
-def count(state: State, *, in_test_set: bool, doubted: bool) -> Counts:
+def count(state: State, *, in_test_set: bool, has_issue: bool) -> Counts:
     """Return the contribution of a picture to the counts."""
     counts: Counts = Counter()
     if not state.present:
@@ -65,19 +65,19 @@ def count(state: State, *, in_test_set: bool, doubted: bool) -> Counts:
         counts["unlabelled"] = 1
     else:
         counts[state.class_id] = 1
-    if doubted and not state.left_out:
-        counts["doubted"] = 1
+    if has_issue and not state.left_out:
+        counts["label_issues"] = 1
     return counts
 
 
-def is_doubted(row: Row[Any], decision_id: int | None) -> bool:
-    """Return True if a picture's doubt is open once a decision is in force.
+def has_label_issue(row: Row[Any], decision_id: int | None) -> bool:
+    """Return True if a picture's label issue is open once a decision is in force.
 
     Args:
         row: A row of `pictures`.
         decision_id: The decision in force.
     """
-    return row.doubt is not None and row.doubted_decision_id == decision_id
+    return row.issue_score is not None and row.issue_decision_id == decision_id
 
 
 def add_counts(connection: Connection, project_id: int, changes: Counts) -> None:

@@ -149,8 +149,8 @@ def describe_project(connection: Connection, project_id: int) -> dict[str, Any]:
             "unlabelled": row.unlabelled,
             "left_out": row.left_out,
             "test": row.test,
-            "doubted": row.doubted,
-            "findings": {row[0]: row[1] for row in found} | {"doubted": row.doubted},
+            "label_issues": row.label_issues,
+            "findings": {row[0]: row[1] for row in found} | {"label_issue": row.label_issues},
         },
     }
 

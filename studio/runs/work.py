@@ -12,10 +12,15 @@ from studio.database import Database
 from studio.jobs.files import progress_file
 from studio.jobs.options import arguments_of
 from studio.jobs.queue import Job
-from studio.labels.findings import Doubt, store_doubts, store_findings
+from studio.labels.findings import LabelIssue, store_findings, store_label_issues
 from studio.pictures.blobs import BlobStore
-from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of
 from studio.runs.figures import figures_of, read_bundle, settings_of
+from studio.runs.label_issues import (
+    audited_issues_of,
+    clear_relabelled,
+    findings_of,
+    label_issues_of,
+)
 from studio.runs.runs import add_run
 from studio.versions.folder import materialise, materialise_present, read_files
 from studio.versions.store import VersionStore
@@ -100,7 +105,7 @@ class StudioWork:
             figures=figures,
             settings=settings_of(manifest) | job.options.model_dump(),
         )
-        self._store_doubts(job, path, summary)
+        self._store_label_issues(job, path, summary)
         comparison = finished.get("comparison")
         return {
             "run": run,
@@ -124,21 +129,21 @@ class StudioWork:
             raise BundleIncomplete(f"The audit has left no findings ({error}).") from error
         digests = self._digests(folder)
         found = list(findings_of(rows, digests))
-        suspects = list(suspects_of(rows, digests))
+        suspects = list(audited_issues_of(rows, digests))
         store_findings(self._database, job.project, found, job_id=job.id)
-        self._keep_doubts(job, suspects)
+        self._keep_label_issues(job, suspects)
         return len(found) + len(suspects)
 
-    def _store_doubts(self, job: Job, bundle: Path, summary: Mapping[str, Any]) -> None:
-        """Store the labels that the model doubts, by its out-of-fold answers and its audit."""
+    def _store_label_issues(self, job: Job, bundle: Path, summary: Mapping[str, Any]) -> None:
+        """Store the label issues that a model found, by its out-of-fold answers and its audit."""
         answers = read_answers(bundle) or []
         digests = {answer.file: answer.sha256 for answer in answers}
-        by_digest = {doubt.sha256: (label, doubt) for label, doubt in doubts_of(answers)}
-        for label, doubt in suspects_of(summary.get("audit") or [], digests):
-            by_digest[doubt.sha256] = (label, doubt)
-        self._keep_doubts(job, by_digest.values())
+        by_digest = {issue.sha256: (label, issue) for label, issue in label_issues_of(answers)}
+        for label, issue in audited_issues_of(summary.get("audit") or [], digests):
+            by_digest[issue.sha256] = (label, issue)
+        self._keep_label_issues(job, by_digest.values())
 
-    def _keep_doubts(self, job: Job, doubts: Iterable[tuple[str, Doubt]]) -> None:
+    def _keep_label_issues(self, job: Job, issues: Iterable[tuple[str, LabelIssue]]) -> None:
         with self._database.read() as connection:
-            wanted = still_asked(connection, job.project, doubts)
-        store_doubts(self._database, job.project, wanted, job_id=job.id)
+            wanted = clear_relabelled(connection, job.project, issues)
+        store_label_issues(self._database, job.project, wanted, job_id=job.id)

@@ -91,7 +91,7 @@ function Steps() {
 function Badge({ id }) {
   const { project } = state;
   if (!project) return null;
-  if (id === "verify" && project.counts.doubted) return html`<span class="badge" aria-label=${`, ${count(project.counts.doubted, "doubtful label")}`}>${project.counts.doubted}</span>`;
+  if (id === "verify" && project.counts.label_issues) return html`<span class="badge" aria-label=${`, ${count(project.counts.label_issues, "label issue")}`}>${project.counts.label_issues}</span>`;
   if (id === "train" && project.running_job) return html`<span class="badge busy" aria-label=", running">●</span>`;
   return null;
 }

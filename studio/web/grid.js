@@ -279,7 +279,7 @@ function makeCell() {
   return element("div", { class: "cell", role: "option" }, image, element("span", { class: "cell-label" }), element("span", { class: "cell-mark" }));
 }
 
-const REMARKS = { doubted: "?", conflict: "two labels", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
+const REMARKS = { label_issue: "?", conflict: "two labels", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
 
 /** Return the short remark of a cell; the model's answer is shown only after a decision. */
 function remarkOf(picture) {

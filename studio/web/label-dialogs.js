@@ -41,12 +41,12 @@ export function Viewer({ project, grid, labelling, actions, close }) {
     const map = { ...keys(actions, project), ArrowUp: () => actions.move(-1), ArrowDown: () => actions.move(1), Escape: close, o: close, "?": () => {}, n: () => {}, g: () => {} };
     return shortcuts(document, map, { when: (event) => !event.target.closest("button") || /^[0-9xu]$|^Arrow/.test(event.key) });
   });
-  const findings = (picture?.findings ?? []).filter(({ kind }) => kind !== "doubted" || picture.judged);
-  const doubted = picture?.findings?.some(({ kind }) => kind === "doubted");
+  const findings = (picture?.findings ?? []).filter(({ kind }) => kind !== "label_issue" || picture.judged);
+  const hasIssue = picture?.findings?.some(({ kind }) => kind === "label_issue");
   return html`<${Dialog} title=${picture ? labelName(picture.label) : "…"} close=${close} kind="viewer">
     <div class="viewer-picture" tabindex="-1" autofocus>${picture && html`<img src=${thumbnail(picture.sha256, LARGE_PX)} alt=${`Picture ${picture.name}, labelled ${labelName(picture.label)}`} />`}</div>
     <p class="small figures">${number(grid.active + 1)} of ${number(grid.ids.length)}: ${picture?.name} ${picture?.width ? `(${picture.width} × ${picture.height})` : ""} ${picture?.group ? `, group ${picture.group}` : ""}</p>
-    ${doubted && !picture.judged && html`<p>Its label may be wrong. What do you see? (The model’s answer is shown after you have chosen.)</p>`}
+    ${hasIssue && !picture.judged && html`<p>Its label may be wrong. What do you see? (The model’s answer is shown after you have chosen.)</p>`}
     ${findings.map(({ kind, message }) => html`<p class="small">${message || FINDINGS.find((one) => one.kind === kind)?.title}</p>`)}
     ${picture?.judged && picture.suggestion && html`<p>The model’s answer: <b>${labelName(picture.suggestion.label)}</b>${picture.suggestion.score ? ` (${percent(picture.suggestion.score)} sure)` : ""}.</p>`}
     <div class="buttons">

@@ -71,10 +71,10 @@ function afterTraining(project, counts, route) {
     const text = "A newer model is ready. Check that it is at least as good as the one in use, then switch.";
     return route.screen === "live" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
   }
-  if (counts.doubted) {
-    const look = `ook at ${count(counts.doubted, "picture")} whose label may be wrong.`;
+  if (counts.label_issues) {
+    const look = `ook at ${count(counts.label_issues, "picture")} whose label may be wrong.`;
     const text = route.screen === "live" ? `Drop a picture below to see the model’s answer. Then l${look}` : `L${look}`;
-    const at = href("verify", undefined, "?filter=doubted");
+    const at = href("verify", undefined, "?filter=label_issue");
     return route.screen === "verify" ? { text: "Correct what is wrong; press Enter where the label is right." } : { text, label: "Look at them", href: at };
   }
   if (route.screen === "live") return { text: "Drop a picture below to see the model’s answer." };

@@ -139,7 +139,7 @@ function Job({ feed }) {
       )}
     </dl>`}
     ${state === "done" && !audit && html`<p class="good">${(finished?.accuracy ?? figures.accuracy) !== undefined ? `It was right for ${share(finished?.accuracy ?? figures.accuracy)} of pictures that it had not seen.` : "The model is ready."} ${run ? html`<a href=${href("runs", project.id, `/${run}`)}>How good is it?</a>` : ""}</p>`}
-    ${state === "done" && audit && html`<p class="good">${project.counts.doubted ? html`<a href=${href("verify", project.id, "?filter=doubted")}>${count(project.counts.doubted, "label")} may be wrong</a>` : "No label looks wrong."}</p>`}
+    ${state === "done" && audit && html`<p class="good">${project.counts.label_issues ? html`<a href=${href("verify", project.id, "?filter=label_issue")}>${count(project.counts.label_issues, "label")} may be wrong</a>` : "No label looks wrong."}</p>`}
     <${Log} log=${log} id=${feed.id} open=${state === "failed"} />
   </section>`;
 }

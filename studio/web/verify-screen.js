@@ -20,7 +20,7 @@ export function VerifyScreen() {
   const [total, setTotal] = useState(null);
   const [autoAdvance, setAutoAdvance] = useState(true);
   const { query } = route;
-  const filter = { label: query.get("label"), filter: query.get("filter"), order: query.get("order") ?? "doubt" };
+  const filter = { label: query.get("label"), filter: query.get("filter"), order: query.get("order") ?? "label_issues" };
   const again = () => render((n) => n + 1);
 
   useEffect(() => {
@@ -80,7 +80,7 @@ export function VerifyScreen() {
       <${SaveState} labelling=${labelling} />
       <label class="field">Order
         <select value=${filter.order} onChange=${({ target }) => go(addressOf({ ...filter, order: target.value }), { replace: true })}>
-          <option value="doubt">doubtful first</option>
+          <option value="label_issues">label issues first</option>
           <option value="name">by name</option>
           <option value="added">newest first</option>
         </select>
@@ -108,7 +108,7 @@ function ignoreLoss(error) {
 }
 
 const addressOf = ({ label, filter, order }) => {
-  const pairs = Object.entries({ label, filter, order: order === "doubt" ? null : order }).filter(([, value]) => value !== null && value !== undefined);
+  const pairs = Object.entries({ label, filter, order: order === "label_issues" ? null : order }).filter(([, value]) => value !== null && value !== undefined);
   return href("verify") + (pairs.length ? `?${new URLSearchParams(pairs)}` : "");
 };
 

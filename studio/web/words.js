@@ -35,7 +35,7 @@ export function interval(figure) {
 
 /** Findings of the data check per picture; `kind` is the filter's name. */
 export const FINDINGS = [
-  { kind: "doubted", title: "Maybe the wrong label", help: "The model, trained without this picture, gave another answer." },
+  { kind: "label_issue", title: "Maybe the wrong label", help: "The model, trained without this picture, gave another answer." },
   { kind: "conflict", title: "In two classes", help: "The same picture has two labels: choose the right one." },
   { kind: "copies", title: "Copies", help: "The same picture, or a near-duplicate, is here more than once." },
   { kind: "dark", title: "Dark", help: "Hardly anything is visible." },

@@ -238,7 +238,7 @@ def test_conflict_is_shown_and_nothing_is_overwritten(
     upload(page, *two_classes, held=12)
     show_labels(page)
     project = api.project()["id"]
-    (first, *_) = api.get(f"/api/projects/{project}/index", order="doubt")["ids"]
+    (first, *_) = api.get(f"/api/projects/{project}/index", order="label_issues")["ids"]
     (seen,) = api.get(f"/api/projects/{project}/pictures", ids=first)["pictures"]
     api.post(
         f"/api/projects/{project}/decisions",

@@ -105,7 +105,7 @@ class Workspace:
                         projects.c.pictures,
                         projects.c.unlabelled,
                         projects.c.left_out,
-                        projects.c.doubted,
+                        projects.c.label_issues,
                         projects.c.test,
                     )
                 ).one(),

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from studio.labels.findings import Doubt, store_doubts
+from studio.labels.findings import LabelIssue, store_label_issues
 from studio.problems import ActReused, BadRequest, NotFound, UnknownClass
 from tests.studio.workspace import Workspace
 
@@ -75,23 +75,26 @@ def test_decide_needs_a_uuid_and_a_project(workspace: Workspace) -> None:
         workspace.decide(str(uuid4()))
 
 
-def test_a_doubt_is_open_until_the_picture_is_judged_and_again_after_an_undo(
+def test_a_label_issue_is_open_until_the_picture_is_judged_and_again_after_an_undo(
     workspace: Workspace,
 ) -> None:
     added = workspace.add_numbered({"mask": 2, "no_mask": 1})
     digest = str(added[0].sha256)
-    store_doubts(
-        workspace.database, workspace.project, [Doubt(digest, "no_mask", 0.98, 0.97)], job_id=None
+    store_label_issues(
+        workspace.database,
+        workspace.project,
+        [LabelIssue(digest, "no_mask", 0.98, 0.97)],
+        job_id=None,
     )
-    (doubted,) = workspace.ids(filter="doubted")
-    assert workspace.ids(order="doubt")[0] == doubted
-    shown = workspace.picture(doubted)
-    assert shown["doubt"] == 0.97
+    (suspicious,) = workspace.ids(filter="label_issue")
+    assert workspace.ids(order="label_issues")[0] == suspicious
+    shown = workspace.picture(suspicious)
+    assert shown["issue_score"] == 0.97
     assert shown["suggestion"] == {"label": "no_mask", "score": 0.98}
     act = str(uuid4())
-    workspace.decide(act, (doubted, "mask", 1))  # it is right
-    assert workspace.ids(filter="doubted") == []
-    assert workspace.describe()["counts"]["doubted"] == 0
+    workspace.decide(act, (suspicious, "mask", 1))  # it is right
+    assert workspace.ids(filter="label_issue") == []
+    assert workspace.describe()["counts"]["label_issues"] == 0
     workspace.undo(act, str(uuid4()))
-    assert workspace.ids(filter="doubted") == [doubted]
-    assert workspace.describe()["counts"]["doubted"] == 1
+    assert workspace.ids(filter="label_issue") == [suspicious]
+    assert workspace.describe()["counts"]["label_issues"] == 1

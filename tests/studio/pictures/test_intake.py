@@ -147,7 +147,7 @@ def test_odd_pictures_are_found_at_the_upload(workspace: Workspace) -> None:
         (found,) = workspace.ids(filter=kind)
         assert workspace.picture(found)["name"] == f"{kind.replace('odd_shape', 'long')}.png"
     assert workspace.describe()["counts"]["findings"] == {
-        "tiny": 1, "odd_shape": 1, "dark": 1, "doubted": 0,
+        "tiny": 1, "odd_shape": 1, "dark": 1, "label_issue": 0,
     }  # fmt: skip
 
 

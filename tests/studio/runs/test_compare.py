@@ -9,8 +9,13 @@ from studio.database import Database
 from studio.database.tables import blobs, classes, pictures, projects
 from studio.problems import BundleGone, NotComparable, NotFound
 from studio.runs.compare import compare_runs, mistakes_of
-from studio.runs.doubts import doubts_of, findings_of, still_asked, suspects_of
 from studio.runs.figures import sentence_of
+from studio.runs.label_issues import (
+    audited_issues_of,
+    clear_relabelled,
+    findings_of,
+    label_issues_of,
+)
 from studio.runs.runs import get_run, list_runs, row_of
 from tests.studio.runs.bundles import answers, digest, publish_run, run_of
 
@@ -143,7 +148,7 @@ def test_findings_of_an_audit_are_told_by_picture() -> None:
     ]
 
 
-def test_doubts_are_of_labels_that_still_hold(database: Database) -> None:
+def test_label_issues_are_of_labels_that_still_hold(database: Database) -> None:
     add_pictures(database, 4)
     with database.write() as connection:
         for number, name in enumerate(("mask", "no_mask"), start=1):
@@ -156,8 +161,8 @@ def test_doubts_are_of_labels_that_still_hold(database: Database) -> None:
         # Somebody has corrected picture 2 meanwhile.
         connection.execute(pictures.update().where(pictures.c.id == 3).values(class_id=2))
     with database.read() as connection:
-        found = still_asked(connection, 1, doubts_of(answers(4, wrong=[1, 2])))
-    assert [one.doubt is not None for one in found] == [False, True, False, False]
+        found = clear_relabelled(connection, 1, label_issues_of(answers(4, wrong=[1, 2])))
+    assert [one.issue_score is not None for one in found] == [False, True, False, False]
     assert [one.suggestion for one in found] == ["mask", "mask", "no_mask", "no_mask"]
     rows = [
         {
@@ -170,5 +175,10 @@ def test_doubts_are_of_labels_that_still_hold(database: Database) -> None:
             },
         }
     ]  # fmt: skip
-    ((label, doubt),) = suspects_of(rows, {"a": "1" * 64})
-    assert (label, doubt.suggestion, doubt.score, doubt.doubt) == ("mask", "no_mask", 0.75, 0.75)
+    ((label, issue),) = audited_issues_of(rows, {"a": "1" * 64})
+    assert (label, issue.suggestion, issue.score, issue.issue_score) == (
+        "mask",
+        "no_mask",
+        0.75,
+        0.75,
+    )

@@ -1,4 +1,4 @@
-"""Findings of trainings and audits about single pictures: doubted labels, copies, poor pictures."""
+"""Findings of trainings and audits about single pictures: label issues, copies, poor pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -7,10 +7,10 @@ from sqlalchemy import Connection, select
 
 from models.bundle.out_of_fold import Answer
 from studio.database.tables import classes, pictures
-from studio.labels.findings import Doubt, Finding
+from studio.labels.findings import Finding, LabelIssue
 
 SUSPECTS: Final = "suspect_labels"
-"""Kind of the training job's finding about doubted labels."""
+"""Kind of the training job's finding about label issues."""
 
 # The training job's kinds of findings about single pictures, and the studio's words for them.
 _KINDS: Final = {
@@ -45,10 +45,10 @@ def findings_of(rows: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -
                     yield Finding(sha256=digests[name], kind=kind, message=message)
 
 
-def suspects_of(
+def audited_issues_of(
     rows: Iterable[Mapping[str, Any]], digests: Mapping[str, str]
-) -> Iterator[tuple[str, Doubt]]:
-    """Yield the label and the doubt of each picture whose label an audit suspects.
+) -> Iterator[tuple[str, LabelIssue]]:
+    """Yield the label and the label issue of each picture whose label may be wrong by an audit.
 
     Args:
         rows: Findings as the training job writes them.
@@ -61,29 +61,29 @@ def suspects_of(
             if case["name"] in digests:
                 yield (
                     str(case["given"]),
-                    Doubt(
+                    LabelIssue(
                         sha256=digests[case["name"]],
                         suggestion=str(case["suggested"]),
                         score=float(case["suggested_probability"]),
-                        doubt=1 - float(case["given_probability"]),
+                        issue_score=1 - float(case["given_probability"]),
                     ),
                 )
 
 
-def doubts_of(answers: Iterable[Answer]) -> Iterator[tuple[str, Doubt]]:
-    """Yield the label and the doubt of each picture that a training has answered out of fold.
+def label_issues_of(answers: Iterable[Answer]) -> Iterator[tuple[str, LabelIssue]]:
+    """Yield the label and the label issue of each picture that a training has answered out of fold.
 
-    A label is doubted if the answer differs from it; else there is a suggestion without a doubt.
+    A label may be wrong if the answer differs from it; else there is a suggestion alone.
     """
     for answer in answers:
-        doubt = None if answer.correct else 1 - answer.probabilities[answer.label]
-        yield answer.label, Doubt(answer.sha256, answer.predicted, answer.score, doubt)
+        issue_score = None if answer.correct else 1 - answer.probabilities[answer.label]
+        yield answer.label, LabelIssue(answer.sha256, answer.predicted, answer.score, issue_score)
 
 
-def still_asked(
-    connection: Connection, project: int, doubts: Iterable[tuple[str, Doubt]]
-) -> list[Doubt]:
-    """Return doubts, without the doubt where a picture's label has changed since it was judged."""
+def clear_relabelled(
+    connection: Connection, project: int, issues: Iterable[tuple[str, LabelIssue]]
+) -> list[LabelIssue]:
+    """Return label issues, cleared where a picture has another label since it was judged."""
     rows = connection.execute(
         select(pictures.c.sha256, classes.c.name)
         .outerjoin(classes, classes.c.id == pictures.c.class_id)
@@ -91,10 +91,10 @@ def still_asked(
     )
     present = {row.sha256: row.name for row in rows}
     return [
-        doubt
-        if present.get(doubt.sha256) == label
-        else Doubt(doubt.sha256, doubt.suggestion, doubt.score, None)
-        for label, doubt in doubts
+        issue
+        if present.get(issue.sha256) == label
+        else LabelIssue(issue.sha256, issue.suggestion, issue.score, None)
+        for label, issue in issues
     ]
 
 
