@@ -16,7 +16,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["option
 def dry_run(target: str) -> str:
     """Return the commands of a target in a clone without a virtual environment."""
     done = subprocess.run(
-        ["make", "--dry-run", target, "TORCH_INDEX=", "VENV=nowhere"],
+        ["make", "--no-print-directory", "--dry-run", target, "TORCH_INDEX=", "VENV=nowhere"],
         cwd=ROOT,
         capture_output=True,
         text=True,
