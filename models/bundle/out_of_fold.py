@@ -1,7 +1,8 @@
 """Out-of-fold answers of a bundle's model to its training pictures, and their comparison.
 
-`out_of_fold.csv` has one row per training picture: `file,sha256,label,group,predicted,score` and
-one column `probability:<label>` per class. Each answer is from a model of the cross-validation that
+`out_of_fold.csv` has one row per training picture: `file,sha256,label,group,predicted,score`, one
+column `probability:<label>` per class, and one column `slice:<attribute>` per attribute of
+`slices.csv`, if the data has any. Each answer is from a model of the cross-validation that
 was trained without the picture and without its group; `label` is the label that was trained on.
 Two bundles are compared on the pictures that both have, joined by `sha256`.
 """
@@ -9,8 +10,8 @@ Two bundles are compared on the pictures that both have, joined by `sha256`.
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ OUT_OF_FOLD: Final = "out_of_fold.csv"
 
 _COLUMNS: Final = ("file", "sha256", "label", "group", "predicted", "score")
 _PROBABILITY: Final = "probability:"
+_SLICE: Final = "slice:"
 _SMALLEST_PROBABILITY: Final = 1e-12
 
 
@@ -36,6 +38,7 @@ class Answer:
         group: Group of the cross-validation; copies, and pictures of one named group, share it.
         predicted: Label that was answered.
         probabilities: By label.
+        slices: Slice by attribute, of those that it has.
     """
 
     file: str
@@ -44,6 +47,7 @@ class Answer:
     group: str
     predicted: str
     probabilities: Mapping[str, float]
+    slices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -95,15 +99,23 @@ class Comparison:
         }
 
 
-def format_answers(answers: Iterable[Answer], labels: Sequence[str]) -> bytes:
+def format_answers(answers: Sequence[Answer], labels: Sequence[str]) -> bytes:
     """Return the file of answers."""
+    attributes = list(dict.fromkeys(name for answer in answers for name in answer.slices))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(f"{_PROBABILITY}{label}" for label in labels)])
+    writer.writerow(
+        [
+            *_COLUMNS,
+            *(f"{_PROBABILITY}{label}" for label in labels),
+            *(f"{_SLICE}{name}" for name in attributes),
+        ]
+    )
     for answer in answers:
         facts = (answer.file, answer.sha256, answer.label, answer.group, answer.predicted)
         numbers = (answer.score, *(answer.probabilities[label] for label in labels))
-        writer.writerow([*facts, *(f"{number:.9g}" for number in numbers)])
+        slices = (answer.slices.get(name, "") for name in attributes)
+        writer.writerow([*facts, *(f"{number:.9g}" for number in numbers), *slices])
     return text.getvalue().encode()
 
 
@@ -114,14 +126,13 @@ def parse_answers(data: bytes) -> list[Answer]:
         BundleIncomplete: It is not such a file.
     """
     try:
-        reader = csv.DictReader(io.StringIO(data.decode(), newline=""), strict=True)
-        labels = [
-            name.removeprefix(_PROBABILITY)
-            for name in reader.fieldnames or ()
-            if name.startswith(_PROBABILITY)
-        ]
-        return [_parse_row(row, labels) for row in reader]
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        rows = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+        header = next(rows, [])
+        facts = [header.index(name) for name in _COLUMNS[:-1]]  # the score is a probability, too
+        labels = _columns(header, _PROBABILITY)
+        attributes = _columns(header, _SLICE)
+        return [_parse_row(row, header, facts, labels, attributes) for row in rows if row]
+    except (ValueError, csv.Error) as error:
         raise BundleIncomplete(f"{OUT_OF_FOLD} cannot be read ({error}).") from error
 
 
@@ -142,7 +153,7 @@ def compare_answers(
 ) -> Comparison | None:
     """Compare two models on common pictures; None without any, or if the classes differ.
 
-    Labels and groups are those of the new model: corrected labels count for both.
+    Labels, groups and slices are those of the new model: corrected labels count for both.
     """
     if not old or not new or old[0].probabilities.keys() != new[0].probabilities.keys():
         return None
@@ -160,6 +171,7 @@ def compare_answers(
             [other.label for _, other in pairs],
             [other.group for _, other in pairs],
             [one.preference(other.label) for one, other in pairs],
+            slices=_slices([other for _, other in pairs]),
             margin=margin,
         ),
         fixed=_chosen(pairs, [b and not a for a, b in zip(was, now, strict=True)]),
@@ -170,19 +182,37 @@ def compare_answers(
     )
 
 
+def _slices(answers: Sequence[Answer]) -> dict[str, list[str]]:
+    """Return the slice of each picture by attribute, "" where it has none."""
+    attributes = dict.fromkeys(name for answer in answers for name in answer.slices)
+    return {name: [answer.slices.get(name, "") for answer in answers] for name in attributes}
+
+
 def _chosen(pairs: Sequence[tuple[Answer, Answer]], chosen: Sequence[bool]) -> tuple[str, ...]:
     return tuple(new.sha256 for (_, new), take in zip(pairs, chosen, strict=True) if take)
 
 
-def _parse_row(row: Mapping[str, str], labels: Sequence[str]) -> Answer:
-    answer = Answer(
-        file=row["file"],
-        sha256=row["sha256"],
-        label=row["label"],
-        group=row["group"],
-        predicted=row["predicted"],
-        probabilities={label: float(row[f"{_PROBABILITY}{label}"]) for label in labels},
-    )
-    if answer.predicted not in labels or answer.label not in labels:
-        raise ValueError(f"{answer.file}: {answer.predicted!r} or {answer.label!r} is no class")
-    return answer
+def _columns(header: Sequence[str], prefix: str) -> list[tuple[str, int]]:
+    """Return name and index of each column with a prefix."""
+    return [
+        (name.removeprefix(prefix), index)
+        for index, name in enumerate(header)
+        if name.startswith(prefix)
+    ]
+
+
+def _parse_row(
+    row: Sequence[str],
+    header: Sequence[str],
+    facts: Sequence[int],
+    labels: Sequence[tuple[str, int]],
+    attributes: Sequence[tuple[str, int]],
+) -> Answer:
+    if len(row) != len(header):
+        raise ValueError(f"a row has {len(row)} values instead of {len(header)}")
+    file, sha256, label, group, predicted = (row[index] for index in facts)
+    probabilities = {name: float(row[index]) for name, index in labels}
+    slices = {name: row[index] for name, index in attributes if row[index]}
+    if predicted not in probabilities or label not in probabilities:
+        raise ValueError(f"{file}: {predicted!r} or {label!r} is no class")
+    return Answer(file, sha256, label, group, predicted, probabilities, slices)

@@ -86,6 +86,17 @@ def figures_of(comparison: Comparison) -> dict[str, Any]:
         "fixed": len(comparison.fixed),
         "broken": len(comparison.broken),
         "relabelled": len(comparison.relabelled),
+        "parts": [
+            {
+                "name": part.name,
+                "n": part.pictures,
+                "fixed": part.gained,
+                "broken": part.lost,
+                "p": part.p_value,
+                "worse": part.worse,
+            }
+            for part in test.parts
+        ],
     }
 
 

@@ -18,7 +18,7 @@ from tests import ROOT
 # rooms of one layer do not import each other.
 ROOMS = {
     "models": [
-        ["errors", "text", "cpu", "correlation"],
+        ["errors", "text", "cpu", "correlation", "score_test"],
         ["problems", "paired"],
         ["environment", "terminal", "layout"],
         ["imaging"],

@@ -2,16 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from models.correlation import group_correlation, rare_event_correlation
-from models.paired import (
-    paired_test,
-    score_interval,
-    score_statistic,
-)
+from models.paired import MAX_FALSE_ALARMS, paired_test
+from models.score_test import score_interval, score_statistic, sign_test
 from tests import ROOT
 from training.evaluation.intervals import Design
 
@@ -155,6 +153,77 @@ def test_verdict_and_its_sentence(gained: int, lost: int, verdict: str) -> None:
     assert "-0.0" not in found.sentence
 
 
+def test_sign_test_is_exact() -> None:
+    assert sign_test(6, 0) == 1 / 64
+    assert sign_test(8, 1) == 10 / 512
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(600, 600) == pytest.approx(0.5115, abs=1e-4)
+
+
+def test_loss_of_a_class_is_named_although_another_gains_more() -> None:
+    classes = np.repeat(["mask", "no_mask"], 180)
+    old, new = np.ones(360, dtype=bool), np.ones(360, dtype=bool)
+    old[:20], new[-9:] = False, False
+    found = paired_test(old, new, classes, np.arange(360), np.zeros(360))
+    assert found.interval_90[0] > 0
+    assert [part.name for part in found.worse_parts] == ["class no_mask"]
+    assert (found.verdict, found.not_worse) == ("worse", False)
+    assert "worse for class no_mask (0 fixed, 9 broken of 180): balanced" in found.sentence
+    assert found.parts[1].p_value == 2 / 2**9  # Holm's: the smaller of two
+    assert found.parts[0].p_value > 0.99
+
+
+def test_loss_within_the_margin_accuses_no_class() -> None:
+    classes = np.repeat(["mask", "no_mask"], 5000)
+    old, new = np.ones(10_000, dtype=bool), np.ones(10_000, dtype=bool)
+    new[:20] = False
+    found = paired_test(old, new, classes, np.arange(10_000), np.zeros(10_000))
+    assert found.parts[0].p_value < 1e-5
+    assert (found.worse_parts, found.verdict) == ((), "not worse")
+
+
+def test_loss_of_a_slice_is_named_in_the_sentence() -> None:
+    old, new = np.ones(600, dtype=bool), np.ones(600, dtype=bool)
+    new[:12] = False
+    old[12:24] = False
+    light = ["dark"] * 60 + ["bright"] * 500 + [""] * 40
+    every = np.arange(600)
+    found = paired_test(old, new, every % 2, every, np.zeros(600), slices={"light": light})
+    assert [part.name for part in found.parts] == [
+        "class 0", "class 1", "light: dark", "light: bright",
+    ]  # fmt: skip
+    assert found.worse_parts == ()  # twelve are fixed in the same slice
+    old[12:24] = True
+    found = paired_test(old, new, every % 2, every, np.zeros(600), slices={"light": light})
+    assert "light: dark (0 fixed, 12 broken of 60)" in found.sentence
+
+
+@pytest.mark.parametrize(("num_classes", "num_slices"), [(2, 0), (2, 6), (20, 10)])
+@pytest.mark.parametrize("per_group", [1, 3])
+def test_false_alarms_over_classes_and_slices_are_as_rare_as_claimed(
+    num_classes: int, num_slices: int, per_group: int
+) -> None:
+    """Equal models: a picture, or a whole group of pictures, is fixed as often as broken."""
+    random = np.random.default_rng(num_classes + num_slices)
+    repeats, alarms = 150, 0
+    groups = np.arange(600) // per_group
+    for _ in range(repeats):
+        outcome = random.choice([1, -1, 0], p=[0.06, 0.06, 0.88], size=600)[groups]
+        classes = random.integers(num_classes, size=600)[groups]
+        names = [str(number) for number in random.integers(max(num_slices, 1), size=600)[groups]]
+        found = paired_test(
+            outcome < 1,
+            outcome > -1,
+            classes,
+            groups,
+            random.normal(size=600)[groups],
+            slices={"light": names} if num_slices else None,
+        )
+        alarms += bool(found.worse_parts)
+    error = (MAX_FALSE_ALARMS * (1 - MAX_FALSE_ALARMS) / repeats) ** 0.5
+    assert alarms / repeats <= MAX_FALSE_ALARMS + 2 * error
+
+
 def test_names_serve_as_classes_and_groups() -> None:
     old, new = answers(60, 3, 5)
     numbers = np.arange(60)
@@ -166,7 +235,8 @@ def test_names_serve_as_classes_and_groups() -> None:
         [f"group {number // 2}" for number in numbers],
         [0.0] * 60,
     )
-    assert by_name == by_number
+    assert replace(by_name, parts=()) == replace(by_number, parts=())
+    assert [part.name for part in by_name.parts] == ["class dog", "class cat"]
 
 
 @pytest.mark.parametrize("per_group", [1, 2, 5, 40])

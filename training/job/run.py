@@ -242,6 +242,7 @@ def _out_of_fold_answers(trained: Trained) -> list[Answer]:
     """Return the out-of-fold answer of the model to each training picture."""
     feature_set, studied = trained.choice.feature_set, trained.study
     labels, predicted = feature_set.labels, studied.predicted
+    slices = feature_set.listing.slices
     return [
         Answer(
             file=name,
@@ -250,6 +251,7 @@ def _out_of_fold_answers(trained: Trained) -> list[Answer]:
             group=str(feature_set.groups[index]),
             predicted=labels[predicted[index]],
             probabilities=dict(zip(labels, studied.probabilities[index].tolist(), strict=True)),
+            slices={of: names[name] for of, names in slices.items() if name in names},
         )
         for index, name in enumerate(feature_set.names)
     ]

@@ -1,5 +1,6 @@
 """Out-of-fold answers of a bundle, and the comparison of two models by them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,22 @@ def test_answers_survive_a_file() -> None:
     assert back[0].score == pytest.approx(0.9)
     assert back[0].preference("cat") == pytest.approx(2.197, abs=0.001)
     assert back[0].preference("dog") == pytest.approx(-2.197, abs=0.001)
+
+
+def test_slices_survive_a_file_and_enter_the_comparison() -> None:
+    light = [{"light": "dark"} if number < 30 else {} for number in range(100)]
+    old, new = (
+        [replace(answer(n, predicted=to if n < 30 else "cat"), slices=light[n]) for n in range(100)]
+        for to in ("cat", "dog")
+    )
+    data = format_answers(new, LABELS)
+    assert data.decode().splitlines()[0].endswith("probability:dog,slice:light")
+    back = parse_answers(data)
+    assert [each.slices for each in back] == light
+    found = compare_answers(old, back)
+    assert found is not None
+    assert [part.name for part in found.test.worse_parts] == ["class cat", "light: dark"]
+    assert found.as_dict()["parts"][1]["lost"] == 30
 
 
 @pytest.mark.parametrize(
