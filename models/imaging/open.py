@@ -165,7 +165,7 @@ def _open_boxes(data: bytes, format: str, *, max_pixels: int, decode_s: float) -
     Raises:
         ImageTooLarge, ImageTooCostly, UndecodableImage: As `open_image`.
     """
-    coded_pixels = check_items(data, format, max_pixels=max_pixels)
+    checked = check_items(data, format, max_pixels=max_pixels)
     if format == "AVIF":
         # Of an animation, too, the picture in the list of items is read, which has been checked.
         data = data[:8] + b"avif" + data[12:]
@@ -178,7 +178,9 @@ def _open_boxes(data: bytes, format: str, *, max_pixels: int, decode_s: float) -
             f"{image.width} x {image.height} pixels are more than the {max_pixels:,} allowed."
         )
     image.info.pop("xmp", None)  # orientation stands in the file's own properties only
-    image.info[CODED_PIXELS] = coded_pixels
+    image.info[CODED_PIXELS] = checked.held_pixels
+    if checked.profile is not None:
+        image.info.setdefault("icc_profile", checked.profile)  # an embedded one goes before
     return image
 
 

@@ -6,10 +6,11 @@ picture or a grid of coded pictures, each with max one alpha channel, turned and
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from models.errors import ImageTooCostly, ImageTooLarge, UndecodableImage
 from models.imaging.heif.boxes import BrokenBoxes, Items, read_items
+from models.imaging.heif.colour import profile_of
 from models.imaging.heif.streams import av1_work, hevc_slices
 
 _ALPHA: Final = (
@@ -31,6 +32,18 @@ _HEVC_DEPTH: Final = (17, 0x07)
 _AV1_DEPTH: Final = (2, 0x40)
 # Layers of an AV1 picture: one is usual, and four is the max that AVIF describes (section 2.3.2).
 _MAX_AV1_FRAMES: Final = 4
+
+
+class CheckedFile(NamedTuple):
+    """A HEIC or AVIF file whose work is bounded.
+
+    Attributes:
+        held_pixels: Pixels by which its memory is estimated.
+        profile: ICC profile of its code points for colours, None if they are those of sRGB.
+    """
+
+    held_pixels: int
+    profile: bytes | None
 
 
 @dataclass
@@ -58,8 +71,8 @@ class _Work:
         return int(weight * max(self.pixels, self.alpha_pixels))
 
 
-def check_items(data: bytes, format: str, *, max_pixels: int) -> int:
-    """Check a HEIC or AVIF file, and return the pixels by which its memory is estimated.
+def check_items(data: bytes, format: str, *, max_pixels: int) -> CheckedFile:
+    """Check a HEIC or AVIF file before it is opened.
 
     Args:
         data: The file.
@@ -73,8 +86,8 @@ def check_items(data: bytes, format: str, *, max_pixels: int) -> int:
         UndecodableImage: The file is broken, or its picture has another structure.
     """
     try:
-        check = _Check(data, read_items(data), format)
-        work = check.run(max_pixels)
+        items = read_items(data)
+        work = _Check(data, items, format).run(max_pixels)
     except BrokenBoxes as error:
         raise UndecodableImage(f"The {format} picture is broken or cut short ({error}).") from error
     held_pixels = work.held_pixels()
@@ -85,7 +98,7 @@ def check_items(data: bytes, format: str, *, max_pixels: int) -> int:
         )
     if work.samples > _MAX_SLICES_PER_PIXEL * max_pixels:
         raise ImageTooCostly(f"The {format} picture has more slices than are read.")
-    return held_pixels
+    return CheckedFile(held_pixels, profile_of(data, items))
 
 
 class _Check:
