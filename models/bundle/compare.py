@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,9 @@ from models.paired import DEFAULT_MARGIN, PairedTest, paired_test
 _BATCH: Final = 8
 _SMALLEST_PROBABILITY: Final = 1e-12
 
+_Outputs = tuple[Tensor, Tensor | None]
+"""Probabilities, float32 (N, K), and distances, float32 (N,), if the model measures them."""
+
 
 class NothingToCompare(FacemaskError):
     """The folder has no labelled picture that both models can classify."""
@@ -36,7 +40,7 @@ class Answers:
         predicted: Label of each picture.
         correct: True for each whose folder has that label.
         preference: Margin of the true label over the best other, in logits.
-        answered: Share of pictures whose score reaches the model's threshold.
+        answered: Share of pictures whose decision is a class, not uncertain or unfamiliar.
     """
 
     predicted: list[str]
@@ -107,7 +111,7 @@ def compare_bundles(
     """
     listed, skipped = _listed(folder, old.manifest.labels, new.manifest.labels)
     files, labels, groups = [], [], []
-    found: list[tuple[Tensor, Tensor]] = []
+    found: list[tuple[_Outputs, _Outputs]] = []
     decoders = _decoder(old), _decoder(new)
     for start in range(0, len(listed), _BATCH):
         inputs, batch = [], []
@@ -126,12 +130,12 @@ def compare_bundles(
             groups.append(hashlib.sha256(data).hexdigest())
         if inputs:
             one, other = zip(*inputs, strict=True)
-            found.append((_probabilities(old, one, batch), _probabilities(new, other, batch)))
+            found.append((_outputs(old, one, batch), _outputs(new, other, batch)))
         progress(min(start + _BATCH, len(listed)), len(listed))
     if not found:
         raise NothingToCompare(f"No picture in {folder} can be read: {skipped[0][1]}")
     answers = [
-        _answers(bundle, torch.cat(parts), labels)
+        _answers(bundle, parts, labels)
         for bundle, parts in zip((old, new), zip(*found, strict=True), strict=True)
     ]
     test = paired_test(
@@ -189,23 +193,29 @@ def _decoder(bundle: Bundle) -> Callable[[bytes], Tensor]:
     return lambda data: cut_main_face(open_oriented(data), detector, size)[0]
 
 
-def _probabilities(bundle: Bundle, pixels: Sequence[Tensor], files: Sequence[bytes]) -> Tensor:
-    """Return the probabilities of a batch and its encoded files, float32 (N, K)."""
-    stacked = torch.stack(list(pixels))
-    return answer_framed(bundle.answer, stacked, files.__getitem__, bundle.framing)[0]
+def _outputs(bundle: Bundle, pixels: Sequence[Tensor], files: Sequence[bytes]) -> _Outputs:
+    """Return probabilities and distances of a batch and its encoded files."""
+    return answer_framed(
+        bundle.answer, torch.stack(list(pixels)), files.__getitem__, bundle.framing
+    )
 
 
-def _answers(bundle: Bundle, probabilities: Tensor, labels: Sequence[str]) -> Answers:
-    names = bundle.manifest.labels
-    rows: list[list[float]] = probabilities.tolist()
+def _answers(bundle: Bundle, batches: Sequence[_Outputs], labels: Sequence[str]) -> Answers:
+    names, detector = bundle.manifest.labels, bundle.manifest.familiarity
+    rows: list[list[float]] = torch.cat([probabilities for probabilities, _ in batches]).tolist()
     best = [row.index(max(row)) for row in rows]
     predicted = [names[index] for index in best]
     threshold = bundle.manifest.decision.threshold
+    is_decided = [max(row) >= threshold for row in rows]
+    distances = [distance for _, distance in batches if distance is not None]
+    if detector is not None and distances:
+        familiar = torch.cat(distances) <= detector.threshold
+        is_decided = [*map(operator.and_, is_decided, familiar.tolist())]
     return Answers(
         predicted,
         [one == other for one, other in zip(predicted, labels, strict=True)],
         [_preference(row, names.index(label)) for row, label in zip(rows, labels, strict=True)],
-        sum(max(row) >= threshold for row in rows) / len(rows),
+        sum(is_decided) / len(rows),
     )
 
 
