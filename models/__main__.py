@@ -11,7 +11,7 @@ import models
 from models.bundle import signing, store, transfer
 from models.bundle.files import read_manifest
 from models.bundle.manifest import Manifest
-from models.bundle.store import DEFAULT_STORE
+from models.bundle.store import DEFAULT_STORE, default_store
 from models.environment import read_variable, warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError, NoBundle, StoreNotSynced, reason_of
 from models.terminal import run_command, write_error, write_line
@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--store",
         type=_folder,
-        default=Path(read_variable("FACEMASK_STORE") or DEFAULT_STORE),
+        default=default_store(),
         metavar="DIR",
-        help=f"the store (FACEMASK_STORE, or {DEFAULT_STORE})",
+        help=f"the store (FACEMASK_STORE, or {DEFAULT_STORE} of the checkout)",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from pydantic.fields import FieldInfo
+
 from models.problems import meaning_of
 from service.problems import caller_errors
 from service.settings import Settings
@@ -114,8 +116,7 @@ def settings_table() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         variable = f"`FACEMASK_{name.upper()}`" + (" or `PORT`" if name == "port" else "")
-        default = "" if field.default is None else str(field.default)
-        rows.append((variable, f"`{default}`" if default else "", field.description or ""))
+        rows.append((variable, _default(field), field.description or ""))
     return _table(("variable", "default", "meaning"), rows)
 
 
@@ -132,8 +133,7 @@ def studio_settings_table() -> str:
     """Return the settings of the studio: variable, default, meaning."""
     rows = []
     for name, field in StudioSettings.model_fields.items():
-        default = "" if field.default in (None, "") else f"`{field.default}`"
-        rows.append((f"`{variable_of(name)}`", default, field.description or ""))
+        rows.append((f"`{variable_of(name)}`", _default(field), field.description or ""))
     return _table(("variable", "default", "meaning"), rows)
 
 
@@ -237,6 +237,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             path.write_text(rendered, encoding="utf-8")
     return 1 if check and stale else 0
+
+
+def _default(field: FieldInfo) -> str:
+    """Return the default of a setting, as code."""
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return "" if default in (None, "") else f"`{default}`"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.bundle.store import DEFAULT_STORE
+from models.bundle.store import checkout_store
 from models.environment import PREFIX, read_variable, warn_of_injected, warn_of_unknown
 from models.errors import KeyUnusable
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)
 
     store: Path = Field(
-        default=DEFAULT_STORE, description="Folder of model bundles that training publishes to."
+        default_factory=checkout_store,
+        description="Folder of model bundles that training publishes to. The default is in the "
+        "checkout, whatever the working directory is.",
     )
     trusted_keys: str = Field(
         default="",

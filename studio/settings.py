@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from models.bundle.store import DEFAULT_STORE
+from models.bundle.store import checkout_store
 from models.environment import (
     PREFIX,
     STUDIO_PREFIX,
@@ -41,7 +41,7 @@ class Settings(BaseModel):
         description="Folder of the pictures, the thumbnails, the jobs and the default database.",
     )
     store: Path = Field(
-        default=DEFAULT_STORE,
+        default_factory=checkout_store,
         description="Folder of model bundles that training publishes to and the service reads.",
     )
     database: str = Field(

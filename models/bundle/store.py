@@ -45,6 +45,7 @@ from models.errors import (
 log = logging.getLogger("facemask")
 
 DEFAULT_STORE: Final = Path("models/artifacts")
+"""Store of a checkout, below its root."""
 CURRENT: Final = "CURRENT"
 HISTORY: Final = "HISTORY"
 _PRUNED: Final = ".pruned-"
@@ -57,8 +58,18 @@ _NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP,
 
 
 def default_store() -> Path:
-    """Return FACEMASK_STORE, or `models/artifacts` in the working directory."""
-    return Path(read_variable("FACEMASK_STORE") or DEFAULT_STORE)
+    """Return FACEMASK_STORE, or the store of the checkout."""
+    return Path(read_variable("FACEMASK_STORE") or checkout_store())
+
+
+def checkout_store() -> Path:
+    """Return the store of the checkout that this code runs from, whatever the working directory is.
+
+    Code that is installed without a checkout has it in the working directory.
+    """
+    root = Path(__file__).parents[2]
+    is_elsewhere = (root / "pyproject.toml").is_file() and Path.cwd() != root
+    return root / DEFAULT_STORE if is_elsewhere else DEFAULT_STORE
 
 
 def current_version(store: Path) -> str:

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     for name, (metavar, text) in _OPTIONS.items():
-        default = Settings.model_fields[name].default
+        default = _default(Settings.model_fields[name])
         parser.add_argument(
             f"--{name}",
             type=_port if name == "port" else _text,
@@ -68,7 +68,8 @@ def _settings_help() -> str:
     width = min(100, shutil.get_terminal_size().columns)
     lines = ["settings, with their defaults:"]
     for name, field in Settings.model_fields.items():
-        lines.append(f"  {' or '.join(variables_of(name))}{_default(field)}")
+        default = _default(field)
+        lines.append(f"  {' or '.join(variables_of(name))}{f' = {default}' if default else ''}")
         indent = " " * 6
         lines += textwrap.wrap(
             field.description or "", width, initial_indent=indent, subsequent_indent=indent
@@ -77,7 +78,8 @@ def _settings_help() -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "" if field.default in (None, "") else f" = {field.default}"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return "" if default is None else str(default)
 
 
 def _text(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from models.__main__ import main
 from models.bundle import fsync
+from models.bundle import store as bundle_store
 from models.bundle.files import MANIFEST, MODEL
 from models.bundle.publish import publish
 from models.bundle.signing import load_private_key
@@ -176,9 +177,10 @@ def test_empty_or_injected_store_variable_is_not_the_working_folder(
     value: str, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(store)
+    monkeypatch.setattr(bundle_store, "checkout_store", lambda: Path("elsewhere"))
     monkeypatch.setenv("FACEMASK_STORE", value)
     assert main(["list"]) == 1
-    assert "models/artifacts holds no version" in capsys.readouterr().err
+    assert "elsewhere holds no version" in capsys.readouterr().err
 
 
 def test_list_cleans_the_text_of_a_bundle(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

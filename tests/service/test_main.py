@@ -188,7 +188,8 @@ def test_help_lists_options_and_all_settings_with_their_defaults() -> None:
         assert option in ended.stdout
     for name, field in Settings.model_fields.items():
         line = f"  FACEMASK_{name.upper()}" + (" or PORT" if name == "port" else "")
-        line += "" if field.default in (None, "") else f" = {field.default}"
+        default = field.get_default(call_default_factory=True, validated_data={})
+        line += "" if default in (None, "") else f" = {default}"
         assert f"{line}\n" in ended.stdout
         assert (field.description or "")[:40] in " ".join(ended.stdout.split())
 

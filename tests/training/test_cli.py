@@ -17,7 +17,7 @@ import training.job
 from models.bundle.files import MODEL, read_manifest
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
-from models.bundle.store import DEFAULT_STORE, current_version, versions
+from models.bundle.store import checkout_store, current_version, versions
 from models.environment import warn_of_misspelt
 from models.errors import BundleError, FacemaskError
 from models.terminal import run_command
@@ -214,7 +214,7 @@ def test_fit_passes_options_to_the_job(
     assert "  Serve     FACEMASK_STORE=" in "\n".join(box)
     assert main(["fit", "d"]) == 0
     assert seen["options"] == training.job.FitOptions(
-        data=Path("d"), store=DEFAULT_STORE, cache=default_cache(), tests=[]
+        data=Path("d"), store=checkout_store(), cache=default_cache(), tests=[]
     )
     assert seen["config"] == FitConfig()
     for preset, backbone in PRESETS.items():
@@ -256,6 +256,7 @@ def test_sample_if_missing_writes_once(
 
     def make_sample(directory: Path, **options: Any) -> None:
         options.pop("progress")(1, 4)
+        assert options.pop("processes") >= 1
         directory.mkdir()
         calls.append(options)
 

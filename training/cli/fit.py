@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,7 +52,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         dest="store",
         type=Path,
         metavar="STORE",
-        help=f"store to publish in (FACEMASK_STORE, or {DEFAULT_STORE})",
+        help=f"store to publish in (FACEMASK_STORE, or {DEFAULT_STORE} of the checkout)",
     )
     parser.add_argument(
         "--if-missing", action="store_true", help="do nothing if STORE already has a current bundle"
@@ -171,7 +172,18 @@ def _add_finetuning_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, publish, and print the bundle's path."""
+    """Train, publish, and print the bundle's path; under `torchrun` with all its processes."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return _fit(arguments)
+    if arguments.finetune is None:
+        raise TrainingError("Only --finetune uses the processes that torchrun starts.")
+    from training.finetuning.follow import follow
+    from training.finetuning.team import run_in_team
+
+    return run_in_team(lambda: _fit(arguments), follow)
+
+
+def _fit(arguments: argparse.Namespace) -> int:
     arguments.store = arguments.store or default_store()
     if arguments.if_missing:
         try:

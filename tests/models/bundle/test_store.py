@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from models.bundle import files, fsync
+from models.bundle import store as module
 from models.bundle.files import MANIFEST, MODEL, read_files, read_manifest
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
 from models.bundle.store import (
     CURRENT,
     HISTORY,
+    checkout_store,
     current_version,
     promote,
     prune,
@@ -442,3 +444,16 @@ def test_prune_removes_folders_that_cannot_be_renamed(
     assert prune(folder, keep=1) == four[:2]
     assert versions(folder) == four[2:]
     assert not (folder / four[0]).exists()
+
+
+def test_checkout_has_one_store_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).parents[3]
+    monkeypatch.chdir(root)
+    assert checkout_store() == Path("models/artifacts")
+    monkeypatch.chdir(tmp_path)
+    assert checkout_store() == root / "models/artifacts"
+    installed = tmp_path / "site-packages/models/bundle/store.py"
+    monkeypatch.setattr(module, "__file__", str(installed))
+    assert checkout_store() == Path("models/artifacts")
