@@ -20,11 +20,13 @@ from starlette.routing import Route
 from models import __version__
 from models.errors import FacemaskError
 from studio.database import Database, open_database
-from studio.http import blobs, jobs, live, projects, runs, session, uploads, verify, versions
+from studio.http import blobs, jobs, labels, live, projects, runs, session, versions
 from studio.http.errors import answer_error
 from studio.http.middleware import RequestMiddleware, SecurityMiddleware
 from studio.http.openapi import complete_openapi
 from studio.http.state import State
+from studio.http.uploads import routes as uploads
+from studio.http.uploads import tables
 from studio.jobs.supervisor import Supervisor, Work
 from studio.keys import Key
 from studio.live.candidates import Candidates
@@ -76,7 +78,18 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.stopping = threading.Event()
-    for module in (projects, uploads, verify, versions, blobs, jobs, runs, live, session):
+    for module in (
+        projects,
+        uploads,
+        tables,
+        labels,
+        versions,
+        blobs,
+        jobs,
+        runs,
+        live,
+        session,
+    ):
         app.include_router(module.router)
     page = WebPage(_WEB_FOLDER, policy={"worker-src": "'self'", "frame-src": "'self'"})
     app.routes.extend(page.routes())

@@ -87,6 +87,14 @@ class ActReused(StudioError):
     example = "This act's id is already used by another act: send a new one."
 
 
+class DropUndone(StudioError):
+    """The upload was undone while it was going on: the rest of its files is not added."""
+
+    code = "drop_undone"
+    status = 409
+    example = "This upload was undone: drop the files again to add them."
+
+
 class CannotUndo(StudioError):
     """The act cannot be undone now."""
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from models.errors import reason_of
 from models.text import clean
-from studio.cli.opened import Opened, add_common_options, opened
+from studio.cli.context import Context, add_common_options, open_context
 from studio.formats.archive import (
     Summary,
     apply_tables,
@@ -22,9 +22,10 @@ from studio.formats.export import Format, write_annotations, write_folder, write
 from studio.formats.label_studio import read_label_studio
 from studio.formats.matching import apply_values
 from studio.pictures.csv_tables import parse_table
-from studio.pictures.drop import DroppedFile, Split
 from studio.pictures.examine import Limits
-from studio.pictures.intake import IncomingFile, Result, add_files
+from studio.pictures.intake import IncomingFile, add_files
+from studio.pictures.recording import Result
+from studio.pictures.upload_plan import PlannedFile, Split
 from studio.problems import BadRequest, NotFound
 from studio.projects.projects import (
     create_project,
@@ -92,7 +93,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _projects(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio, studio.database.read() as connection:
+    with open_context(arguments) as studio, studio.database.read() as connection:
         found = [describe_project(connection, id) for id in project_ids(connection)]
         studio.write(
             {"projects": found},
@@ -106,7 +107,7 @@ def _import(arguments: argparse.Namespace) -> int:
     source: Path = arguments.source
     if not source.exists():
         raise NotFound(f"There is no file or folder {source}.")
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         is_table = source.suffix.lower() in (".json", ".csv")
         project = _project(studio, arguments.project, must_exist=is_table)
         if is_table and source.is_file():
@@ -130,7 +131,7 @@ def _import(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _project(studio: Opened, name: str, *, must_exist: bool) -> int:
+def _project(studio: Context, name: str, *, must_exist: bool) -> int:
     if must_exist:
         return studio.project(name)
     with studio.database.write() as connection:
@@ -138,7 +139,7 @@ def _project(studio: Opened, name: str, *, must_exist: bool) -> int:
         return found if found is not None else create_project(connection, name)
 
 
-def _import_folder(studio: Opened, project: int, source: Path, split: Split | None) -> Summary:
+def _import_folder(studio: Context, project: int, source: Path, split: Split | None) -> Summary:
     found = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*"))}
     paths = {name: path for name, path in found.items() if path.is_file()}
     plan = plan_in_project(studio.database, project, list(paths), split)
@@ -173,7 +174,7 @@ def _import_folder(studio: Opened, project: int, source: Path, split: Split | No
 
 
 def _batches(
-    wanted: Sequence[tuple[DroppedFile, Path]], max_file_bytes: int, summary: Summary
+    wanted: Sequence[tuple[PlannedFile, Path]], max_file_bytes: int, summary: Summary
 ) -> Iterator[list[IncomingFile]]:
     """Yield the files in batches; those that cannot be read go into the summary."""
     batch: list[IncomingFile] = []
@@ -200,12 +201,12 @@ def _refused(path: str, reason: str) -> Result:
     return Result(clean(path), "refused", reason=reason, code="unreadable")
 
 
-def _limits(studio: Opened) -> Limits:
+def _limits(studio: Context) -> Limits:
     settings = studio.settings
     return Limits(settings.max_file_bytes, settings.max_pixels, settings.decode_s)
 
 
-def _write_summary(studio: Opened, project: int, summary: Summary) -> None:
+def _write_summary(studio: Context, project: int, summary: Summary) -> None:
     refused = [
         {"path": clean(one.path), "reason": one.reason, "code": one.code}
         for one in summary.results
@@ -228,7 +229,7 @@ def _write_summary(studio: Opened, project: int, summary: Summary) -> None:
     studio.write(document, *lines)
 
 
-def _import_labels(studio: Opened, project: int, source: Path) -> int:
+def _import_labels(studio: Context, project: int, source: Path) -> int:
     data = _read(source)
     if source.suffix.lower() == ".csv":
         values: Mapping[str, str | None] = parse_table(data, "labels")
@@ -241,7 +242,7 @@ def _import_labels(studio: Opened, project: int, source: Path) -> int:
 
 
 def _apply(
-    studio: Opened, project: int, values: Mapping[str, str | None], source: str, command: str
+    studio: Context, project: int, values: Mapping[str, str | None], source: str, command: str
 ) -> int:
     applied = apply_values(
         studio.database, project, "labels", values, by=studio.actor.name, source=source
@@ -257,7 +258,7 @@ def _apply(
 
 
 def _label(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         project = studio.project(arguments.project)
         if arguments.pictures:
             values = dict.fromkeys(arguments.pictures, arguments.label)
@@ -269,7 +270,7 @@ def _label(arguments: argparse.Namespace) -> int:
 
 
 def _version(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         project = studio.project(arguments.project)
         if arguments.list:
             with studio.database.read() as connection:
@@ -301,7 +302,7 @@ def _export(arguments: argparse.Namespace) -> int:
     form: Any = arguments.format or ("zip" if target.suffix.lower() == ".zip" else "folder")
     if target.exists() and not (form == "folder" and target.is_dir() and not any(target.iterdir())):
         raise BadRequest(f"{target} is there already: name a new file or folder.")
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         project = studio.project(arguments.project)
         version = arguments.version
         if version is None:

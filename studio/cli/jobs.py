@@ -7,7 +7,7 @@ from typing import Any, Final
 from models.terminal import write_error
 from models.text import clean
 from studio.app import JOBS, open_work
-from studio.cli.opened import Opened, add_common_options, opened
+from studio.cli.context import Context, add_common_options, open_context
 from studio.jobs.follow import follow
 from studio.jobs.options import JobOptions, parse_options
 from studio.jobs.queue import (
@@ -76,7 +76,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _start(arguments: argparse.Namespace, kind: Any, options: JobOptions) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         project = studio.project(arguments.project)
         job = start_job(
             studio.database,
@@ -94,7 +94,7 @@ def _start(arguments: argparse.Namespace, kind: Any, options: JobOptions) -> int
         return _STATUSES.get(job.state, 0)
 
 
-def _follow(studio: Opened, job: Job) -> Job:
+def _follow(studio: Context, job: Job) -> Job:
     """Wait for the end of a job, and write its steps and messages to standard error."""
     work = open_work(studio.settings, studio.database)
     supervisor = Supervisor(studio.database, studio.settings.data / JOBS, work)
@@ -122,7 +122,7 @@ def _line_of(job: Job, event: Mapping[str, Any]) -> str | None:
             return None
 
 
-def _write_job(studio: Opened, job: Job) -> None:
+def _write_job(studio: Context, job: Job) -> None:
     document = {
         "id": job.id,
         "project": job.project,
@@ -148,7 +148,7 @@ def _write_job(studio: Opened, job: Job) -> None:
 
 
 def _jobs(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         project = None if arguments.project is None else studio.project(arguments.project)
         with studio.database.read() as connection:
             found = list_jobs(connection, project=project)
@@ -163,7 +163,7 @@ def _jobs(arguments: argparse.Namespace) -> int:
 
 
 def _cancel(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         job = request_cancel(studio.database, arguments.job)
         studio.record("cancel", job.project, job=job.id)
         if job.state == "cancelling":  # no server may be running to end it

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from studio.cli.opened import Opened, add_common_options, opened
+from studio.cli.context import Context, add_common_options, open_context
 from studio.live.ledger import history, promote, roll_back
 from studio.problems import NotFound
 from studio.runs.compare import compare_runs
@@ -40,7 +40,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _runs(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         project = studio.project(arguments.project)
         live = live_version(studio.settings.store)
         with studio.database.read() as connection:
@@ -59,7 +59,7 @@ def _line_of(row: dict[str, Any]) -> str:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio, studio.database.read() as connection:
+    with open_context(arguments) as studio, studio.database.read() as connection:
         old, new = get_run(connection, arguments.a), get_run(connection, arguments.b)
         found = compare_runs(connection, studio.settings.store, old, new)
         data = found["dataset"]
@@ -74,7 +74,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _live(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         version = live_version(studio.settings.store)
         with studio.database.read() as connection:
             run = find_run(connection, version) if version else None
@@ -91,7 +91,7 @@ def _live(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         with studio.database.read() as connection:
             run = get_run(connection, arguments.promoted)
         _require_store(studio)
@@ -108,7 +108,7 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         _require_store(studio)
         done = roll_back(
             studio.database, studio.settings.store, actor=studio.actor, reason=arguments.reason
@@ -118,6 +118,6 @@ def _rollback(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _require_store(studio: Opened) -> None:
+def _require_store(studio: Context) -> None:
     if not studio.settings.store.is_dir():
         raise NotFound(f"There is no store {studio.settings.store}: train first.")

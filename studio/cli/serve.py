@@ -228,7 +228,7 @@ def _service(settings: Settings, listening: socket.socket) -> Iterator[Settings]
         "FACEMASK_STORE": str(settings.store),
         "PYTHONUNBUFFERED": "1",
     }
-    command = [sys.executable, "-m", "studio.live.with_parent", str(os.getpid()), "service"]
+    command = [sys.executable, "-m", "studio.live.end_with_parent", str(os.getpid()), "service"]
     process = subprocess.Popen(  # noqa: S603 - a command of the studio's own
         command, stdout=subprocess.PIPE, env=environment, start_new_session=True
     )

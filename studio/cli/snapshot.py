@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from studio.cli.opened import add_common_options, opened
+from studio.cli.context import add_common_options, open_context
 from studio.settings import DATABASE_FILE
 from studio.versions.snapshot import save_snapshot
 
@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy the data, and print the number of pictures."""
-    with opened(arguments) as studio:
+    with open_context(arguments) as studio:
         number = save_snapshot(
             studio.database,
             studio.settings.data,

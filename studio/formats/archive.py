@@ -13,9 +13,10 @@ from studio.formats.cloud_annotations import FILE, read_cloud_annotations
 from studio.formats.matching import MAX_SHOWN, Applied, apply_values
 from studio.pictures.blobs import BlobStore
 from studio.pictures.csv_tables import MAX_TABLE_BYTES, TableKind, parse_table
-from studio.pictures.drop import Plan, Split, plan_drop
 from studio.pictures.examine import Limits
-from studio.pictures.intake import IncomingFile, Result, add_files
+from studio.pictures.intake import IncomingFile, add_files
+from studio.pictures.recording import Result
+from studio.pictures.upload_plan import Plan, Split, plan_upload
 from studio.pictures.zip_file import Entry, PictureZip, batches
 from studio.problems import BadTable, StudioError
 from studio.projects.classes import Classes
@@ -132,7 +133,7 @@ def plan_in_project(
         project_row(connection, project_id)
         classes = Classes.of(connection, project_id)
     names = [classes.names[id] for id in classes.ids.values()]
-    return plan_drop(paths, classes=names, split=split)
+    return plan_upload(paths, classes=names, split=split)
 
 
 def refused_of(plan: Plan) -> list[Result]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from models.errors import FacemaskError
 from studio.http.state import State, actor_of, state_of
-from studio.http.uploads import body_of
+from studio.http.uploads.bodies import body_of
 from studio.live.gate import judge
 from studio.live.ledger import MAX_REASON_CHARS, history, promote, roll_back
 from studio.problems import BadUpload, ServiceUnreachable

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, String, cast, func, literal, select
 
 from models.layout.labels import label_key
 from studio.database import Database
-from studio.database.tables import classes, pictures
+from studio.database.tables import acts, classes, pictures
 from studio.labels.acts import record_act
 from studio.problems import CannotUndo, ClassExists, NotFound
 from studio.projects.classes import Classes
@@ -96,6 +96,21 @@ def insert_class(connection: Connection, project_id: int, name: str) -> dict[str
         classes.update().where(classes.c.id == known.id).values(name=name, removed=False)
     )
     return {"class": known.id, "removed": [True, False], "name": [known.name, name]}
+
+
+def renamed_since(connection: Connection, project_id: int, act_id: int) -> dict[str, int]:
+    """Return the id of each class that an act after one has renamed, by the key of its old name."""
+    later = connection.execute(
+        select(acts.c.effects)
+        .where(acts.c.project_id == project_id, acts.c.id > act_id)
+        .order_by(acts.c.id)
+    ).scalars()
+    return {
+        label_key(effect["name"][0]): effect["class"]
+        for effects in later
+        for effect in effects
+        if "name" in effect
+    }
 
 
 def invert_effects(

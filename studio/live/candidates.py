@@ -37,7 +37,7 @@ _POLL_S: Final = 0.1
 PARENT: Final = "{parent}"
 """In a command: the number of this process."""
 
-COMMAND: Final = (sys.executable, "-m", "studio.live.with_parent", PARENT, "service")
+COMMAND: Final = (sys.executable, "-m", "studio.live.end_with_parent", PARENT, "service")
 """Command of the service, which ends with the studio."""
 
 

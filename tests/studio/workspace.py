@@ -14,9 +14,10 @@ from studio.labels.decisions import Answer, Decision, decide
 from studio.labels.gallery import describe_pictures, list_ids
 from studio.labels.undo import undo
 from studio.pictures.blobs import BlobStore
-from studio.pictures.drop import plan_drop
 from studio.pictures.examine import Limits
-from studio.pictures.intake import IncomingFile, Result, add_files
+from studio.pictures.intake import IncomingFile, add_files
+from studio.pictures.recording import Result
+from studio.pictures.upload_plan import plan_upload
 from studio.projects.projects import create_project, describe_project
 from studio.versions.store import VersionStore
 from tests.images import encode, photograph
@@ -36,7 +37,7 @@ class Workspace:
         return cls(database, BlobStore(folder), VersionStore(folder), project)
 
     def add(self, files: dict[str, bytes], **options: Any) -> list[Result]:
-        plan = plan_drop(files, split=options.pop("split", None))
+        plan = plan_upload(files, split=options.pop("split", None))
         incoming = [IncomingFile(file, files[path]) for path, file in plan.files.items()]
         return add_files(
             self.database,

@@ -13,9 +13,9 @@ from studio.formats.cloud_annotations import read_cloud_annotations, write_cloud
 from studio.formats.export import write_folder, write_zip
 from studio.formats.label_studio import read_label_studio, write_label_studio
 from studio.formats.matching import Names, apply_values
-from studio.pictures.drop import DroppedFile
 from studio.pictures.examine import Limits
 from studio.pictures.intake import IncomingFile, add_files
+from studio.pictures.upload_plan import PlannedFile
 from studio.versions import versions
 from studio.versions.folder import materialise_present
 from studio.versions.tree import export_tree
@@ -152,7 +152,7 @@ NAMES = (
 def test_all_names_can_be_written_and_are_found_again(workspace: Workspace, tmp_path: Path) -> None:
     incoming = [
         IncomingFile(
-            DroppedFile(name, *(name.split("/", 1)[::-1] if "/" in name else (name, None))),
+            PlannedFile(name, *(name.split("/", 1)[::-1] if "/" in name else (name, None))),
             picture(name),
         )
         for name in NAMES

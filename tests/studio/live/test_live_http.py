@@ -178,8 +178,8 @@ def test_candidate_is_ended_when_idle_and_one_runs_at_a_time(tmp_path: Path) -> 
 def test_candidate_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
         "import os, subprocess, sys\n"
-        "p = subprocess.Popen([sys.executable, '-m', 'studio.live.with_parent', str(os.getpid()),"
-        " 'http.server', '0', '--bind', '127.0.0.1'], stdout=subprocess.DEVNULL,"
+        "p = subprocess.Popen([sys.executable, '-m', 'studio.live.end_with_parent',"
+        " str(os.getpid()), 'http.server', '0', '--bind', '127.0.0.1'], stdout=subprocess.DEVNULL,"
         " stderr=subprocess.DEVNULL, start_new_session=True)\n"
         "print(p.pid, flush=True)\n"
         "sys.stdin.read()\n"

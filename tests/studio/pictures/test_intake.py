@@ -9,8 +9,8 @@ import pytest
 from models.imaging.open import open_image
 from studio.database import Database
 from studio.pictures import examine
-from studio.pictures.drop import plan_drop
 from studio.pictures.intake import add_known
+from studio.pictures.upload_plan import plan_upload
 from studio.problems import NotFound
 from studio.projects.projects import create_project
 from tests.images import encode, photograph
@@ -86,7 +86,7 @@ def test_known_files_are_added_without_their_bytes(workspace: Workspace) -> None
     added = workspace.add_numbered({"mask": 3})
     with workspace.database.write() as connection:
         workspace.project = create_project(connection, "another")
-    plan = plan_drop([f"mask/{n:03}.png" for n in range(4)])
+    plan = plan_upload([f"mask/{n:03}.png" for n in range(4)])
     digests = [str(one.sha256) for one in added] + ["0" * 64]
     wanted = list(zip(plan.files.values(), digests, strict=True))
     results, missing = add_known(
@@ -102,7 +102,7 @@ def test_a_lost_file_is_missing_and_comes_back(workspace: Workspace) -> None:
     (added,) = workspace.add_numbered({"mask": 1})
     path = workspace.blobs.path(str(added.sha256))
     path.unlink()
-    file = next(iter(plan_drop(["mask/000.png"]).files.values()))
+    file = next(iter(plan_upload(["mask/000.png"]).files.values()))
     _, missing = add_known(
         workspace.database,
         workspace.blobs,

@@ -10,7 +10,7 @@ import pytest
 
 from studio.formats.archive import Summary, import_zip
 from studio.pictures.examine import Limits
-from studio.pictures.intake import Result
+from studio.pictures.recording import Result
 from studio.problems import BadArchive, NotFound, TooManyFiles
 from tests.studio.workspace import Workspace, picture
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from studio.pictures.drop import Split, file_in_batch, plan_drop
+from studio.pictures.upload_plan import Split, file_in_batch, plan_upload
 
 
 def labels(*paths: str, **options: object) -> dict[str, str | None]:
-    plan = plan_drop(paths, **options)  # type: ignore[arg-type]
+    plan = plan_upload(paths, **options)  # type: ignore[arg-type]
     return {path: file.label for path, file in plan.files.items()}
 
 
@@ -14,7 +14,7 @@ def labels(*paths: str, **options: object) -> dict[str, str | None]:
     "prefix", ["", "pictures/", "download/pictures/"], ids=["bare", "one around", "two around"]
 )
 def test_folders_are_classes_whatever_is_around_them(prefix: str) -> None:
-    plan = plan_drop([f"{prefix}mask/a.jpg", f"{prefix}mask/x/b.jpg", f"{prefix}no mask/c.png"])
+    plan = plan_upload([f"{prefix}mask/a.jpg", f"{prefix}mask/x/b.jpg", f"{prefix}no mask/c.png"])
     assert plan.layout == "classes"
     assert [(file.label, file.name) for file in plan.files.values()] == [
         ("mask", "a.jpg"),
@@ -37,13 +37,13 @@ def test_a_folder_with_the_name_of_a_class_is_that_class() -> None:
 def test_loose_pictures_beside_class_folders_have_no_label() -> None:
     found = labels("set/mask/a.jpg", "set/no_mask/b.jpg", "set/c.jpg")
     assert found == {"set/mask/a.jpg": "mask", "set/no_mask/b.jpg": "no_mask", "set/c.jpg": None}
-    plan = plan_drop(["a.jpg", "IMG_0001"])
+    plan = plan_upload(["a.jpg", "IMG_0001"])
     assert plan.layout == "flat"
     assert set(plan.to_json()["labels"].values()) == {None}
 
 
 def test_other_files_are_refused_with_a_reason() -> None:
-    plan = plan_drop(
+    plan = plan_upload(
         [
             "mask/a.jpg",
             "mask/.DS_Store",
@@ -73,37 +73,37 @@ SPLIT = ["d/train/mask/a.jpg", "d/train/no/b.jpg", "d/valid/mask/c.jpg", "d/test
 
 
 def test_a_split_layout_is_recognised() -> None:
-    plan = plan_drop(SPLIT)
+    plan = plan_upload(SPLIT)
     assert plan.layout == "split"
     assert plan.to_json()["split"] == {"train": ["d/train"], "test": ["d/test", "d/valid"]}
     assert list(labels(*SPLIT).values()) == ["mask", "no", "mask", "no"]
 
 
 def test_each_answer_to_the_split_question() -> None:
-    train = plan_drop(SPLIT, split="train")
+    train = plan_upload(SPLIT, split="train")
     assert list(train.files) == SPLIT[:2]
     assert train.refused["d/test/no/d.jpg"] == "left out: test is not for training"
-    merged = plan_drop(SPLIT, split="merge")
+    merged = plan_upload(SPLIT, split="merge")
     assert {file.test_set for file in merged.files.values()} == {None}
-    kept = plan_drop(SPLIT, split="keep-test")
+    kept = plan_upload(SPLIT, split="keep-test")
     assert [file.test_set for file in kept.files.values()] == [None, None, "valid", "test"]
     assert [file.name for file in kept.files.values()] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
 
 
 @pytest.mark.parametrize("label", ["labels.csv", "Groups.CSV", "_annotations.json", "-", "a\\b"])
 def test_folders_that_can_be_no_class_have_a_reason(label: str) -> None:
-    found = plan_drop([f"{label}/a.jpg", "other/b.jpg"])
+    found = plan_upload([f"{label}/a.jpg", "other/b.jpg"])
     assert list(found.files) == ["other/b.jpg"]
     assert "No class can be called" in found.refused[f"{label}/a.jpg"]
 
 
 def test_classes_that_are_called_like_splits_are_classes() -> None:
-    assert plan_drop(["test/a.jpg", "other/b.jpg"]).layout == "classes"
-    assert plan_drop(["train/a.jpg", "car/b.jpg", "bus/c.jpg"]).layout == "classes"
+    assert plan_upload(["test/a.jpg", "other/b.jpg"]).layout == "classes"
+    assert plan_upload(["train/a.jpg", "car/b.jpg", "bus/c.jpg"]).layout == "classes"
 
 
 def test_names_in_another_spelling_and_with_backslashes() -> None:
-    found = plan_drop(["mask\\a.jpg", "ma\u0308nner/b.jpg"])
+    found = plan_upload(["mask\\a.jpg", "ma\u0308nner/b.jpg"])
     assert [(one.label, one.name) for one in found.files.values()] == [
         ("mask", "a.jpg"),
         ("m\u00e4nner", "b.jpg"),

@@ -22,7 +22,7 @@ from studio.versions.store import VersionStore
 
 
 @dataclass(frozen=True)
-class Opened:
+class Context:
     """The studio's data.
 
     Attributes:
@@ -67,7 +67,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
+def open_context(arguments: argparse.Namespace) -> Iterator[Context]:
     """Open the data of the settings.
 
     Raises:
@@ -82,7 +82,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Opened]:
     blobs = BlobStore(settings.data)
     name = (arguments.by or system_user()).strip()[:MAX_NAME_CHARS]
     try:
-        yield Opened(
+        yield Context(
             settings,
             database,
             blobs,

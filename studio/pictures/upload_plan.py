@@ -27,7 +27,7 @@ _MAX_WRAPPERS: Final = 3  # folders around the class folders
 
 
 @dataclass(frozen=True)
-class DroppedFile:
+class PlannedFile:
     """One picture of a drop.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
 
     layout: Layout
     root: str
-    files: Mapping[str, DroppedFile]
+    files: Mapping[str, PlannedFile]
     refused: Mapping[str, str]
     tables: Sequence[str]
     train: Sequence[str] = ()
@@ -97,7 +97,7 @@ class SortedPaths:
     tables: list[str] = field(default_factory=list)
 
 
-def plan_drop(
+def plan_upload(
     paths: Iterable[str], *, classes: Iterable[str] = (), split: Split | None = None
 ) -> Plan:
     """Interpret a drop of files, from their paths alone.
@@ -112,7 +112,7 @@ def plan_drop(
     known = {label_key(name) for name in classes}
     root = _root(list(found.pictures.values()), known)
     splits = _splits([path.removeprefix(root) for path in found.pictures.values()])
-    files: dict[str, DroppedFile] = {}
+    files: dict[str, PlannedFile] = {}
     for given, path in found.pictures.items():
         parts = path.removeprefix(root).split("/") if path.startswith(root) else [path]
         test_set = None
@@ -132,7 +132,7 @@ def plan_drop(
             except BadName as error:
                 found.refused[given] = str(error)
                 continue
-        files[given] = DroppedFile(path, clean(name), label, test_set)
+        files[given] = PlannedFile(path, clean(name), label, test_set)
     layout: Layout = "flat"
     if splits:
         layout = "split"
@@ -175,7 +175,7 @@ def sort_paths(paths: Iterable[str]) -> SortedPaths:
     return found
 
 
-def file_in_batch(given: str, path: str, label: str | None, split: Split | None) -> DroppedFile:
+def file_in_batch(given: str, path: str, label: str | None, split: Split | None) -> PlannedFile:
     """Return a picture of a batch whose drop was planned before.
 
     Args:
@@ -196,7 +196,7 @@ def file_in_batch(given: str, path: str, label: str | None, split: Split | None)
         top = next((part for part in parts[:-1] if split_kind(part)), None)
     is_test = split is not None and top is not None and split_kind(top) == "test"
     name = clean("/".join(parts[start:]))
-    return DroppedFile(given, name, label, top if is_test and split != "merge" else None)
+    return PlannedFile(given, name, label, top if is_test and split != "merge" else None)
 
 
 def _root(paths: Sequence[str], known: set[str]) -> str:

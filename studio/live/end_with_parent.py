@@ -1,4 +1,4 @@
-"""Run a module in this process, and end it with its parent: `... with_parent PID MODULE`.
+"""Run a module in this process, and end it with its parent: `... end_with_parent PID MODULE`.
 
 A killed parent cannot end its child processes, which would else run on for ever.
 """

@@ -1,0 +1,1 @@
+"""Uploads of pictures, zip files, tables and annotations."""
