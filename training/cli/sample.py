@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from models.cpu import usable_cores
 from models.terminal import write_line
 from models.text import clean
 from training.cli.progress.reporter import add_progress_options, report_run
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
             classes=list(dict.fromkeys(arguments.classes)),
             per_class=arguments.per_class,
             seed=arguments.seed,
+            processes=usable_cores(),
             progress=reporter.progress.advance,
         )
     write_line(str(arguments.directory))

@@ -16,9 +16,13 @@ for photographs of the place where the model will serve.
 """
 
 import csv
+import multiprocessing
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +64,7 @@ def make_sample(
     classes: Sequence[str] = CLASSES,
     per_class: int = 180,
     seed: int = 0,
+    processes: int = 1,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> None:
     """Write a data set of masked and unmasked faces: pictures, and the person in each.
@@ -72,13 +77,16 @@ def make_sample(
         directory: Target; must not exist, or be empty.
         classes: Distinct members of `ALL_CLASSES`.
         per_class: Pictures of each class, 2 to 2000.
-        seed: The same seed gives the same files, byte for byte.
+        seed: The same seed gives the same files, byte for byte, in any number of processes.
+        processes: Processes that draw. With more than one, the caller's main module is imported
+            in each of them.
         progress: Called with (pictures just done, pictures in total).
 
     Raises:
         SampleSizeInvalid: `per_class` is out of range.
         SampleExists: The directory is not empty, or is a file.
         SampleUnavailable: The photographs are not installed.
+        SampleError: A process was killed.
         OutputError: The disk is full or not writable.
     """
     if not MIN_PER_CLASS <= per_class <= MAX_PER_CLASS:
@@ -94,7 +102,7 @@ def make_sample(
         # A sibling, so that the rename stays on one file system and is atomic.
         partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
         try:
-            _write(partial, photographs, classes, per_class, seed, progress)
+            _write(partial, photographs, classes, per_class, seed, processes, progress)
             partial.chmod(0o755)  # mkdtemp makes a private folder; a data set is public
             if directory.exists():
                 directory.rmdir()
@@ -102,6 +110,10 @@ def make_sample(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+    except BrokenProcessPool:
+        raise SampleError(
+            "A process that draws the sample was killed; perhaps memory is short."
+        ) from None
     except OSError as error:
         raise OutputError(f"{directory} cannot be written ({error.strerror}).") from error
 
@@ -112,6 +124,7 @@ def _write(
     classes: Sequence[str],
     per_class: int,
     seed: int,
+    processes: int,
     progress: Callable[[int, int], object],
 ) -> None:
     """Draw all pictures and the table of people into an existing directory."""
@@ -119,17 +132,19 @@ def _write(
     total = per_class * len(classes)
     # Random numbers: neither a file name nor its position in the list reveals the class.
     numbers = iter(rng.permutation(total).tolist())
-    rows: list[tuple[str, str]] = []
+    dealt = [
+        (label, photograph)
+        for photographs_of_person in _plan(rng, photographs, per_class, len(classes))
+        for label, photograph in zip(classes, photographs_of_person, strict=True)
+    ]
     for label in classes:
         (directory / label).mkdir()
-    for dealt in _plan(rng, photographs, per_class, len(classes)):
-        for label, photograph in zip(classes, dealt, strict=True):
-            file = f"{label}/{next(numbers):04d}.jpg"
-            # One generator per picture, so that one more draw in one changes no other.
-            picture = _draw(np.random.default_rng((seed, len(rows))), photograph, label)
-            (directory / file).write_bytes(picture)
-            rows.append((file, photograph.person))
-            progress(1, total)
+    rows: list[tuple[str, str]] = []
+    for (label, photograph), picture in zip(dealt, _draw_all(seed, dealt, processes), strict=True):
+        file = f"{label}/{next(numbers):04d}.jpg"
+        (directory / file).write_bytes(picture)
+        rows.append((file, photograph.person))
+        progress(1, total)
     with (directory / "groups.csv").open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(("file", "group"))
@@ -155,6 +170,27 @@ def _plan(
         # After all photographs have been dealt, they repeat for the same class.
         first = num_classes * (turn % (len(own) // num_classes))
         yield [own[number] for number in deck[first : first + num_classes]]
+
+
+def _draw_all(
+    seed: int, dealt: Sequence[tuple[str, Photograph]], processes: int
+) -> Iterator[bytes]:
+    """Draw each (class, photograph) as a JPEG file, in order."""
+    # One generator per picture, so that one more draw in one changes no other.
+    rngs = [np.random.default_rng((seed, index)) for index in range(len(dealt))]
+    labels, photographs = zip(*dealt, strict=True)
+    if processes == 1:
+        yield from map(_draw, rngs, photographs, labels)
+        return
+    with ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), _leave_interrupt_to_parent
+    ) as pool:
+        yield from pool.map(_draw, rngs, photographs, labels, chunksize=8)
+
+
+def _leave_interrupt_to_parent() -> None:
+    """Ignore Ctrl-C in a process of the pool: the parent ends the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _draw(rng: np.random.Generator, photograph: Photograph, label: str) -> bytes:

@@ -1,6 +1,7 @@
 """The sample data set: files, reproducibility, and no shortcut to the class."""
 
 import csv
+import os
 from importlib import metadata
 from pathlib import Path
 
@@ -87,6 +88,31 @@ def test_make_sample_is_reproducible_by_seed(tmp_path: Path) -> None:
     assert _contents(tmp_path / "a") == _contents(tmp_path / "b")
     assert _contents(tmp_path / "a") != _contents(tmp_path / "c")
     assert seen == [(1, 4)] * 4
+
+
+@pytest.mark.usefixtures("loaded")
+def test_make_sample_gives_the_same_files_in_several_processes(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    make_sample(tmp_path / "one", per_class=10, seed=7)
+    make_sample(
+        tmp_path / "two",
+        per_class=10,
+        seed=7,
+        processes=2,
+        progress=lambda *done: seen.append(done),
+    )
+    assert _contents(tmp_path / "one") == _contents(tmp_path / "two")
+    assert seen == [(1, 20)] * 20
+
+
+@pytest.mark.usefixtures("loaded")
+def test_killed_process_is_an_error_that_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "_leave_interrupt_to_parent", os.abort)
+    with pytest.raises(SampleError, match="was killed"):
+        make_sample(tmp_path / "new", per_class=2, processes=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_classes_share_no_photograph(photographs: dict[str, list[Photograph]]) -> None:
