@@ -1,89 +1,25 @@
 """Settings of the service, read once from the environment when it starts."""
 
-import os
-import re
 from pathlib import Path
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Final, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.bundle.store import checkout_store
-from models.environment import PREFIX, read_variable, warn_of_injected, warn_of_unknown
-from models.errors import KeyUnusable
+from models.environment import warn_of_injected, warn_of_unknown
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS, MAX_PIXELS_CEILING
-from models.text import clean
+from service.settings.environment import Environment, variables_of
+from service.settings.values import (
+    check_host_names,
+    check_origins,
+    check_page_address,
+    check_public_keys,
+    split_hashes,
+)
 
-# A name in the Host header, without port.
-_HOST_NAME: Final = re.compile(
-    r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE
-)
-# An Origin header, as browsers write it (RFC 6454, 6.2).
-_ORIGIN: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
-    r"(:(?P<port>[1-9][0-9]*))?"
-)
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
-_SECRETS: Final = {"api_keys", "trusted_keys"}
 # Variables of the training job and the client, which may share an env file with the service.
 _VARIABLES_OF_OTHERS: Final = {"FACEMASK_CACHE", "FACEMASK_KEY"}
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def split_names(text: str) -> list[str]:
-    """Split a comma-separated list.
-
-    Raises:
-        ValueError: An element is empty.
-    """
-    names = [part.strip() for part in text.split(",")] if text else []
-    if not all(names):
-        raise ValueError("one of the comma-separated names is empty.")
-    return names
-
-
-def split_hashes(text: str) -> list[str]:
-    """Split a comma-separated list of SHA-256 hashes, and lower their case.
-
-    Raises:
-        ValueError: An element is not a SHA-256 hash.
-    """
-    hashes = [part.strip().lower() for part in text.split(",")] if text else []
-    for found in hashes:
-        if not _SHA256.fullmatch(found):
-            # The value is not repeated: it may be the key itself.
-            raise ValueError(
-                "one of the comma-separated values is not a SHA-256 hash: `python -m service.keys` "
-                "makes a key and its hash."
-            )
-    return hashes
-
-
-class _Environment(PydanticBaseSettingsSource):
-    """The environment, by the rules of `models.environment`; names are case-insensitive."""
-
-    def __init__(self, settings: type[BaseSettings]) -> None:
-        super().__init__(settings)
-        self._variables = {name.upper(): value for name, value in os.environ.items()} | os.environ
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        values = (read_variable(name, self._variables) for name in variables_of(field_name))
-        return next((value for value in values if value is not None), None), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values = {
-            name: self.get_field_value(field, name)[0]
-            for name, field in self.settings_cls.model_fields.items()
-        }
-        return {name: value for name, value in values.items() if value is not None}
-
-
-def variables_of(setting: str) -> tuple[str, ...]:
-    """Return the environment variables of a setting; the first one that is set counts."""
-    variable = f"{PREFIX}{setting.upper()}"
-    return (variable, "PORT") if setting == "port" else (variable,)
 
 
 class Settings(BaseSettings):
@@ -286,7 +222,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment by the product's own rules, and nothing else."""
-        return init_settings, _Environment(settings_cls)
+        return init_settings, Environment(settings_cls)
 
     @field_validator("api_keys")
     @classmethod
@@ -297,63 +233,26 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _check_host_names(cls, text: str) -> str:
-        for name in split_names(text):
-            if not _HOST_NAME.fullmatch(name):
-                raise ValueError(
-                    f"{name!r} is not a host name: write one such as example.org, *.example.org or "
-                    "[::1], without scheme, port and path; leave it empty for any."
-                )
+        check_host_names(text)
         return text
 
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, text: str) -> str:
-        for origin in split_names(text):
-            found = _ORIGIN.fullmatch(origin)
-            if origin not in ("*", "null") and (
-                found is None or _DEFAULT_PORTS.get(found["scheme"], "") == found["port"]
-            ):
-                raise ValueError(
-                    f"{origin!r} is not an origin as browsers send it: write one such as "
-                    "https://example.org or http://localhost:3000, in lower case, without path, "
-                    "slash at the end, wildcard and default port; * alone is any."
-                )
+        check_origins(text)
         return text
 
     @field_validator("studio_url")
     @classmethod
     def _check_studio_url(cls, text: str) -> str:
-        parts = urlsplit(text)
-        if text and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError(
-                f"{text!r} is not the address of a web page: write one such as "
-                "http://127.0.0.1:8100; leave it empty for none."
-            )
+        check_page_address(text)
         return text
 
     @field_validator("trusted_keys")
     @classmethod
     def _check_public_keys(cls, text: str) -> str:
-        if text:
-            from models.bundle.signing import load_public_keys  # cryptography takes time to import
-
-            try:
-                load_public_keys(text)
-            except KeyUnusable as error:
-                raise ValueError(str(error)) from error
+        check_public_keys(text)
         return text
-
-
-def faults_of(error: ValidationError) -> list[str]:
-    """Return a sentence for each invalid setting, without the values of secrets."""
-    sentences = []
-    for fault in error.errors():
-        setting = str(fault["loc"][0])
-        names = variables_of(setting)
-        name = next((name for name in names if read_variable(name) is not None), names[0])
-        value = "" if setting in _SECRETS else f"={fault['input']!r}"
-        sentences.append(clean(f"{name}{value}: {fault['msg'].removeprefix('Value error, ')}"))
-    return sentences
 
 
 def warn_of_variables() -> None:
