@@ -15,9 +15,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 import tomllib
-import urllib.error
 import urllib.request
 import warnings
 from pathlib import Path
@@ -26,7 +26,10 @@ from typing import Any, Final
 _TORCH_PACKAGES: Final = re.compile(r"(torch|torchvision)==")
 # Small, without dependencies, and needed anyway.
 _PROBE: Final = "annotated-types"
+# Seconds for one connection; of PyTorch's and of PyPI's host there are eight addresses each.
 _PROBE_S: Final = 15
+# Seconds for one index, all addresses and the look-up of its name included.
+_MAX_PROBE_S: Final = 50
 # For pip, which waits and tries again for each package.
 _PATIENCE: Final = ("--timeout", "30", "--retries", "3")
 _CONSTRAINTS: Final = ("--constraint", "constraints.txt")
@@ -58,11 +61,21 @@ def requirements_of(project: dict[str, Any], extras: list[str]) -> list[str]:
 def check_torch_index(index: str) -> None:
     """End the program with a sentence if PyTorch's index cannot be reached."""
     address = f"{index.rstrip('/')}/torch/"
-    try:
-        urllib.request.urlopen(address, timeout=_PROBE_S).close()  # noqa: S310  given by the builder
-    except (OSError, ValueError) as error:
+    failures = [f"no answer in {_MAX_PROBE_S} s"]
+
+    def probe() -> None:
+        try:
+            urllib.request.urlopen(address, timeout=_PROBE_S).close()  # noqa: S310  the builder's
+            failures.clear()
+        except (OSError, ValueError) as error:
+            failures[0] = str(getattr(error, "reason", error))
+
+    thread = threading.Thread(target=probe, daemon=True)  # a look-up of a name has no timeout
+    thread.start()
+    thread.join(_MAX_PROBE_S)
+    if failures:
         sys.exit(
-            f"error: {address} cannot be reached ({getattr(error, 'reason', error)}).\n"
+            f"error: {address} cannot be reached ({failures[0]}).\n"
             "The build argument TORCH_INDEX names the index of PyTorch's CPU builds: give it a "
             "mirror's address, or leave it empty (--build-arg TORCH_INDEX=, or TORCH_INDEX= before "
             "docker compose) to take PyTorch from pip's own index; from PyPI that brings "
@@ -76,8 +89,9 @@ def check_package_index() -> None:
         patience = ("--timeout", str(_PROBE_S), "--retries", "1")
         started = time.monotonic()
         try:
-            _pip("download", *patience, *_CONSTRAINTS, "--no-deps", "--dest", folder, _PROBE)
-        except subprocess.CalledProcessError:
+            probe = ("download", *patience, *_CONSTRAINTS, "--no-deps", "--dest", folder, _PROBE)
+            _pip(*probe, max_s=_MAX_PROBE_S)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             sys.exit(
                 f"error: pip finds no package {_PROBE} on its index, tried for "
                 f"{time.monotonic() - started:.0f} s: its message is above.\n"
@@ -128,7 +142,7 @@ def _megabytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 10**6
 
 
-def _pip(command: str, *arguments: str) -> None:
+def _pip(command: str, *arguments: str, max_s: float | None = None) -> None:
     pip = [
         sys.executable,
         "-m",
@@ -137,7 +151,7 @@ def _pip(command: str, *arguments: str) -> None:
         "--no-cache-dir",
         "--no-input",
     ]
-    subprocess.run([*pip, command, *arguments], check=True)  # noqa: S603  no input of others
+    subprocess.run([*pip, command, *arguments], check=True, timeout=max_s)  # noqa: S603  own words
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -194,6 +195,21 @@ def test_unreachable_package_index_ends_the_build_with_a_sentence(
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit, match=r"pip finds no package .+\n.*PIP_INDEX_URL"):
         SCRIPT.check_package_index()
+
+
+def test_index_that_never_answers_ends_the_build_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Packets to a filtered address are dropped: no refusal comes, and each address takes long."""
+    monkeypatch.setattr(SCRIPT, "_MAX_PROBE_S", 1)
+    monkeypatch.chdir(ROOT)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        monkeypatch.setenv("PIP_INDEX_URL", index)
+        with pytest.raises(SystemExit, match=r"cannot be reached \(no answer in 1 s\)"):
+            SCRIPT.check_torch_index(index)
+        with pytest.raises(SystemExit, match=r"pip finds no package .+ tried for 1 s"):
+            SCRIPT.check_package_index()
 
 
 def test_image_script_is_in_the_build_context() -> None:
