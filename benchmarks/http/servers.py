@@ -24,7 +24,7 @@ from models.bundle.manifest import Manifest, ScoreFacts
 from service.__main__ import server_options
 from service.app import create_app
 from service.http import access_log, fast_path, predict
-from service.inference.batcher import Batcher, Prepared
+from service.inference.batching.batcher import Batcher, Prepared
 from service.inference.decision import AnswerOptions, Prediction, decide
 from service.inference.engine import Engine
 from service.settings import Settings

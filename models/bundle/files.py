@@ -23,6 +23,10 @@ CARD: Final = "model_card.md"
 PARTIAL: Final = ".publishing-"
 """Prefix of the folder of a bundle that is being written."""
 
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Of each file of a bundle: name, size in bytes, and times of the last change of the content and of
+the permissions, in ns."""
+
 _MAX_SMALL_BYTES: Final = 64 * 2**20  # manifest or signature; far above any
 
 # Errors that depend on what the path is. Others (permission, no free descriptor, a broken disk or
@@ -137,3 +141,19 @@ def _read_verified(path: Path, facts: FileFacts) -> bytes:
     if len(data) != facts.bytes or hashlib.sha256(data).hexdigest() != facts.sha256:
         raise BundleIncomplete(f"{path} is not the file that was published: its checksum differs.")
     return data
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Return names, sizes and times of a bundle's files, to detect changes.
+
+    `chmod` and `chown` change only the time of the permissions.
+    """
+    try:
+        entries = sorted(path.iterdir())
+        return tuple(
+            (entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+            for entry in entries
+            for facts in [entry.stat()]
+        )
+    except (OSError, ValueError):  # a null byte in the name is a ValueError
+        return ()

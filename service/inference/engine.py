@@ -8,7 +8,6 @@ the service has all threads instead.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import torch
@@ -19,10 +18,8 @@ from models.bundle.files import REPORT
 from models.bundle.load import Bundle
 from models.errors import PictureError
 from models.imaging.face_detector import load_detector
-from models.imaging.faces import Face
-from models.imaging.framing import FramedFace, Framing
 from models.imaging.limits import DECODE_S, MAX_FILE_BYTES, MAX_PIXELS
-from service.inference.batcher import Batcher, Prepared
+from service.inference.batching.batcher import Batcher, Prepared
 from service.inference.decision import (
     DEFAULT_OPTIONS,
     AnswerOptions,
@@ -32,6 +29,7 @@ from service.inference.decision import (
     nearer,
 )
 from service.inference.decoder import Decoder
+from service.inference.items import DecodedItem, FacesItem, FramingItem, Item, PictureItem
 from service.inference.tuning import ThreadPolicy, WarmUp, use_threads, warm_up
 from service.limits.memory_bound import DecodingBudgets
 from service.process.background import LANE_THREAD_PREFIX
@@ -53,41 +51,6 @@ class BatchObserver(Protocol):
 
     def record_batch(self, size: int, wait_s: float, decode_s: float, forward_s: float) -> None:
         """Record a batch: size, longest wait, total decoding time, and forward pass."""
-
-
-@dataclass(frozen=True)
-class _PictureItem:
-    picture: bytes | bytearray | Tensor
-    options: AnswerOptions
-
-
-@dataclass(frozen=True)
-class _FacesItem:
-    picture: bytes | bytearray
-    max_faces: int
-    options: AnswerOptions
-
-
-@dataclass(frozen=True)
-class _FramingItem:
-    picture: bytes | bytearray
-    options: AnswerOptions
-    framing: Framing
-    whole: Prediction  # the doubtful answer to the whole picture
-
-
-@dataclass(frozen=True)
-class _DecodedItem:
-    pixels: Tensor  # uint8 (3, S, S)
-    options: AnswerOptions
-    wait_s: float  # from acceptance to decoding
-    decode_s: float
-    face: Face | None = None
-    framed: FramedFace | None = None
-    whole: Prediction | None = None  # the answer to compare with, in the second pass
-
-
-_Item = _PictureItem | _FacesItem | _FramingItem
 
 
 class Engine:
@@ -156,7 +119,7 @@ class Engine:
         )
         self._fixed_batch = max_batch
         self._warm_ups: dict[int, WarmUp] = {}  # by lane
-        self._batcher: Batcher[_Item, _DecodedItem, Any] = Batcher(
+        self._batcher: Batcher[Item, DecodedItem, Any] = Batcher(
             self._prepare,
             self._forward,
             lanes=threads,
@@ -189,13 +152,13 @@ class Engine:
             DeadlineExceeded: The deadline passed.
             BatcherClosed: The engine is closed.
         """
-        items = [_PictureItem(picture, options) for picture in pictures]
+        items = [PictureItem(picture, options) for picture in pictures]
         outcomes: list[Prediction | PictureError]
         outcomes = await self._batcher.submit(items, deadline=deadline)
         if self.framing is None or options.whole:
             return outcomes
         doubtful = {
-            index: _FramingItem(picture, options, self.framing, outcome)
+            index: FramingItem(picture, options, self.framing, outcome)
             for index, (picture, outcome) in enumerate(zip(pictures, outcomes, strict=True))
             if not isinstance(picture, Tensor)
             and isinstance(outcome, Prediction)
@@ -228,7 +191,7 @@ class Engine:
             BatchFailed, DeadlineExceeded, BatcherClosed: As for `predict`.
         """
         load_detector()
-        items = [_FacesItem(picture, max_faces, options) for picture in pictures]
+        items = [FacesItem(picture, max_faces, options) for picture in pictures]
         return await self._batcher.submit(items, deadline=deadline)
 
     def threshold_for(self, options: AnswerOptions) -> float:
@@ -263,24 +226,24 @@ class Engine:
         )
 
     def _prepare(
-        self, item: _Item, wait_s: float
-    ) -> Prepared[_DecodedItem] | Prediction | PictureFaces | PictureError:
+        self, item: Item, wait_s: float
+    ) -> Prepared[DecodedItem] | Prediction | PictureFaces | PictureError:
         """Decode a picture for its batch; answer the faces of a picture at once."""
-        if isinstance(item, _FramingItem):
+        if isinstance(item, FramingItem):
             return self._frame(item, wait_s)
         try:
-            if isinstance(item, _FacesItem):
+            if isinstance(item, FacesItem):
                 return self._answer_faces(item, wait_s)
             if isinstance(item.picture, Tensor):
-                return Prepared(_DecodedItem(item.picture, item.options, wait_s, 0.0))
+                return Prepared(DecodedItem(item.picture, item.options, wait_s, 0.0))
             began = time.perf_counter()
             pixels, source_pixels, face = self._decoder.decode(item.picture)
             decode_s = time.perf_counter() - began
         except PictureError as error:
             return error
-        return Prepared(_DecodedItem(pixels, item.options, wait_s, decode_s, face), source_pixels)
+        return Prepared(DecodedItem(pixels, item.options, wait_s, decode_s, face), source_pixels)
 
-    def _frame(self, item: _FramingItem, wait_s: float) -> Prepared[_DecodedItem] | Prediction:
+    def _frame(self, item: FramingItem, wait_s: float) -> Prepared[DecodedItem] | Prediction:
         """Frame a picture's main face for its batch; else return the answer to the whole picture.
 
         The picture has been decoded once. If that takes too long at the size of the search, the
@@ -295,20 +258,20 @@ class Engine:
             self.batches += 1  # a search without a face is progress, too
             return item.whole
         decode_s = time.perf_counter() - began
-        decoded = _DecodedItem(
+        decoded = DecodedItem(
             *(framed.pixels, item.options, wait_s, decode_s),
             framed=framed.found,
             whole=item.whole,
         )
         return Prepared(decoded, framed.source_pixels)
 
-    def _answer_faces(self, item: _FacesItem, wait_s: float) -> PictureFaces:
+    def _answer_faces(self, item: FacesItem, wait_s: float) -> PictureFaces:
         """Find a picture's faces and answer them at once, so that no cut-out face waits."""
         began = time.perf_counter()
         crops = self._decoder.cut_faces(item.picture, max_faces=item.max_faces)
         decode_s = (time.perf_counter() - began) / max(1, len(crops.faces))
         decoded = [
-            _DecodedItem(pixels, item.options, wait_s, decode_s, face)
+            DecodedItem(pixels, item.options, wait_s, decode_s, face)
             for pixels, face in zip(crops.pixels, crops.faces, strict=True)
         ]
         predictions = [
@@ -319,7 +282,7 @@ class Engine:
         self.batches += not predictions  # a search without faces is progress, too
         return PictureFaces(crops.width, crops.height, predictions, crops.left_out)
 
-    def _forward(self, batch: list[_DecodedItem], alone: bool) -> list[Prediction]:
+    def _forward(self, batch: list[DecodedItem], alone: bool) -> list[Prediction]:
         """Run the graph on a batch, with all threads if it is alone in the service."""
         began = time.perf_counter()
         threads = self._thread_policy.threads() if alone else 1

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from models.bundle.files import Fingerprint, fingerprint
 from models.bundle.load import open_bundle
 from models.bundle.signing import load_public_keys
 from models.bundle.store import current_version
@@ -18,6 +19,7 @@ from models.cpu import usable_cores
 from models.errors import BundleError, BundleUnreadable, NoBundle, PointerUnreadable
 from models.text import clean
 from service.inference.engine import Engine
+from service.inference.poll_log import PollLog
 from service.inference.tuning import use_threads
 from service.limits.memory_bound import DecodingBudgets, MemoryReporter
 from service.problems import NoModel
@@ -29,16 +31,6 @@ log = logging.getLogger("facemask")
 
 # Max seconds between attempts at a bundle that fails for a reason outside the bundle.
 _MAX_RETRY_PAUSE_S: Final = 60.0
-
-# Min seconds between two log lines about polls that fail in the same way.
-_MIN_LOG_PAUSE_S: Final = 60.0
-
-# Min seconds between two warnings that the store holds no model.
-_MIN_EMPTY_PAUSE_S: Final = 600.0
-
-# Of each file of a bundle: name, size in bytes, and times of the last change of the content and of
-# the permissions, in ns.
-_Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -116,13 +108,12 @@ class ModelManager:
         self._on_poll = on_poll
         self._clock = clock
         self._served: _Served | None = None
-        self._refused_files: _Fingerprint | None = None
+        self._refused_files: Fingerprint | None = None
         self._retry_pause_s = 0.0  # 0 unless the last attempt failed for a reason outside it
         self._retry_at = 0.0
         self._first_poll: threading.Thread | None = None
         self._polled_at: float | None = None
-        self._logged: tuple[str, float] | None = None  # the last failure of a poll, and its time
-        self._warned_at: float | None = None  # of the store without a model
+        self._log = PollLog(clock)
         self.refusal: Refusal | None = None
         self.loading: Loading | None = None
 
@@ -204,9 +195,9 @@ class ModelManager:
         try:
             await self._poll()
         except Exception as error:  # noqa: BLE001  it is logged
-            self._log_failure(error)
+            self._log.failed(error)
         else:
-            self._logged = None
+            self._log.succeeded()
 
     async def _poll(self) -> None:
         try:
@@ -217,15 +208,15 @@ class ModelManager:
         except NoBundle as error:
             self.refusal = Refusal(None, clean(str(error)))
             self._record_poll()
-            self._warn_of_empty_store(error)
+            self._log.found_empty(error, is_serving=self._served is not None)
             return
         self._record_poll()
-        self._warned_at = None
+        self._log.found_model()
         if self.engine and version == self.engine.manifest.version:
             self.refusal = None
             return
         path = self._store / version
-        files = await run_in_background_thread(lambda: _fingerprint(path))
+        files = await run_in_background_thread(lambda: fingerprint(path))
         if self.refusal and self.refusal.version == version and self._refused_files == files:
             if not self._retry_pause_s or self._clock() < self._retry_at:
                 return
@@ -233,7 +224,7 @@ class ModelManager:
             self._retry_pause_s = 0.0
         await self._try_version(version, path, files)
 
-    async def _try_version(self, version: str, path: Path, files: _Fingerprint) -> None:
+    async def _try_version(self, version: str, path: Path, files: Fingerprint) -> None:
         """Start an engine for a version and put it into service, or refuse the version."""
         self.loading = Loading(version, datetime.now(UTC), self._clock())
         try:
@@ -265,11 +256,11 @@ class ModelManager:
             self._served.engine.close()
             self._served = None
 
-    def _refuse(self, version: str, files: _Fingerprint, reason: str, code: str) -> None:
+    def _refuse(self, version: str, files: Fingerprint, reason: str, code: str) -> None:
         self.refusal, self._refused_files = Refusal(version, clean(reason)), files
         self._on_refuse(code)
 
-    def _retry_later(self, version: str, files: _Fingerprint, reason: str, code: str) -> None:
+    def _retry_later(self, version: str, files: Fingerprint, reason: str, code: str) -> None:
         """Refuse a version until a pause has passed, which grows with each attempt."""
         self._refuse(version, files, reason, code)
         self._retry_pause_s = min(max(2 * self._retry_pause_s, self._poll_s), _MAX_RETRY_PAUSE_S)
@@ -278,25 +269,6 @@ class ModelManager:
     def _record_poll(self) -> None:
         self._polled_at = self._clock()
         self._on_poll()
-
-    def _warn_of_empty_store(self, error: NoBundle) -> None:
-        """Log that the store holds no model, at once and rarely after that."""
-        now = self._clock()
-        if self._warned_at is None or now >= self._warned_at + _MIN_EMPTY_PAUSE_S:
-            self._warned_at = now
-            served = "the model in service stays" if self._served else "requests get 503 until then"
-            log.warning("%s (%s)", error, served)
-
-    def _log_failure(self, error: Exception) -> None:
-        """Log the error of a poll, unless the last one failed in the same way a moment ago."""
-        failure, now = repr(error), self._clock()
-        if self._logged and self._logged[0] == failure and now < self._logged[1] + _MIN_LOG_PAUSE_S:
-            return
-        self._logged = (failure, now)
-        if isinstance(error, PointerUnreadable):
-            log.error("the store cannot be followed: %s", error)
-        else:
-            log.error("the store cannot be followed", exc_info=error)
 
     def _close_if_unused(self, served: _Served) -> None:
         if served.retired and served.leases == 0:
@@ -337,19 +309,3 @@ def create_model_manager(settings: Settings, metrics: Metrics) -> ModelManager:
         on_refuse=metrics.record_refusal,
         on_poll=metrics.record_poll,
     )
-
-
-def _fingerprint(path: Path) -> _Fingerprint:
-    """Return names, sizes and times of a bundle's files, to detect changes.
-
-    `chmod` and `chown` change only the time of the permissions.
-    """
-    try:
-        entries = sorted(path.iterdir())
-        return tuple(
-            (entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-            for entry in entries
-            for facts in [entry.stat()]
-        )
-    except (OSError, ValueError):  # a null byte in the name is a ValueError
-        return ()

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from models.errors import DetectorUnavailable, PictureError
 from models.imaging.header import header_pixels
+from service.inference.batching.errors import BatcherClosed, DeadlineExceeded
 from service.inference.decision import DEFAULT_OPTIONS, AnswerOptions, PictureFaces, Prediction
 from service.inference.engine import Engine
-from service.inference.errors import BatcherClosed, DeadlineExceeded
 from service.inference.model_manager import ModelManager
 from service.limits.budget import RequestBudgets, Reservation
 from service.problems import DeadlinePassed, FacesUnavailable, Stopping

@@ -27,9 +27,9 @@ from models.errors import (
     UnsupportedFormat,
 )
 from models.imaging.decode import decode_image
+from service.inference.batching.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from service.inference.decision import AnswerOptions, Prediction
 from service.inference.engine import Engine
-from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from tests.service.fixtures import (
     CODES,
     SIZE_PX,

@@ -18,9 +18,9 @@ from models.imaging.decode import decode_image
 from models.imaging.framing import FRAMER, Framing
 from service.http.openapi.schemas import Prediction as PredictionSchema
 from service.inference import decoder, engine
+from service.inference.batching.errors import DeadlineExceeded
 from service.inference.decision import AnswerOptions, Prediction
 from service.inference.engine import Engine
-from service.inference.errors import DeadlineExceeded
 from tests.models.imaging.test_framing import StubDetector
 from tests.service.fixtures import (
     SIZE_PX,

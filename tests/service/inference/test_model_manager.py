@@ -16,13 +16,12 @@ from typing import cast
 import pytest
 
 import service.inference.model_manager
-from models.bundle.files import MODEL
+from models.bundle.files import MODEL, fingerprint
 from models.bundle.load import open_bundle
 from models.bundle.store import CURRENT, set_current
 from models.errors import BundleIncomplete
 from service.inference.engine import Engine
 from service.inference.model_manager import ModelManager, Refusal
-from service.inference.model_manager import _fingerprint as fingerprint
 from service.problems import NoModel
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from service.inference.batcher import Batcher, Prepared
-from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
+from service.inference.batching.batcher import Batcher, Prepared
+from service.inference.batching.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from tests.service.fixtures import WAIT_S, wait
 
 _Batcher = Batcher[int, int, int]

@@ -18,8 +18,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
-from service.inference.pending import In, Job, Out, PendingRequest, deliver
+from service.inference.batching.errors import BatcherClosed, BatchFailed, DeadlineExceeded
+from service.inference.batching.pending import In, Job, Out, PendingRequest, deliver
 
 log = logging.getLogger("facemask")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from service.inference.errors import BatcherClosed, BatchFailed, DeadlineExceeded
+from service.inference.batching.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 
 In = TypeVar("In")
 Out = TypeVar("Out")
