@@ -31,6 +31,8 @@ from studio.jobs.supervisor import Supervisor, Work
 from studio.keys import Key
 from studio.live.candidates import Candidates
 from studio.pictures.blobs import BlobStore
+from studio.pictures.removal import delete_files
+from studio.problems import StudioError
 from studio.runs.work import StudioWork
 from studio.settings import Settings
 from studio.versions.store import VersionStore
@@ -167,6 +169,10 @@ def _lifespan(
             supervisor=supervisor,
             candidates=keeper,
         )
+        try:
+            await asyncio.to_thread(delete_files, opened, app.state.blobs)
+        except (OSError, StudioError) as error:
+            log.warning("files of removed projects cannot be deleted: %s", error)
         supervisor.start()
         task = asyncio.create_task(keeper.run())
         try:

@@ -1,23 +1,19 @@
 """Pictures and their thumbnails, by content: they never change."""
 
-import os
-from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import FileResponse, Response
 
 from studio.database.tables import blobs
+from studio.http.files import RangedFileResponse
 from studio.pictures.blobs import THUMBNAIL_EDGES_PX
 from studio.problems import BadRequest, NotFound
 
 router = APIRouter(tags=["pictures"])
 
 _CACHED: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
-_CHUNK_BYTES: Final = 2**18
 _PLAIN_TYPE: Final = "application/octet-stream"
 _TYPES: Final = {
     "JPEG": "image/jpeg",
@@ -33,7 +29,7 @@ _TYPES: Final = {
 }
 
 
-@router.get("/api/blobs/{sha256}", summary="A picture's file", response_class=StreamingResponse)
+@router.get("/api/blobs/{sha256}", summary="A picture's file", response_class=FileResponse)
 def blob(request: Request, sha256: str) -> Response:
     """Return the file as it was uploaded."""
     path = request.app.state.blobs.path(sha256)
@@ -43,7 +39,8 @@ def blob(request: Request, sha256: str) -> Response:
         ).scalar_one_or_none()
     if format is None or not path.is_file():
         raise NotFound(f"There is no picture {sha256}.")
-    return OpenedFileResponse(open(path, "rb"), _TYPES.get(format, _PLAIN_TYPE), _CACHED)
+    media_type = _TYPES.get(format, _PLAIN_TYPE)
+    return RangedFileResponse(path, media_type, tag=sha256, headers=_CACHED)
 
 
 @router.get("/api/thumbnails/{sha256}", summary="A thumbnail", response_class=Response)
@@ -57,21 +54,3 @@ def thumbnail(
         raise BadRequest(f"px is one of {', '.join(map(str, THUMBNAIL_EDGES_PX))}.")
     data = request.app.state.blobs.thumbnail(sha256, px)
     return Response(data, media_type="image/jpeg", headers=_CACHED)
-
-
-class OpenedFileResponse(StreamingResponse):
-    """Answer that sends an opened file whole, and closes it; its name may be gone."""
-
-    def __init__(self, file: BinaryIO, media_type: str, headers: Mapping[str, str]) -> None:
-        size = os.fstat(file.fileno()).st_size
-        super().__init__(
-            iter(partial(file.read, _CHUNK_BYTES), b""),
-            media_type=media_type,
-            headers={**headers, "Content-Length": str(size)},
-        )
-        self._file = file
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file."""
-        with self._file:
-            await super().__call__(scope, receive, send)

@@ -1,5 +1,6 @@
 """Projects and their classes."""
 
+import logging
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,8 @@ from studio.database.tables import jobs, runs
 from studio.http.state import actor_of, state_of
 from studio.jobs.queue import cancel_jobs
 from studio.labels.classes import add_class, rename_class
+from studio.pictures.removal import delete_files
+from studio.problems import StudioError
 from studio.projects.projects import (
     create_project,
     describe_project,
@@ -21,6 +24,8 @@ from studio.projects.projects import (
     rename_project,
 )
 from studio.versions.versions import count_changes, latest_version
+
+log = logging.getLogger("facemask.studio")
 
 router = APIRouter(tags=["projects"])
 
@@ -66,11 +71,19 @@ def rename(request: Request, project: int, body: Name) -> dict[str, Any]:
 
 @router.delete("/api/projects/{project}", status_code=204, summary="Remove a project")
 def remove(request: Request, project: int) -> Response:
-    """Remove a project from view, and cancel its jobs; the history of its decisions is kept."""
-    with request.app.state.database.write() as connection:
+    """Remove a project, cancel its jobs, and delete its pictures; its history and models are kept.
+
+    Pictures that another project has, too, stay there.
+    """
+    database = request.app.state.database
+    with database.write() as connection:
         remove_project(connection, project)
         cancel_jobs(connection, project)
     state_of(request).supervisor.wake()
+    try:
+        delete_files(database, request.app.state.blobs)
+    except (OSError, StudioError) as error:  # the project is removed; the next start goes on
+        log.warning("files of project %s cannot be deleted: %s", project, error)
     return Response(status_code=204)
 
 

@@ -15,10 +15,16 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from models.layout.labels import MAX_LABEL_CHARS
 from models.text import clean, normalize_name
 from studio.http.state import actor_of, state_of
+from studio.http.uploads.bodies import MAX_CHECKED, MAX_PATHS
 from studio.keys import MAX_NAME_CHARS, Actor, Key, Role, find_key
+from studio.labels.decisions import MAX_DECISIONS
+from studio.live.ledger import MAX_REASON_CHARS
 from studio.problems import KeyRefused, KeyRequired
+from studio.settings import Settings
+from studio.versions.versions import MAX_NOTE_CHARS
 
 router = APIRouter(tags=["session"])
 
@@ -35,12 +41,13 @@ class SignIn(BaseModel):
 
 @router.get(SESSION_PATH, summary="Who is signed in")
 async def session(request: Request) -> dict[str, object]:
-    """Return the caller's name and role, or null, and True if keys are required."""
-    actor = request.state.identity
+    """Return the caller's name and role, or null, True if keys are required, and the limits."""
+    actor, state = request.state.identity, state_of(request)
     return {
         "name": actor.name if actor else None,
         "role": str(actor.role) if actor else None,
-        "keys": bool(state_of(request).keys),
+        "keys": bool(state.keys),
+        "limits": limits_of(state.settings),
     }
 
 
@@ -74,6 +81,23 @@ async def sign_in(request: Request, response: Response, body: SignIn) -> dict[st
 async def sign_out(response: Response) -> None:
     """Remove the cookie."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+
+
+def limits_of(settings: Settings) -> dict[str, int]:
+    """Return the limits that a page must know before it sends anything."""
+    return {
+        "file_bytes": settings.max_file_bytes,
+        "files_per_request": settings.max_files,
+        "body_bytes": settings.max_body_bytes,
+        "archive_bytes": settings.max_archive_bytes,
+        "archive_files": settings.max_archive_files,
+        "paths_per_plan": MAX_PATHS,
+        "files_per_check": MAX_CHECKED,
+        "decisions_per_act": MAX_DECISIONS,
+        "name_chars": MAX_LABEL_CHARS,
+        "reason_chars": MAX_REASON_CHARS,
+        "note_chars": MAX_NOTE_CHARS,
+    }
 
 
 def cookie_of(key: Key, secret: bytes, *, now: float | None = None) -> str:

@@ -5,14 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import select
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from studio.database.tables import runs
 from studio.formats.export import Format, file_name, write_annotations, write_zip
-from studio.http.blobs import OpenedFileResponse
+from studio.http.files import RangedFileResponse
 from studio.http.state import actor_of
 from studio.projects.projects import project_row
 from studio.versions.versions import (
+    MAX_NOTE_CHARS,
     compare,
     create,
     describe_version,
@@ -28,7 +29,7 @@ router = APIRouter(tags=["versions"])
 class Note(BaseModel):
     """A note about a version."""
 
-    note: str = Field(default="", max_length=500)
+    note: str = Field(default="", max_length=MAX_NOTE_CHARS)
 
 
 @router.get("/api/projects/{project}/versions", summary="List the versions")
@@ -94,7 +95,7 @@ def go_back(request: Request, project: int, version: int) -> dict[str, Any]:
 @router.get(
     "/api/projects/{project}/versions/{version}/export",
     summary="Export a version",
-    response_class=StreamingResponse,
+    response_class=FileResponse,
 )
 def export(request: Request, project: int, version: int, format: Format = "zip") -> Response:
     """Return a version as a zip of folders, or its labels as another tool's JSON."""
@@ -108,15 +109,15 @@ def export(request: Request, project: int, version: int, format: Format = "zip")
         data = write_annotations(manifest, format)
         return Response(data, media_type="application/json", headers=headers)
     path = state.blobs.incoming()
-    file = open(path, "x+b")  # noqa: SIM115 - the answer closes it
     try:
-        path.unlink()  # unlinked while open: nothing is left behind after a crash
-        write_zip(manifest, state.blobs, file)
-        file.seek(0)
+        with open(path, "xb") as file:
+            write_zip(manifest, state.blobs, file)
     except BaseException:
-        file.close()
+        path.unlink(missing_ok=True)
         raise
-    return OpenedFileResponse(file, "application/zip", headers)
+    return RangedFileResponse(  # the same version gives the same bytes
+        path, "application/zip", tag=f"{row.digest}-zip", headers=headers, is_temporary=True
+    )
 
 
 def _read(request: Request, project: int, version: int) -> dict[str, Any]:

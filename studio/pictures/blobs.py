@@ -97,6 +97,16 @@ class BlobStore:
         self._on_disk(self._write, new.items())
         self._on_disk(fsync.sync_folder, [*folders, self._blobs] if made else folders)
 
+    def delete(self, digests: Iterable[str]) -> int:
+        """Delete files and their thumbnails; return how many files there were.
+
+        Raises:
+            OSError: The disk fails.
+        """
+        found = [sha256 for sha256 in digests if self.has(sha256)]
+        self._on_disk(self._delete, found)
+        return len(found)
+
     def thumbnail(self, sha256: str, longest_px: int) -> bytes:
         """Return a thumbnail as JPEG; it is made at its first use.
 
@@ -154,6 +164,11 @@ class BlobStore:
         except OSError:
             beside.unlink(missing_ok=True)
             raise
+
+    def _delete(self, sha256: str) -> None:
+        for longest_px in THUMBNAIL_EDGES_PX:
+            self._thumbnail_path(sha256, longest_px).unlink(missing_ok=True)
+        self.path(sha256).unlink(missing_ok=True)
 
     def _thumbnail_path(self, sha256: str, longest_px: int) -> Path:
         self.path(sha256)

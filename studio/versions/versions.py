@@ -20,7 +20,9 @@ from studio.projects.projects import is_id, lock_project, project_row
 from studio.versions.manifest import Entry, Manifest
 from studio.versions.store import VersionStore
 
-_MAX_NOTE_CHARS: Final = 500
+MAX_NOTE_CHARS: Final = 500
+"""Max characters of a note."""
+
 _MAX_REMEMBERED: Final = 1_000  # counts of changes
 
 
@@ -134,7 +136,7 @@ def create(
                 digest=digest,
                 created_at=now(),
                 by=by,
-                note=clean(note)[:_MAX_NOTE_CHARS],
+                note=clean(note)[:MAX_NOTE_CHARS],
                 pictures=len(manifest.entries),
                 labelled=sum(entry.is_trained_on for entry in manifest.entries),
                 bytes=size,

@@ -16,6 +16,12 @@ from models.errors import reason_of
 from studio.http.state import state_of
 from studio.problems import BadRequest, BadUpload, DiskFull, TooManyFiles, UnsupportedMedia
 
+MAX_PATHS: Final = 100_000
+"""Max paths of one plan."""
+
+MAX_CHECKED: Final = 1_000
+"""Max files of one check."""
+
 MAX_PATH_CHARS: Final = 4_096
 """Max characters of a path in a drop."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -13,7 +13,9 @@ from models.text import clean
 from studio.formats.archive import Summary, import_zip, plan_in_project
 from studio.http.state import actor_of, state_of
 from studio.http.uploads.bodies import (
+    MAX_CHECKED,
     MAX_PATH_CHARS,
+    MAX_PATHS,
     read_form,
     receive,
     require_room,
@@ -28,12 +30,6 @@ from studio.projects.names import checked_label
 from studio.projects.projects import describe_project
 
 router = APIRouter(tags=["upload"])
-
-MAX_PATHS: Final = 100_000
-"""Max paths of one plan."""
-
-MAX_CHECKED: Final = 1_000
-"""Max files of one check."""
 
 
 _Path = Annotated[str, Field(max_length=MAX_PATH_CHARS)]

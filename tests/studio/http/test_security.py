@@ -165,9 +165,11 @@ def test_keys_and_roles(
 
 def test_session_of_a_browser(tmp_path: Path) -> None:
     async def scene(client: httpx.AsyncClient, app: FastAPI) -> None:
-        assert (await client.get("/api/session")).json() == {
-            "name": None, "role": None, "keys": True,
-        }  # fmt: skip
+        found = (await client.get("/api/session")).json()
+        limits = found.pop("limits")
+        assert found == {"name": None, "role": None, "keys": True}
+        assert limits["file_bytes"] == app.state.studio.settings.max_file_bytes
+        assert limits["name_chars"] == 200
         assert (await client.post("/api/session", json={"key": "no"})).status_code == 401
         signed = await client.post("/api/session", json={"key": LABEL})
         assert signed.json() == {"name": "ann", "role": "label", "keys": True}

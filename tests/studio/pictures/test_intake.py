@@ -2,17 +2,23 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from models.imaging.open import open_image
 from studio.database import Database
+from studio.labels.classes import rename_class
 from studio.pictures import examine
+from studio.pictures.blobs import BlobStore
 from studio.pictures.intake import add_known
+from studio.pictures.removal import delete_files
 from studio.pictures.upload_plan import plan_upload
-from studio.problems import NotFound
-from studio.projects.projects import create_project
+from studio.problems import DropUndone, NotFound
+from studio.projects.projects import create_project, remove_project
 from tests.images import encode, photograph
 from tests.models.imaging.heif_files import heic
 from tests.studio.workspace import Workspace, picture
@@ -70,6 +76,51 @@ def test_the_same_picture_twice_is_one(workspace: Workspace) -> None:
     again = workspace.add({"other/c.png": one})
     assert again[0].conflict
     assert len(workspace.picture(workspace.ids()[0])["findings"]) == 1
+
+
+def test_a_class_renamed_during_an_upload_keeps_its_pictures(workspace: Workspace) -> None:
+    drop = str(uuid4())
+    workspace.add({"mask/a.png": picture("a"), "none/b.png": picture("b")}, drop=drop)
+    rename_class(workspace.database, workspace.project, name="mask", to="Maske", by="ben")
+    (result,) = workspace.add({"mask/c.png": picture("c")}, drop=drop)
+    assert (result.status, result.label) == ("added", "Maske")
+    assert [(one["name"], one["pictures"]) for one in workspace.describe()["classes"]] == [
+        ("Maske", 2),
+        ("none", 1),
+    ]
+    workspace.add({"mask/d.png": picture("d")}, drop=str(uuid4()))  # another drop: another class
+    assert {one["name"] for one in workspace.describe()["classes"]} == {"Maske", "mask", "none"}
+
+
+def test_an_upload_that_is_undone_ends_with_a_reason(workspace: Workspace) -> None:
+    drop = str(uuid4())
+    workspace.add({"mask/a.png": picture("a")}, drop=drop)
+    workspace.undo(drop, str(uuid4()))
+    with pytest.raises(DropUndone):
+        workspace.add({"mask/b.png": picture("b")}, drop=drop)
+    assert workspace.describe()["counts"]["pictures"] == 0
+
+
+def test_picture_whose_file_is_removed_during_an_upload_is_stored_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another project that holds the same picture is removed between look and record."""
+    one = picture("one")
+    sha256 = str(workspace.add({"mask/a.png": one})[0].sha256)
+    with workspace.database.write() as connection:
+        other = create_project(connection, "other")
+        remove_project(connection, workspace.project)
+    add = BlobStore.add
+
+    def add_and_remove(store: BlobStore, *files: Any) -> None:
+        add(store, *files)
+        monkeypatch.setattr(BlobStore, "add", add)
+        assert delete_files(workspace.database, workspace.blobs) == 1
+
+    monkeypatch.setattr(BlobStore, "add", add_and_remove)
+    replace(workspace, project=other).add({"mask/a.png": one})
+    assert workspace.blobs.read(sha256) == one
+    assert delete_files(workspace.database, workspace.blobs) == 0
 
 
 def test_a_label_comes_to_a_picture_that_had_none(workspace: Workspace) -> None:
