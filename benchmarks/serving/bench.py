@@ -111,8 +111,13 @@ class Bench:
         return self._requests[key]
 
     @contextlib.contextmanager
-    def service(self, **settings: str) -> Iterator[Server]:
-        """Run the service on the bundle, with the environment's settings and these."""
+    def service(self, first: str | None = None, **settings: str) -> Iterator[Server]:
+        """Run the service on the bundle, with the environment's settings and these.
+
+        Args:
+            first: File of the first request, by default one of 640 x 480.
+            settings: By the names of their variables.
+        """
         port = free_port()
         environment = {
             "FACEMASK_STORE": str(self.store),
@@ -122,7 +127,7 @@ class Bench:
         with running(
             [sys.executable, "-m", "service"],
             port=port,
-            request=Path(self.requests("640x480", 1)[0]).read_bytes(),
+            request=Path(first or self.requests("640x480", 1)[0]).read_bytes(),
             environment=environment | settings,
             log=self.logs / "service.log",
         ) as server:

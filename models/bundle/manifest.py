@@ -22,7 +22,7 @@ VERSION_PATTERN: Final = r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$"
 """Time of publication (UTC), and the first digits of the model's checksum."""
 
 MAX_LABELS: Final = 1000
-MAX_LABEL_CHARS: Final = 255  # labels are folder names, which have at most 255
+_MAX_READ_LABEL_CHARS: Final = 255  # of earlier releases; new labels: models/layout/labels.py
 _MAX_FILES: Final = 1000
 _MAX_GOLDEN_PICTURES: Final = 1000
 _MAX_EDGE_PX: Final = 2048
@@ -59,7 +59,7 @@ def _unique(labels: list[str]) -> list[str]:
 
 ShortText = Annotated[str, Field(max_length=1000), AfterValidator(_visible)]
 Label = Annotated[
-    str, Field(max_length=MAX_LABEL_CHARS), AfterValidator(_visible), AfterValidator(_label)
+    str, Field(max_length=_MAX_READ_LABEL_CHARS), AfterValidator(_visible), AfterValidator(_label)
 ]
 Labels = Annotated[list[Label], Field(min_length=2, max_length=MAX_LABELS), AfterValidator(_unique)]
 FileName = Annotated[

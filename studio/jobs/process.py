@@ -63,7 +63,12 @@ class ProcessMark:
 
 
 def start(
-    command: Sequence[str], *, log: Path, environment: Mapping[str, str], cwd: Path | None = None
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+    niceness: int = NICENESS,
 ) -> tuple[subprocess.Popen[bytes], ProcessMark]:
     """Start a command in a session of its own, with a low priority.
 
@@ -75,6 +80,7 @@ def start(
         log: File that its output is appended to.
         environment: Its environment variables.
         cwd: Its working folder, by default the studio's.
+        niceness: Its priority.
 
     Raises:
         OSError: It cannot be started.
@@ -89,7 +95,7 @@ def start(
             cwd=cwd,
             start_new_session=True,
         )
-    lower_priority(process.pid)
+    lower_priority(process.pid, niceness)
     return process, ProcessMark(process.pid, start_of(process.pid))
 
 
@@ -109,13 +115,13 @@ def find_in(folder: Path) -> ProcessMark | None:
     return None
 
 
-def lower_priority(pid: int) -> None:
+def lower_priority(pid: int, niceness: int = NICENESS) -> None:
     """Give a process that has just started a low priority; its children inherit it."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
     # Linux may share the processor by session first: niceness counts within a session only.
     with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def start_of(pid: int) -> str:
