@@ -1,10 +1,9 @@
-"""Sentences of the report, which explain a run to readers without knowledge of statistics.
+"""Sentences of the report on the accuracy, for readers without knowledge of statistics.
 
 Lay words come first, with the standard term beside them.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from scipy.stats import beta, poisson
@@ -22,9 +21,7 @@ from training.summary import (
 _MIN_LEAK: Final = 0.02
 _MIN_WIDTH: Final = 0.08  # of the interval of the accuracy
 _MIN_IMBALANCE: Final = 0.02
-_MIN_RECALL_GAP: Final = 0.05  # recall of a class below the mean over classes
 _MAX_CLASS_RATIO: Final = 3.0  # pictures of the largest class per picture of the smallest
-_MAX_STEPS: Final = 5
 _MAX_CHANCE: Final = 0.05  # with which chance makes the largest of several shares as large
 _MAX_NEXT_RANGE: Final = 15  # of the next 100 pictures, beyond which no single number is given
 
@@ -52,7 +49,12 @@ def _right(metrics: Metrics) -> str:
 
 def has_uneven_classes(metrics: Metrics) -> bool:
     """Return True if a class has more than three times the pictures of another."""
-    sizes = [sum(row) for row in metrics["confusion"] if sum(row)]
+    return is_uneven([sum(row) for row in metrics["confusion"]])
+
+
+def is_uneven(pictures: Iterable[int]) -> bool:
+    """Return True if a number of pictures is more than three times another; empty classes aside."""
+    sizes = [count for count in pictures if count]
     return max(sizes) > _MAX_CLASS_RATIO * min(sizes)
 
 
@@ -219,12 +221,12 @@ def _uncertain_share(decision: DecisionSummary, metrics: Metrics) -> str:
     if decision["reached"]:
         mix = " in the mix of these pictures" if has_uneven_classes(metrics) else ""
         return (
-            f"{text}. So no more than {target} are wrong{mix}, with 95% confidence, as was asked "
-            "for."
+            f"{text}. So the target is met{mix}, with 95% confidence: no more than {target} are "
+            "wrong."
         )
     return (
-        f"{text}; that no more than {target} are wrong, as was asked for, cannot be shown with 95% "
-        "confidence from so few pictures."
+        f"{text}; there are too few pictures to show with 95% confidence that the target is met: "
+        f"no more than {target} wrong."
     )
 
 
@@ -244,111 +246,3 @@ def _holdout_accuracy(name: str, test: HoldoutMetrics, metrics: Metrics) -> str:
     if interval[1] < metrics["accuracy_interval_95"][0]:
         return f"{text}: clearly worse than on pictures like the training pictures."
     return f"{text}."
-
-
-def next_steps(summary: Summary, num_label_issues: int) -> list[str]:
-    """Return steps that would improve the model, most urgent first.
-
-    Args:
-        summary: The metrics.
-        num_label_issues: Pictures whose label the model disagrees with.
-    """
-    steps = [
-        f"Mend this first: {_sentence(finding['message'])}"
-        for finding in summary["audit"]
-        if finding["level"] == "error"
-    ][:2]
-    if num_label_issues:
-        steps.append(
-            f"Look at the {plural(num_label_issues, 'picture')} whose label the model disagrees "
-            "with (label issues, below). Correct in labels.csv only what you can see to be wrong "
-            "yourself: a model that is corrected by its own answers looks better than it is."
-        )
-    steps += [*_from_tests(summary), *_from_curve(summary)]
-    steps += _from_classes(summary)
-    if not summary["decision"]["reached"]:
-        steps.append(
-            "Before relying on answers without a second look, collect more pictures to try the "
-            "model on: too few are there to show an error of "
-            f"{percent(summary['decision']['target_error'])} or less."
-        )
-    if not summary["tests"]:
-        steps.append(
-            "Photograph some pictures where the model will be used, sort them into the same "
-            "folders, and give them as a separate test set: that is the best forecast there is."
-        )
-    if len(steps) < 2:
-        steps.append(
-            "Look through the misclassified pictures below for what they share (a pose, a light, "
-            "a camera), and add pictures of that kind with the right label."
-        )
-    if len(steps) < 2:
-        steps.append("When it is in use, keep what it was unsure of, label it, and train again.")
-    return steps[:_MAX_STEPS]
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text if re.search(r"[.!?]$", text) else f"{text}."
-
-
-def _from_tests(summary: Summary) -> list[str]:
-    low = summary["cross_validation"]["accuracy_interval_95"][0]
-    worse = [
-        (test["accuracy"], name, test)
-        for name, test in summary["tests"].items()
-        if test["accuracy_interval_95"][1] < low
-    ]
-    if not worse:
-        return []
-    _, name, test = min(worse, key=lambda row: row[:2])
-    slices = [row for attribute in test["slices"] for row in attribute["slices"]]
-    worst = min(slices, key=lambda row: (row["accuracy"], -row["pictures"]), default=None)
-    above_all = ""
-    if worst and worst["right"] < worst["pictures"]:
-        count = f"{worst['right']} of {worst['pictures']} right"
-        above_all = f", above all of “{worst['name']}” ({count})"
-    return [
-        f"Add pictures like those of “{name}” to the training folders{above_all}: there it is "
-        "clearly worse than on its own kind of pictures. Keep some aside to try it on."
-    ]
-
-
-def _from_curve(summary: Summary) -> list[str]:
-    curve = summary["learning_curve"]
-    if curve["at_twice"] is None:
-        return []
-    now, twice = summary["cross_validation"]["balanced_accuracy"], curve["at_twice"]
-    if curve["outlook"] == "more":
-        return [
-            f"Collect more pictures of every class: with twice as many, a balanced accuracy of "
-            f"{percent(twice)} may be expected instead of {percent(now)}."
-        ]
-    if curve["outlook"] == "same":
-        return [
-            "More pictures of the same kind would hardly help. Collect other kinds: other places, "
-            "cameras and light, and the borderline cases that you care about."
-        ]
-    return [
-        "The learning curve does not show if more pictures of the same kind would help. Other "
-        "kinds are the safer choice: other places, cameras and light, and borderline cases."
-    ]
-
-
-def _from_classes(summary: Summary) -> list[str]:
-    metrics = summary["cross_validation"]
-    recall = metrics["recall"]
-    weakest = weakest_class(metrics)
-    if weakest and recall[weakest] < metrics["balanced_accuracy"] - _MIN_RECALL_GAP:
-        return [
-            f"Add pictures of “{weakest}”, the class with the lowest recall "
-            f"({percent(recall[weakest])} of its pictures are found), in all the ways it can look."
-        ]
-    pictures = {label: count for label, count in summary["dataset"]["pictures"].items() if count}
-    if max(pictures.values()) > _MAX_CLASS_RATIO * min(pictures.values()):
-        least = min(pictures, key=lambda label: (pictures[label], label))
-        return [
-            f"Add pictures of “{least}”: it has {number(pictures[least])}, the largest class "
-            f"{number(max(pictures.values()))}."
-        ]
-    return []

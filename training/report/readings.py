@@ -114,7 +114,7 @@ def decision(found: DecisionSummary, metrics: Metrics) -> str:
     if has_uneven_classes(metrics):
         text += ", in the mix of these pictures: of a rare class more may be"
     if found["reached"]:
-        return f"{text}; asked for were {percent(found['target_error'])}."
+        return f"{text}; the target was {percent(found['target_error'])}."
     return f"{text}. {TOO_FEW} if it is no more than {percent(found['target_error'])}."
 
 

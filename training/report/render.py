@@ -11,6 +11,7 @@ from models.bundle.report_policy import REPORT_POLICY
 from training.audit.label_issues import MIN_POSTERIOR
 from training.report import formats, narrative, plots, readings, sections, slices
 from training.report.data import ReportData
+from training.report.next_steps import next_steps
 from training.summary import FinetuningSummary
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -77,7 +78,7 @@ def _shared(data: ReportData) -> dict[str, Any]:
         "metrics": summary["cross_validation"],
         "headline": narrative.headline(summary),
         "caveats": narrative.caveats(summary),
-        "steps": narrative.next_steps(summary, len(data.label_issues)),
+        "steps": next_steps(summary, len(data.label_issues)),
         "classes": sections.class_metrics(summary["cross_validation"], data.labels),
         "config": list(formats.flatten(summary["config"])),
         "backbone": list(formats.flatten(summary["backbone"])),

@@ -40,6 +40,7 @@ from training.report import (
     sections,
     slices,
 )
+from training.report.next_steps import next_steps
 from training.report.svg import MAX_SERIES
 from training.report.thumbnails import Album, activation_uri, shrink
 from training.summary import Summary
@@ -880,16 +881,16 @@ def test_threshold_is_promised_with_its_confidence(reached: bool) -> None:
     decision = good["decision"] | {"reached": reached, "target_error": 0.01}
     text = " ".join(narrative.caveats(summary_with(decision=decision)))
     if reached:
-        assert "no more than 1.0% are wrong, with 95% confidence, as was asked for" in text
+        assert "the target is met, with 95% confidence: no more than 1.0% are wrong" in text
     else:
-        assert "cannot be shown with 95% confidence from so few pictures" in text
+        assert "too few pictures to show with 95% confidence that the target is met" in text
 
 
 def test_next_steps_follow_from_the_findings() -> None:
     good: Any = data_of("two").summary
 
     def steps_with(num_label_issues: int = 0, **parts: Any) -> list[str]:
-        return narrative.next_steps(summary_with(**parts), num_label_issues)
+        return next_steps(summary_with(**parts), num_label_issues)
 
     steps = steps_with(2)
     assert steps[0] == "Mend this first: One picture lies in two folders."
