@@ -1,6 +1,5 @@
 """Out-of-fold answers of a bundle, and the comparison of two models by them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,7 @@ def test_answers_survive_a_file() -> None:
 def test_slices_survive_a_file_and_enter_the_comparison() -> None:
     light = [{"light": "dark"} if number < 30 else {} for number in range(100)]
     old, new = (
-        [replace(answer(n, predicted=to if n < 30 else "cat"), slices=light[n]) for n in range(100)]
+        [answer(n, predicted=to if n < 30 else "cat")._replace(slices=light[n]) for n in range(100)]
         for to in ("cat", "dog")
     )
     data = format_answers(new, LABELS)
