@@ -27,7 +27,8 @@ from studio.http.openapi import complete_openapi
 from studio.http.state import State
 from studio.http.uploads import routes as uploads
 from studio.http.uploads import tables
-from studio.jobs.supervisor import Supervisor, Work
+from studio.jobs.ending import Work
+from studio.jobs.supervisor import Supervisor
 from studio.keys import Key
 from studio.live.candidates import Candidates
 from studio.pictures.blobs import BlobStore

@@ -9,22 +9,20 @@ import errno
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
-from models.errors import FacemaskError, reason_of
-from models.text import clean
 from studio.database import Database
 from studio.database.database import now
-from studio.jobs.files import job_folder, progress_file, read_log_tail
+from studio.jobs.ending import Work, end_job, explain, fail_job, store_progress
+from studio.jobs.files import job_folder
 from studio.jobs.process import ProcessMark, find_in, start
-from studio.jobs.progress import Event, read_events
+from studio.jobs.progress import Event
 from studio.jobs.queue import (
     Job,
     change_state,
@@ -45,24 +43,6 @@ _ROOT: Final = Path(__file__).parent.parent.parent
 POLL_S: Final = 0.1
 _CANCEL_GRACE_S: Final = 1.0
 _LOCK: Final = ".supervisor.lock"
-
-
-class Work(Protocol):
-    """Work of a job before and after its process; `studio.runs.work` implements it."""
-
-    def prepare(self, job: Job, folder: Path) -> Sequence[str]:
-        """Write the data that a job reads into its folder, and return the command to run.
-
-        Raises:
-            FacemaskError: The job cannot run.
-        """
-
-    def finish(self, job: Job, folder: Path, finished: Mapping[str, Any]) -> dict[str, Any]:
-        """Store the result of a job that has succeeded, and return it.
-
-        Raises:
-            FacemaskError: Its output is not usable.
-        """
 
 
 @dataclass
@@ -209,7 +189,7 @@ class Supervisor:
         except Exception as error:  # any fault ends the job, not the queue
             if getattr(error, "retry_after_s", None):  # such as a database that is busy
                 raise
-            self._fail(job, *_explain(error))
+            fail_job(self._database, job, *explain(error))
             return
         self._current = _Current(job, mark, process)
         set_process(self._database, job, mark)
@@ -226,69 +206,18 @@ class Supervisor:
             change_state(self._database, job, "cancelling")
             current.mark.end(grace_s=_CANCEL_GRACE_S)
             job, has_ended = self._fresh(job), True
-        self._read_progress(job, ended=has_ended)
+        store_progress(self._database, job, self._folder_of(job), ended=has_ended)
         if has_ended:
             if current.process is not None:
                 current.process.wait()
-            self._end(self._fresh(job), current.exit_status())
+            self._end(job, current.exit_status())
             # Worker processes that have outlived their parent would use the processor.
-            current.mark.signal_group(_KILL)
+            current.mark.signal_group(signal.SIGKILL)
             self._current = None
             self._wake.set()
 
     def _end(self, job: Job, exit_status: int | None) -> None:
-        """Set the state of a job whose process has ended, by its last event and its exit status."""
-        with self._database.read() as connection:
-            last = last_event(connection, job.id, "finished", "failed")
-        folder = self._folder_of(job)
-        if last is not None and last["event"] == "finished" and exit_status in (0, None):
-            try:
-                result = self._work.finish(job, folder, last)
-            except Exception as error:  # any fault ends the job, not the queue
-                if getattr(error, "retry_after_s", None):  # such as a database that is busy
-                    raise
-                self._fail(job, *_explain(error), exit_status)
-            else:
-                columns = {"ended_at": now(), "exit_status": 0, "result": result}
-                self._conclude(job, "done", columns)
-        elif job.state == "cancelling":
-            columns = {"ended_at": now(), "exit_status": exit_status}
-            self._conclude(job, "cancelled", columns)
-        elif last is not None and last["event"] == "failed":
-            code, message = str(last.get("code", "failed")), str(last.get("message", ""))
-            self._fail(job, code, message, last.get("exit_status", exit_status))
-        else:
-            self._fail(job, "worker_died", self._describe_exit(job, exit_status), exit_status)
-        self._clean(folder)
-
-    def _fail(self, job: Job, code: str, message: str, exit_status: object | None = None) -> None:
-        columns: dict[str, object] = {
-            "ended_at": now(),
-            "error": {"code": code[:64], "message": clean(message, lines=True)[:4000]},
-            "exit_status": exit_status if isinstance(exit_status, int) else None,
-        }
-        log.warning("job %s failed (%s): %s", job.id, code, clean(message))
-        self._conclude(job, "failed", columns)
-
-    def _conclude(self, job: Job, state: Any, columns: dict[str, object]) -> None:
-        # A person may have cancelled between the last poll and the end.
-        for _ in range(2):
-            if change_state(self._database, job, state, **columns):
-                log.info("job %s: %s", job.id, state)
-                return
-            job = self._fresh(job)
-
-    def _describe_exit(self, job: Job, exit_status: int | None) -> str:
-        if exit_status is not None and exit_status < 0:
-            killer = " (out of memory, perhaps)" if -exit_status == _KILL else ""
-            how = f"was ended by signal {-exit_status}{killer}"
-        elif exit_status is not None:
-            how = f"ended with status {exit_status}"
-        else:
-            how = "ended while the studio was not running"
-        tail = read_log_tail(self._folder_of(job) / "log.txt").strip().splitlines()
-        last_line = f" Its last line: {tail[-1]}" if tail else ""
-        return f"The job's process {how}, without a result.{last_line}"
+        end_job(self._database, self._work, self._fresh(job), self._folder_of(job), exit_status)
 
     # -- jobs of an earlier supervisor
 
@@ -307,7 +236,7 @@ class Supervisor:
 
     def _recover(self, job: Job) -> None:
         """End a job whose process has ended unobserved, or put it back into the queue."""
-        self._read_progress(job, ended=True)
+        store_progress(self._database, job, self._folder_of(job), ended=True)
         job = self._fresh(job)
         with self._database.read() as connection:
             last = last_event(connection, job.id, "finished", "failed")
@@ -331,37 +260,9 @@ class Supervisor:
             waiting = next_queued(connection)
         return waiting is not None and waiting.kind == "fit"
 
-    def _read_progress(self, job: Job, *, ended: bool) -> None:
-        path, offset = progress_file(self._folder_of(job)), job.progress_bytes
-        while True:
-            events, end = read_events(path, offset, ended=ended)
-            if end == offset:
-                return
-            store_events(self._database, job, events, end)
-            offset = end
-
     def _fresh(self, job: Job) -> Job:
         with self._database.read() as connection:
             return get_job(connection, job.id)
 
     def _folder_of(self, job: Job) -> Path:
         return job_folder(self._folder, job.id)
-
-    def _clean(self, folder: Path) -> None:
-        """Remove a job's copy of the data; its log and its progress stay."""
-        for path in (folder / "work", folder / "pictures"):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-_KILL: Final = signal.SIGKILL
-
-
-def _explain(error: Exception) -> tuple[str, str]:
-    """Return the code and the sentence of a failed job."""
-    if isinstance(error, FacemaskError):
-        return error.code, str(error)
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return "system", f"{where}{reason_of(error)}."
-    log.error("unexpected error in a job", exc_info=error)
-    return "internal_error", "The studio failed at this job; its log has the reason."

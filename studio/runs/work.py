@@ -33,7 +33,7 @@ _DATA: Final = "pictures"
 
 
 class StudioWork:
-    """The work of the studio's jobs: see `studio.jobs.supervisor.Work`."""
+    """The work of the studio's jobs: see `studio.jobs.ending.Work`."""
 
     def __init__(
         self,

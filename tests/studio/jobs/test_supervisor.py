@@ -15,6 +15,7 @@ from models.errors import FacemaskError
 from studio.database import Database, open_database
 from studio.database.tables import projects
 from studio.jobs import supervisor as supervising
+from studio.jobs.ending import fail_job
 from studio.jobs.files import job_folder, progress_file
 from studio.jobs.options import JobOptions, Kind
 from studio.jobs.process import start_of
@@ -424,7 +425,7 @@ def test_a_database_that_does_not_answer_for_a_moment_loses_no_job(
         monkeypatch.setattr(work, "prepare", failing(work.prepare, error))
     supervisor = Supervisor(database, folder, work, poll_s=0.02)
     if fault == "fail":  # the reason cannot be written either
-        monkeypatch.setattr(supervisor, "_fail", failing(supervisor._fail, busy))
+        monkeypatch.setattr(supervising, "fail_job", failing(fail_job, busy))
     number, started = add(database), time.monotonic()
     supervisor.start()
     while (job := job_of(database, number)).state != "done":
