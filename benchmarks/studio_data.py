@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.serving.processes import free_port
-from checks.labels import Studio
+from checks.studio_process import Studio
 
 _BATCH: Final = 64
 _CONNECTIONS: Final = 3  # as the page has

@@ -4,7 +4,8 @@ import random
 from pathlib import Path
 from uuid import uuid4
 
-from checks.labels import Annotator, Studio, find_faults, run
+from checks.labels import Annotator, find_faults, run
+from checks.studio_process import Studio
 from studio.database import open_database
 from studio.database.tables import classes, decisions
 from tests.studio.workspace import Workspace
