@@ -56,7 +56,7 @@ class Key:
 
     @property
     def actor(self) -> Actor:
-        """The owner."""
+        """The owner of the key."""
         return Actor(self.name, self.role)
 
 
@@ -99,7 +99,7 @@ def parse_keys(text: str) -> list[Key]:
 
 
 def find_key(keys: Sequence[Key], given: str) -> Key | None:
-    """Return the known key that was given, if any."""
+    """Return the entry of a key; None if it is unknown."""
     found = hash_of(given.strip())
     # Compare with all, each in constant time: the duration reveals nothing.
     matches = [key for key in keys if hmac.compare_digest(found, key.hash)]

@@ -1,4 +1,4 @@
-"""The studio's data as commands open it: the same database and files as the server's."""
+"""Context of a command: settings, database and files of the studio, and how to print."""
 
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ from studio.versions.store import VersionStore
 
 @dataclass(frozen=True)
 class Context:
-    """The studio's data.
+    """The studio's data, and the options that all commands have.
 
     Attributes:
         actor: Person who runs the command; write access to the data folder permits everything.

@@ -37,7 +37,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def _known(request: Request, error: Exception) -> FacemaskError | HTTPException:
-    """Return an error that has a status, for any error."""
+    """Return the error itself if it has a status, else the one that stands for it."""
     if isinstance(error, RequestValidationError):
         return BadRequest(_sentence_of(error))
     if isinstance(error, BundleError):

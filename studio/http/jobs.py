@@ -132,7 +132,7 @@ async def events(
     ] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Stream the events of a job from the first, or from behind `Last-Event-ID`, to its end."""
+    """Stream the events of a job from the first, or from the one after `Last-Event-ID`, to its end."""
     database = state_of(request).database
     start = number_of(last_event_id or "") or 0
     found, state = await run_in_threadpool(_read, database, job, start if after is None else after)
@@ -177,7 +177,7 @@ async def _stream(
 
 
 def _read(database: Database, job: int, after: int) -> tuple[list[dict[str, Any]], str]:
-    """Return the events behind one, and the state, which is not newer than the events."""
+    """Return the events after one, and the job's state, which was read before them."""
     with database.read() as connection:
         state = get_job(connection, job).state
         return events_after(connection, job, after), state

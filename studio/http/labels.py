@@ -14,7 +14,7 @@ from studio.labels.undo import undo
 from studio.problems import BadRequest
 from studio.projects.projects import MAX_ID, number_of, project_row
 
-router = APIRouter(tags=["verify"])
+router = APIRouter(tags=["labels"])
 
 _Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 
@@ -132,7 +132,7 @@ def group(request: Request, project: int, body: Groups) -> dict[str, Any]:
 
 
 def to_json(answer: Answer) -> dict[str, Any]:
-    """Return what became of an act as the page reads it."""
+    """Return the result of an act as the page reads it."""
     return {
         "saved": [
             {"picture": one.picture, "label": one.label, "revision": one.revision}

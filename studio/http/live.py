@@ -34,7 +34,7 @@ class Promotion(BaseModel):
 
 
 class Rollback(BaseModel):
-    """The model that was live before is made live again."""
+    """A reason to make the previous model live again."""
 
     reason: str | None = Field(default=None, max_length=MAX_REASON_CHARS)
 
@@ -51,7 +51,7 @@ async def live(request: Request) -> dict[str, Any]:
 
 @router.get("/gate", summary="The gate's verdict on a run")
 def gate(request: Request, run: int) -> dict[str, Any]:
-    """Return if a run may go live without a reason, and the evidence."""
+    """Return the gate's verdict on a run, and its evidence."""
     state = state_of(request)
     store = state.settings.store
     with state.database.read() as connection:

@@ -12,7 +12,7 @@ from studio.jobs.supervisor import POLL_S, Supervisor
 def follow(
     database: Database, supervisor: Supervisor, number: int, *, poll_s: float = POLL_S
 ) -> Iterator[Job]:
-    """Yield a job again and again until it has ended; supervise if no other process does.
+    """Yield a job's state at each poll until it has ended; supervise if no other process does.
 
     Args:
         database: The studio's database.

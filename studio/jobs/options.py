@@ -107,7 +107,7 @@ def describe_options() -> Iterator[dict[str, Any]]:
 
 
 def arguments_of(options: JobOptions) -> list[str]:
-    """Return the arguments of `python -m training fit` for some options."""
+    """Return options as arguments of `python -m training fit`."""
     arguments = [
         "--preset", options.preset,
         "--crop", options.crop,

@@ -28,7 +28,7 @@ class Event:
 
 
 def read_events(path: Path, offset: int, *, ended: bool = False) -> tuple[list[Event], int]:
-    """Return the events of the lines behind an offset, and the offset of the rest.
+    """Return the events of the lines after an offset, and the offset of the rest.
 
     A line without its end is being written, and is left for the next call. A line that is not
     an event is skipped: other output may get into the file.

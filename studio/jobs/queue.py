@@ -148,7 +148,7 @@ def request_cancel(database: Database, number: int) -> Job:
 
 
 def cancel_jobs(connection: Connection, project: int) -> None:
-    """Cancel all jobs of a project, in a transaction of the caller's."""
+    """Cancel all jobs of a project, in the caller's transaction."""
     active = list_jobs(connection, project=project, states=ACTIVE, limit=MAX_ID)
     for job in active:
         _cancel(connection, job)
@@ -180,7 +180,7 @@ def store_events(
 def events_after(
     connection: Connection, number: int, after: int, *, limit: int = 1000
 ) -> list[dict[str, Any]]:
-    """Return the events of a job behind the one numbered `after`, as documents with their id."""
+    """Return the events of a job after the one numbered `after`, as documents with their id."""
     query = (
         select(job_events)
         .where(job_events.c.job == number, job_events.c.id > after)

@@ -47,7 +47,7 @@ _LOCK: Final = ".supervisor.lock"
 
 @dataclass
 class _Current:
-    """The job that runs now; `process` is None if another supervisor started it."""
+    """The running job; `process` is None if another supervisor started it."""
 
     job: Job
     mark: ProcessMark

@@ -212,7 +212,7 @@ def find_act(
 
 
 def checked_uuid(text: str) -> str:
-    """Return a UUID in its one spelling.
+    """Return a UUID in its canonical spelling.
 
     Raises:
         BadRequest: It is none.
@@ -237,7 +237,7 @@ def picture_rows(
 
 
 def in_parts(values: Sequence[Any], size: int = _ROWS_PER_QUERY) -> Iterator[Sequence[Any]]:
-    """Yield a sequence in parts that a query can name one by one."""
+    """Yield a sequence in parts, each short enough for the parameters of one query."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 

@@ -1,4 +1,4 @@
-"""Acts on classes: add, rename, and undo of both.
+"""Changes of classes: add, rename, and the undo of both.
 
 An effect on a class is `{"class": id, "removed": [before, after], "name": [before, after]}`.
 """
@@ -99,7 +99,7 @@ def insert_class(connection: Connection, project_id: int, name: str) -> dict[str
 
 
 def renamed_since(connection: Connection, project_id: int, act_id: int) -> dict[str, int]:
-    """Return the id of each class that an act after one has renamed, by the key of its old name."""
+    """Return the id of each class that was renamed after an act, by the key of its old name."""
     later = connection.execute(
         select(acts.c.effects)
         .where(acts.c.project_id == project_id, acts.c.id > act_id)

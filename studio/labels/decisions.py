@@ -70,7 +70,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of an act."""
+    """Result of an act: saved decisions, and conflicts."""
 
     saved: list[Saved]
     conflicts: list[Conflict]

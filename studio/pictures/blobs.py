@@ -49,7 +49,7 @@ class BlobStore:
         self._making = threading.Semaphore(max(1, usable_cores()))
 
     def path(self, sha256: str) -> Path:
-        """Return the path of a picture's file, whether or not it is there.
+        """Return the path of a picture's file, which need not exist.
 
         Raises:
             NotFound: It is not a digest.

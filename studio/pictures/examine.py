@@ -22,7 +22,7 @@ _LIGHTEST_SHARE: Final = 0.99
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one file, as the service has them."""
+    """Limits of one file; the defaults are the service's."""
 
     max_file_bytes: int = MAX_FILE_BYTES
     max_pixels: int = MAX_PIXELS

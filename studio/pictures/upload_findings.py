@@ -20,7 +20,7 @@ COPIES: Final = "copies"
 def copies_of(
     connection: Connection, project_id: int, added: Sequence[int]
 ) -> list[tuple[int, Finding]]:
-    """Return a finding for each of two pictures that show nearly the same, one of them new."""
+    """Return a finding for both pictures of each pair that is nearly the same and has a new one."""
     if not added:
         return []
     rows = connection.execute(

@@ -62,7 +62,7 @@ def rename_project(connection: Connection, project_id: int, name: str) -> None:
 
 
 def remove_project(connection: Connection, project_id: int) -> None:
-    """Remove a project from view; its name is free again, its history is kept.
+    """Remove a project; its name is free again, its history is kept.
 
     Raises:
         NotFound: There is no such project.

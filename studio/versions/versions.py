@@ -203,7 +203,7 @@ def describe_version(row: Row[Any]) -> dict[str, Any]:
 
 
 def compare(earlier: Manifest, later: Manifest) -> Difference:
-    """Return in which pictures two versions differ."""
+    """Return the pictures in which two versions differ."""
     before = {one.sha256: one for one in earlier.entries}
     after = {one.sha256: one for one in later.entries}
     both = [(one, after[sha256]) for sha256, one in before.items() if sha256 in after]
@@ -277,7 +277,7 @@ def _counts(manifest: Manifest) -> list[dict[str, Any]]:
 def count_changes(
     connection: Connection, store: VersionStore, project_id: int, latest: Row[Any] | None
 ) -> int:
-    """Return in how many pictures a project differs from a version; all if there is none.
+    """Return the number of pictures in which a project differs from a version; all without one.
 
     The number is remembered until the project's revision changes: a page asks often.
 

@@ -138,7 +138,7 @@ async def receive(request: Request, path: Path) -> None:
 
 
 def require_room(request: Request) -> None:
-    """Raise if the disk cannot take the announced body beside a reserve.
+    """Raise if the disk has no room for the announced body and a reserve.
 
     Raises:
         DiskFull: There is too little room.

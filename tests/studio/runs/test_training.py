@@ -72,7 +72,7 @@ def database_url(tmp_path: Path) -> str:
 @pytest.fixture
 def studio(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Studio:
     # Other tests keep the processor busy: at a low priority a training would wait for all of them.
-    monkeypatch.setattr("studio.jobs.process.lower_priority", lambda pid: None)
+    monkeypatch.setattr("studio.jobs.process.lower_priority", lambda *_: None)
     source = draw_folders(tmp_path / "source", {"bar": 24, "disc": 24})
     files = {
         str(path.relative_to(source)): path.read_bytes()
