@@ -132,7 +132,7 @@ async def events(
     ] = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Stream the events of a job from the first, or from the one after `Last-Event-ID`, to its end."""
+    """Stream the events of a job from the first, or from that after `Last-Event-ID`, to its end."""
     database = state_of(request).database
     start = number_of(last_event_id or "") or 0
     found, state = await run_in_threadpool(_read, database, job, start if after is None else after)

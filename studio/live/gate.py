@@ -1,4 +1,4 @@
-"""The gate: a model goes live if it is shown not to be worse than the live one, or with a reason."""
+"""The gate: a model goes live if it is shown not to be worse than the live one, or by a reason."""
 
 from dataclasses import dataclass
 from pathlib import Path
