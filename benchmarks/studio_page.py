@@ -3,8 +3,9 @@
     python -m benchmarks.studio_page [--files 10000] [--edge 512] [--folder DIR]
 
 Draws the pictures (about 100 kB each at 512 px), starts a studio of its own on a temporary folder,
-drops them, cuts the upload at half, drops them again, and once more; then scrolls and labels.
-Needs Chromium and about 2.5 times the pictures' size of disk. Run it on a quiet machine.
+drops them, cuts the upload at half, drops them again, and once more; then opens each screen,
+scrolls and labels. Needs Chromium and about 2.5 times the pictures' size of disk. Run it on a quiet
+machine.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, CDPSession, Page, Request, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 _CHROMIUM = "/usr/bin/chromium"
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"]
@@ -40,6 +41,27 @@ window.longTasks = [];
 new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((e) => e.duration)))
     .observe({ type: "longtask", buffered: true });
 """
+_OPEN_S = 60
+# From the click on a step to the frame in which an element of its screen is there.
+_OPEN = """async ([title, selector]) => {
+    const links = [...document.querySelectorAll(".steps a")];
+    const link = links.find((one) => one.textContent.includes(title));
+    const begun = performance.now();
+    link.click();
+    while (!document.querySelector(selector)) await new Promise(requestAnimationFrame);
+    const image = document.querySelector(".cell img[src]");
+    if (image) await image.decode();
+    await new Promise(requestAnimationFrame);
+    return performance.now() - begun;
+}"""
+# What shows that a screen is complete, by the title of its step.
+_SCREENS = {
+    "Labels": ".cell[data-state=labelled] img[src]",
+    "Train": "#start-heading",
+    "Results": ".nothing",
+    "In use": "#served-heading",
+    "Data": "#versions-heading",
+}
 # From the key to the frame in which the next picture is the active one.
 _PRESS = """async (key) => {
     const before = document.querySelector(".cell.active").dataset.index;
@@ -106,19 +128,34 @@ def studio(folder: Path) -> Iterator[str]:
 
 
 class Drop:
-    """A drop of folders, and what is sent because of it."""
+    """A drop of folders, what is sent because of it, and the memory that it takes."""
 
     def __init__(self, page: Page, folder: Path) -> None:
         self._page = page
         self._folder = folder
         self._session: CDPSession = page.context.new_cdp_session(page)
-        self.sent_bytes = 0
+        browser = page.context.browser
+        assert browser is not None
+        self._processes = browser.new_browser_cdp_session()
+        self._urls: dict[str, str] = {}
+        self.picture_bytes = 0
+        self.other_bytes = 0
         self.heap_mb = 0.0
-        page.on("request", self._count)
+        self.process_mb = 0.0
+        self._session.on("Network.requestWillBeSent", self._name)
+        self._session.on("Network.requestWillBeSentExtraInfo", self._count)
+        self._session.send("Network.enable")
 
-    def _count(self, request: Request) -> None:
-        if request.method == "POST" and "/pictures" in request.url:
-            self.sent_bytes += int(request.headers.get("content-length", 0))
+    def _name(self, event: dict[str, Any]) -> None:
+        self._urls[event["requestId"]] = event["request"]["url"]
+
+    def _count(self, event: dict[str, Any]) -> None:
+        headers = {name.lower(): value for name, value in event["headers"].items()}
+        size = int(headers.get("content-length", 0))
+        if "/pictures" in self._urls.get(event["requestId"], ""):
+            self.picture_bytes += size
+        else:
+            self.other_bytes += size
 
     def drop(self) -> None:
         """Drop the folders as a file manager does."""
@@ -134,10 +171,19 @@ class Drop:
         while not until():
             if time.monotonic() > begun + _UPLOAD_S:
                 raise SystemExit("The upload does not end.")
-            used = self._session.send("Runtime.getHeapUsage")["usedSize"]
-            self.heap_mb = max(self.heap_mb, used / _MB)
-            time.sleep(0.1)
+            self._sample()
+            self._page.wait_for_timeout(100)
         return time.monotonic() - begun
+
+    def _sample(self) -> None:
+        """Take the heap of the page's script, and the memory of the largest tab's process."""
+        used = self._session.send("Runtime.getHeapUsage")["usedSize"]
+        self.heap_mb = max(self.heap_mb, used / _MB)
+        for process in self._processes.send("SystemInfo.getProcessInfo")["processInfo"]:
+            if process["type"] == "renderer":
+                status = Path(f"/proc/{process['id']}/status").read_text(encoding="ascii")
+                kb = int(status.partition("VmRSS:")[2].split()[0])
+                self.process_mb = max(self.process_mb, kb / 1024)
 
     def is_done(self) -> bool:
         """Return True once the page says so."""
@@ -146,25 +192,29 @@ class Drop:
 
 
 def measure_upload(browser: Browser, address: str, folder: Path, files: int) -> str:
-    """Upload all, cut at half; then the rest; then all again. Return the project's address."""
+    """Upload all, cut at half; then the rest; then all again. Return the project's page."""
 
     def held() -> int:
         found = httpx.get(f"{address}/api/projects").json()["projects"]
         return int(found[0]["counts"]["pictures"]) if found else 0
 
     sizes = sum(path.stat().st_size for path in folder.rglob("*.jpg"))
+    print(f"pictures               {files:8,} files, {sizes / _MB:,.0f} MB")
     page = browser.new_page()
     page.goto(address)
     page.get_by_role("heading", name="Drop your folders here").wait_for()
     first = Drop(page, folder)
     first.drop()
     first_s = first.wait(lambda: held() >= files // 2)
+    half = held()
+    print(f"upload                 {half / first_s:8.0f} files/s, {half:,} in {first_s:.0f} s")
+    print(f"memory of the tab, max {first.heap_mb:8.0f} MB of script, ", end="")
+    print(f"{first.process_mb:.0f} MB of its process")
     location = page.url
     page.close()
     time.sleep(2)  # what was on its way arrives
     half = held()
-    print(f"upload                 {half / first_s:8.0f} files/s, {half:,} in {first_s:.0f} s")
-    print(f"heap of the tab, max   {first.heap_mb:8.0f} MB")
+    print(f"held after the cut     {half:8,} ({100 * half / files:.1f}%)")
     for name in ("rest after the cut", "all once more"):
         page = browser.new_page()
         page.goto(location)
@@ -172,11 +222,29 @@ def measure_upload(browser: Browser, address: str, folder: Path, files: int) -> 
         again = Drop(page, folder)
         again.drop()
         again_s = again.wait(again.is_done)
-        share = again.sent_bytes / sizes
-        print(f"{name:<22} {again_s:8.0f} s, {100 * share:.1f}% of the bytes sent", end="")
-        print(f", heap {again.heap_mb:.0f} MB, {held():,} held")
+        print(
+            f"{name:<22} {again_s:8.0f} s, {100 * again.picture_bytes / sizes:.1f}% of the ", end=""
+        )
+        print(f"pictures' bytes sent, {again.other_bytes / _MB:.1f} MB else, ", end="")
+        print(f"{again.heap_mb:.0f} MB of script, {held():,} held")
         page.close()
-    return location.replace("/data", "/verify")
+    return location.removesuffix("/data")
+
+
+def measure_screens(browser: Browser, project: str) -> None:
+    """Measure from a click to each screen, and the answers behind them."""
+    page = browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.goto(f"{project}/data")
+    page.locator("#versions-heading").wait_for()
+    page.set_default_timeout(1000 * _OPEN_S)
+    for title, selector in _SCREENS.items():
+        print(f"click to {title:<13} {page.evaluate(_OPEN, [title, selector]):8.0f} ms")
+    page.close()
+    api = project.replace("/projects/", "/api/projects/")
+    for name, path in (("counts", ""), ("index", "/index?order=label_issues")):
+        begun = time.perf_counter()
+        httpx.get(f"{api}{path}").raise_for_status()
+        print(f"{name:<22} {1000 * (time.perf_counter() - begun):8.0f} ms")
 
 
 def measure_grid(browser: Browser, location: str) -> None:
@@ -210,8 +278,11 @@ def measure_grid(browser: Browser, location: str) -> None:
     print(f"cells, max             {cells:8}")
     print(f"long tasks, scrolling  {len(tasks):8} (longest {max(tasks, default=0):.0f} ms)")
     page.locator(".grid").focus()
+    page.keyboard.press("Home")
+    page.locator(".cell.active").wait_for()
     times = sorted(page.evaluate(_PRESS, str(1 + n % 2)) for n in range(_KEYS))
     print(f"key to next, p95       {times[int(0.95 * _KEYS)]:8.0f} ms")
+    page.get_by_text("All saved").wait_for()
     page.close()
 
 
@@ -229,8 +300,9 @@ def main() -> None:
         draw_all(folder, options.files, options.edge)
         with sync_playwright() as playwright, studio(Path(temporary)) as address:
             browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
-            location = measure_upload(browser, address, folder, options.files)
-            measure_grid(browser, location)
+            project = measure_upload(browser, address, folder, options.files)
+            measure_screens(browser, project)
+            measure_grid(browser, f"{project}/labels")
             browser.close()
 
 

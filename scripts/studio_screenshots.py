@@ -66,7 +66,7 @@ def main() -> None:
         page.locator(".verdict").wait_for()
         _drop(page, *(min(folder.iterdir()) for folder in folders))
         page.locator(".card.try").nth(1).wait_for()
-        _take(page, "live", lambda: page.evaluate(_TO_VERDICT))
+        _take(page, "in-use", lambda: page.evaluate(_TO_VERDICT))
         page.get_by_role("link", name="Which pictures are fixed").click()
         page.locator(".pictures img").first.wait_for()
         _take(page, "compare")

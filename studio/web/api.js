@@ -1,6 +1,6 @@
 // HTTP client of the studio: JSON in and out, problem documents as errors, and a wait while a key is missing.
 
-import { Problem, ask, bodyOf, problemOf } from "./shared/http.js";
+import { NO_ANSWER, Problem, ask, bodyOf, problemOf } from "./shared/http.js";
 
 export { Problem };
 
@@ -21,13 +21,15 @@ export const passes = (problem) => [0, 429, 502, 503, 504].includes(problem.stat
 /**
  * Send a request, and return the JSON of its answer.
  *
- * `json` or `body` is sent; `query` holds parameters, of which null and undefined are left out.
+ * `json` or `body` is sent; `query` holds parameters, of which null and undefined are left out;
+ * `progress(bytes)` is called while the body is sent.
  */
-export async function call(method, path, { json, body, query, signal, keyless = false } = {}) {
+export async function call(method, path, { json, body, query, signal, progress, keyless = false } = {}) {
   const headers = json === undefined ? HEADERS : { ...HEADERS, "Content-Type": "application/json" };
   const options = { method, headers, body: json === undefined ? body : JSON.stringify(json), signal };
   for (;;) {
-    const response = await ask(path + queryOf(query), options);
+    const address = path + queryOf(query);
+    const response = await (progress ? askReporting(address, options, progress) : ask(address, options));
     if (response.status === 204) return null;
     if (response.ok) return bodyOf(response);
     const problem = await problemOf(response);
@@ -35,6 +37,25 @@ export async function call(method, path, { json, body, query, signal, keyless = 
     asked ??= askForKey(problem).finally(() => (asked = null));
     await asked;
   }
+}
+
+/** Fetch, and report how many bytes of the body are sent, which `fetch` does not. */
+function askReporting(address, { method, headers, body, signal }, progress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open(method, address);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.onprogress = ({ loaded }) => progress(loaded);
+    request.upload.onload = ({ loaded }) => progress(loaded);
+    request.onload = () => {
+      const retryAfter = request.getResponseHeader("Retry-After");
+      resolve(new Response(request.response || null, { status: request.status, headers: retryAfter === null ? {} : { "Retry-After": retryAfter } }));
+    };
+    request.onerror = () => reject(new Problem(0, { detail: NO_ANSWER }));
+    request.onabort = () => reject(new DOMException("The request was stopped.", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(body);
+  });
 }
 
 export function queryOf(query = {}) {

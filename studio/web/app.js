@@ -4,21 +4,21 @@ import { html, render, useEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, call, get, onKeyWanted } from "./api.js";
 import { DataScreen } from "./data-screen.js";
 import { Home } from "./home.js";
-import { LiveScreen } from "./live-screen.js";
+import { InUseScreen } from "./in-use-screen.js";
 import { nextStep } from "./next.js";
-import { CompareScreen, RunScreen, RunsScreen } from "./runs-screen.js";
+import { CompareScreen, ResultScreen, ResultsScreen } from "./results-screen.js";
 import { toast } from "./shared/dialog.js";
 import { go, href, refresh, state, update, useStore } from "./store.js";
 import { TrainScreen } from "./train-screen.js";
-import { VerifyScreen } from "./verify-screen.js";
+import { LabelsScreen } from "./labels-screen.js";
 import { count } from "./words.js";
 
 const SCREENS = [
   { id: "data", title: "Data", screen: DataScreen },
-  { id: "verify", title: "Labels", screen: VerifyScreen },
+  { id: "labels", title: "Labels", screen: LabelsScreen },
   { id: "train", title: "Train", screen: TrainScreen },
-  { id: "runs", title: "Results", screen: RunsScreen },
-  { id: "live", title: "In use", screen: LiveScreen },
+  { id: "results", title: "Results", screen: ResultsScreen },
+  { id: "in-use", title: "In use", screen: InUseScreen },
 ];
 
 function App() {
@@ -62,7 +62,7 @@ function Elsewhere({ session, project }) {
 /** The five screens, in the order in which they are used, and the next step. */
 function Steps() {
   const { project, route, unsaved } = state;
-  const current = route.screen === "compare" ? "runs" : route.screen;
+  const current = route.screen === "compare" ? "results" : route.screen;
   const next = project && nextStep(state);
   return html`
     <nav class="wide steps" aria-label="Steps">
@@ -91,7 +91,7 @@ function Steps() {
 function Badge({ id }) {
   const { project } = state;
   if (!project) return null;
-  if (id === "verify" && project.counts.label_issues) return html`<span class="badge" aria-label=${`, ${count(project.counts.label_issues, "label issue")}`}>${project.counts.label_issues}</span>`;
+  if (id === "labels" && project.counts.label_issues) return html`<span class="badge" aria-label=${`, ${count(project.counts.label_issues, "label issue")}`}>${project.counts.label_issues}</span>`;
   if (id === "train" && project.running_job) return html`<span class="badge busy" aria-label=", running">●</span>`;
   return null;
 }
@@ -99,7 +99,7 @@ function Badge({ id }) {
 function ProjectScreen() {
   const { project, route, failure } = state;
   if (!project) return failure ? html`<p><a href="/">All projects</a></p>` : html`<p class="muted">Opening the project …</p>`;
-  if (route.screen === "runs" && route.a) return html`<${RunScreen} key=${route.a} id=${route.a} />`;
+  if (route.screen === "results" && route.a) return html`<${ResultScreen} key=${route.a} id=${route.a} />`;
   if (route.screen === "compare") return html`<${CompareScreen} key=${`${route.a}/${route.b}`} a=${route.a} b=${route.b} />`;
   const { screen } = SCREENS.find(({ id }) => id === route.screen) ?? SCREENS[0];
   return html`<${screen} key=${`${route.project}/${route.screen}`} />`;

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "./htm-preact.js";
 import { call, get, patch, post, remove } from "./api.js";
 import { confirmed, toast } from "./shared/dialog.js";
-import { fail, follow, go, href, refresh, useStore } from "./store.js";
+import { fail, follow, go, href, limits, refresh, useStore } from "./store.js";
 import { DropZone, UploadStatus } from "./uploading.js";
 import { FINDINGS, count, labelName, number, when } from "./words.js";
 
@@ -37,7 +37,7 @@ function Classes({ project }) {
     <ul class="classes">
       ${rows.map(
         ({ key, title, pictures, query, quiet }) => html`<li key=${key} class=${quiet ? "quiet" : ""}>
-          <a href=${href("verify", undefined, `?${new URLSearchParams(query)}`)}>${title}</a>
+          <a href=${href("labels", undefined, `?${new URLSearchParams(query)}`)}>${title}</a>
           <span class="figures">${number(pictures)}</span>
           <span class="track" aria-hidden="true"><span class="fill" style=${{ width: `${(100 * pictures) / largest}%` }}></span></span>
         </li>`,
@@ -74,7 +74,7 @@ function RenameClass({ project }) {
     }
   };
   const removeProject = async () => {
-    const sure = await confirmed({ title: `Remove “${project.name}”?`, text: "It disappears from the list. A model in use stays in use.", action: "Remove it" });
+    const sure = await confirmed({ title: `Remove “${project.name}”?`, text: "Its pictures, labels and versions are deleted, and this cannot be undone. A model in use stays in use.", action: "Remove it" });
     if (!sure) return;
     try {
       await remove(`/api/projects/${project.id}`);
@@ -86,18 +86,19 @@ function RenameClass({ project }) {
   return html`<details>
     <summary>Rename or remove</summary>
     <form class="bar" onSubmit=${renameProject}>
-      <label class="field grow">The project <input name="name" type="text" value=${project.name} maxlength="80" required /></label>
+      <label class="field grow">The project <input name="name" type="text" value=${project.name} maxlength=${limits().name_chars} required /></label>
       <button type="submit">Rename</button>
     </form>
-    <form class="bar" onSubmit=${rename}>
+    ${project.classes.length > 0 &&
+    html`<form class="bar" onSubmit=${rename}>
       <label class="field">The class
         <select value=${chosen} onChange=${({ target }) => setFrom(target.value)}>
           ${project.classes.map(({ name }) => html`<option value=${name}>${labelName(name)}</option>`)}
         </select>
       </label>
-      <label class="field grow">to <input type="text" value=${to} onInput=${({ target }) => setTo(target.value)} maxlength="80" required /></label>
+      <label class="field grow">to <input type="text" value=${to} onInput=${({ target }) => setTo(target.value)} maxlength=${limits().name_chars} required /></label>
       <button type="submit">Rename</button>
-    </form>
+    </form>`}
     <button type="button" class="danger" onClick=${removeProject}>Remove the project</button>
   </details>
   <${Import} project=${project} />`;
@@ -145,7 +146,7 @@ function Findings({ project }) {
       ? html`<ul class="findings">
           ${known.map(
             ({ kind, title, help }) => html`<li key=${kind}>
-              <a href=${href("verify", undefined, `?filter=${kind}`)}>${title}</a> <span class="figures">${number(found[kind])}</span>
+              <a href=${href("labels", undefined, `?filter=${kind}`)}>${title}</a> <span class="figures">${number(found[kind])}</span>
               <span class="small">${help}</span>
             </li>`,
           )}

@@ -1,6 +1,7 @@
 // Files from drops and pickers: folders are read completely, and no file is filtered.
 
 const READ_AT_ONCE = 8; // folders
+export const UNNAMED = "My pictures"; // a project
 
 /**
  * Return the files of a drop as {files: [{file, path}], archives: [File], unreadable: [path]}.
@@ -73,7 +74,7 @@ function sorted(all, unreadable) {
 export function nameFor({ files, archives }) {
   const tops = [...new Set(files.filter(({ path }) => path.includes("/")).map(({ path }) => path.split("/")[0]))];
   if (archives.length && !tops.length) return archives[0].name.replace(/\.zip$/i, "");
-  if (!tops.length) return "My pictures";
+  if (!tops.length) return UNNAMED;
   if (tops.length === 1) return tops[0];
   return tops.length === 2 ? `${tops[0]} or ${tops[1]}` : `${tops[0]} and ${tops.length - 1} more`;
 }

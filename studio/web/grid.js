@@ -98,6 +98,13 @@ export class Grid {
     this.on.chosen();
   }
 
+  /** True if at least half of the active picture is in view. */
+  get showsActive() {
+    const middle = Math.floor(this.active / this.#columns) * this.#rowHeight + this.#rowHeight / 2;
+    const { scrollTop, clientHeight } = this.root;
+    return middle >= scrollTop && middle <= scrollTop + clientHeight;
+  }
+
   /** Go to the picture after the last decision. */
   advance() {
     const last = this.chosen.size ? Math.max(...this.chosen) : this.active;

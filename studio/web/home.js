@@ -38,7 +38,7 @@ function ProjectCard({ project }) {
   const { counts, live, running_job: job, latest_run: run } = project;
   const names = (project.classes ?? []).map(({ name }) => `“${labelName(name)}”`);
   const status = job ? ["Training", ""] : live ? ["In use", "good"] : run ? ["Trained", ""] : ["Not trained yet", ""];
-  return html`<a class="card project" href=${href(counts.pictures ? (live ? "live" : "data") : "data", project.id)}>
+  return html`<a class="card project" href=${href(counts.pictures ? (live ? "in-use" : "data") : "data", project.id)}>
     <b>${project.name}</b>
     <span>${count(counts.pictures, "picture")}${names.length ? `: ${listed(names, 4)}` : ""}</span>
     <span><span class=${`tag ${status[1]}`}>${status[0]}</span></span>

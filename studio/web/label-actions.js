@@ -12,9 +12,14 @@ export function acting({ grid, labelling }, { project, autoAdvance, setDialog, a
       const { targets } = grid;
       if (!targets.length) return;
       const single = grid.chosen.size < 2;
+      const inViewer = document.querySelector("dialog[open].viewer");
+      if (single && !inViewer && !grid.showsActive) {
+        grid.move(grid.active); // scrolled away: nobody decides about a picture out of sight
+        return;
+      }
       const working = work(targets);
-      if (autoAdvance && single && !document.querySelector("dialog[open].viewer")) grid.advance();
-      else if (autoAdvance && document.querySelector("dialog[open].viewer")) grid.move(grid.active + 1);
+      if (autoAdvance && single && !inViewer) grid.advance();
+      else if (autoAdvance && inViewer) grid.move(grid.active + 1);
       else if (!single) grid.chooseNone();
       again();
       await working;

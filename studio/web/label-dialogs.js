@@ -7,7 +7,7 @@ import { addClass } from "./labelling.js";
 import { newId } from "./outbox.js";
 import { open } from "./shared/dialog.js";
 import { shortcuts } from "./shared/keyboard.js";
-import { fail, refresh, useStore } from "./store.js";
+import { fail, limits, refresh, useStore } from "./store.js";
 import { FINDINGS, LEFT_OUT, count, labelName, listed, number, percent, when } from "./words.js";
 
 const LARGE_PX = 640;
@@ -79,7 +79,7 @@ export function NewClassDialog({ project, close, made, n }) {
   return html`<${Dialog} title="New class" close=${close}>
     <form onSubmit=${create}>
       <p><label for="class-name">A new class, in one or two words</label></p>
-      <p><input id="class-name" name="name" type="text" required maxlength="80" autocomplete="off" autofocus /></p>
+      <p><input id="class-name" name="name" type="text" required maxlength=${limits().name_chars} autocomplete="off" autofocus /></p>
       ${error && html`<p class="bad" role="alert">${error}</p>`}
       <div class="buttons end">
         <button type="button" data-close>Cancel</button>
@@ -126,7 +126,7 @@ export function GroupDialog({ project, targets, labelling, close }) {
     <p>Pictures of one person look alike. Put them into one group: then the model is never tested on a person that it was trained on, and its figures are not too high.</p>
     ${targets.length > 0 &&
     html`<form class="bar" onSubmit=${byHand}>
-      <label class="field grow">${count(targets.length, "chosen picture")}: group <input name="group" type="text" maxlength="80" /></label>
+      <label class="field grow">${count(targets.length, "chosen picture")}: group <input name="group" type="text" maxlength=${limits().name_chars} /></label>
       <button type="submit">Set</button>
     </form>`}
     <h3>By the files’ names</h3>

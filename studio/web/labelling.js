@@ -23,6 +23,7 @@ export class Labelling {
   undone = [];
   refusal = null;
   #asked = new Set();
+  #search = Promise.resolve(); // for the last act on the server
 
   /** `changed(ids)` is called when pictures changed; null stands for anything. */
   constructor(project, changed) {
@@ -128,8 +129,13 @@ export class Labelling {
     this.changed([...values.keys()]);
   }
 
-  /** Return the newest act on the server that a key may undo: those before a reload. */
-  async #lastOnServer() {
+  /** Return the newest act on the server that a key may undo: those before a reload; one at a time. */
+  #lastOnServer() {
+    this.#search = this.#search.catch(() => {}).then(() => this.#searchActs());
+    return this.#search;
+  }
+
+  async #searchActs() {
     const { acts } = await get(`/api/projects/${this.project}/acts`, { query: { limit: ACTS_LOOKED_AT } });
     const mine = acts.find(({ act, kind, undone, undoes }) => !undone && !undoes && KEY_UNDOES.includes(kind) && !this.undone.some((one) => one.act.id === act));
     return mine ? { id: mine.act, before: new Map(), after: new Map() } : null;

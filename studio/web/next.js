@@ -35,7 +35,7 @@ function secondClass(classes, counts) {
     return {
       text: `Label ${count(counts.unlabelled, "picture")}: at least two classes are needed.`,
       label: "Label them",
-      href: href("verify", undefined, "?filter=unlabelled"),
+      href: href("labels", undefined, "?filter=unlabelled"),
     };
   }
   return { text: `Everything is “${labelName(classes[0]?.name)}”. Drop a second folder that shows something else.` };
@@ -47,7 +47,7 @@ function firstTraining(classes, counts, route) {
     ? `Train a model. (Only ${count(small.pictures, "picture")} of “${labelName(small.name)}”: more would make it better.)`
     : `Train a model with your ${count(counts.labelled, "picture")}.`;
   if (route.screen === "train") return { text: "Press “Train”. It takes half a minute for a few hundred pictures." };
-  const other = route.screen === "verify" ? null : { label: "Look over the labels first", href: href("verify") };
+  const other = route.screen === "labels" ? null : { label: "Look over the labels first", href: href("labels") };
   return { text, label: "Train", act: () => train(), other };
 }
 
@@ -57,28 +57,28 @@ function afterTraining(project, counts, route) {
     const text = `Train again: ${count(counts.changed, "picture has", "pictures have")} changed since the last training.`;
     return route.screen === "train" ? { text } : { text, label: "Train again", act: () => train() };
   }
-  if (!live && route.screen === "live" && route.query.has("run")) return { text: "Read the verdict below, then switch to the new model, or leave it." };
+  if (!live && route.screen === "in-use" && route.query.has("run")) return { text: "Read the verdict below, then switch to the new model, or leave it." };
   if (!live) {
     return {
       text: "The model is ready. Put it into use, then try it with a picture.",
       label: "Use this model",
       act: () => promote(run.id),
-      other: route.screen === "runs" ? null : { label: "How good is it?", href: href("runs", undefined, `/${run.id}`) },
+      other: route.screen === "results" ? null : { label: "How good is it?", href: href("results", undefined, `/${run.id}`) },
     };
   }
   if (live.run !== run.id) {
-    const at = href("live", undefined, `?run=${run.id}`);
+    const at = href("in-use", undefined, `?run=${run.id}`);
     const text = "A newer model is ready. Check that it is at least as good as the one in use, then switch.";
-    return route.screen === "live" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
+    return route.screen === "in-use" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
   }
   if (counts.label_issues) {
     const look = `ook at ${count(counts.label_issues, "picture")} whose label may be wrong.`;
-    const text = route.screen === "live" ? `Drop a picture below to see the model’s answer. Then l${look}` : `L${look}`;
-    const at = href("verify", undefined, "?filter=label_issue");
-    return route.screen === "verify" ? { text: "Correct what is wrong; press Enter where the label is right." } : { text, label: "Look at them", href: at };
+    const text = route.screen === "in-use" ? `Drop a picture below to see the model’s answer. Then l${look}` : `L${look}`;
+    const at = href("labels", undefined, "?filter=label_issue");
+    return route.screen === "labels" ? { text: "Correct what is wrong; press Enter where the label is right." } : { text, label: "Look at them", href: at };
   }
-  if (route.screen === "live") return { text: "Drop a picture below to see the model’s answer." };
-  return { text: "The model is in use. Try it with a picture it has never seen.", label: "Try it", href: href("live") };
+  if (route.screen === "in-use") return { text: "Drop a picture below to see the model’s answer." };
+  return { text: "The model is in use. Try it with a picture it has never seen.", label: "Try it", href: href("in-use") };
 }
 
 /** Put a model into use; the first one needs no comparison, others are shown beside the verdict. */
@@ -86,9 +86,9 @@ async function promote(run) {
   try {
     await post("/api/live/promote", { run });
     await refresh();
-    go(href("live"));
+    go(href("in-use"));
   } catch (error) {
-    if (error.code === "gate") go(href("live", undefined, `?run=${run}`));
+    if (error.code === "gate") go(href("in-use", undefined, `?run=${run}`));
     else fail(error);
   }
 }

@@ -6,6 +6,8 @@ import { JobFeed } from "./job-feed.js";
 
 const POLL_S = 4;
 const POLL_BUSY_S = 1.5;
+// Of the studio by default, until it has sent its own.
+const LIMITS = { file_bytes: 32 * 2 ** 20, archive_bytes: 8 * 2 ** 30, files_per_request: 64, name_chars: 200 };
 
 export const state = {
   route: routeOf(location),
@@ -95,6 +97,9 @@ export function refresh() {
   });
   return asking;
 }
+
+/** Return the studio's limits of uploads and names. */
+export const limits = () => ({ ...LIMITS, ...state.session?.limits });
 
 const isBusy = () => state.project && (state.project.running_job || state.uploads.get(String(state.project.id))?.state === "sending");
 

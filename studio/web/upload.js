@@ -1,20 +1,20 @@
 // One upload: hash, ask which pictures are missing, send only those; wait after errors, and resume.
 
-import { Problem, passes, post, call, wait } from "./api.js";
+import { Problem, call, post, wait } from "./api.js";
 import { Hasher, canHash } from "./hashing.js";
 import { newId } from "./outbox.js";
+import { PatientRequests } from "./patient.js";
+import { bytes } from "./words.js";
 
 const CHECK_FILES = 250; // per question for what is missing
 const CHECK_WAIT_MS = 300; // max wait of a question for more hashes
-const BATCH_FILES = 64; // per request, as the studio takes them
 const BATCH_BYTES = 16 * 2 ** 20;
 const SENDERS = 3; // requests at a time
 const HASHED_AHEAD = 1000; // files that are hashed and not sent yet
-const LARGEST_BYTES = 200 * 2 ** 20; // a picture this large is refused without reading it
-const RETRY_S = 2;
-const MAX_RETRY_S = 15;
 const RATE_OVER_S = 10;
-const ENDS = [403, 404]; // not allowed, or the project is gone: every other file would fail as well
+const UNDONE = "drop_undone"; // code of the answer to a batch of a drop that was undone meanwhile
+// Every other file would fail as well: not allowed, the project is gone, or the drop was undone.
+const endsAll = ({ status, code }) => status === 403 || status === 404 || code === UNDONE;
 
 /** Remembered while an upload runs, so that the page can report an interrupted upload after it was closed. */
 const MARK = (project) => `studio-upload-${project}`;
@@ -30,8 +30,9 @@ export function forgetInterrupted(project) {
 /**
  * The upload of one drop into a project.
  *
- * State for the page: `state` is sending, waiting, done, stopped or failed; `done` of `total` files are
- * settled: `added`, `duplicates` or `refused` [{path, reason}]; `counts` are the server's.
+ * State for the page: `state` is sending, waiting, done, stopped, undone or failed; `done` of `total`
+ * files are settled: `added`, `duplicates` or `refused` [{path, reason}]; `counts` are the server's;
+ * `archive` is the zip that is on its way, {name, sent, size}, or null.
  */
 export class Upload {
   state = "sending";
@@ -42,17 +43,23 @@ export class Upload {
   conflicts = [];
   refused = [];
   counts = null;
+  archive = null;
   #drop = newId(); // one act on the server, to be undone as one
   #abort = new AbortController();
+  #requests = new PatientRequests({
+    signal: this.#abort.signal,
+    waiting: (problem) => this.#goOn("waiting", problem),
+    answered: () => this.state === "waiting" && this.#goOn("sending", null),
+  });
   #history = [];
   #marked = 0;
 
   /**
    * `files` are [{file, path}], `labels` maps paths to labels, `split` is what to do with a
-   * train/test split or null; `changed()` is called after each step.
+   * train/test split or null, `limits` are the studio's; `changed()` is called after each step.
    */
-  constructor({ project, files, archives = [], labels = {}, split = null, refused = [], tables = [], changed }) {
-    Object.assign(this, { project, files, archives, labels, split, tables, changed });
+  constructor({ project, files, archives = [], labels = {}, split = null, refused = [], tables = [], limits, changed }) {
+    Object.assign(this, { project, files, archives, labels, split, tables, limits, changed });
     this.refused = [...refused];
     this.total = files.length + archives.length + refused.length;
   }
@@ -70,8 +77,14 @@ export class Upload {
     const [first] = this.#history;
     const last = this.#history.at(-1);
     if (!first || last.time - first.time < 1000) return null;
-    const rate = (last.done - first.done) / (last.time - first.time);
-    return rate > 0 ? (this.total - this.done) / rate / 1000 : null;
+    const rate = (last.progress - first.progress) / (last.time - first.time);
+    const [progress, all] = this.#progress;
+    return rate > 0 ? (all - progress) / rate / 1000 : null;
+  }
+
+  /** Bytes of the zip that is sent, else files that are settled; and how many there are. */
+  get #progress() {
+    return this.archive ? [this.archive.sent, this.archive.size] : [this.done, this.total];
   }
 
   stop() {
@@ -91,8 +104,12 @@ export class Upload {
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#abort.abort();
-      this.state = "failed";
+      this.state = error.code === UNDONE ? "undone" : "failed";
       this.problem = error;
+      if (this.state === "undone") {
+        this.counts = null; // of before the undo
+        forgetInterrupted(this.project);
+      }
       this.#notify();
     }
     if (this.#abort.signal.aborted) return;
@@ -116,7 +133,7 @@ export class Upload {
         for (const item of queue) {
           while (unsettled > HASHED_AHEAD && !this.#abort.signal.aborted) await wait(0.05);
           if (this.#abort.signal.aborted) return;
-          if (item.file.size > LARGEST_BYTES) this.#refuse(item.path, "It is larger than 200 MB.");
+          if (item.file.size > this.limits.file_bytes) this.#refuse(item.path, tooLarge(this.limits.file_bytes));
           else if (item.file.size === 0) this.#refuse(item.path, "The file is empty.");
           else {
             unsettled += 1;
@@ -152,11 +169,11 @@ export class Upload {
     const sendAll = async () => {
       while ((checking || missing.length) && !this.#abort.signal.aborted) {
         // While more files are coming, a small batch waits briefly to be filled.
-        if (!missing.length || (checking && missing.length < BATCH_FILES && hashing)) {
+        if (!missing.length || (checking && missing.length < this.limits.files_per_request && hashing)) {
           await wait(0.02);
           if (!missing.length || hashing) continue;
         }
-        const batch = takeBatch(missing);
+        const batch = this.#takeBatch(missing);
         const taken = batch.length;
         await this.#send(batch);
         unsettled -= taken;
@@ -172,17 +189,17 @@ export class Upload {
   async #sendAll(files) {
     const queue = [...files];
     const sender = async () => {
-      while (queue.length && !this.#abort.signal.aborted) await this.#send(takeBatch(queue));
+      while (queue.length && !this.#abort.signal.aborted) await this.#send(this.#takeBatch(queue));
     };
     await Promise.all(Array.from({ length: SENDERS }, sender));
   }
 
   /** Ask which of the files the studio lacks; those that it has are counted. */
   async #check(items) {
-    const files = items.map(({ path, sha256 }) => ({ path, sha256, label: this.labels[path] ?? null }));
-    const answer = await this.#patiently(() =>
-      post(`/api/projects/${this.project}/uploads/check`, { files }, { query: this.#query, signal: this.#abort.signal }),
-    );
+    const answer = await this.#requests.send(() => {
+      const files = items.map(({ path, sha256 }) => ({ path, sha256, label: this.labels[path] ?? null }));
+      return post(`/api/projects/${this.project}/uploads/check`, { files }, { query: this.#query, signal: this.#abort.signal });
+    });
     if (!answer) return [];
     const missing = new Set(answer.missing);
     this.#settle(answer.results ?? [], answer.counts);
@@ -200,15 +217,18 @@ export class Upload {
       return form;
     };
     try {
-      const answer = await this.#patiently(async () => {
-        const options = { body: body(), query: this.#query, signal: this.#abort.signal };
-        return await call("POST", `/api/projects/${this.project}/pictures`, options);
-      }, batch);
+      const answer = await this.#requests.send(
+        async () => {
+          const options = { body: body(), query: this.#query, signal: this.#abort.signal };
+          return batch.length ? await call("POST", `/api/projects/${this.project}/pictures`, options) : null;
+        },
+        () => this.#dropUnreadable(batch),
+      );
       if (!answer) return;
       this.sentBytes += batch.reduce((sum, { file }) => sum + file.size, 0);
       this.#settle(answer.results, answer.counts, batch);
     } catch (error) {
-      if (!(error instanceof Problem) || ENDS.includes(error.status)) throw error;
+      if (!(error instanceof Problem) || endsAll(error)) throw error;
       if (batch.length === 1) this.#refuse(batch[0].path, error.message);
       else {
         const middle = batch.length >> 1;
@@ -218,62 +238,57 @@ export class Upload {
     }
   }
 
-  async #sendArchive(archive) {
+  async #sendArchive(file) {
+    const { name, size } = file;
+    if (size > this.limits.archive_bytes) return this.#refuse(name, tooLarge(this.limits.archive_bytes));
+    this.archive = { name, size, sent: 0 };
+    this.#history = [];
+    const progress = (sent) => {
+      this.archive.sent = Math.min(sent, size);
+      this.#notify();
+    };
     try {
       const address = `/api/projects/${this.project}/archive`;
-      const answer = await this.#patiently(() => call("POST", address, { body: archive, query: this.#query, signal: this.#abort.signal }));
+      const options = { body: file, query: this.#query, signal: this.#abort.signal, progress };
+      const zip = [{ file, path: name }];
+      const answer = await this.#requests.send(
+        async () => (zip.length ? await call("POST", address, options) : null),
+        () => this.#dropUnreadable(zip),
+      );
       if (!answer) return;
       this.total += Math.max(0, answer.results.length - 1);
-      this.sentBytes += archive.size;
+      this.sentBytes += size;
+      this.archive = null;
+      for (const [path, applied] of Object.entries(answer.tables ?? {})) this.#settleTable(path, applied);
       this.#settle(answer.results, answer.counts);
     } catch (error) {
-      if (!(error instanceof Problem) || ENDS.includes(error.status)) throw error;
-      this.#refuse(archive.name, error.message);
+      if (!(error instanceof Problem) || endsAll(error)) throw error;
+      this.#refuse(name, error.message);
+    } finally {
+      this.archive = null;
+      this.#history = [];
     }
   }
 
   async #sendTable(path, file, kind) {
     try {
       const text = await file.text();
-      const answer = await this.#patiently(() =>
+      const answer = await this.#requests.send(() =>
         call("POST", `/api/projects/${this.project}/tables`, { body: text, query: { kind }, signal: this.#abort.signal }),
       );
-      for (const { path: row, reason } of answer?.refused ?? []) this.refused.push({ path: `${path}, ${row}`, reason });
-      if (answer?.unmatched.length) this.refused.push({ path, reason: `It names pictures that are not here, such as ${answer.unmatched[0]}.` });
+      if (answer) this.#settleTable(path, answer);
     } catch (error) {
       this.refused.push({ path, reason: error.message });
     }
     this.#notify();
   }
 
-  /**
-   * Repeat a request until it gets an answer other than "not now"; null if the upload was stopped.
-   *
-   * No answer at all may also mean that a file is gone: each file of the batch is tried then.
-   */
-  async #patiently(request, batch = []) {
-    for (let tries = 0; ; tries += 1) {
-      try {
-        const answer = await request();
-        if (this.state === "waiting") this.state = "sending";
-        this.problem = null;
-        return answer;
-      } catch (error) {
-        if (error.name === "AbortError") return null;
-        if (!(error instanceof Problem) || !passes(error)) throw error;
-        if (error.status === 0 && (await this.#dropUnreadable(batch))) {
-          if (!batch.length) return null;
-          continue;
-        }
-        this.state = "waiting";
-        this.problem = error;
-        this.#notify();
-        await wait(error.retryAfterS ?? Math.min(MAX_RETRY_S, RETRY_S * 2 ** Math.min(tries, 3)), this.#abort.signal);
-        if (this.#abort.signal.aborted) return null;
-      }
-    }
+  #settleTable(path, { refused = [], unmatched = [] }) {
+    for (const { path: row, reason } of refused) this.refused.push({ path: `${path}, ${row}`, reason });
+    if (unmatched.length) this.refused.push({ path, reason: `It names pictures that are not here, such as ${unmatched[0]}.` });
   }
 
+  /** No answer at all may also mean that a file is gone: each file of the batch is tried then. */
   async #dropUnreadable(batch) {
     const gone = new Set();
     for (const item of batch) {
@@ -282,6 +297,13 @@ export class Upload {
     for (const item of gone) this.#refuse(item.path, "The file cannot be read any more: was it moved or changed?");
     batch.splice(0, batch.length, ...batch.filter((item) => !gone.has(item)));
     return gone.size > 0;
+  }
+
+  #goOn(state, problem) {
+    if (this.#abort.signal.aborted) return;
+    this.state = state;
+    this.problem = problem;
+    this.#notify();
   }
 
   #settle(results, counts, batch = null) {
@@ -303,9 +325,9 @@ export class Upload {
 
   #notify() {
     const time = performance.now();
-    this.#history.push({ time, done: this.done });
+    this.#history.push({ time, progress: this.#progress[0] });
     while (this.#history[0].time < time - 1000 * RATE_OVER_S) this.#history.shift();
-    if (time - this.#marked > 1000 && this.state !== "done") this.#mark();
+    if (time - this.#marked > 1000 && (this.state === "sending" || this.state === "waiting")) this.#mark();
     this.changed();
   }
 
@@ -313,15 +335,17 @@ export class Upload {
     this.#marked = performance.now();
     localStorage.setItem(MARK(this.project), JSON.stringify({ total: this.total, done: this.done, at: Date.now() }));
   }
+
+  #takeBatch(queue) {
+    let size = 0;
+    let n = 0;
+    for (const { file } of queue.slice(0, this.limits.files_per_request)) {
+      size += file.size;
+      if (n && size > BATCH_BYTES) break;
+      n += 1;
+    }
+    return queue.splice(0, n);
+  }
 }
 
-function takeBatch(queue) {
-  let size = 0;
-  let n = 0;
-  for (const { file } of queue.slice(0, BATCH_FILES)) {
-    size += file.size;
-    if (n && size > BATCH_BYTES) break;
-    n += 1;
-  }
-  return queue.splice(0, n);
-}
+const tooLarge = (max) => `It is larger than ${bytes(max)}.`;

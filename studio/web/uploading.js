@@ -2,9 +2,9 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./htm-preact.js";
 import { Problem, post } from "./api.js";
-import { acceptDrops, fromPicker, fromTransfer, nameFor } from "./gather.js";
+import { UNNAMED, acceptDrops, fromPicker, fromTransfer, nameFor } from "./gather.js";
 import { toast } from "./shared/dialog.js";
-import { fail, go, href, refresh, state, update } from "./store.js";
+import { fail, go, href, limits, refresh, state, update } from "./store.js";
 import { Upload, forgetInterrupted, interrupted } from "./upload.js";
 import { bytes, count, duration, listed, number } from "./words.js";
 import { namesInZip } from "./zip-names.js";
@@ -80,6 +80,7 @@ async function begin(project, dropped, askSplit) {
     split,
     refused: [...plan.refused.filter(({ path }) => own.has(path)), ...unreadable.map((path) => ({ path, reason: "The browser could not read it." }))],
     tables: files.filter(({ path }) => tables.has(path)).map(({ path, file }) => ({ path, file, kind: /groups/.test(path) ? "groups" : "labels" })),
+    limits: limits(),
     changed: () => {
       if (state.project && String(state.project.id) === upload.project && upload.counts) state.project.counts = upload.counts;
       update();
@@ -93,15 +94,22 @@ async function begin(project, dropped, askSplit) {
   upload.finished = upload
     .run()
     .catch(fail)
-    .finally(() => refresh());
+    .finally(async () => {
+      await refresh(); // may have begun before the end
+      await refresh();
+      upload.counts = null; // from now on those of the project
+    });
 }
 
 async function createProject(name) {
+  const room = limits().name_chars - " 50".length;
+  let short = [...name].slice(0, room).join("").trim();
   for (let n = 1; ; n += 1) {
     try {
-      return await post("/api/projects", { name: n === 1 ? name : `${name} ${n}` });
+      return await post("/api/projects", { name: n === 1 ? short : `${short} ${n}` });
     } catch (error) {
-      if (error.code !== "project_exists" || n > 50) throw error;
+      if (error.code === "bad_name" && short !== UNNAMED) short = UNNAMED; // a folder's name may be unusable
+      else if (error.code !== "project_exists" || n > 50) throw error;
     }
   }
 }
@@ -139,7 +147,7 @@ function SplitQuestion({ plan, answer }) {
 export function UploadStatus({ project }) {
   const upload = state.uploads.get(String(project.id));
   if (!upload) return html`<${Interrupted} project=${project} />`;
-  const { state: stage, total, done, added, duplicates, refused, conflicts, counts, leftS, problem } = upload;
+  const { state: stage, total, done, added, duplicates, refused, conflicts, counts, leftS, problem, archive } = upload;
   const held = Math.max(counts?.pictures ?? 0, project.counts.pictures);
   const sending = stage === "sending" || stage === "waiting";
   const close = () => {
@@ -158,6 +166,7 @@ export function UploadStatus({ project }) {
           waiting: "Waiting for the studio",
           done: `Done: the studio holds ${count(held, "picture")}`,
           stopped: `Stopped: the studio holds ${count(held, "picture")}`,
+          undone: `Undone: the studio holds ${count(held, "picture")}`,
           failed: "The upload ended",
         }[stage]}
       </h2></div>
@@ -165,18 +174,29 @@ export function UploadStatus({ project }) {
         ? html`<button type="button" onClick=${() => upload.stop()}>Stop</button>`
         : html`<button type="button" onClick=${close}>Close</button>`}
     </div>
-    ${sending && html`<progress max=${Math.max(1, total)} value=${done} aria-label="Files settled"></progress>`}
+    ${sending && (archive ? html`<${ArchiveProgress} ...${archive} leftS=${leftS} />` : html`<progress max=${Math.max(1, total)} value=${done} aria-label="Files settled"></progress>`)}
     <p class="figures">
-      ${sending ? `${number(done)} of ${count(total, "file")} settled${leftS ? `, about ${duration(leftS)} left` : ""}. ` : ""}
-      ${parts.join(", ")}.
+      ${sending && !archive ? `${number(done)} of ${count(total, "file")} settled${leftS ? `, about ${duration(leftS)} left` : ""}. ` : ""}
+      ${archive ? "" : `${parts.join(", ")}.`}
       ${upload.sentBytes ? ` ${bytes(upload.sentBytes)} sent.` : ""}
     </p>
+    ${stage === "undone" && html`<p>${problem.message}</p>`}
     ${stage === "waiting" && html`<p class="warn">${problem?.message} It goes on by itself; nothing has to be sent twice.</p>`}
     ${stage === "failed" && html`<p class="bad">${problem?.message}</p>`}
     ${(stage === "stopped" || stage === "failed") && html`<p>Drop the same folder again to go on: what is here is not sent again.</p>`}
     ${conflicts.length > 0 && html`<${FileList} title=${`${count(conflicts.length, "file")} with the same picture under another label`} files=${conflicts} />`}
     ${refused.length > 0 && html`<${FileList} title=${`Why ${count(refused.length, "file")} ${refused.length === 1 ? "was" : "were"} not taken`} files=${refused} open=${!sending && refused.length <= 5} />`}
   </section>`;
+}
+
+/** A zip is sent, and then read by the studio, which adds its pictures meanwhile. */
+function ArchiveProgress({ name, sent, size, leftS }) {
+  if (sent >= size) {
+    return html`<progress aria-label="Zip being read"></progress>
+      <p class="figures">${name} is sent. The studio reads it now, and adds its pictures.</p>`;
+  }
+  return html`<progress max=${Math.max(1, size)} value=${sent} aria-label="Zip sent"></progress>
+    <p class="figures">Sending ${name}: ${bytes(sent)} of ${bytes(size)}${leftS ? `, about ${duration(leftS)} left` : ""}.</p>`;
 }
 
 function FileList({ title, files, open = false }) {

@@ -1,12 +1,12 @@
 // The paired test of two models, in plain words.
 
 import { html } from "./htm-preact.js";
-import { count, points } from "./words.js";
+import { count, listed, number, points } from "./words.js";
 
 const VERDICTS = {
   better: { tone: "good", title: "Better", text: "The new model is better: the difference is too large for chance." },
   "not worse": { tone: "good", title: "Not worse", text: "The new model is at least as good, or so little worse that it does not matter." },
-  worse: { tone: "bad", title: "Worse", text: "The new model is worse. Better keep the one in use." },
+  worse: { tone: "bad", title: "Worse", text: "The new model is worse: keep the one in use." },
   "not shown": { tone: "warn", title: "Not shown", text: "It may be as good, but there are too few pictures, or too many differences, to show it." },
 };
 
@@ -14,6 +14,7 @@ const VERDICTS = {
 export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken }) {
   if (!paired) return null;
   const { tone, title, text } = VERDICTS[String(paired.verdict).replaceAll("_", " ")] ?? VERDICTS["not shown"];
+  const worse = (paired.parts ?? []).filter((part) => part.worse);
   const margin = Math.abs(100 * paired.margin).toFixed(1);
   return html`<div class=${`notice ${tone} verdict`} role="status">
     <h2>${title}</h2>
@@ -21,6 +22,7 @@ export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken
       ${text} On the same pictures, none of which they had learned from, it gets ${count(fixed ?? 0, "picture")} right that the other got wrong, and
       ${" "}${count(broken ?? 0, "picture")} wrong that the other got right.
     </p>
+    ${worse.length > 0 && html`<p>It is worse for ${listed(worse.map((part) => `${part.name} (${number(part.broken)} broken, ${number(part.fixed)} fixed of ${number(part.n)})`))}.</p>`}
     <details>
       <summary>The figures</summary>
       <p class="small figures">

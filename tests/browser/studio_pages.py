@@ -3,7 +3,8 @@
 import contextlib
 import io
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from tests.process.running import running
 from tests.service.fixtures import WAIT_S
 
 HEADERS = {"X-Requested-With": "studio"}
+
+# What a screen shows once it has loaded what it needs, by the title of its step.
+_COMPLETE = {
+    "Data": "#versions-heading",
+    "Labels": ".cell[data-state=labelled], .nothing",
+    "Train": "#start-heading, #job-heading",
+    "Results": "table.runs, .nothing",
+    "In use": "#served-heading",
+}
 
 
 @contextlib.contextmanager
@@ -93,9 +103,18 @@ def upload(page: Page, *paths: Path, held: int) -> None:
     )
 
 
+def wait_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait for a condition outside the page, and handle the page's requests meanwhile."""
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(50)
+
+
 def step(page: Page, title: str) -> None:
-    """Go to one of the five screens."""
+    """Go to one of the five screens, and wait until it is complete."""
     page.get_by_role("navigation", name="Steps").get_by_role("link", name=title).click()
+    expect(page.locator(_COMPLETE[title]).first).to_be_visible()
 
 
 def show_labels(page: Page) -> None:

@@ -61,7 +61,7 @@ def test_page_reports_an_unreachable_service_and_keeps_images_waiting(
     page.context.set_offline(True)
     hand_over(page, [("a.png", SURE)])
     down = page.get_by_role("alert")
-    expect(down).to_contain_text("The service does not answer. Your pictures wait here")
+    expect(down).to_contain_text("The server does not answer. Your pictures wait here")
     expect(card(page, "a.png").locator(".verdict")).to_have_text("Waiting …")
     page.context.set_offline(False)
     down.get_by_role("button", name="Try again").click()

@@ -1,11 +1,13 @@
 // Requests to the page's own server, with problem documents (RFC 9457) as errors.
 
+export const NO_ANSWER = "The server does not answer.";
+
 const MAX_WAIT_S = 60;
 
 /** Problem document as an error; status 0: no answer at all. */
 export class Problem extends Error {
   constructor(status, document = {}, retryAfterS = null) {
-    super(document.detail || `The service answered with status ${status}.`);
+    super(document.detail || `The server answered with status ${status}.`);
     this.status = status;
     this.code = document.code || "";
     this.errors = document.errors || [];
@@ -20,7 +22,7 @@ export async function ask(path, options = {}) {
     return await fetch(path, { cache: "no-store", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem(0, { detail: "The service does not answer." });
+    throw new Problem(0, { detail: NO_ANSWER });
   }
 }
 
@@ -36,7 +38,7 @@ export async function bodyOf(response) {
   try {
     return await response.json();
   } catch {
-    if (response.ok) throw new Problem(0, { detail: "The service broke off its answer." });
+    if (response.ok) throw new Problem(0, { detail: "The server broke off its answer." });
     return {};
   }
 }

@@ -11,7 +11,7 @@ import { shortcuts } from "./shared/keyboard.js";
 import { fail, go, href, refresh, state, update, useStore } from "./store.js";
 import { FINDINGS, count, labelName, number } from "./words.js";
 
-export function VerifyScreen() {
+export function LabelsScreen() {
   const { project, route } = useStore();
   const host = useRef(null);
   const me = useRef(null); // {grid, labelling}: live as long as the screen
@@ -75,7 +75,7 @@ export function VerifyScreen() {
   return html`
     <${Filters} project=${project} filter=${filter} />
     ${labelling && html`<${Conflicts} labelling=${labelling} />`}
-    <div class="bar verify-bar">
+    <div class="bar labels-bar">
       <p class="grow"><b>${title}</b> <span class="figures muted">${total === null ? "…" : count(total, "picture")}</span></p>
       <${SaveState} labelling=${labelling} />
       <label class="field">Order
@@ -109,7 +109,7 @@ function ignoreLoss(error) {
 
 const addressOf = ({ label, filter, order }) => {
   const pairs = Object.entries({ label, filter, order: order === "label_issues" ? null : order }).filter(([, value]) => value !== null && value !== undefined);
-  return href("verify") + (pairs.length ? `?${new URLSearchParams(pairs)}` : "");
+  return href("labels") + (pairs.length ? `?${new URLSearchParams(pairs)}` : "");
 };
 
 function titleOf({ label, filter }) {
@@ -160,7 +160,7 @@ function Nothing({ filter, project }) {
   const other = filter.filter || filter.label !== null;
   return html`<div class="panel nothing">
     <p>${other ? "No picture here: this is done." : "There is no picture yet."}</p>
-    <a class="button" href=${other ? href("verify") : href("data", project.id)}>${other ? "Show all pictures" : "Add pictures"}</a>
+    <a class="button" href=${other ? href("labels") : href("data", project.id)}>${other ? "Show all pictures" : "Add pictures"}</a>
   </div>`;
 }
 

@@ -17,7 +17,7 @@ export function useRuns(project) {
   return runs;
 }
 
-export function RunsScreen() {
+export function ResultsScreen() {
   const { project } = useStore();
   const runs = useRuns(project);
   const [chosen, setChosen] = useState([]);
@@ -45,7 +45,7 @@ export function RunsScreen() {
             (run) => html`<tr key=${run.id}>
               ${runs.length > 1 && html`<td><input type="checkbox" aria-label=${`Compare model ${run.id}`} checked=${chosen.includes(run.id)} onChange=${() => choose(run.id)} /></td>`}
               <th scope="row">
-                <a href=${href("runs", project.id, `/${run.id}`)}>Model ${run.id}</a> ${run.live && html`<span class="tag good">in use</span>`}
+                <a href=${href("results", project.id, `/${run.id}`)}>Model ${run.id}</a> ${run.live && html`<span class="tag good">in use</span>`}
                 <span class="small block">${when(run.created_at)}${run.by ? `, ${run.by}` : ""}</span>
               </th>
               <td><b>${share(run.accuracy)}</b></td>
@@ -66,7 +66,7 @@ export function RunsScreen() {
   `;
 }
 
-export function RunScreen({ id }) {
+export function ResultScreen({ id }) {
   const { project } = useStore();
   const runs = useRuns(project);
   const [run, setRun] = useState(null);
@@ -81,7 +81,7 @@ export function RunScreen({ id }) {
     return given ? `${labelName(given.label)}: answered “${labelName(given.predicted)}”` : "";
   };
   return html`
-    <p class="small"><a href=${href("runs")}>All models</a></p>
+    <p class="small"><a href=${href("results")}>All models</a></p>
     <section class="panel" aria-labelledby="run-heading">
       <h2 id="run-heading">Model ${run.id} ${run.live && html`<span class="tag good">in use</span>`}</h2>
       ${run.plain && html`<p>${run.plain}</p>`}
@@ -92,7 +92,7 @@ export function RunScreen({ id }) {
       </dl>
       <div class="buttons start">
         <a class="button" href=${`/api/runs/${run.id}/report`} target="_blank" rel="noopener">Read the whole report</a>
-        ${!run.live && project.live && html`<a class="button" href=${href("live", project.id, `?run=${run.id}`)}>Compare with the one in use, and switch</a>`}
+        ${!run.live && project.live && html`<a class="button" href=${href("in-use", project.id, `?run=${run.id}`)}>Compare with the one in use, and switch</a>`}
         ${others.length > 0 &&
         html`<label class="field">Compare with
           <select value="" onChange=${({ target }) => target.value && go(href("compare", project.id, `/${target.value}/${run.id}`))}>
@@ -163,7 +163,7 @@ export function CompareScreen({ a, b }) {
   useEffect(() => {
     get(`/api/runs/${a}/compare/${b}`).then(setFound, (error) => setProblem(error.message));
   }, [a, b]);
-  if (problem) return html`<p class="notice bad" role="alert">${problem}</p><p><a href=${href("runs")}>All models</a></p>`;
+  if (problem) return html`<p class="notice bad" role="alert">${problem}</p><p><a href=${href("results")}>All models</a></p>`;
   if (!found) return html`<p class="muted">Comparing …</p>`;
   const { fixed, broken, unchanged, paired, settings = [], dataset = {}, answers = {} } = found;
   const caption = (id, picture) => {
@@ -180,7 +180,7 @@ export function CompareScreen({ a, b }) {
     <select value=${value} onChange=${({ target }) => change(target.value)}>${(runs ?? []).map((run) => html`<option value=${run.id}>Model ${run.id}${run.live ? " (in use)" : ""}</option>`)}</select>
   </label>`;
   return html`
-    <p class="small"><a href=${href("runs")}>All models</a></p>
+    <p class="small"><a href=${href("results")}>All models</a></p>
     <section class="panel" aria-labelledby="compare-heading">
       <h2 id="compare-heading">What changed from model ${a} to model ${b}</h2>
       <div class="bar">${other("From", a, (value) => swap(value, b))} ${other("to", b, (value) => swap(a, value))}</div>

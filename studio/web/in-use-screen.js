@@ -5,7 +5,7 @@ import { Problem, call, get, passes, post, wait } from "./api.js";
 import { acceptDrops, fromPicker, fromTransfer } from "./gather.js";
 import { confirmed, toast } from "./shared/dialog.js";
 import { fail, href, refresh, useStore } from "./store.js";
-import { useRuns } from "./runs-screen.js";
+import { useRuns } from "./results-screen.js";
 import { Verdict } from "./verdict.js";
 import { count, labelName, percent, share, when } from "./words.js";
 
@@ -15,7 +15,7 @@ const CANDIDATE_TRIES = 30; // while the process of the chosen model starts
 // Statuses of the service until it answers with the model in use; "ok": it answers with another one.
 const STATUS = { ok: "being taken over", no_model: "being taken over", loading: "being loaded", unreachable: "not running" };
 
-export function LiveScreen() {
+export function InUseScreen() {
   const { project, route } = useStore();
   const runs = useRuns(project);
   const [live, setLive] = useState(null);
@@ -64,7 +64,7 @@ function Served({ live, project, runs, again }) {
     </section>`;
   }
   return html`<section class="panel served" aria-labelledby="served-heading">
-    <h2 id="served-heading">In use: ${run ? html`<a href=${href("runs", project.id, `/${run.id}`)}>model ${run.id}</a>` : live.version} <span class=${`tag ${up ? "good" : "warn"}`}>${up ? "answering" : STATUS[status] ?? labelName(status ?? "unknown")}</span></h2>
+    <h2 id="served-heading">In use: ${run ? html`<a href=${href("results", project.id, `/${run.id}`)}>model ${run.id}</a>` : live.version} <span class=${`tag ${up ? "good" : "warn"}`}>${up ? "answering" : STATUS[status] ?? labelName(status ?? "unknown")}</span></h2>
     <p>
       ${run ? `Right for ${share(run.accuracy)} of pictures that it had not seen. ` : ""}
       ${!run && live.project && live.project !== project.id ? "It belongs to another project. " : ""}
@@ -91,7 +91,7 @@ function Candidate({ live, runs, chosen, project, again }) {
   }, [chosen?.id, live.run]);
   if (!others.length) return null;
   const choose = ({ target }) => {
-    history.replaceState(null, "", href("live", project.id, target.value ? `?run=${target.value}` : ""));
+    history.replaceState(null, "", href("in-use", project.id, target.value ? `?run=${target.value}` : ""));
     dispatchEvent(new PopStateEvent("popstate"));
   };
   const use = async (event) => {
