@@ -63,7 +63,7 @@ def _run_parser() -> argparse.ArgumentParser:
         "be used, 4 if OUTPUT holds another run, 5 if it is not complete, 6 if it cannot be "
         "written, 1 for a model that is refused.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"facemask {__version__}")
     parser.add_argument(
         "input",
         metavar="INPUT",

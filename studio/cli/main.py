@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXIT_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--version", action="version", version=f"facemask {__version__}")
     serve.add_options(parser)
     parser.set_defaults(run=serve.run)
     commands = parser.add_subparsers(metavar="COMMAND")

@@ -69,6 +69,25 @@ def test_main_writes_the_part_that_was_classified(
     assert capsys.readouterr().out == "a.png\tmask\t0.7500\t1\t2\t30\t40\n"
 
 
+def test_main_counts_decisions_of_what_it_writes_to_files(
+    picture: str, answer_with: functools.partial[None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer_with(predictions(*[entry()] * 2, entry(decision="uncertain")))
+    for name in ("b.png", "c.png"):
+        Path(name).write_bytes(b"another image")
+    assert command.main([URL, picture, "b.png", "c.png", "none.png", "--csv", "a.csv"]) == 1
+    assert capsys.readouterr().err == (
+        "4 pictures: 2 mask, 1 uncertain.\n1 of 4 pictures have no answer.\n"
+    )
+
+
+def test_main_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"facemask-client {command.__version__}\n"
+
+
 @pytest.mark.parametrize("threshold", ["1.5", "-1", "nan", "much"])
 def test_main_returns_2_for_a_threshold_outside_0_to_1(
     threshold: str, picture: str, capsys: pytest.CaptureFixture[str]

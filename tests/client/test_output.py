@@ -61,7 +61,7 @@ def test_main_prints_names_in_any_encoding(encoding: str, address: str, folder: 
 
 def test_main_writes_names_of_any_bytes(address: str, folder: Path) -> None:
     done = run(address, folder, "--csv", "../t.csv", "--json", "../t.jsonl")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"4 pictures: 4 mask.\n")
     with (folder.parent / "t.csv").open(encoding="utf-8", newline="") as file:
         assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(SHOWN)
     lines = (folder.parent / "t.jsonl").read_text(encoding="utf-8").removesuffix("\n").split("\n")

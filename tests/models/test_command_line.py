@@ -30,7 +30,7 @@ def test_version_is_that_of_every_command(capsys: pytest.CaptureFixture[str]) ->
     assert command_line.main(["--version"]) == 0
     version = capsys.readouterr().out
     assert version == f"facemask {models.__version__}\n"
-    for package in ("training", "models"):
+    for package in ("training", "models", "scoring", "studio", "service"):
         with pytest.raises(SystemExit) as caught:
             import_module(f"{package}.__main__").main(["--version"])
         assert caught.value.code == 0

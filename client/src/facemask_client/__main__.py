@@ -3,10 +3,12 @@
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from facemask_client import __version__
 from facemask_client.answers import ClientError
 from facemask_client.batches import UNLISTED_CODE
 from facemask_client.clients import Client
@@ -47,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     if not pictures:
         print_message("error: there are no pictures in what was named.")
         return _NOTHING_SENT
-    failed = 0
+    failed, decisions = 0, Counter[str]()
     with ExitStack() as stack:
         client = stack.enter_context(
             Client(
@@ -61,11 +63,18 @@ def _run(options: argparse.Namespace) -> int:
         writers = open_writers(stack, options.csv, options.json)
         for done, answer in enumerate(client.classify(pictures), start=1):
             failed += answer.error is not None
+            if answer.error is None:
+                decisions.update(face.decision for face in answer.faces or ())
+                decisions.update([answer.decision] if answer.decision else ())
             if answer.code == UNLISTED_CODE:
                 print_message(f"error: {answer.file}: {answer.error}")
             for write in writers:
                 write(answer)
             _show_progress(done, len(pictures))
+    if decisions and (options.csv or options.json):
+        found = ", ".join(f"{count:,} {decision}" for decision, count in decisions.most_common())
+        of = "faces in " if options.faces else ""
+        print_message(f"{of}{len(pictures):,} pictures: {found}.")
     if failed:
         print_message(f"{failed} of {len(pictures)} pictures have no answer.")
     return _SOME_FAILED if failed else _ALL_ANSWERED
@@ -78,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all answered, 1 some have no answer, 2 nothing could be sent or "
         "written, 3 the service cannot be reached, stays busy, or refuses the key.",
     )
+    parser.add_argument("--version", action="version", version=f"facemask-client {__version__}")
     parser.add_argument("url", help="base URL of the service, such as http://127.0.0.1:8000")
     parser.add_argument("pictures", nargs="+", type=Path, help="image files, and folders of them")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the answers as a table")
