@@ -13,7 +13,7 @@ from models.terminal import format_box, write_line
 from models.text import clean
 from training.cli.options import (
     DEFAULTS,
-    add_backbone_option,
+    add_backbone_options,
     add_data_options,
     add_run_options,
     count,
@@ -97,13 +97,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    backbone = parser.add_mutually_exclusive_group()
-    add_backbone_option(backbone)
-    backbone.add_argument(
-        "--preset",
-        choices=tuple(PRESETS),
-        help="a backbone by its purpose: "
-        + ", ".join(f"{name} is {backbone}" for name, backbone in PRESETS.items()),
+    add_backbone_options(parser)
+    parser.add_argument(
+        "--features",
+        metavar="FOLDER",
+        help="features of `python -m training extract`, a path or URL: pictures of the same "
+        "content are not extracted again; the model is fp32",
     )
     parser.add_argument(
         "--crop",
@@ -194,7 +193,7 @@ def _fit(arguments: argparse.Namespace) -> int:
             return 0
     facts = {"data": clean(str(arguments.data)), "store": clean(str(arguments.store))}
     steps = fit_steps(
-        precision=arguments.precision,
+        precision="fp32" if arguments.features else arguments.precision,
         views=arguments.views,
         finetune=arguments.finetune,
         tests=arguments.tests,

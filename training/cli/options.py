@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from training.config import FitConfig
+from training.config import PRESETS, FitConfig
 
 DEFAULTS: Final = FitConfig()
 
@@ -35,14 +35,19 @@ def add_backbone_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add the local weights, the seed and the cache folder."""
+def add_weights_option(parser: argparse.ArgumentParser) -> None:
+    """Add the local weights."""
     parser.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
         help="local state dict instead of the published weights",
     )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the local weights, the seed and the cache folder."""
+    add_weights_option(parser)
     parser.add_argument(
         "--seed",
         type=int,
@@ -54,6 +59,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         help="folder of the feature cache (FACEMASK_CACHE, or facemask in the user's cache folder)",
+    )
+
+
+def add_backbone_options(parser: argparse.ArgumentParser) -> None:
+    """Add the network by its name or by its purpose."""
+    backbone = parser.add_mutually_exclusive_group()
+    add_backbone_option(backbone)
+    backbone.add_argument(
+        "--preset",
+        choices=tuple(PRESETS),
+        help="a backbone by its purpose: "
+        + ", ".join(f"{name} is {backbone}" for name, backbone in PRESETS.items()),
     )
 
 

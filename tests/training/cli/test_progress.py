@@ -69,14 +69,32 @@ def test_snapshot_has_rate_and_time_left() -> None:
 
 def test_steps_from_the_cache_do_not_shorten_the_estimate() -> None:
     clock = Clock()
-    tracker = Tracker(make_steps("features", "evaluate"), clock)
+    tracker = Tracker(make_steps("features", "evaluate", "report"), clock)
     clock.now += 0.05
     tracker.advance(1000, 1000)
     tracker.begin("evaluate")
     clock.now += 2.5
+    assert tracker.snapshot().overall_left_s is None
+    clock.now += 37.5
+    tracker.begin("report")
     left = tracker.snapshot().overall_left_s
-    assert left is not None
-    assert left > 15  # 4 s and 0.02 s per picture are expected
+    evaluate, report = tracker.steps[1:]
+    ratio = (report.fixed_s + 1000 * report.per_picture_s) / (
+        evaluate.fixed_s + 1000 * evaluate.per_picture_s
+    )
+    assert left == pytest.approx(40 * ratio)
+
+
+def test_no_time_left_is_shown_before_work_is_measured() -> None:
+    clock = Clock()
+    tracker = Tracker(STEPS, clock)
+    clock.now += 60  # imports of a busy machine
+    assert tracker.snapshot().overall_left_s is None
+    tracker.begin("features")
+    clock.now += 60
+    assert tracker.snapshot().overall_left_s is None
+    tracker.advance(180, 360)
+    assert tracker.snapshot().overall_left_s is not None
 
 
 def test_second_count_within_a_step_starts_at_zero() -> None:

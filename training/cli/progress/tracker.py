@@ -14,7 +14,8 @@ _ASSUMED_PICTURES: Final = 360  # until the first step that counts names its tot
 _RATE_WINDOW_S: Final = 20.0
 _CACHED: Final = 0.2  # of the expected time: a faster step came from the cache, shows no speed
 _MAX_UNCOUNTED: Final = 0.95  # of a step that counts nothing and takes longer than expected
-_MIN_ELAPSED_S: Final = 2.0  # before this the time left is not estimated
+_MIN_MEASURED: Final = 0.03  # of the expected time of a run; below, the time left is not estimated
+_UNMEASURED: Final[StepName] = "prepare"  # imports modules: its time shows no speed
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Snapshot:
         rate: Pictures per second, of late.
         left_s: Seconds left in this step.
         overall: Share of the whole run, 0..1; never falls.
-        overall_left_s: Seconds left in the whole run.
+        overall_left_s: Seconds left in the whole run; None until enough work is measured.
         elapsed_s: Seconds since the run began.
     """
 
@@ -90,7 +91,7 @@ class Tracker:
         now = self._clock()
         step, rate = self.steps[self._index], self._rate(now)
         in_step = now - self._step_start
-        speed = self._speed(in_step)
+        speed, measured_s = self._speed(in_step)
         expected = self._expected(step) * speed
         if self._total:
             share = self._done / self._total
@@ -102,7 +103,7 @@ class Tracker:
         before = sum(self._expected(each) for each in self.steps[: self._index]) * speed
         overall = (before + share * expected) / max(before + expected + rest, 1e-9)
         self._overall = max(self._overall, min(overall, 1.0))
-        elapsed = now - self._start
+        whole_s = sum(map(self._expected, self.steps))
         this_left = left if left is not None else (1 - share) * expected
         return Snapshot(
             step=step,
@@ -113,8 +114,8 @@ class Tracker:
             rate=rate,
             left_s=left,
             overall=self._overall,
-            overall_left_s=this_left + rest if elapsed >= _MIN_ELAPSED_S else None,
-            elapsed_s=elapsed,
+            overall_left_s=this_left + rest if measured_s >= _MIN_MEASURED * whole_s else None,
+            elapsed_s=now - self._start,
         )
 
     def _reset_step(self) -> None:
@@ -131,16 +132,20 @@ class Tracker:
     def _expected(self, step: Step) -> float:
         return step.fixed_s + step.per_picture_s * (self._pictures or _ASSUMED_PICTURES)
 
-    def _speed(self, in_step: float) -> float:
-        """Return the factor of this machine's time to the expected one, from the work so far."""
+    def _speed(self, in_step: float) -> tuple[float, float]:
+        """Return how fast this machine is, from the work so far.
+
+        Returns:
+            The factor of its time to the expected one, and the expected seconds of that work.
+        """
         actual = expected = 0.0
         for step in self.steps[: self._index]:
             seconds, guess = self._actual.get(step.name, 0.0), self._expected(step)
-            if seconds >= _CACHED * guess:
+            if seconds >= _CACHED * guess and step.name != _UNMEASURED:
                 actual, expected = actual + seconds, expected + guess
         if self._total and self._done:
             step = self.steps[self._index]
             guess = self._expected(step) * self._done / self._total
             if in_step >= _CACHED * guess:
                 actual, expected = actual + in_step, expected + guess
-        return actual / expected if expected > 0 else 1.0
+        return (actual / expected, expected) if expected > 0 else (1.0, 0.0)
