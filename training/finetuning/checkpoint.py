@@ -106,11 +106,16 @@ def save(folder: Path, state: RunState) -> None:
         raise OutputError(f"{partial} cannot be written ({reason}).") from error
 
 
-def load(folder: Path, key: str) -> RunState | None:
+def load(folder: Path, key: str, *, strict: bool = True) -> RunState | None:
     """Read the checkpoint of a run; return None if there is none.
 
+    Args:
+        folder: Folder of the checkpoint.
+        key: `fingerprint` of the run.
+        strict: Refuse another run's checkpoint; otherwise it counts as none.
+
     Raises:
-        CheckpointMismatch: It belongs to another run, or cannot be read.
+        CheckpointMismatch: Strict, and it belongs to another run or cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -122,7 +127,11 @@ def load(folder: Path, key: str) -> RunState | None:
             raise ValueError("of another version of this program")
         state = RunState(**content)
     except Exception as error:  # unpickling a broken file can raise any exception
+        if not strict:
+            return None
         raise CheckpointMismatch(f"{path} is not a readable checkpoint: {advice}") from error
+    if state.key != key and not strict:
+        return None
     if state.key != key:
         raise CheckpointMismatch(
             f"{path} is of a run on other pictures, labels, groups, weights or settings: {advice}"

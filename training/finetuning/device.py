@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 import torch
 
-from models.cpu import usable_cores
+from training.finetuning import team
 
 
 def choose_device() -> torch.device:
     """Return the GPU if PyTorch can use one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", team.local_rank() % torch.cuda.device_count())
+    return torch.device("cpu")
 
 
 def half_precision(device: torch.device) -> torch.dtype | None:
@@ -40,7 +42,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-        torch.set_num_threads(usable_cores())
+        torch.set_num_threads(team.cores())
         try:
             yield
         finally:

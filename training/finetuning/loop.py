@@ -15,6 +15,9 @@ pictures are worse than ImageNet's. Its scale and shift are trained like any oth
 Every random draw is a function of the seed, the epoch and the picture. A run that was killed and
 resumed from its checkpoint thus ends with the same bytes, on the same machine and number of
 cores; on a GPU, as far as PyTorch's kernels there are deterministic.
+
+Under `torchrun` the processes share each batch, and the sum of their gradients is that of one
+process but for the order of its terms. Rank 0 sends what the others need to follow it.
 """
 
 import hashlib
@@ -31,10 +34,12 @@ from training.backbones.registry import LoadedBackbone
 from training.data.progress import SILENT, Progress
 from training.evaluation.cross_validation import grouped_folds
 from training.evaluation.head import Classes, Features, Head
+from training.finetuning import team
 from training.finetuning.checkpoint import RunState, fingerprint, load, save
 from training.finetuning.config import FinetuneConfig
 from training.finetuning.device import choose_device, repeatable
 from training.finetuning.events import EventWriter
+from training.finetuning.follow import Begin, Epoch
 from training.finetuning.network import TrainableClassifier
 from training.finetuning.pixels import LabelledPixels
 from training.finetuning.run import Run
@@ -83,7 +88,8 @@ def finetune(
         data: Pictures; no group is in both the training and the validation part.
         config: Hyper-parameters.
         checkpoint: Folder of the checkpoint and the event files.
-        resume: Continue from the checkpoint, if there is one; otherwise it is overwritten.
+        resume: Continue from the checkpoint, if there is one; otherwise it is overwritten, unless
+            torchrun has started the processes again and it is of this run.
         subset: Indices of the pictures to use; all by default.
         progress: Logs a line per epoch; advanced per batch.
 
@@ -102,15 +108,17 @@ def finetune(
         "backbone": [backbone.spec.name, backbone.facts.weights_sha256],
     }
     key = fingerprint(settings, data.pixels, indices, classes, groups)
-    saved = load(checkpoint, key) if resume else None
+    saved = load(checkpoint, key, strict=resume) if resume or team.is_restart() else None
     if resume and saved is None:
         progress.log(f"{checkpoint} has no checkpoint to resume from: starting at the beginning.")
     train, validation = (indices[part] for part in _split(classes, groups, config))
     device = choose_device()
     with repeatable(device):
+        team.send(Begin(backbone, data, train, validation, config))
         run = Run(backbone, data, train, validation, config, device)
         if saved is None:
             state = run.begin(key, head.penalty, features)
+            team.send(state)
             save(checkpoint, state)
             progress.log(
                 f"Fine-tuning starts at {state.history[0]['val_accuracy']:.1%} accuracy on a "
@@ -118,6 +126,7 @@ def finetune(
             )
         else:
             state = saved
+            team.send(state)
             run.restore(state)
             progress.log(
                 f"This run is complete: its result is in {checkpoint}."
@@ -169,6 +178,7 @@ def _train(
     events = EventWriter(checkpoint, state.history)
     try:
         while not state.finished:
+            team.send(Epoch())
             state = run.epoch(state, lambda done: progress.advance(done, total))
             save(checkpoint, state)
             events.add(state.history[-1])

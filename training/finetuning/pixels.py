@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.cpu import usable_cores
 from models.imaging.decode import DECODER, decode_image
 from training.data.parallel import map_chunks_parallel
 from training.data.progress import SILENT, Progress
 from training.data.source import Source
 from training.errors import OutputError
 from training.evaluation.head import Classes
+from training.finetuning import team
 
 # 7,000 pictures of 224 x 224. More are written to a file, of which the system keeps in memory as
 # much as fits.
@@ -46,6 +46,13 @@ class LabelledPixels:
     def num_classes(self) -> int:
         """Classes K."""
         return int(self.classes.max()) + 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name of a file of pixels, not its content: it may be larger than memory."""
+        path = self.pixels.untyped_storage().filename
+        if path is None:
+            return LabelledPixels, (self.pixels, self.classes, self.groups)
+        return _from_file, (Path(path), tuple(self.pixels.shape), self.classes, self.groups)
 
 
 def read_pixels(
@@ -101,10 +108,19 @@ def read_pixels(
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-        # Opened for writing because PyTorch has no read-only tensors; it is never written.
-        return torch.from_numpy(np.memmap(path, np.uint8, "r+", shape=shape))
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}).") from error
+    return _map(path.absolute(), shape)
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_file(str(path), size=int(np.prod(shape)), dtype=torch.uint8).view(shape)
+
+
+def _from_file(
+    path: Path, shape: tuple[int, ...], classes: Classes, groups: NDArray[np.int64]
+) -> LabelledPixels:
+    return LabelledPixels(_map(path, shape), classes, groups)
 
 
 def _decode_chunks(
@@ -121,25 +137,23 @@ def _decode_chunks(
 
 
 def iterate_batches(
-    order: NDArray[np.int64], batch_size: int, augment: Callable[[int], Tensor]
-) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Yield indices (b,) and augmented pictures (b, 3, S, S); prepare the next batch meanwhile.
+    batches: Sequence[NDArray[np.int64]], augment: Callable[[int], Tensor], empty: Tensor
+) -> Iterator[Tensor]:
+    """Yield the augmented pictures (b, 3, S, S) of each batch; prepare the next meanwhile.
 
     Args:
-        order: Indices of the pictures of an epoch.
-        batch_size: Pictures per batch; the last may be smaller.
+        batches: Indices (b,) of each batch.
         augment: Index -> uint8 (3, S, S); called by several threads.
+        empty: uint8 (0, 3, S, S), for a batch without pictures.
     """
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     pending: deque[list[Future[Tensor]]] = deque()
-    pool = ThreadPoolExecutor(
-        usable_cores(), "augment", initializer=lambda: torch.set_num_threads(1)
-    )
+    pool = ThreadPoolExecutor(team.cores(), "augment", initializer=lambda: torch.set_num_threads(1))
     try:
-        for number, batch in enumerate(batches):
+        for number in range(len(batches)):
             while len(pending) < _BATCHES_AHEAD and number + len(pending) < len(batches):
                 ahead = batches[number + len(pending)]
                 pending.append([pool.submit(augment, int(index)) for index in ahead])
-            yield batch, torch.stack([future.result() for future in pending.popleft()])
+            pictures = [future.result() for future in pending.popleft()]
+            yield torch.stack(pictures) if pictures else empty
     finally:  # also after an interrupt
         pool.shutdown(wait=True, cancel_futures=True)

@@ -16,6 +16,7 @@ from training.evaluation.calibration import fit_temperature
 from training.evaluation.head import Classes, Features, Head, fit_head, log_loss
 from training.evaluation.metrics import balanced_accuracy
 from training.features.augment import make_augment
+from training.finetuning import team
 from training.finetuning.checkpoint import RunState
 from training.finetuning.config import FinetuneConfig
 from training.finetuning.network import TrainableClassifier, trainable_parameters
@@ -128,21 +129,26 @@ class Run:
         number, step = before.epoch + 1, before.step
         random = torch.Generator().manual_seed(_seed(self._config.seed, number))
         order = self._train[torch.randperm(len(self._train), generator=random).numpy()]
+        batches = np.split(
+            np.arange(len(order)), range(self._config.batch, len(order), self._config.batch)
+        )
+        own = [team.own_share(batch) for batch in batches]
         logits = np.zeros((len(order), self._data.num_classes))
-        done = 0
-        for indices, batch in iterate_batches(
-            order, self._config.batch, lambda index: self._augmented(index, number)
-        ):
-            part = self._step(batch, self._data.classes[indices], step)
-            if not np.isfinite(part).all():
-                raise Diverged(
-                    f"The loss is NaN or infinite in epoch {number}: "
-                    "the learning rates are too high for these pictures."
-                )
-            logits[done : done + len(indices)] = part
-            step, done = step + 1, done + len(indices)
-            advance(len(indices))
-        validated = self._model.predict(self._data.pixels, self._validation)
+        pictures = iterate_batches(
+            [order[share] for share in own],
+            lambda index: self._augmented(index, number),
+            self._data.pixels[:0],
+        )
+        for batch, share, augmented in zip(batches, own, pictures, strict=True):
+            logits[share] = self._step(augmented, self._data.classes[order[share]], step)
+            step += 1
+            advance(len(batch))
+        if not np.isfinite(team.total(logits)).all():
+            raise Diverged(
+                f"The loss is NaN or infinite in epoch {number}: "
+                "the learning rates are too high for these pictures."
+            )
+        validated = self._validate()
         row = self._row(number, logits, order, validated, rate=self._step.backbone_rate)
         weights = self._model.trainable_state()
         optimiser, scaler = self._step.state()
@@ -172,6 +178,13 @@ class Run:
         bias = model.bias.double().numpy() - weight @ model.centre.double().numpy()
         head = Head(weight.astype(np.float32), bias.astype(np.float32), penalty)
         return model.network.eval(), head
+
+    def _validate(self) -> NDArray[np.float64]:
+        """Return the logits (m, K) of the validation part; each process predicts its share."""
+        own = team.own_share(np.arange(len(self._validation)))
+        logits = np.zeros((len(self._validation), self._data.num_classes))
+        logits[own] = self._model.predict(self._data.pixels, self._validation[own])
+        return team.total(logits)
 
     def _augmented(self, index: int, epoch: int) -> Tensor:
         random = torch.Generator().manual_seed(_seed(self._config.seed, epoch, index))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.finetuning import team
 from training.finetuning.config import FinetuneConfig
 from training.finetuning.device import half_precision
 from training.finetuning.network import TrainableClassifier
@@ -39,6 +40,7 @@ class TrainingStep:
             device: Where the model is.
         """
         self._model, self._config, self._device = model, config, device
+        self._forward = team.with_summed_gradients(model)
         self._class_weights, self._num_steps = class_weights, num_steps
         self._optimiser = torch.optim.AdamW(self._parameter_groups(backbone_parameters))
         self._half = half_precision(device)
@@ -49,7 +51,7 @@ class TrainingStep:
         """Update the model once; return the logits (b, K) from before the update.
 
         Args:
-            batch: uint8 (b, 3, S, S).
+            batch: uint8 (b, 3, S, S): this process's share of the batch.
             classes: int64 (b,).
             step: Steps done so far, which set the learning rates.
         """
@@ -57,7 +59,7 @@ class TrainingStep:
         targets = torch.from_numpy(classes)
         weights = self._class_weights[targets].to(self._device, torch.float32)
         with torch.autocast(self._device.type, self._half, enabled=self._half is not None):
-            logits = self._model(batch.to(self._device))
+            logits = self._forward(batch.to(self._device))
         losses = functional.cross_entropy(
             logits.float(),
             targets.to(self._device),
@@ -65,7 +67,8 @@ class TrainingStep:
             label_smoothing=self._config.label_smoothing,
         )
         # Divided by the full batch size: in a smaller last batch each picture counts the same.
-        loss = (losses * weights).sum() / self._config.batch
+        # The gradients of several processes are averaged, and theirs are to be added.
+        loss = (losses * weights).sum() * team.size() / self._config.batch
         self._optimiser.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.unscale_(self._optimiser)

@@ -13,10 +13,11 @@ from training.evaluation.head import softmax
 from training.evaluation.metrics import classification_metrics
 from training.evaluation.study import Study
 from training.features.feature_set import FeatureSet
+from training.finetuning import team
 from training.finetuning.compare import Comparison, compare
 from training.finetuning.config import FinetuneConfig
 from training.finetuning.loop import Finetuned, finetune
-from training.finetuning.pixels import LabelledPixels, read_pixels
+from training.finetuning.pixels import MAX_BYTES_IN_MEMORY, LabelledPixels, read_pixels
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ def tune(
         [stats.sha256 for stats in feature_set.stats],
         size=backbone.spec.input_px,
         folder=checkpoint,
+        # Other processes read them from the file.
+        max_bytes_in_memory=MAX_BYTES_IN_MEMORY if team.size() == 1 else 0,
         progress=progress,
     )
     data = LabelledPixels(pixels, feature_set.classes, feature_set.groups)

@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.training.tiny_backbone import tiny_backbone
 from training.backbones.registry import LoadedBackbone
+from training.backbones.weights import State
 from training.data.progress import Progress
 from training.evaluation.head import fit_head
 from training.features.extract import Extractor
@@ -39,7 +40,14 @@ def network_of_two_stages() -> nn.Sequential:
 
 
 def backbone_of(network: nn.Module) -> LoadedBackbone:
-    return dataclasses.replace(tiny_backbone(), network=network)
+    tiny = tiny_backbone()
+    # Functions that have a name can be sent to other processes.
+    spec = dataclasses.replace(tiny.spec, build=network_of_two_stages, fetch=_published)
+    return dataclasses.replace(tiny, spec=spec, network=network)
+
+
+def _published() -> tuple[str, State]:
+    return "0" * 64, network_of_two_stages().state_dict()
 
 
 def features_of(data: LabelledPixels) -> NDArray[np.float32]:

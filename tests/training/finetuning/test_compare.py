@@ -27,7 +27,7 @@ from training.finetuning.pixels import LabelledPixels
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of 32 x 32 are too little work for two threads, which would wait for each other."""
-    monkeypatch.setattr("training.finetuning.device.usable_cores", lambda: 1)
+    monkeypatch.setattr("training.finetuning.team.usable_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ from training.publish.export import Classifier, export
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of 32 x 32 are too little work for two threads, which would wait for each other."""
-    monkeypatch.setattr("training.finetuning.device.usable_cores", lambda: 1)
+    monkeypatch.setattr("training.finetuning.team.usable_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def two() -> LabelledPixels:
 def whole(two: LabelledPixels, tmp_path_factory: pytest.TempPathFactory) -> Finetuned:
     """An uninterrupted run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.finetuning.device.usable_cores", lambda: 1)
+        patch.setattr("training.finetuning.team.usable_cores", lambda: 1)
         return run(two, tmp_path_factory.mktemp("whole"))
 
 
@@ -217,8 +217,8 @@ def test_run_resumes_after_sigkill(two: LabelledPixels, whole: Finetuned, tmp_pa
     from pathlib import Path
     from training.data.progress import Progress
     from tests.training.finetuning.runs import drawn, run
-    from training.finetuning import device
-    device.usable_cores = lambda: 1
+    from training.finetuning import team
+    team.usable_cores = lambda: 1
     calls = []
     def advance(done, total):
         calls.append(done)

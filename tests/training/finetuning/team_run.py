@@ -1,0 +1,36 @@
+"""A fine-tuning of drawn pictures, to be started by torchrun: `team_run.py FOLDER EPOCHS`.
+
+Rank 0 writes its result to `FOLDER/result.pt`, and each process its number to `FOLDER/pid-RANK`.
+"""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.training.finetuning.runs import QUICK, drawn, run
+from training.finetuning import team
+from training.finetuning.follow import follow
+
+
+def main(folder: Path, epochs: int) -> int:
+    """Run, and write the parameters of network and head, and the epochs."""
+    config = dataclasses.replace(QUICK, epochs=epochs, patience=epochs)
+    tuned = run(drawn(2), folder / "checkpoint", config)
+    content = {
+        "network": tuned.backbone.network.state_dict(),
+        "head": [torch.from_numpy(part) for part in (tuned.head.weight, tuned.head.bias)],
+        "epochs": tuned.epochs,
+        "best_epoch": tuned.best_epoch,
+        "restarts": int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
+    }
+    torch.save(content, folder / "result.pt")
+    return 0
+
+
+if __name__ == "__main__":
+    given = Path(sys.argv[1])
+    (given / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
+    sys.exit(team.run_in_team(lambda: main(given, int(sys.argv[2])), follow))
