@@ -139,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--nice", type=int, nargs="+", default=[NICENESS])
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end what it has started
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench = Bench(

@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -151,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("--preset", default="balanced")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end what it has started
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["FACEMASK_CACHE"] = str(folder / "cache")  # the first training begins without

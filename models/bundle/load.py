@@ -29,7 +29,7 @@ from models.bundle.device import (
 )
 from models.bundle.files import MANIFEST, MODEL, parse_manifest, read_files, read_small
 from models.bundle.manifest import Manifest
-from models.bundle.out_of_fold import OUT_OF_FOLD
+from models.bundle.out_of_fold import OUT_OF_FOLD, TEST_ANSWERS
 from models.errors import (
     BundleIncomplete,
     DetectorUnavailable,
@@ -114,7 +114,8 @@ def open_bundle(
         _use_engine(manifest.precision.engine)
     target = choose_device(device, manifest)
     contents = read_files(path, manifest)
-    contents.pop(OUT_OF_FOLD, None)  # verified; it may be large, and serving does not need it
+    for name in (OUT_OF_FOLD, TEST_ANSWERS):  # verified; may be large, and not needed to serve
+        contents.pop(name, None)
     graph = load_graph(contents.pop(MODEL), target)
     bundle = Bundle(manifest, graph, path, contents, target, _framing_of(manifest))
     _check_golden(bundle)

@@ -5,6 +5,9 @@ column `probability:<label>` per class, and one column `slice:<attribute>` per a
 `slices.csv`, if the data has any. Each answer is from a model of the cross-validation that
 was trained without the picture and without its group; `label` is the label that was trained on.
 Two bundles are compared on the pictures that both have, joined by `sha256`.
+
+`test_answers.csv` has the same columns: the exported model's answers to the pictures of its test
+sets, if it was tested; the column `slice:test` names the set.
 """
 
 import csv
@@ -22,6 +25,7 @@ from models.errors import BundleIncomplete
 from models.paired import DEFAULT_MARGIN, PairedTest, paired_test
 
 OUT_OF_FOLD: Final = "out_of_fold.csv"
+TEST_ANSWERS: Final = "test_answers.csv"
 
 _COLUMNS: Final = ("file", "sha256", "label", "group", "predicted", "score")
 _PROBABILITY: Final = "probability:"
@@ -117,7 +121,7 @@ def format_answers(answers: Sequence[Answer], labels: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def parse_answers(data: bytes) -> list[Answer]:
+def parse_answers(data: bytes, name: str = OUT_OF_FOLD) -> list[Answer]:
     """Return the answers of a file.
 
     Raises:
@@ -132,19 +136,23 @@ def parse_answers(data: bytes) -> list[Answer]:
         attributes = _columns(header, _SLICE)
         return [_parse_row(row, header, facts, labels, attributes) for row in rows if row]
     except (ValueError, csv.Error) as error:
-        raise BundleIncomplete(f"{OUT_OF_FOLD} cannot be read ({error}).") from error
+        raise BundleIncomplete(f"{name} cannot be read ({error}).") from error
 
 
-def read_answers(bundle: Path) -> list[Answer] | None:
+def read_answers(bundle: Path, name: str = OUT_OF_FOLD) -> list[Answer] | None:
     """Return the answers in a bundle's folder; None if the bundle has none.
+
+    Args:
+        bundle: The folder.
+        name: `OUT_OF_FOLD` or `TEST_ANSWERS`.
 
     Raises:
         BundleError: The manifest or the file cannot be read, or is not as published.
     """
     manifest = read_manifest(bundle)
-    if OUT_OF_FOLD not in manifest.files:
+    if name not in manifest.files:
         return None
-    return parse_answers(read_listed_file(bundle, manifest, OUT_OF_FOLD))
+    return parse_answers(read_listed_file(bundle, manifest, name), name)
 
 
 def compare_answers(

@@ -7,6 +7,7 @@
         manifest.sig                        its signature, if signed (models.bundle.signing)
         model.pt                            TorchScript
         out_of_fold.csv                     answers to the training pictures
+        test_answers.csv                    answers to the pictures of test sets, if there are any
         report.html, summary.json, ...      documents of the training job
 
 Each change is one rename, and the history is written before the pointer: a reader never sees half

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.bundle.out_of_fold import Comparison
+from models.bundle.out_of_fold import OUT_OF_FOLD, TEST_ANSWERS
 from models.errors import BundleError
 from studio.runs.compare import compare_bundles, figures_of
 
@@ -27,6 +27,10 @@ class Verdict:
 def judge(store: Path, live: str | None, candidate: str) -> Verdict:
     """Judge a model by the paired test of `models.paired`, on pictures that both have answered.
 
+    These are the training pictures of both, answered out of fold. Frozen test sets that both were
+    tested on are a second look: a loss there closes the gate, too. They decide alone if the models
+    have no training picture in common.
+
     Args:
         store: Folder of the models.
         live: Version that is live, if any.
@@ -37,14 +41,22 @@ def judge(store: Path, live: str | None, candidate: str) -> Verdict:
     if live == candidate:
         return Verdict(True, f"{candidate} is live already.")
     try:
-        comparison: Comparison | None = compare_bundles(store, live, candidate)
+        trained, tested = (
+            compare_bundles(store, live, candidate, name) for name in (OUT_OF_FOLD, TEST_ANSWERS)
+        )
     except BundleError as error:
         return Verdict(False, f"The two models cannot be compared: {error}")
-    if comparison is None:
+    first = trained or tested
+    if first is None:
         return Verdict(
             False,
             f"{candidate} cannot be compared with {live}, which is live: they have no picture in "
             "common that both have answered out of fold, or know different classes.",
         )
-    test = comparison.test
-    return Verdict(test.not_worse, test.sentence, figures_of(comparison))
+    sentence = first.test.sentence
+    if trained is None:
+        sentence = f"On the frozen test pictures: {sentence}"
+    elif tested is not None:
+        sentence += f" On the frozen test pictures: {tested.test.sentence}"
+    is_open = first.test.not_worse and (tested is None or tested.test.verdict != "worse")
+    return Verdict(is_open, sentence, figures_of(first, tested if trained else None))

@@ -6,7 +6,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from models.bundle.out_of_fold import Answer, Comparison, compare_answers
+from models.bundle.out_of_fold import (
+    OUT_OF_FOLD,
+    TEST_ANSWERS,
+    Answer,
+    Comparison,
+    compare_answers,
+)
 from models.errors import BundleError
 from models.paired import PairedTest
 from studio.problems import BundleGone, NotComparable
@@ -44,7 +50,7 @@ def compare_runs(connection: Connection, store: Path, old: Run, new: Run) -> dic
             for digest in changed
             if digest in ids
         },
-        "paired": figures_of(comparison),
+        "paired": figures_of(comparison, _compare_tests(store, old, new)),
         "settings": list(_differences(old, new)),
         "dataset": {
             "added": _ids(ids, (d for d in new_by if d not in old_by)),
@@ -58,18 +64,29 @@ def compare_runs(connection: Connection, store: Path, old: Run, new: Run) -> dic
     }
 
 
-def compare_bundles(store: Path, old: str, new: str) -> Comparison | None:
+def compare_bundles(store: Path, old: str, new: str, name: str = OUT_OF_FOLD) -> Comparison | None:
     """Compare two bundles of a store; None if they have no picture in common.
+
+    Args:
+        store: Folder of the models.
+        old: Version of the one.
+        new: Version of the other.
+        name: `OUT_OF_FOLD`, or `TEST_ANSWERS` for the pictures of frozen test sets.
 
     Raises:
         BundleError: One cannot be read.
     """
-    before, after = answers_of(store, old), answers_of(store, new)
+    before, after = answers_of(store, old, name), answers_of(store, new, name)
     return None if before is None or after is None else compare_answers(before, after)
 
 
-def figures_of(comparison: Comparison) -> dict[str, Any]:
-    """Return the figures of a comparison as the page shows them."""
+def figures_of(comparison: Comparison, tests: Comparison | None = None) -> dict[str, Any]:
+    """Return the figures of a comparison as the page shows them.
+
+    Args:
+        comparison: On the pictures that both models were trained on.
+        tests: On the pictures of frozen test sets that both were tested on, if there are any.
+    """
     test: PairedTest = comparison.test
     low, high = test.interval_90
     return {
@@ -97,6 +114,7 @@ def figures_of(comparison: Comparison) -> dict[str, Any]:
             }
             for part in test.parts
         ],
+        **({} if tests is None else {"tests": figures_of(tests)}),
     }
 
 
@@ -129,6 +147,13 @@ def _answers(store: Path, run: Run) -> tuple[Answer, ...]:
     except BundleError as error:
         raise BundleGone(f"The model of run {run.id} cannot be read: {error}") from error
     return found or ()
+
+
+def _compare_tests(store: Path, old: Run, new: Run) -> Comparison | None:
+    try:
+        return compare_bundles(store, old.bundle, new.bundle, TEST_ANSWERS)
+    except BundleError as error:
+        raise BundleGone(f"The answers to test pictures cannot be read: {error}") from error
 
 
 def _by_digest(answers: tuple[Answer, ...]) -> dict[str, Answer]:

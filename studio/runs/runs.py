@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, insert, select
 
-from models.bundle.out_of_fold import Answer, read_answers
+from models.bundle.out_of_fold import OUT_OF_FOLD, Answer, read_answers
 from models.bundle.store import current_version
 from models.errors import NoBundle
 from studio.database import Database
@@ -133,18 +133,18 @@ def live_version(store: Path) -> str | None:
         return None
 
 
-def answers_of(store: Path, bundle: str) -> tuple[Answer, ...] | None:
-    """Return the out-of-fold answers of a bundle; None if it has none.
+def answers_of(store: Path, bundle: str, name: str = OUT_OF_FOLD) -> tuple[Answer, ...] | None:
+    """Return the out-of-fold answers of a bundle, or those to test pictures; None without any.
 
     Raises:
         BundleError: The bundle is gone, or cannot be read.
     """
-    return _answers(store / bundle)
+    return _answers(store / bundle, name)
 
 
 @functools.lru_cache(maxsize=8)  # bundles never change; 10,000 pictures take some 10 MB
-def _answers(path: Path) -> tuple[Answer, ...] | None:
-    found = read_answers(path)
+def _answers(path: Path, name: str) -> tuple[Answer, ...] | None:
+    found = read_answers(path, name)
     return None if found is None else tuple(found)
 
 

@@ -1,6 +1,7 @@
 """Command line of the training job: output and exit statuses."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 import training.job
 from models.bundle.files import MODEL, read_manifest
 from models.bundle.load import open_bundle
+from models.bundle.out_of_fold import parse_answers
 from models.bundle.publish import publish
 from models.bundle.store import checkout_store, current_version, versions
 from models.environment import warn_of_misspelt
@@ -82,8 +84,14 @@ def test_fit_prints_the_bundle_path_and_is_deterministic(
         files = {name: (path / name).read_bytes() for name in read_manifest(path).files}
         contents.append(files | {"metrics": read_manifest(path).metrics})
     assert set(contents[0]) == {
-        MODEL, "report.html", "summary.json", "model_card.md", "out_of_fold.csv", "metrics"
+        MODEL, "report.html", "summary.json", "model_card.md", "out_of_fold.csv",
+        "test_answers.csv", "metrics",
     }  # fmt: skip
+    tested = parse_answers(contents[0]["test_answers.csv"])
+    assert {each.sha256 for each in tested} == {
+        hashlib.sha256(file.read_bytes()).hexdigest() for file in apart.iterdir()
+    }
+    assert {(each.label, each.slices["test"]) for each in tested} == {("disc", f"disc={apart}")}
     for name in contents[0]:
         assert contents[0][name] == contents[1][name], name
 

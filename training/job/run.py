@@ -25,7 +25,7 @@ from training.data.face_crops import FaceCropSource, crop_faces
 from training.data.holdout import HoldoutSet, find_holdout_set
 from training.data.progress import SILENT, Progress
 from training.data.source import open_source
-from training.errors import BadLayout
+from training.errors import BadFeatures, BadLayout
 from training.evaluation.errors import explain_errors
 from training.evaluation.holdout import (
     EvaluatedSet,
@@ -72,6 +72,11 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     """
     if options.finetune is not None and config.precision == "int8":
         raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
+    if options.features is not None and (config.precision == "int8" or config.crop == "faces"):
+        raise BadFeatures(
+            "--features are those of whole pictures in fp32: leave out --precision int8 and "
+            "--crop faces."
+        )
     check_output_folders(options)
     key = load_private_key(options.sign_key) if options.sign_key else None
     backbone = load_backbone(config.backbone, weights=options.weights)
@@ -87,8 +92,13 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
                 for name, holdout in holdouts.items()
             }
         progress.begin("features")
+        extractor = Extractor(backbone)
+        if options.features is not None:
+            from training.features.shards import load_features  # PyArrow is optional
+
+            load_features(options.features, extractor, cache, progress=progress)
         feature_set = read_feature_set(
-            listing, Extractor(backbone), cache, config, strict=options.strict, progress=progress
+            listing, extractor, cache, config, strict=options.strict, progress=progress
         )
         holdouts = {
             name: leave_out_known(holdout, feature_set, cache, input_px=backbone.spec.input_px)
@@ -96,7 +106,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         }
         progress.begin("audit")
         findings, label_issues = _audit(feature_set, holdouts, config, progress)
-        trained = train(feature_set, backbone, cache, options, config, progress)
+        trained = train(feature_set, backbone, extractor, cache, options, config, progress)
         model = export_model(trained)
         graph = load_graph(model)
         results, tests = _test(graph, holdouts, trained, config, progress)
@@ -126,6 +136,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
             report=render_report(report),
             card=render_card(report),
             out_of_fold=format_answers(answers, feature_set.labels),
+            test_answers=_test_answers(results, holdouts, feature_set.labels),
             examples=choose_examples(answers, feature_set.labels, listing.source.read)
             if options.examples
             else {},
@@ -255,6 +266,28 @@ def _out_of_fold_answers(trained: Trained) -> list[Answer]:
         )
         for index, name in enumerate(feature_set.names)
     ]
+
+
+def _test_answers(
+    results: Mapping[str, EvaluatedSet],
+    holdouts: Mapping[str, HoldoutSet],
+    labels: Sequence[str],
+) -> bytes:
+    """Return the file of the model's answers to the pictures of holdout sets; empty without any."""
+    answers = [
+        Answer(
+            file=f"{test}/{file}",
+            sha256=holdouts[test].source.digest(file),
+            label=labels[found.classes[index]],
+            group=f"{test}/{index if found.groups is None else found.groups[index]}",
+            predicted=labels[int(found.probabilities[index].argmax())],
+            probabilities=dict(zip(labels, found.probabilities[index].tolist(), strict=True)),
+            slices={"test": test},
+        )
+        for test, found in results.items()
+        for index, file in enumerate(found.names)
+    ]
+    return format_answers(answers, labels) if answers else b""
 
 
 def _summarise(

@@ -17,7 +17,7 @@ from models.bundle.manifest import (
     OodFacts,
     PrecisionFacts,
 )
-from models.bundle.out_of_fold import OUT_OF_FOLD
+from models.bundle.out_of_fold import OUT_OF_FOLD, TEST_ANSWERS
 from models.bundle.publish import publish
 from models.bundle.signing import PrivateKey
 from models.errors import StoreNotSynced, reason_of
@@ -44,6 +44,7 @@ class BundleContent:
         report: HTML page.
         card: Model card in Markdown.
         out_of_fold: Out-of-fold answers (`models.bundle.out_of_fold`).
+        test_answers: Answers to the pictures of test sets; empty without any.
         examples: Example pictures by file name, if the data set may be shown.
     """
 
@@ -55,6 +56,7 @@ class BundleContent:
     report: str
     card: str
     out_of_fold: bytes
+    test_answers: bytes
     examples: Mapping[str, bytes]
 
 
@@ -85,6 +87,7 @@ def publish_bundle(
         SUMMARY: json.dumps(content.summary, indent=2, ensure_ascii=False).encode() + b"\n",
         CARD: content.card.encode(),
         OUT_OF_FOLD: content.out_of_fold,
+        **({TEST_ANSWERS: content.test_answers} if content.test_answers else {}),
         **content.examples,
     }
     try:

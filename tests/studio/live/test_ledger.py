@@ -86,6 +86,43 @@ def test_few_pictures_cannot_show_it_and_the_resolution_says_so(
     assert "2.2 points at best" in verdict.sentence
 
 
+def test_model_that_loses_in_one_class_is_not_open_although_another_gains(store: Path) -> None:
+    live = publish_run(store, answers(800, range(0, 60, 2)), live=True)  # 30 of one class
+    candidate = publish_run(store, answers(800, range(1, 25, 2)))  # 12 of the other
+    verdict = judge(store, live, candidate)
+    assert not verdict.is_open
+    assert "worse for class no_mask (0 fixed, 12 broken of 400)" in verdict.sentence
+    assert verdict.evidence is not None
+    assert verdict.evidence["verdict"] == "worse"
+    assert [part["worse"] for part in verdict.evidence["parts"]] == [False, True]
+
+
+def test_loss_on_frozen_test_pictures_closes_the_gate(store: Path) -> None:
+    good, bad = answers(100, first=5000), answers(100, range(5000, 5020), first=5000)
+    live = publish_run(store, answers(600), live=True, tests=good)
+    same = publish_run(store, answers(600), tests=good)
+    worse = publish_run(store, answers(600), tests=bad)
+    verdict = judge(store, live, same)
+    assert verdict.is_open
+    assert verdict.evidence is not None
+    assert (verdict.evidence["n"], verdict.evidence["tests"]["n"]) == (600, 100)
+    verdict = judge(store, live, worse)
+    assert not verdict.is_open
+    assert "not to be worse by 1.5 points" in verdict.sentence
+    assert "On the frozen test pictures: It is shown to be worse" in verdict.sentence
+
+
+def test_frozen_test_pictures_decide_if_no_training_picture_is_in_common(store: Path) -> None:
+    tests = answers(400, first=5000)
+    live = publish_run(store, answers(100), live=True, tests=tests)
+    other = publish_run(store, answers(100, first=1000), tests=tests)
+    verdict = judge(store, live, other)
+    assert verdict.is_open
+    assert verdict.sentence.startswith("On the frozen test pictures: ")
+    assert verdict.evidence is not None
+    assert verdict.evidence["n"] == 400
+
+
 @pytest.mark.parametrize("count", [None, 50])
 def test_models_that_cannot_be_compared_need_a_reason(
     count: int | None, database: Database, store: Path

@@ -46,7 +46,12 @@ def answers(
 
 
 def publish_run(
-    store: Path, found: list[Answer] | None, *, live: bool = False, report: bool = True
+    store: Path,
+    found: list[Answer] | None,
+    *,
+    live: bool = False,
+    report: bool = True,
+    tests: list[Answer] | None = None,
 ) -> str:
     """Publish a bundle, and return its version; it is live only if asked for."""
     before = (store / "CURRENT").read_text().strip() if (store / "CURRENT").exists() else None
@@ -63,6 +68,8 @@ def publish_run(
             "audit": [{"level": "warning", "message": "Two pictures are copies."}],
         }
         documents["summary.json"] = json.dumps(summary).encode()
+    if tests is not None:
+        documents["test_answers.csv"] = format_answers(tests, LABELS)
     if report:
         documents["report.html"] = b"<!doctype html><title>Report</title>"
     version = publish_bundle(store, LABELS, documents).manifest.version
