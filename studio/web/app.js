@@ -33,7 +33,7 @@ function App() {
       <div class="brand">
         <img src="/page/shared/icon.svg" alt="" width="28" height="28" />
         <a class="home" href="/" aria-label="Studio: all projects">Studio</a>
-        ${project && html`<span class="project-name">${project.name}</span>`}
+        ${project && html`<span class="project-name"><bdi>${project.name}</bdi></span>`}
       </div>
       <${Elsewhere} session=${session} project=${project} />
     </header>
@@ -55,7 +55,7 @@ function Elsewhere({ session, project }) {
   const service = project?.live?.service_url;
   return html`<nav aria-label="More">
     ${service && html`<a href=${service} target="_blank" rel="noopener">Page of the service</a>`}
-    ${session?.name && html`<span class="small">${session.name}${session.role && session.keys ? ` (may ${session.role})` : ""}</span>`}
+    ${session?.name && html`<span class="small person">${session.name}${session.role && session.keys ? ` (may ${session.role})` : ""}</span>`}
   </nav>`;
 }
 

@@ -7,6 +7,9 @@ import { fail, follow, go, href, limits, refresh, useStore } from "./store.js";
 import { DropZone, UploadStatus } from "./uploading.js";
 import { FINDINGS, count, labelName, number, when } from "./words.js";
 
+const LONG = 60; // characters of a class name that may be cut off
+const SHOWN = 10; // classes; more are scrolled
+
 export function DataScreen() {
   const { project } = useStore();
   const empty = !project.counts.pictures;
@@ -34,10 +37,10 @@ function Classes({ project }) {
   if (counts.test) rows.push({ key: "test", title: "kept for checking", pictures: counts.test, query: { filter: "test" }, quiet: true });
   return html`<section class="panel" aria-labelledby="classes-heading">
     <h2 id="classes-heading">${count(counts.pictures, "picture")}, ${count(classes.length, "class", "classes")}</h2>
-    <ul class="classes">
+    <ul class=${`classes${rows.length > SHOWN ? " many" : ""}`}>
       ${rows.map(
         ({ key, title, pictures, query, quiet }) => html`<li key=${key} class=${quiet ? "quiet" : ""}>
-          <a href=${href("labels", undefined, `?${new URLSearchParams(query)}`)}>${title}</a>
+          <a href=${href("labels", undefined, `?${new URLSearchParams(query)}`)} title=${title.length > LONG ? title : null}>${title}</a>
           <span class="figures">${number(pictures)}</span>
           <span class="track" aria-hidden="true"><span class="fill" style=${{ width: `${(100 * pictures) / largest}%` }}></span></span>
         </li>`,

@@ -39,7 +39,7 @@ function ProjectCard({ project }) {
   const names = (project.classes ?? []).map(({ name }) => `“${labelName(name)}”`);
   const status = job ? ["Training", ""] : live ? ["In use", "good"] : run ? ["Trained", ""] : ["Not trained yet", ""];
   return html`<a class="card project" href=${href(counts.pictures ? (live ? "in-use" : "data") : "data", project.id)}>
-    <b>${project.name}</b>
+    <b><bdi>${project.name}</bdi></b>
     <span>${count(counts.pictures, "picture")}${names.length ? `: ${listed(names, 4)}` : ""}</span>
     <span><span class=${`tag ${status[1]}`}>${status[0]}</span></span>
   </a>`;

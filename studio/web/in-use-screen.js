@@ -177,7 +177,7 @@ function Try({ chosen, live }) {
       ${tried.map(
         (one) => html`<li class="card try" key=${one.address}>
           <img src=${one.address} alt=${one.path} />
-          <b class="name">${one.path}</b>
+          <b class="name"><bdi>${one.path}</bdi></b>
           ${one.live && html`<${Answer} title=${one.chosen ? "In use" : ""} answer=${one.live} />`}
           ${one.chosen && html`<${Answer} title=${`Model ${one.run ?? ""}`} answer=${one.chosen} />`}
         </li>`,

@@ -8,7 +8,7 @@ import { newId } from "./outbox.js";
 import { open } from "./shared/dialog.js";
 import { shortcuts } from "./shared/keyboard.js";
 import { fail, limits, refresh, useStore } from "./store.js";
-import { FINDINGS, LEFT_OUT, count, labelName, listed, number, percent, when } from "./words.js";
+import { FINDINGS, LEFT_OUT, count, isolated, labelName, listed, number, percent, when } from "./words.js";
 
 const LARGE_PX = 640;
 const CONFLICTS_SHOWN = 5;
@@ -31,6 +31,13 @@ function Dialog({ title, close, children, kind = "" }) {
   </dialog>`;
 }
 
+/** A button that gives pictures a class; the first nine have a key. */
+export function ClassButton({ name, index, on, choose, disabled = false }) {
+  return html`<button type="button" disabled=${disabled} class=${on ? "is" : ""} onClick=${choose} title=${labelName(name)}>
+    ${index < MAX_DIGIT && html`<kbd aria-hidden="true">${index + 1}</kbd>`} <span class="class-name">${labelName(name)}</span>
+  </button>`;
+}
+
 /** The large view of one picture, with its details and the same keys as the grid. */
 export function Viewer({ project, grid, labelling, actions, close }) {
   useStore();
@@ -45,12 +52,12 @@ export function Viewer({ project, grid, labelling, actions, close }) {
   const hasIssue = picture?.findings?.some(({ kind }) => kind === "label_issue");
   return html`<${Dialog} title=${picture ? labelName(picture.label) : "…"} close=${close} kind="viewer">
     <div class="viewer-picture" tabindex="-1" autofocus>${picture && html`<img src=${thumbnail(picture.sha256, LARGE_PX)} alt=${`Picture ${picture.name}, labelled ${labelName(picture.label)}`} />`}</div>
-    <p class="small figures">${number(grid.active + 1)} of ${number(grid.ids.length)}: ${picture?.name} ${picture?.width ? `(${picture.width} × ${picture.height})` : ""} ${picture?.group ? `, group ${picture.group}` : ""}</p>
+    <p class="small figures viewer-name">${number(grid.active + 1)} of ${number(grid.ids.length)}: <bdi>${picture?.name}</bdi> ${picture?.width ? `(${picture.width} × ${picture.height})` : ""} ${picture?.group ? `, group ${isolated(picture.group)}` : ""}</p>
     ${hasIssue && !picture.judged && html`<p>Its label may be wrong. What do you see? (The model’s answer is shown after you have chosen.)</p>`}
     ${findings.map(({ kind, message }) => html`<p class="small">${message || FINDINGS.find((one) => one.kind === kind)?.title}</p>`)}
     ${picture?.judged && picture.suggestion && html`<p>The model’s answer: <b>${labelName(picture.suggestion.label)}</b>${picture.suggestion.score ? ` (${percent(picture.suggestion.score)} sure)` : ""}.</p>`}
-    <div class="buttons">
-      ${project.classes.map(({ name }, index) => html`<button type="button" key=${name} class=${picture?.label === name ? "is" : ""} onClick=${() => actions.decide(name)}>${index < MAX_DIGIT && html`<kbd aria-hidden="true">${index + 1}</kbd>`} ${labelName(name)}</button>`)}
+    <div class="buttons choices-of-class">
+      ${project.classes.map(({ name }, index) => html`<${ClassButton} key=${name} name=${name} index=${index} on=${picture?.label === name} choose=${() => actions.decide(name)} />`)}
       <button type="button" class=${picture?.label === LEFT_OUT ? "is" : ""} onClick=${actions.leaveOut}><kbd aria-hidden="true">x</kbd> Leave out</button>
     </div>
     <div class="buttons">

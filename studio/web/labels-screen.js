@@ -3,13 +3,15 @@
 import { html, useEffect, useRef, useState } from "./htm-preact.js";
 import { Problem } from "./api.js";
 import { Grid } from "./grid.js";
-import { MAX_DIGIT, acting, keys } from "./label-actions.js";
+import { acting, keys } from "./label-actions.js";
 import { Labelling, indexOf } from "./labelling.js";
-import { Conflicts, GroupDialog, HelpDialog, HistoryDialog, NewClassDialog, Viewer } from "./label-dialogs.js";
+import { ClassButton, Conflicts, GroupDialog, HelpDialog, HistoryDialog, NewClassDialog, Viewer } from "./label-dialogs.js";
 import { outbox } from "./outbox.js";
 import { shortcuts } from "./shared/keyboard.js";
 import { fail, go, href, refresh, state, update, useStore } from "./store.js";
 import { FINDINGS, count, labelName, number } from "./words.js";
+
+const LONG = 24; // characters of a class name that may be cut off
 
 export function LabelsScreen() {
   const { project, route } = useStore();
@@ -125,7 +127,7 @@ function Filters({ project, filter }) {
   const { counts, classes } = project;
   const chip = (title, n, query, extra = "") => {
     const on = (query.label ?? null) === filter.label && (query.filter ?? null) === filter.filter;
-    return html`<li><a class=${`chip ${extra}`} href=${addressOf({ label: null, filter: null, ...query, order: filter.order })} aria-current=${on ? "true" : null}>${title} <span class="figures">${number(n)}</span></a></li>`;
+    return html`<li><a class=${`chip ${extra}`} href=${addressOf({ label: null, filter: null, ...query, order: filter.order })} aria-current=${on ? "true" : null} title=${title.length > LONG ? title : null}><span class="chip-name">${title}</span> <span class="figures">${number(n)}</span></a></li>`;
   };
   const findings = FINDINGS.filter(({ kind }) => counts.findings?.[kind]);
   const bar = useRef(null);
@@ -170,13 +172,11 @@ function ActionBar({ project, targets, labelling, actions, grid }) {
   const chosen = grid.chosen.size;
   const what = chosen ? `${count(n, "picture")} chosen` : one ? `“${labelName(one.label)}”` : "";
   return html`<section class="act" aria-label="The chosen pictures">
-    <p class="act-what"><b>${what}</b>${one ? html` <span class="small">${one.name}</span>` : ""}</p>
-    <div class="buttons start" role="group" aria-label="It really shows">
+    <p class="act-what"><b>${what}</b>${one ? html` <span class="small"><bdi>${one.name}</bdi></span>` : ""}</p>
+    <div class="buttons start choices-of-class" role="group" aria-label="It really shows">
       <span class="small act-lead">${n === 1 ? "It shows" : "They show"}</span>
       ${project.classes.map(
-        ({ name }, index) => html`<button type="button" key=${name} disabled=${!n} class=${one?.label === name ? "is" : ""} onClick=${() => actions.decide(name)}>
-          ${index < MAX_DIGIT && html`<kbd aria-hidden="true">${index + 1}</kbd>`} ${labelName(name)}
-        </button>`,
+        ({ name }, index) => html`<${ClassButton} key=${name} name=${name} index=${index} disabled=${!n} on=${one?.label === name} choose=${() => actions.decide(name)} />`,
       )}
       <button type="button" disabled=${!n} onClick=${actions.newClass}>${project.classes.length ? "something else …" : "new class …"}</button>
     </div>

@@ -28,6 +28,8 @@ const STEPS = {
   publish: "Check and store the model",
 };
 
+const NAMED = 6; // classes; of more, the smallest and largest size are shown
+
 export function TrainScreen() {
   const { project, feed } = useStore();
   const [jobs, setJobs] = useState(null);
@@ -62,7 +64,7 @@ function Start({ project, first }) {
     <h2 id="start-heading">${first ? "Train a model" : "Train again"}</h2>
     <p>
       ${ready
-        ? `It learns from ${count(project.counts.labelled, "picture")}: ${classes.map(({ name, pictures }) => `${number(pictures)} “${labelName(name)}”`).join(", ")}. While it learns, it is tested on pictures that it has not seen.`
+        ? `It learns from ${count(project.counts.labelled, "picture")}: ${sizesOf(classes)}. While it learns, it is tested on pictures that it has not seen.`
         : "At least two classes with pictures are needed."}
     </p>
     <div class="buttons start">
@@ -75,6 +77,12 @@ function Start({ project, first }) {
       <div class="options">${options.map((option) => html`<${Option} key=${option.name} ...${option} value=${changed[option.name] ?? option.default} set=${(value) => setChanged({ ...changed, [option.name]: value })} />`)}</div>
     </details>`}
   </section>`;
+}
+
+function sizesOf(classes) {
+  if (classes.length <= NAMED) return classes.map(({ name, pictures }) => `${number(pictures)} “${labelName(name)}”`).join(", ");
+  const sizes = classes.map(({ pictures }) => pictures);
+  return `${count(classes.length, "class", "classes")} with ${number(Math.min(...sizes))} to ${number(Math.max(...sizes))} pictures`;
 }
 
 function Option({ name, kind, choices, title, help, value, set, low, high, whole }) {

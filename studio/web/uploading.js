@@ -204,7 +204,7 @@ function FileList({ title, files, open = false }) {
   return html`<details open=${open}>
     <summary>${title}</summary>
     <ul class="files">
-      ${shown.map(({ path, reason }) => html`<li><b>${path}</b> ${reason}</li>`)}
+      ${shown.map(({ path, reason }) => html`<li><b><bdi>${path}</bdi></b> ${reason}</li>`)}
       ${files.length > shown.length && html`<li>and ${number(files.length - shown.length)} more</li>`}
     </ul>
   </details>`;

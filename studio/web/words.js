@@ -9,8 +9,13 @@ const POINT_DIGITS = 1;
 /** Return a label as it is shown: null is unlabelled, "-" is left out. */
 export function labelName(label) {
   if (label === null || label === undefined) return "no label";
-  return label === LEFT_OUT ? "left out" : label;
+  return label === LEFT_OUT ? "left out" : isolated(label);
 }
+
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+/** Return a name that leaves the order of the words around it alone: Arabic and Hebrew run to the left. */
+export const isolated = (name) => (RIGHT_TO_LEFT.test(name) ? `\u2068${name}\u2069` : name);
 
 export const number = (value) => value.toLocaleString("en");
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from studio.app import create_app
 from studio.keys import parse_keys
@@ -21,6 +21,7 @@ from tests.service.fixtures import WAIT_S
 
 HEADERS = {"X-Requested-With": "studio"}
 
+_MAX_TABS = 150
 # What a screen shows once it has loaded what it needs, by the title of its step.
 _COMPLETE = {
     "Data": "#versions-heading",
@@ -109,6 +110,30 @@ def wait_until(page: Page, holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         page.wait_for_timeout(50)
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Move the focus to an element by the Tab key, as without a mouse."""
+    expect(target).to_be_visible()
+    for _ in range(_MAX_TABS):
+        if target.evaluate("(element) => element.contains(document.activeElement)"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not reach {target}.")
+
+
+def press(page: Page, target: Locator) -> None:
+    """Use a link or a button without a mouse."""
+    tab_to(page, target)
+    page.keyboard.press("Enter")
+
+
+def choose(page: Page, title: str, path: Path) -> None:
+    """Choose a file or a folder in the browser's own dialog, without a mouse."""
+    tab_to(page, page.locator("label").filter(has_text=title))
+    with page.expect_file_chooser() as opened:
+        page.keyboard.press("Enter")
+    opened.value.set_files(path)
 
 
 def step(page: Page, title: str) -> None:

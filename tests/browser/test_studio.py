@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from studio.keys import Role, entry_of, new_key
 from tests.browser.browsing import axe_violations, needs_chromium
 from tests.browser.studio_pages import (
     Api,
     active_label,
+    choose,
+    draw_folder,
     fresh,
+    press,
     show_labels,
     step,
     studio,
@@ -25,7 +28,10 @@ from tests.service.fixtures import WAIT_S
 pytestmark = needs_chromium
 
 UNREACHABLE = "ERR_FAILED"
-SIZES = {"narrow": {"width": 320, "height": 700}, "wide": {"width": 1440, "height": 1000}}
+SIZES: dict[str, ViewportSize] = {
+    "narrow": {"width": 320, "height": 700},
+    "wide": {"width": 1440, "height": 1000},
+}
 
 
 def labels(api: Api) -> dict[int, Any]:
@@ -146,6 +152,18 @@ def test_class_shows_its_pictures_only(page: Page, two_classes: Any) -> None:
     assert active_label(page) == "dog"
 
 
+def test_key_decides_about_no_picture_out_of_sight(page: Page, api: Api, tmp_path: Path) -> None:
+    upload(page, draw_folder(tmp_path / "many", 300, seed=8), held=300)
+    show_labels(page)
+    page.locator(".grid").evaluate("(grid) => grid.scrollTo(0, 3000)")
+    expect(page.locator(".cell.active")).to_have_count(0)
+    page.keyboard.press("x")
+    expect(page.locator(".cell.active")).to_be_visible()  # first it is shown
+    assert api.project()["counts"]["left_out"] == 0
+    page.keyboard.press("x")
+    wait_until(page, lambda: api.project()["counts"]["left_out"] == 1)
+
+
 # --- everywhere ------------------------------------------------
 
 
@@ -173,6 +191,48 @@ def test_screens_have_no_accessibility_violation(
             assert axe_violations(page) == []
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= SIZES[size]["width"]
+
+
+def test_folder_is_chosen_and_trained_on_without_a_mouse(
+    page: Page, api: Api, two_classes: list[Path]
+) -> None:
+    page.locator(".drop").wait_for()
+    choose(page, "Choose a folder", two_classes[0].parent)
+    expect(page.locator("#upload-heading")).to_have_text("Done: the studio holds 12 pictures")
+    expect(page.locator("#next-action")).to_have_text("Train")
+    press(page, page.locator("#next-action"))
+    expect(page.locator("#job-heading")).to_be_visible()
+    job = api.project()["running_job"]["id"]
+    press(page, page.get_by_role("button", name="Stop"))
+    page.keyboard.press("Tab")  # from Cancel to Stop
+    page.keyboard.press("Enter")
+    wait_until(page, lambda: api.get(f"/api/jobs/{job}")["state"] == "cancelled")
+
+
+def test_long_names_stay_in_the_page(browser: Browser, address: str, tmp_path: Path) -> None:
+    names = [
+        "x" * 150,
+        "wide " * 30,
+        "كمامة على الوجه",
+        "😷 mask",
+        *(f"class {n}" for n in range(16)),
+    ]
+    folders = [
+        draw_folder(tmp_path / "set" / name.strip(), 2, seed=n) for n, name in enumerate(names)
+    ]
+    with fresh(browser, address, viewport=SIZES["narrow"]) as (page, _):
+        upload(page, *folders, held=2 * len(names))
+        for title in ("Data", "Labels", "Train"):
+            step(page, title)
+            for size in SIZES.values():
+                page.set_viewport_size(size)
+                width = page.evaluate("document.documentElement.scrollWidth")
+                assert width <= size["width"]
+                assert axe_violations(page) == []
+            if title == "Labels":  # pictures are left to see between the classes
+                act = page.locator(".act").bounding_box()
+                assert act is not None
+                assert act["height"] < SIZES["wide"]["height"] / 3
 
 
 def test_key_is_asked_for(browser: Browser, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests import ROOT
 from tests.browser.browsing import axe_violations, chromium, needs_chromium
-from tests.browser.studio_pages import Api, drop_paths, fresh, step
+from tests.browser.studio_pages import Api, choose, drop_paths, fresh, press, step, tab_to
 from tests.service.fixtures import WAIT_S
 
 pytestmark = needs_chromium
@@ -125,6 +125,12 @@ class Person:
         expect(button).to_have_text(label, timeout=1000 * TRAINING_S)
         self.click(button)
 
+    def press_next(self, label: str) -> None:
+        """Press that button without a mouse."""
+        button = self.page.locator("#next-action")
+        expect(button).to_have_text(label, timeout=1000 * TRAINING_S)
+        press(self.page, button)
+
 
 class Clock:
     """Notes how long each part of the story takes."""
@@ -182,33 +188,34 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         sys.stdout.write(f"\n{clock.text()}\n{person.clicks} clicks\n{steps_of(api)}\n")
         assert person.clicks <= MAX_CLICKS
 
-        # A label is wrong: corrected, trained again, compared, promoted.
+        # A label is wrong: corrected, trained again, compared, promoted, without a mouse.
         project = api.project()["id"]
         assert api.project()["counts"]["labelled"] == 2 * PER_CLASS
-        step(page, "Labels")
+        press(page, page.get_by_role("link", name="Labels"))
         expect(page.locator(".cell[data-state=labelled]").first).to_be_visible()
         page.keyboard.press("x")
         expect(page.get_by_text("All saved")).to_be_visible()
-        person.do_next("Train again")
+        person.press_next("Train again")
         expect(page.locator("#job-heading")).to_have_text(
             "The model is ready", timeout=1000 * TRAINING_S
         )
-        person.do_next("Compare and switch")
+        person.press_next("Compare and switch")
         compared = f"Compared on {2 * PER_CLASS - 1} pictures"
         expect(page.locator(".verdict")).to_contain_text(compared, timeout=LOADING_MS)
         assert axe_violations(page) == []
-        drop_paths(page, unseen)
+        choose(page, "Choose a picture", unseen)
         expect(page.locator(".card.try .says")).to_have_count(2, timeout=LOADING_MS)
-        page.get_by_role("link", name="Which pictures are fixed").click()
+        press(page, page.get_by_role("link", name="Which pictures are fixed"))
         expect(page.locator("#compare-heading")).to_be_visible()
         assert axe_violations(page) == []
-        page.go_back()
+        page.keyboard.press("Alt+ArrowLeft")
         use = page.get_by_role("button", name="Use model 2")
         expect(use).to_be_visible()
         reason = page.get_by_label("Use it all the same, because")
         if reason.is_visible():  # few differences may be too many to show "not worse"
-            reason.fill("The label was wrong.")
-        use.click()
+            tab_to(page, reason)
+            page.keyboard.type("The label was wrong.")
+        press(page, use)
         expect(page.locator("#served-heading")).to_contain_text("In use: model 2")
         live = api.get("/api/live")
         assert live["project"] == project
