@@ -11,13 +11,13 @@ _COLUMNS: Final = (
     ("pictures", "pictures", "{}"),
     ("balanced_accuracy", "balanced accuracy", "{:.1%}"),
     ("balanced_accuracy_interval_95", "95 % interval", "{0[0]:.1%} to {0[1]:.1%}"),
-    ("calibration_error", "calibration error", "{:.3f}"),
+    ("calibration_error", "expected calibration error", "{:.3f}"),
     ("log_loss", "log loss", "{:.3f}"),
     ("brier", "Brier score", "{:.3f}"),
-    ("answered", "answered", "{:.1%}"),
+    ("answered", "coverage", "{:.1%}"),
     ("answered_accuracy", "accuracy of those", "{:.1%}"),
-    ("risk_coverage_area", "area under risk and coverage", "{:.4f}"),
-    ("unfamiliar", "unfamiliar", "{:.1%}"),
+    ("risk_coverage_area", "area under risk-coverage curve", "{:.4f}"),
+    ("unfamiliar", "out-of-distribution", "{:.1%}"),
 )
 
 
@@ -31,7 +31,7 @@ def tables(results: Results) -> str:
     columns = [column for column in _COLUMNS if any(column[0] in row for _, _, row in rows)]
     lines = list(
         _table(
-            ["setting", "judged on", *(heading for _, heading, _ in columns)],
+            ["setting", "tested on", *(heading for _, heading, _ in columns)],
             [
                 [setting, _short(name), *(_cell(row.get(key), form) for key, _, form in columns)]
                 for setting, name, row in rows
@@ -60,7 +60,7 @@ def _slices(results: Results) -> Iterator[str]:
                     cells.setdefault((name, part["name"]), {})[setting] = shown
     if cells:
         yield from _table(
-            ["judged on", "slice", *(f"wrong: {setting}" for setting in results)],
+            ["tested on", "slice", *(f"wrong: {setting}" for setting in results)],
             [
                 [_short(key[0]), key[1], *(of.get(setting, "") for setting in results)]
                 for key, of in cells.items()

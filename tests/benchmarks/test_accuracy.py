@@ -72,7 +72,7 @@ def test_tables_omit_columns_without_values() -> None:
     text = tables({"seed 0": result(0.9), "seed 1": result(0.8, answered=None)})
     head, _, *rows = text.splitlines()
     assert head == (
-        "| setting | judged on | pictures | balanced accuracy | 95 % interval | accuracy of those |"
+        "| setting | tested on | pictures | balanced accuracy | 95 % interval | accuracy of those |"
     )
     assert rows[1] == "| seed 0 | hard (no_mask) | 40 | 90.0% | 80.0% to 90.0% | 90.0% |"
     assert rows[3] == "| seed 1 | hard (no_mask) | 40 | 80.0% | 70.0% to 80.0% |  |"
