@@ -11,14 +11,14 @@ import ray
 from ray.util import ActorPool
 
 from scoring.plan import Shard
-from scoring.run import RunOptions, open_run
+from scoring.run import open_run
 
 
 class _Worker:
     """Scores shards with one thread."""
 
-    def __init__(self, options: RunOptions) -> None:
-        self._run = open_run(options, threads=1)
+    def __init__(self, options: Any, opener: Callable[..., Any]) -> None:
+        self._run = opener(options, threads=1)
         self._model = self._run.open_model()
 
     def score(self, shard: Shard) -> int:
@@ -29,10 +29,11 @@ class _Worker:
 
 def score_on_ray(
     address: str,
-    options: RunOptions,
+    options: Any,
     shards: Sequence[Shard],
     *,
     progress: Callable[[int], object],
+    opener: Callable[..., Any] = open_run,
     **init: Any,
 ) -> None:
     """Score shards on all CPUs of a Ray cluster.
@@ -42,6 +43,7 @@ def score_on_ray(
         options: The run, whose paths or URLs must mean the same on every node.
         shards: Shards to score.
         progress: Called with the number of inputs of each shard that is done.
+        opener: Opens the options as a run on each node, as `scoring.run.open_run` does.
         init: Further arguments of `ray.init`.
     """
     if not ray.is_initialized():
@@ -49,6 +51,6 @@ def score_on_ray(
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     workers = max(1, min(int(resources.get("CPU", 1)), len(shards)))
     actor: Any = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Worker)
-    pool: Any = ActorPool([actor.remote(options) for _ in range(workers)])
+    pool: Any = ActorPool([actor.remote(options, opener) for _ in range(workers)])
     for done in pool.map_unordered(lambda worker, shard: worker.score.remote(shard), shards):
         progress(done)

@@ -13,7 +13,7 @@ from models.environment import warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError
 from models.terminal import run_command, write_error
 from models.text import clean
-from training.cli import audit, fit, sample
+from training.cli import audit, extract, fit, sample
 from training.cli.progress.reporter import INTERRUPTED_STATUS
 
 _VARIABLES: Final = ("FACEMASK_STORE", "FACEMASK_CACHE")
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facemask {models.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (sample, fit, audit):
+    for command in (sample, fit, audit, extract):
         command.add_command(commands)
     return parser
 

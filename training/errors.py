@@ -13,7 +13,8 @@ FacemaskError
     ├── BackboneError        exit 4: another backbone or weights file is needed
     │   ├── UnknownBackbone  no entry of that name
     │   ├── NoWeights        the weights cannot be obtained here
-    │   └── BadWeights       the weights file does not fit
+    │   ├── BadWeights       the weights file does not fit
+    │   └── BadFeatures      extracted features are of another backbone, or not complete
     ├── SampleError          exit 5: the sample data set could not be written
     └── OutputError          exit 6: disk full, or no right to write
 
@@ -104,6 +105,12 @@ class BadWeights(BackboneError):
     """The weights file does not fit the backbone."""
 
     code = "bad_weights"
+
+
+class BadFeatures(BackboneError):
+    """The features are of another backbone, or not complete."""
+
+    code = "bad_features"
 
 
 class SampleError(TrainingError):

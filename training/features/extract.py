@@ -31,7 +31,7 @@ from training.data.progress import SILENT, Progress
 from training.data.source import SkippedFile, Source
 from training.errors import OutputError
 
-_STATS_VERSION: Final = "4"  # change it when a field of ImageStats is measured differently
+STATS_VERSION: Final = "4"  # change it when a field of ImageStats is measured differently
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,15 @@ class Extracted:
 
 
 class Extractor:
-    """Frozen backbone from uint8 pixels to one feature vector per picture."""
+    """Frozen backbone from uint8 pixels to one feature vector per picture.
+
+    Attributes:
+        input_px: Edge S of its pictures.
+        width: Length F of a vector.
+        identity: All that defines a vector, but for its last digits.
+        versions: What its last digits depend on: PyTorch, and the instructions that it uses.
+        key: Names its vectors in the cache.
+    """
 
     def __init__(self, backbone: LoadedBackbone, *, variant: str = "") -> None:
         """Wrap a backbone's network.
@@ -72,9 +80,13 @@ class Extractor:
         self._mean = torch.tensor(spec.mean_rgb).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std_rgb).view(1, 3, 1, 1)
         weights = backbone.facts.weights_sha256
-        identity = (spec.name, weights, spec.input_px, DECODER, BANDS, variant)
-        versions = (torch.__version__, torch.backends.cpu.get_cpu_capability())
-        self.key = hashlib.sha256(repr((identity, versions)).encode()).hexdigest()[:16]
+        self.identity = (spec.name, weights, spec.input_px, DECODER, BANDS, variant)
+        self.versions = (str(torch.__version__), torch.backends.cpu.get_cpu_capability())
+        self.key = self.key_with(self.versions)
+
+    def key_with(self, versions: Sequence[str]) -> str:
+        """Return the key of the same extractor where other versions are in use."""
+        return hashlib.sha256(repr((self.identity, tuple(versions))).encode()).hexdigest()[:16]
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return pyramid-pooled features: uint8 (N, 3, S, S) -> float32 (N, F)."""
@@ -211,13 +223,14 @@ def _extract_chunk(
     return [results[index] for index in range(len(names))]
 
 
-def _cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str]:
-    stats_key = f"facts:{_STATS_VERSION}:{DECODER}:{extractor.input_px}:{sha256}"
+def cache_keys(sha256: str, extractor: Extractor | StatsOnly) -> tuple[str, str]:
+    """Return the keys of a picture's statistics and of its features."""
+    stats_key = f"facts:{STATS_VERSION}:{DECODER}:{extractor.input_px}:{sha256}"
     return stats_key, f"features:{extractor.key}:{sha256}"
 
 
 def _read_cached(cache: Cache, sha256: str, extractor: Extractor | StatsOnly) -> _Picture | None:
-    stats_key, features_key = _cache_keys(sha256, extractor)
+    stats_key, features_key = cache_keys(sha256, extractor)
     stats_json = cache.get(stats_key)
     vector = cache.get(features_key) if extractor.width else b""
     stats = ImageStats.from_json(stats_json) if stats_json else None
@@ -236,6 +249,6 @@ def parse_features(cached: bytes | None, width: int) -> NDArray[np.float32] | No
 
 
 def _cache_entries(picture: _Picture, extractor: Extractor | StatsOnly) -> list[tuple[str, bytes]]:
-    stats_key, features_key = _cache_keys(picture.stats.sha256, extractor)
+    stats_key, features_key = cache_keys(picture.stats.sha256, extractor)
     vector = [(features_key, picture.vector.tobytes())] if extractor.width else []
     return [(stats_key, picture.stats.to_json()), *vector]

@@ -20,6 +20,7 @@ class FitOptions:
         store: Where to publish.
         cache: Folder of the feature cache.
         weights: Local weights for the backbone.
+        features: Path or URL of extracted features, which need not be extracted again.
         groups: Table of groups, instead of `groups.csv` beside the data.
         group_pattern: Regular expression that finds a picture's group in its name.
         strict: Refuse to train if any picture is unreadable.
@@ -39,6 +40,7 @@ class FitOptions:
     store: Path
     cache: Path
     weights: Path | None = None
+    features: str | None = None
     groups: Path | None = None
     group_pattern: str | None = None
     strict: bool = False
@@ -61,6 +63,7 @@ def command_of(options: FitOptions, config: FitConfig) -> str:
         {
             "--backbone": config.backbone,
             "--weights": options.weights,
+            "--features": options.features,
             "--groups": options.groups,
             "--group-pattern": options.group_pattern,
             "--strict": options.strict,

@@ -53,20 +53,22 @@ class Trained:
 def train(
     feature_set: FeatureSet,
     backbone: LoadedBackbone,
+    extractor: Extractor,
     cache: Cache,
     options: FitOptions,
     config: FitConfig,
     progress: Progress,
 ) -> Trained:
     """Choose the number format, fit the head, and fine-tune with `--finetune`."""
-    # The networks of the folds of fine-tuning are fp32 and are not quantised.
-    precision = "fp32" if options.finetune else config.precision
+    # The networks of the folds of fine-tuning are fp32 and are not quantised; int8 would need
+    # features of its own, of every picture.
+    precision = "fp32" if options.finetune or options.features else config.precision
     if precision != "fp32":
         progress.begin("int8")
     choice = choose_precision(
         feature_set,
         backbone,
-        Extractor(backbone),
+        extractor,
         cache,
         dataclasses.replace(config, precision=precision),
         progress=progress,
