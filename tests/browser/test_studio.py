@@ -1,5 +1,6 @@
 """The studio's pages in a real browser: labels, nothing lost, keyboard, accessibility."""
 
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from studio.keys import Role, entry_of, new_key
+from tests import ROOT
 from tests.browser.browsing import axe_violations, needs_chromium
 from tests.browser.studio_pages import (
     Api,
@@ -27,6 +29,8 @@ from tests.service.fixtures import WAIT_S
 
 pytestmark = needs_chromium
 
+WEB = ROOT / "studio" / "web"
+STATIC = ROOT / "web" / "static"
 UNREACHABLE = "ERR_FAILED"
 SIZES: dict[str, ViewportSize] = {
     "narrow": {"width": 320, "height": 700},
@@ -258,3 +262,18 @@ def test_lost_studio_is_said_and_found_again(browser: Browser, address: str) -> 
         expect(page.get_by_role("alert")).to_contain_text("kept in this browser")
         page.unroute("**/api/projects")
         expect(page.get_by_role("alert")).to_be_hidden(timeout=2000 * WAIT_S)
+
+
+def test_page_names_all_its_modules_so_that_they_load_at_once() -> None:
+    html = (WEB / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'<link rel="modulepreload" href="/page/([\w./-]+)">', html))
+    needed, queue = {"app.js"}, ["app.js"]
+    while queue:
+        name = queue.pop()
+        path = STATIC / name.removeprefix("shared/") if "/" in name else WEB / name
+        for found in re.findall(r'from "\./([\w./-]+)"', path.read_text(encoding="utf-8")):
+            module = f"shared/{found}" if "/" in name else found
+            if module not in needed:
+                needed.add(module)
+                queue.append(module)
+    assert named == needed - {"app.js"}
