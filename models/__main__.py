@@ -85,7 +85,7 @@ def _add_store_commands(
     compare = commands.add_parser(
         "compare",
         parents=[common],
-        help="answer a folder of labelled pictures by two versions, and compare them",
+        help="classify a folder of labelled pictures with two versions, and compare the answers",
     )
     compare.add_argument("old", metavar="A", help="version to compare with")
     compare.add_argument("new", metavar="B", help="version that may replace it")

@@ -93,7 +93,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="publish one of the pictures per class with the model, for the service's page to "
         "show: only if all who can open the page may see them",
     )
-    parser.add_argument("--strict", action="store_true", help="refuse unreadable pictures")
+    parser.add_argument("--strict", action="store_true", help="fail on an unreadable picture")
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:

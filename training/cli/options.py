@@ -21,7 +21,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="take a picture's group from the first (bracket) found in its name",
+        help="regular expression: a picture's group is what its first bracket matches in the file name",
     )
 
 
@@ -52,7 +52,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         default=DEFAULTS.seed,
-        help=f"seed of everything random ({DEFAULTS.seed})",
+        help=f"seed of all random choices ({DEFAULTS.seed})",
     )
     parser.add_argument(
         "--cache",

@@ -23,7 +23,7 @@ def add_command(commands: Any) -> None:
         help="folders to draw (mask no_mask); incorrect: masks worn below the nose",
     )
     parser.add_argument("--per-class", type=int, default=180, help="pictures per class (180)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (0)")
     parser.add_argument("--if-missing", action="store_true", help="do nothing if DIR exists")
     add_progress_options(parser)
     parser.set_defaults(run=run)
