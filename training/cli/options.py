@@ -21,7 +21,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-pattern",
         metavar="REGEX",
-        help="regular expression: a picture's group is what its first bracket matches in the file name",
+        help="regular expression: a picture's group is what its first bracket matches in the file "
+        "name",
     )
 
 
