@@ -69,8 +69,13 @@ def checkout_store() -> Path:
     Code that is installed without a checkout has it in the working directory.
     """
     root = Path(__file__).parents[2]
-    is_elsewhere = (root / "pyproject.toml").is_file() and Path.cwd() != root
-    return root / DEFAULT_STORE if is_elsewhere else DEFAULT_STORE
+    if not (root / "pyproject.toml").is_file():
+        return DEFAULT_STORE
+    try:
+        is_here = Path.cwd() == root
+    except FileNotFoundError:  # the working directory was removed
+        is_here = False
+    return DEFAULT_STORE if is_here else root / DEFAULT_STORE
 
 
 def current_version(store: Path) -> str:

@@ -454,6 +454,12 @@ def test_checkout_has_one_store_from_any_working_directory(
     assert checkout_store() == Path("models/artifacts")
     monkeypatch.chdir(tmp_path)
     assert checkout_store() == root / "models/artifacts"
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert checkout_store() == root / "models/artifacts"
+    monkeypatch.chdir(tmp_path)
     installed = tmp_path / "site-packages/models/bundle/store.py"
     monkeypatch.setattr(module, "__file__", str(installed))
     assert checkout_store() == Path("models/artifacts")
