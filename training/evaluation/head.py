@@ -18,6 +18,7 @@ Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Per fold: indices of the training part, and of the test part."""
 
 _TOTAL_VARIANCE: Final = 1000.0  # about unit variance per feature for usual widths, 500 to 2000
+_FEATURES_PER_PASS: Final = 256
 _MAX_ITERATIONS: Final = 5000  # L-BFGS needs 50-500 here; the bound only stops a hopeless fit
 
 
@@ -87,7 +88,9 @@ def fit_head(features: Features, classes: Classes, *, penalty: float) -> Head:
         classes: (n,) class indices, each of 0..K-1 at least once.
         penalty: Inverse L2 strength C.
     """
-    scale = float(np.sqrt(features.var(axis=0).sum() / _TOTAL_VARIANCE)) or 1.0
+    scale = float(np.sqrt(_variances(features).sum() / _TOTAL_VARIANCE)) or 1.0
+    scaled = features.astype(np.float64)
+    scaled /= scale  # in place: of a million pictures it is larger than all the rest
     model = LogisticRegression(
         C=penalty, class_weight="balanced", max_iter=_MAX_ITERATIONS, tol=1e-5
     )
@@ -95,11 +98,17 @@ def fit_head(features: Features, classes: Classes, *, penalty: float) -> Head:
     # thread also keeps results independent of the number of cores.
     with _libraries().limit(limits=1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # at the bound the head is still good
-        model.fit(features.astype(np.float64) / scale, classes)
+        model.fit(scaled, classes)
     weight, bias = model.coef_, model.intercept_
     if len(weight) == 1:  # of two classes scikit-learn keeps one: softmax(+-z/2) = sigmoid(z)
         weight, bias = np.vstack([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     return Head((weight / scale).astype(np.float32), bias.astype(np.float32), penalty)
+
+
+def _variances(features: Features) -> NDArray[np.float32]:
+    """Return the variance of each feature, in temporary arrays of some features at a time."""
+    passes = -(-features.shape[1] // _FEATURES_PER_PASS)
+    return np.concatenate([part.var(axis=0) for part in np.array_split(features, passes, axis=1)])
 
 
 def fit_with_copies(

@@ -88,24 +88,23 @@ def fit_ood_detector(
         copies: (n, V, F) of augmented copies of the pictures.
     """
     num_pictures, num_copies = len(features), 0 if copies is None else copies.shape[1]
-    unit = _normalise(features)
     max_references = config.familiarity_references
     kept = _choose_references(classes, max_references // 2 if num_copies else max_references)
-    references, reference_of = unit[kept], kept
+    references, reference_of = _normalise(features[kept]), kept
     weights, picture_of = np.ones(num_pictures), np.arange(num_pictures)
     if copies is not None and num_copies:
         chosen = _normalise(copies[kept, np.arange(len(kept)) % num_copies])
-        references, reference_of = np.concatenate([unit[kept], chosen]), np.tile(kept, 2)
+        references, reference_of = np.concatenate([references, chosen]), np.tile(kept, 2)
         weights = np.repeat([0.5, 0.5 / num_copies], [num_pictures, num_copies * num_pictures])
         picture_of = np.tile(picture_of, 1 + num_copies)  # pictures, all first copies, ...
     neighbours = min(config.familiarity_neighbours, len(references))
     sizes = np.bincount(classes)
     levels = np.maximum(config.familiarity_alarms, 1 / (sizes + 1))  # of each class
-    blocks = [unit @ references.T]
-    if copies is not None:
-        blocks += [_normalise(copies[:, i]) @ references.T for i in range(num_copies)]
-    plain = (1.0 - np.concatenate(blocks)).astype(np.float32)  # (n * (1 + V), R)
-    plain[groups[picture_of][:, None] == groups[reference_of]] = np.inf
+    blocks = [features, *(copies[:, i] for i in range(num_copies) if copies is not None)]
+    plain = _distances(blocks, references)  # (n * (1 + V), R)
+    for start in range(0, len(plain), _CHUNK_PICTURES):
+        chunk = slice(start, start + _CHUNK_PICTURES)
+        plain[chunk][groups[picture_of[chunk]][:, None] == groups[reference_of]] = np.inf
     row_classes, reference_classes = classes[picture_of], classes[reference_of]
     # Start from the distances within the class: beyond its threshold there, a picture of the class
     # is beyond the joint threshold at most as often.
@@ -138,6 +137,18 @@ def fit_ood_detector(
 def _normalise(features: Features) -> NDArray[np.float32]:
     norms = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def _distances(blocks: Sequence[Features], references: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 - cosine of all rows of the blocks (n, F) to the references: (sum of n, R)."""
+    distances = np.empty((sum(map(len, blocks)), len(references)), dtype=np.float32)
+    done = 0
+    for block in blocks:
+        for start in range(0, len(block), _CHUNK_PICTURES):
+            unit = _normalise(block[start : start + _CHUNK_PICTURES])
+            distances[done : done + len(unit)] = 1.0 - unit @ references.T
+            done += len(unit)
+    return distances
 
 
 def _choose_references(classes: Classes, max_references: int) -> NDArray[np.int64]:

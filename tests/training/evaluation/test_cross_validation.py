@@ -44,6 +44,24 @@ def test_grouped_folds_divide_no_group_and_test_each_picture_once(
     assert (judged == 1).all()
 
 
+def test_many_groups_are_dealt_to_folds_of_equal_classes_and_sizes() -> None:
+    random = np.random.default_rng(0)
+    groups = random.integers(0, 30_000, 50_000)
+    classes = (groups % 10 < 3).astype(np.int64)
+    splits = grouped_folds(classes, groups, folds=5, seed=0)
+    judged = np.zeros(len(classes), dtype=int)
+    for train, test in splits:
+        assert not len(np.intersect1d(groups[train], groups[test]))
+        assert len(train) + len(test) == len(classes)
+        assert len(test) == pytest.approx(len(classes) / 5, rel=1e-3)
+        assert classes[test].mean() == pytest.approx(classes.mean(), abs=1e-3)
+        judged[test] += 1
+    assert (judged == 1).all()
+    again, other = (grouped_folds(classes, groups, folds=5, seed=seed) for seed in (0, 1))
+    assert all(map(np.array_equal, splits[0], again[0]))
+    assert not np.array_equal(splits[0][1], other[0][1])
+
+
 def test_grouped_folds_are_fewer_where_groups_are_few() -> None:
     _, classes, groups = drawn(2, 12, 4)
     assert len(grouped_folds(classes, groups, folds=5, seed=0)) == 3
