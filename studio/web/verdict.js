@@ -22,6 +22,7 @@ export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken
       ${text} On the same pictures, none of which they had learned from, it gets ${count(fixed ?? 0, "picture")} right that the other got wrong, and
       ${" "}${count(broken ?? 0, "picture")} wrong that the other got right.
     </p>
+    ${paired.tests?.n > 0 && html`<p>On the ${count(paired.tests.n, "picture")} kept for checking: ${number(paired.tests.fixed)} fixed, ${number(paired.tests.broken)} broken.</p>`}
     ${worse.length > 0 && html`<p>It is worse for ${listed(worse.map((part) => `${part.name} (${number(part.broken)} broken, ${number(part.fixed)} fixed of ${number(part.n)})`))}.</p>`}
     <details>
       <summary>The figures</summary>

@@ -6,21 +6,26 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 
 from studio.app import create_app
 from studio.keys import parse_keys
 from studio.settings import Settings
-from tests.browser.browsing import Watch, watched_page
+from tests.browser.browsing import Watch, axe_violations, watched_page
 from tests.process.running import running
 from tests.service.fixtures import WAIT_S
 
 HEADERS = {"X-Requested-With": "studio"}
 
+SIZES: dict[str, ViewportSize] = {
+    "narrow": {"width": 320, "height": 700},
+    "wide": {"width": 1440, "height": 1000},
+}
+_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _MAX_TABS = 150
 # What a screen shows once it has loaded what it needs, by the title of its step.
 _COMPLETE = {
@@ -136,9 +141,32 @@ def choose(page: Page, title: str, path: Path) -> None:
     opened.value.set_files(path)
 
 
+def step_link(page: Page, title: str) -> Locator:
+    return page.get_by_role("navigation", name="Steps").get_by_role("link", name=title)
+
+
+def faults_in_each_look(page: Page) -> list[str]:
+    """Return accessibility violations and overflows, light and dark, narrow and wide."""
+    faults = []
+    before = page.viewport_size
+    for scheme in _SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        for size in SIZES.values():
+            page.set_viewport_size(size)
+            look = f"{scheme}, {size['width']} px: "
+            faults += [look + fault for fault in axe_violations(page)]
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > size["width"]:
+                faults.append(f"{look}the page is {width} px wide")
+    page.emulate_media(color_scheme="light")
+    if before is not None:
+        page.set_viewport_size(before)
+    return faults
+
+
 def step(page: Page, title: str) -> None:
     """Go to one of the five screens, and wait until it is complete."""
-    page.get_by_role("navigation", name="Steps").get_by_role("link", name=title).click()
+    step_link(page, title).click()
     expect(page.locator(_COMPLETE[title]).first).to_be_visible()
 
 

@@ -24,8 +24,18 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests import ROOT
-from tests.browser.browsing import axe_violations, chromium, needs_chromium
-from tests.browser.studio_pages import Api, choose, drop_paths, fresh, press, step, tab_to
+from tests.browser.browsing import chromium, needs_chromium
+from tests.browser.studio_pages import (
+    Api,
+    choose,
+    drop_paths,
+    faults_in_each_look,
+    fresh,
+    press,
+    step,
+    step_link,
+    tab_to,
+)
 from tests.service.fixtures import WAIT_S
 
 pytestmark = needs_chromium
@@ -191,7 +201,7 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         # A label is wrong: corrected, trained again, compared, promoted, without a mouse.
         project = api.project()["id"]
         assert api.project()["counts"]["labelled"] == 2 * PER_CLASS
-        press(page, page.get_by_role("link", name="Labels"))
+        press(page, step_link(page, "Labels"))
         expect(page.locator(".cell[data-state=labelled]").first).to_be_visible()
         page.keyboard.press("x")
         expect(page.get_by_text("All saved")).to_be_visible()
@@ -202,13 +212,13 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         person.press_next("Compare and switch")
         compared = f"Compared on {2 * PER_CLASS - 1} pictures"
         expect(page.locator(".verdict")).to_contain_text(compared, timeout=LOADING_MS)
-        assert axe_violations(page) == []
+        assert faults_in_each_look(page) == []
         choose(page, "Choose a picture", unseen)
         expect(page.locator(".card.try .says")).to_have_count(2, timeout=LOADING_MS)
         press(page, page.get_by_role("link", name="Which pictures are fixed"))
         expect(page.locator("#compare-heading")).to_be_visible()
-        assert axe_violations(page) == []
-        page.keyboard.press("Alt+ArrowLeft")
+        assert faults_in_each_look(page) == []
+        page.go_back()
         use = page.get_by_role("button", name="Use model 2")
         expect(use).to_be_visible()
         reason = page.get_by_label("Use it all the same, because")
@@ -222,11 +232,11 @@ def test_two_folders_to_an_answer_and_a_corrected_label(sample: Path, address: s
         assert [entry["action"] for entry in live["history"]] == ["promote", "promote"]
         for title in ("Data", "Train", "Results", "In use"):
             step(page, title)
-            assert axe_violations(page) == []
+            assert faults_in_each_look(page) == []
         step(page, "Results")
         page.get_by_role("link", name="Model 1").click()
         expect(page.locator("#run-heading")).to_be_visible()
-        assert axe_violations(page) == []
+        assert faults_in_each_look(page) == []
 
 
 def test_training_survives_a_reload_and_can_be_stopped(sample: Path, address: str) -> None:
