@@ -1,4 +1,4 @@
-"""Client for the facemask image classification service.
+"""Client for the facemask picture classification service.
 
     with Client("http://127.0.0.1:8000") as client:
         for answer in client.classify(["a.jpg", "folder"]):

@@ -1,4 +1,4 @@
-"""Command `facemask-client URL IMAGES...`: print answers, or write them as CSV or JSON lines."""
+"""Command `facemask-client URL PICTURES...`: print answers, or write them as CSV or JSON lines."""
 
 import argparse
 import os
@@ -21,7 +21,7 @@ _INTERRUPTED, _NO_READER = 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Classify the given images and return the exit status."""
+    """Classify the given pictures and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
@@ -83,16 +83,16 @@ def _run(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="facemask-client",
-        description="Classify images with a running service.",
+        description="Classify pictures with a running service.",
         epilog="Exit status: 0 all answered, 1 some have no answer, 2 nothing could be sent or "
         "written, 3 the service cannot be reached, stays busy, or refuses the key.",
     )
     parser.add_argument("--version", action="version", version=f"facemask-client {__version__}")
     parser.add_argument("url", help="base URL of the service, such as http://127.0.0.1:8000")
-    parser.add_argument("pictures", nargs="+", type=Path, help="image files, and folders of them")
+    parser.add_argument("pictures", nargs="+", type=Path, help="picture files, and folders of them")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the answers as a table")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all fields, one JSON line per image"
+        "--json", type=Path, metavar="FILE", help="write all fields, one JSON line per picture"
     )
     parser.add_argument(
         "--faces", action="store_true", help="detect faces first, and classify each of them"
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--whole",
         action="store_true",
-        help="classify whole images, also where the main face could be framed as in training",
+        help="classify whole pictures, also where the main face could be framed as in training",
     )
     parser.add_argument(
         "--threshold",

@@ -13,7 +13,7 @@ _MAX_DISTANCE: Final = 16  # twice the largest scale of a class
 
 
 class ClientError(Exception):
-    """The service is unreachable, or its answer is about the request and not about an image.
+    """The service is unreachable, or its answer is about the request and not about a picture.
 
     Attributes:
         code: Stable error code of the service's problem document, if there was one.
@@ -28,7 +28,7 @@ class ClientError(Exception):
 
 @dataclass(frozen=True)
 class Box:
-    """Part of an image, in pixels of the upright image."""
+    """Part of a picture, in pixels of the upright picture."""
 
     left: int
     top: int
@@ -41,7 +41,7 @@ class FaceAnswer:
     """Classification of one face.
 
     Attributes:
-        left: Left edge of the bounding box, in pixels of the upright image.
+        left: Left edge of the bounding box, in pixels of the upright picture.
         top: Top edge, likewise.
         width: Width of the box, likewise.
         height: Height of the box, likewise.
@@ -64,21 +64,21 @@ class FaceAnswer:
 
 @dataclass(frozen=True)
 class Answer:
-    """Classification of one image, or the reason why there is none.
+    """Classification of one picture, or the reason why there is none.
 
     Attributes:
-        file: Path of the image.
-        decision: The label, `uncertain` below the threshold, or `unfamiliar` if the image is out of
-            distribution; None after an error.
+        file: Path of the picture.
+        decision: The label, `uncertain` below the threshold, or `unfamiliar` if the picture is out
+            of distribution; None after an error.
         label: The most probable class.
         score: Probability of `label`, 0..1.
         scores: Probability of each class.
-        familiar: False if the image is out of distribution, None if the model has no detector.
-        distance: Distance from the training images, mostly below 1; None if the model has no
+        familiar: False if the picture is out of distribution, None if the model has no detector.
+        distance: Distance from the training pictures, mostly below 1; None if the model has no
             detector.
-        framing: `face` if the main face of a larger image was classified, else `whole`; None if the
-            service is an older one.
-        box: The part that was classified, in pixels of the upright image; None for the whole.
+        framing: `face` if the main face of a larger picture was classified, else `whole`; None if
+            the service is an older one.
+        box: The part that was classified, in pixels of the upright picture; None for the whole.
         further_faces: Number of further faces of similar size, if a face was looked for.
         threshold: Score below which the decision is `uncertain`; None if the service is an older
             one that does not name it.
@@ -126,7 +126,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 def parse_answers(paths: Sequence[Path], document: Mapping[str, Any]) -> list[Answer]:
-    """Return one answer per image from the document of a successful response.
+    """Return one answer per picture from the document of a successful response.
 
     Raises:
         OddAnswerError: The document is not of the documented shape.
@@ -145,7 +145,7 @@ def parse_answers(paths: Sequence[Path], document: Mapping[str, Any]) -> list[An
 
 
 def parse_errors(document: Mapping[str, Any]) -> tuple[str, str, dict[int, tuple[str, str]]]:
-    """Return detail and code of a problem document, and those of single images by their index.
+    """Return detail and code of a problem document, and those of single pictures by their index.
 
     Raises:
         OddAnswerError: The document is not of the documented shape.

@@ -1,4 +1,4 @@
-"""Batches of image files: read, sent as one request, matched to their answers."""
+"""Batches of picture files: read, sent as one request, matched to their answers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ UNLISTED_CODE: Final = "unreadable_folder"
 
 _MAX_BATCH_FILES: Final = 8
 _MAX_BATCH_BYTES: Final = 16 * 2**20
-# Errors that are about the images. Any other one is about the service or the caller.
+# Errors that are about the pictures. Any other one is about the service or the caller.
 _IMAGE_ERROR_STATUSES: Final = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -35,7 +35,7 @@ _IMAGE_ERROR_STATUSES: Final = (
 
 @dataclass(frozen=True)
 class Batch:
-    """Encoded images of one request, each with its path."""
+    """Encoded pictures of one request, each with its path."""
 
     files: list[tuple[Path, bytes]]
 
@@ -44,19 +44,19 @@ class Batch:
         return [("files", (clean(path.name), data)) for path, data in self.files]
 
     def singles(self) -> Iterator["Batch"]:
-        """Yield one batch per image."""
+        """Yield one batch per picture."""
         return (Batch([one]) for one in self.files)
 
     def must_be_split(self, response: httpx.Response) -> bool:
-        """Return True if the batch was too large but its images may not be."""
+        """Return True if the batch was too large but its pictures may not be."""
         too_large = response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return too_large and len(self.files) > 1
 
     def answers(self, response: httpx.Response) -> list[Answer]:
-        """Return one answer per image from a response.
+        """Return one answer per picture from a response.
 
         Raises:
-            ClientError: The response is not about the images, or not one of this service.
+            ClientError: The response is not about the pictures, or not one of this service.
         """
         status = response.status_code
         if response.is_success:

@@ -46,10 +46,10 @@ class Client:
             key: API key, sent as a bearer token.
             retries: Max repetitions of a request that was answered with 429 or 503.
             timeout_s: Max seconds for a request, from the connection to the answer's last byte.
-            faces: Classify each face instead of the whole image.
+            faces: Classify each face instead of the whole picture.
             threshold: Score below which the decision is `uncertain`, 0..1; the service's by
                 default.
-            whole: Classify whole images, also where the main face could be framed as in training.
+            whole: Classify whole pictures, also where the main face could be framed as in training.
             transport: httpx transport, for tests and embedding; no proxy is used then.
 
         Raises:
@@ -68,7 +68,7 @@ class Client:
             self._http = httpx.Client(**self._connection.options(), transport=transport)
 
     def classify(self, paths: Iterable[str | Path]) -> Iterator[Answer]:
-        """Yield one answer per image, in order; folders are searched for images.
+        """Yield one answer per picture, in order; folders are searched for pictures.
 
         Raises:
             ClientError: The service is unreachable, refuses the key, or stays busy.
@@ -136,7 +136,7 @@ class AsyncClient:
             self._http = httpx.AsyncClient(**self._connection.options(), transport=transport)
 
     async def classify(self, paths: Iterable[str | Path]) -> AsyncIterator[Answer]:
-        """Yield one answer per image, in order; folders are searched for images.
+        """Yield one answer per picture, in order; folders are searched for pictures.
 
         Raises:
             ClientError: The service is unreachable, refuses the key, or stays busy.

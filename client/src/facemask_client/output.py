@@ -123,7 +123,7 @@ def _terminal_writer() -> Writer:
 
 
 def _rows(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield the table rows of one image: one row, or one per face."""
+    """Yield the table rows of one picture: one row, or one per face."""
     row = {name: getattr(answer, name, None) for name in _COLUMNS} | {"file": clean(answer.file)}
     if answer.box is not None:
         row |= asdict(answer.box)

@@ -41,10 +41,10 @@ _MAX_FILE_BYTES: Final = 256 * 2**20
 def find_pictures(
     paths: Iterable[str | Path], *, on_skip: Callable[[Path], None] | None = None
 ) -> Iterator[Path]:
-    """Yield files as given, and for each folder all images below it, sorted by path.
+    """Yield files as given, and for each folder all pictures below it, sorted by path.
 
     Linked folders are followed. A folder that cannot be listed is itself yielded, in the place of
-    its images, so that it gets an answer that gives the reason.
+    its pictures, so that it gets an answer that gives the reason.
 
     Args:
         paths: Files and folders.
