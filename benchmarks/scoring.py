@@ -33,6 +33,7 @@ from models.imaging.decode import decode_image
 from models.layout.files import is_picture
 from scoring.plan import Options
 from scoring.run import RunOptions, open_run
+from service.process.allocator import retain_memory
 
 _BATCH = 8
 
@@ -58,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--ray", action="store_true")
     arguments = parser.parse_args(argv)
+    retain_memory()  # as the command does, for all sides in this process
     originals = [
         path
         for path in sorted(arguments.folder.rglob("*"))

@@ -13,7 +13,7 @@ from scoring.output import Output
 from scoring.plan import Shard
 
 BATCH: Final = 8
-"""Pictures that a thread reads, decodes and answers before it takes the next ones."""
+"""Pictures that a thread reads, decodes and answers together, in one forward pass."""
 
 _SHARDS_IN_FLIGHT: Final = 2  # so that no thread waits for the last batch of a shard
 

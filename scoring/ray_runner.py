@@ -12,12 +12,14 @@ from ray.util import ActorPool
 
 from scoring.plan import Shard
 from scoring.run import open_run
+from service.process.allocator import retain_memory
 
 
 class _Worker:
     """Scores shards with one thread."""
 
     def __init__(self, options: Any, opener: Callable[..., Any]) -> None:
+        retain_memory()
         self._run = opener(options, threads=1)
         self._model = self._run.open_model()
 

@@ -18,6 +18,7 @@ from models.imaging.decode import upright_size
 from models.imaging.open import open_image
 from models.text import clean
 from scoring.inputs.entry import Entry, Unreadable
+from scoring.job import BATCH
 from scoring.plan import Options
 from scoring.rows import UNREADABLE_CODE, columns_of, outcome_columns
 from service.inference.decision import AnswerOptions, PictureFaces, Prediction
@@ -56,12 +57,13 @@ class ModelScorer:
             "model_version": bundle.manifest.version,
             "model_sha256": model_sha256,
         }
-        self._engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
-        # One picture per forward pass on one thread: the last bits of a score in fp32 depend on
-        # both, and a shard that is scored again must get the same bytes.
-        self._all = [Engine(bundle, threads=1, max_batch=1) for _ in range(threads)]
-        for engine in self._all:
-            self._engines.put(engine)
+        # The last bits of a score in fp32 depend on the pictures of its batch and on the number of
+        # threads, and a shard that is scored again must get the same bytes. An engine of one lane
+        # that is asked by one thread cuts the same pictures into the same batches.
+        self._lanes = [_Lane(Engine(bundle, threads=1, max_batch=BATCH)) for _ in range(threads)]
+        self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        for lane in self._lanes:
+            self._free.put(lane)
 
     def __enter__(self) -> "ModelScorer":
         return self
@@ -72,8 +74,8 @@ class ModelScorer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for engine in self._all:
-            engine.close()
+        for lane in self._lanes:
+            lane.close()
 
     def rows(
         self, entries: Sequence[Entry], contents: Sequence[bytes | Unreadable]
@@ -87,7 +89,7 @@ class ModelScorer:
             | (
                 {"error_code": UNREADABLE_CODE, "error": clean(f"It cannot be read ({content}).")}
                 if isinstance(content, Unreadable)
-                else _file_columns(content) | outcome_columns(next(outcomes))
+                else _columns(content, next(outcomes))
             )
             for entry, content in zip(entries, contents, strict=True)
         ]
@@ -95,23 +97,46 @@ class ModelScorer:
     def _answer(
         self, pictures: Sequence[bytes]
     ) -> Sequence[Prediction | PictureFaces | PictureError]:
-        engine = self._engines.get()
+        lane = self._free.get()
         try:
-            if self._faces:
-                return asyncio.run(
-                    engine.predict_faces(pictures, self._answers, max_faces=_MAX_FACES)
-                )
-            return asyncio.run(engine.predict(pictures, self._answers))
+            return lane.answer(pictures, self._answers, faces=self._faces)
         finally:
-            self._engines.put(engine)
+            self._free.put(lane)
 
 
-def _file_columns(content: bytes) -> dict[str, Any]:
-    """Return the columns on a file: checksum, bytes, and the picture's size where it has one."""
+class _Lane:
+    """An engine of one thread, and the event loop on which one caller at a time waits for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._loop = asyncio.new_event_loop()
+
+    def answer(
+        self, pictures: Sequence[bytes], options: AnswerOptions, *, faces: bool
+    ) -> Sequence[Prediction | PictureFaces | PictureError]:
+        """Return the answer or error of each picture, in order."""
+        if faces:
+            found = self._engine.predict_faces(pictures, options, max_faces=_MAX_FACES)
+            return self._loop.run_until_complete(found)
+        return self._loop.run_until_complete(self._engine.predict(pictures, options))
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self._engine.close()
+        self._loop.close()
+
+
+def _columns(content: bytes, outcome: Prediction | PictureFaces | PictureError) -> dict[str, Any]:
+    """Return the columns on a file, with the picture's size where it has one, and its answer."""
     columns: dict[str, Any] = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
     }
-    with contextlib.suppress(PictureError):
-        columns["width"], columns["height"] = upright_size(open_image(content))
-    return columns
+    if isinstance(outcome, Prediction) and outcome.size:
+        columns["width"], columns["height"] = outcome.size
+    elif isinstance(outcome, PictureFaces):
+        columns["width"], columns["height"] = outcome.width, outcome.height
+    else:
+        with contextlib.suppress(PictureError):
+            columns["width"], columns["height"] = upright_size(open_image(content))
+    return columns | outcome_columns(outcome)

@@ -71,10 +71,12 @@ def decode_image(
         EmptyPicture, UnsupportedFormat, ImageTooLarge, ImageTooCostly: As `open_image`.
         UndecodableImage: The picture is broken or cut short.
     """
-    return decode_opened(open_image(data, max_pixels=max_pixels, decode_s=decode_s), size=size)
+    image = open_image(data, max_pixels=max_pixels, decode_s=decode_s)
+    pixels, _ = decode_opened(image, size=size)
+    return pixels
 
 
-def decode_opened(image: LazyImage, *, size: int) -> "Tensor":
+def decode_opened(image: LazyImage, *, size: int) -> tuple["Tensor", tuple[int, int]]:
     """Decode a picture whose header has been read; the second half of `decode_image`.
 
     Args:
@@ -82,12 +84,13 @@ def decode_opened(image: LazyImage, *, size: int) -> "Tensor":
         size: Edge S of the result, in pixels.
 
     Returns:
-        As `decode_image`.
+        As `decode_image`; and width and height of the upright picture, in pixels.
 
     Raises:
         ImageTooCostly: Decoding takes longer than the `decode_s` of `open_image`.
         UndecodableImage: The picture is broken or cut short.
     """
+    stored_size = image.size
     with _decode_errors(image):
         loaded, orientation = _load(image, (size, size))
         # The resize is antialiased; for a much larger picture it first averages whole blocks.
@@ -97,7 +100,7 @@ def decode_opened(image: LazyImage, *, size: int) -> "Tensor":
         # Cheapest order: turn and convert the small square, not the whole picture.
         square = to_srgb(square, loaded.info.get("icc_profile"))
         square = _to_rgb(apply_orientation(square, orientation))
-    return _tensor(square)
+    return _tensor(square), _upright(stored_size, orientation)
 
 
 class OrientedImage:
@@ -120,7 +123,7 @@ class OrientedImage:
         Raises:
             ImageTooCostly, UndecodableImage: As `decode_opened`.
         """
-        width, height = image.size
+        stored_size = image.size
         with _decode_errors(image):
             loaded, orientation = _load(image, edges_at(image, longest_px))
             part = _interpolable(loaded)
@@ -128,8 +131,7 @@ class OrientedImage:
                 part = part.reduce(factor)
             part = to_srgb(part, loaded.info.get("icc_profile"))
             self._rgb = _to_rgb(apply_orientation(part, orientation))
-        sideways = orientation in _SIDEWAYS
-        self.width, self.height = (height, width) if sideways else (width, height)
+        self.width, self.height = _upright(stored_size, orientation)
 
     def thumbnail(self, longest_px: int, *, enlarge: float = 1.0) -> tuple[int, int, bytes]:
         """Return width, height and RGB bytes, row by row, of a copy of at most `longest_px`.
@@ -191,8 +193,13 @@ def exif_orientation(image: LazyImage) -> int:
 
 def upright_size(image: LazyImage) -> tuple[int, int]:
     """Return width and height that a picture has once it is upright, in pixels, by its header."""
-    turned = image.format != "HEIC" and exif_orientation(image) in _SIDEWAYS
-    return (image.height, image.width) if turned else image.size
+    turned = image.format in _TURNED_BY_READER
+    return _upright(image.size, 1 if turned else exif_orientation(image))
+
+
+def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    width, height = size
+    return (height, width) if orientation in _SIDEWAYS else size
 
 
 def apply_orientation(image: Image.Image, orientation: int) -> Image.Image:

@@ -124,7 +124,7 @@ class ListInput(Input):
 def read_file(file_system: fsspec.AbstractFileSystem, path: str) -> bytes | Unreadable:
     """Return the content of one file, or the error."""
     try:
-        with file_system.open(path, "rb", **_open_options(file_system)) as file:
+        with _open(file_system, path) as file:
             data: bytes = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         return Unreadable(reason_of(error))
@@ -133,9 +133,11 @@ def read_file(file_system: fsspec.AbstractFileSystem, path: str) -> bytes | Unre
     return data
 
 
-def _open_options(file_system: fsspec.AbstractFileSystem) -> dict[str, Any]:
-    """Return the options of `open` that read a whole file in one request."""
-    return {} if isinstance(file_system, LocalFileSystem) else {"cache_type": "all"}
+def _open(file_system: fsspec.AbstractFileSystem, path: str) -> Any:
+    """Open a file to read it whole, in one request."""
+    if isinstance(file_system, LocalFileSystem):
+        return open(path, "rb")
+    return file_system.open(path, "rb", cache_type="all")
 
 
 def _unlisted(folder: str, error: BaseException) -> BadInput:

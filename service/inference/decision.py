@@ -53,6 +53,7 @@ class Prediction:
         distance: Distance to the training pictures, 0 to 2; None if the model has no detector.
         familiar: False if the picture is out of distribution; None without a `distance`.
         activation: Class-activation map of `label`, float32 (h, w), if requested.
+        size: Width and height of the upright picture, in pixels; None if pixels were given.
         face: The face that the model was given; None for the whole picture.
         framed: The main face that the answer is about, framed as in training; None for the whole
             picture.
@@ -65,6 +66,7 @@ class Prediction:
     distance: float | None = None
     familiar: bool | None = None
     activation: Tensor | None = None
+    size: tuple[int, int] | None = None
     face: Face | None = None
     framed: FramedFace | None = None
 
@@ -93,6 +95,7 @@ def decide(
     threshold: float | None = None,
     distance: float | None = None,
     activation: Tensor | None = None,
+    size: tuple[int, int] | None = None,
     face: Face | None = None,
     framed: FramedFace | None = None,
 ) -> Prediction:
@@ -104,6 +107,7 @@ def decide(
         threshold: Score below which the decision is `uncertain`; None for the model's.
         distance: Distance to the training pictures, if the model measures it.
         activation: Class-activation maps, float32 (K, h, w), if requested.
+        size: Width and height of the upright picture, in pixels.
         face: The face that the model was given.
         framed: The main face that the model was given, framed as in training.
     """
@@ -124,6 +128,7 @@ def decide(
         distance=distance,
         familiar=familiar,
         activation=None if activation is None else activation[best].clone(),  # not the whole batch
+        size=size,
         face=face,
         framed=framed,
     )

@@ -23,6 +23,23 @@ from service.limits.memory_bound import DecodingBudgets
 
 
 @dataclass(frozen=True)
+class DecodedPicture:
+    """One picture as the model's input.
+
+    Attributes:
+        pixels: uint8 (3, S, S).
+        size: Width and height of the upright picture, in pixels.
+        decoded_pixels: Number of pixels that were decoded; fewer than it has for a reduced JPEG.
+        face: The face that was cut out, if the model crops to faces and one was found.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int]
+    decoded_pixels: int
+    face: Face | None = None
+
+
+@dataclass(frozen=True)
 class FaceCrops:
     """The faces found in one picture.
 
@@ -80,22 +97,18 @@ class Decoder:
     budgets: DecodingBudgets
     framing: Framing | None = None
 
-    def decode(self, picture: bytes | bytearray) -> tuple[Tensor, int, Face | None]:
-        """Decode one picture to the model's input.
-
-        Returns:
-            uint8 (3, S, S); the number of pixels of the picture as sent; and the face that was cut
-            out, if the model crops to faces and one was found.
-        """
-        size = self.input_px
+    def decode(self, picture: bytes | bytearray) -> DecodedPicture:
+        """Decode one picture to the model's input."""
+        input_px = self.input_px
         if self.crops_faces:
             with self._oriented(picture) as oriented:
-                pixels, face = cut_main_face(oriented, load_detector(), size)
-                return pixels, oriented.width * oriented.height, face
+                pixels, face = cut_main_face(oriented, load_detector(), input_px)
+                width, height = oriented.width, oriented.height
+                return DecodedPicture(pixels, (width, height), width * height, face)
         with self._opened(picture) as image:
-            with self.budgets.pixels.wait(decoding_bytes(image, size)):
-                pixels = decode_opened(image, size=size)
-            return pixels, image.width * image.height, None
+            with self.budgets.pixels.wait(decoding_bytes(image, input_px)):
+                pixels, size = decode_opened(image, size=input_px)
+            return DecodedPicture(pixels, size, image.width * image.height)
 
     def cut_faces(self, picture: bytes | bytearray, *, max_faces: int) -> FaceCrops:
         """Find the faces of one picture and cut out the likeliest ones."""

@@ -237,11 +237,14 @@ class Engine:
             if isinstance(item.picture, Tensor):
                 return Prepared(DecodedItem(item.picture, item.options, wait_s, 0.0))
             began = time.perf_counter()
-            pixels, source_pixels, face = self._decoder.decode(item.picture)
+            found = self._decoder.decode(item.picture)
             decode_s = time.perf_counter() - began
         except PictureError as error:
             return error
-        return Prepared(DecodedItem(pixels, item.options, wait_s, decode_s, face), source_pixels)
+        decoded = DecodedItem(
+            found.pixels, item.options, wait_s, decode_s, size=found.size, face=found.face
+        )
+        return Prepared(decoded, found.decoded_pixels)
 
     def _frame(self, item: FramingItem, wait_s: float) -> Prepared[DecodedItem] | Prediction:
         """Frame a picture's main face for its batch; else return the answer to the whole picture.
@@ -260,6 +263,7 @@ class Engine:
         decode_s = time.perf_counter() - began
         decoded = DecodedItem(
             *(framed.pixels, item.options, wait_s, decode_s),
+            size=item.whole.size,
             framed=framed.found,
             whole=item.whole,
         )
@@ -271,7 +275,7 @@ class Engine:
         crops = self._decoder.cut_faces(item.picture, max_faces=item.max_faces)
         decode_s = (time.perf_counter() - began) / max(1, len(crops.faces))
         decoded = [
-            DecodedItem(pixels, item.options, wait_s, decode_s, face)
+            DecodedItem(pixels, item.options, wait_s, decode_s, face=face)
             for pixels, face in zip(crops.pixels, crops.faces, strict=True)
         ]
         predictions = [
@@ -309,6 +313,7 @@ class Engine:
                 threshold=self.threshold_for(item.options),
                 distance=distance,
                 activation=outputs.activation[index] if item.options.explain else None,
+                size=item.size,
                 face=item.face,
                 framed=item.framed,
             )

@@ -56,6 +56,7 @@ class DecodedItem:
         options: What the caller chose.
         wait_s: Seconds from acceptance to decoding.
         decode_s: Seconds of decoding.
+        size: Width and height of the upright picture, in pixels, if it was decoded here.
         face: The face that the pixels show, if it was looked for.
         framed: The main face that they frame, in the second pass.
         whole: The answer to compare with, in the second pass.
@@ -65,6 +66,7 @@ class DecodedItem:
     options: AnswerOptions
     wait_s: float
     decode_s: float
+    size: tuple[int, int] | None = None
     face: Face | None = None
     framed: FramedFace | None = None
     whole: Prediction | None = None

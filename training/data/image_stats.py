@@ -114,7 +114,7 @@ def decode_and_measure(data: bytes, *, size: int) -> tuple[Tensor, ImageStats]:
     image = open_image(data)
     # Decoding may change these: a JPEG is drafted at a smaller size.
     width, height, kind, mode = image.width, image.height, image.format or "", image.mode
-    pixels = decode_opened(image, size=size)
+    pixels, _ = decode_opened(image, size=size)
     picture = Image.merge("RGB", [Image.fromarray(plane) for plane in pixels.numpy()])
     grey = picture.convert("L")
     # One histogram is several times cheaper than a pass over the pixels for each mean.

@@ -17,7 +17,7 @@ from models.errors import (
     UndecodableImage,
     UnsupportedFormat,
 )
-from models.imaging.decode import decode_image
+from models.imaging.decode import OrientedImage, decode_image, decode_opened, upright_size
 from models.imaging.open import PLUGINS, open_image
 from tests.images import encode, photograph
 from tests.models.imaging.handmade import bmp32, grey_tiff, png
@@ -251,6 +251,23 @@ def test_decode_image_applies_every_orientation(
         upright = ImageOps.exif_transpose(stored).convert("RGB")
     wanted = pixels_of(upright.resize((24, 24), Image.Resampling.BILINEAR))
     assert mean_difference(decode_image(data, size=24), wanted) < 2.0
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(("orientation", "size"), [(1, (30, 20)), (6, (20, 30))])
+def test_size_is_that_of_the_upright_picture(
+    format: str, orientation: int, size: tuple[int, int]
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(file, format, exif=exif)
+    assert upright_size(open_image(file.getvalue())) == size
+    pixels, decoded_size = decode_opened(open_image(file.getvalue()), size=8)
+    assert pixels.shape == (3, 8, 8)
+    assert decoded_size == size
+    oriented = OrientedImage(open_image(file.getvalue()), longest_px=100)
+    assert (oriented.width, oriented.height) == size
 
 
 def test_orientations_differ_from_one_another() -> None:

@@ -32,6 +32,8 @@ before = resident_mib()
 if "bound" in sys.argv:
     allocator.limit_retained_memory()
 libc.free(filled(31 << 20))
+if "kept" in sys.argv:
+    allocator.retain_memory()
 blocks = [(filled(16 * 10**6), filled(100_000)) for _ in range(8)]
 for block, _ in blocks:
     libc.free(block)
@@ -61,6 +63,10 @@ def test_limit_retained_memory_returns_large_blocks_when_freed() -> None:
 
 def test_limit_retained_memory_respects_malloc_variables() -> None:
     assert _kept_mib("bound", MALLOC_ARENA_MAX="2") > 100
+
+
+def test_retain_memory_keeps_freed_blocks_for_the_next_batch() -> None:
+    assert _kept_mib("bound", "kept") > 100
 
 
 def test_release_free_memory_returns_all_free_memory() -> None:
