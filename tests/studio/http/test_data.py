@@ -528,6 +528,28 @@ def test_a_removed_project_frees_its_pictures_but_not_those_of_others(
     play(scene)
 
 
+def test_pictures_of_a_removed_project_that_a_disk_keeps_are_freed_by_the_next_start(
+    play: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    async def remove(client: httpx.AsyncClient) -> None:
+        project = await make(client)
+        await upload(client, project, numbered(mask=2))
+        with monkeypatch.context() as patch:
+            patch.setattr(BlobStore, "delete", fail)
+            assert (await client.delete(project)).status_code == 204
+        assert (await client.get(project)).status_code == 404
+        assert len(list((tmp_path / "data").glob("blobs/*/*"))) == 2
+
+    async def look(client: httpx.AsyncClient) -> None:
+        assert list((tmp_path / "data").glob("blobs/*/*")) == []
+
+    play(remove)
+    play(look)
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_takes_nothing_has_a_reason(
     play: Callable[..., None], monkeypatch: pytest.MonkeyPatch, number: int

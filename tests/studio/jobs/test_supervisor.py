@@ -18,7 +18,7 @@ from studio.jobs import supervisor as supervising
 from studio.jobs.ending import fail_job
 from studio.jobs.files import job_folder, progress_file
 from studio.jobs.options import JobOptions, Kind
-from studio.jobs.process import start_of
+from studio.jobs.process import NICENESS, start_of
 from studio.jobs.queue import (
     Job,
     add_job,
@@ -143,7 +143,7 @@ def test_job_is_nice_and_in_a_session_of_its_own(database: Database, folder: Pat
     mark = job_of(database, number).mark
     assert mark is not None
     assert os.getsid(mark.pid) == mark.pid
-    assert os.getpriority(os.PRIO_PROCESS, mark.pid) >= 10
+    assert os.getpriority(os.PRIO_PROCESS, mark.pid) >= NICENESS
     (job_folder(folder, number) / "go").touch()
     assert run_to_end(database, supervisor, number).state == "done"
 

@@ -1,5 +1,10 @@
 """Versions: immutable, found again by content, compared, restored, made into folders."""
 
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -231,3 +236,47 @@ def test_a_snapshot_is_a_whole_studio(workspace: Workspace, tmp_path: Path) -> N
     copy.decide(str(uuid4()), (copy.ids()[0], None, 1))
     copy.blobs.close()
     copy.database.close()
+
+
+def test_a_snapshot_taken_while_people_decide_is_one_state(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    if not workspace.database.is_sqlite:
+        pytest.skip("PostgreSQL has pg_dump")
+    workspace.add_numbered({"mask": 6, "no_mask": 6})
+    enough = threading.Event()
+
+    def work() -> None:
+        source = random.Random(0)
+        while not enough.is_set():
+            one = workspace.picture(source.choice(workspace.ids()))
+            label = source.choice(["mask", "no_mask", "-", None])
+            workspace.decide(str(uuid4()), (one["id"], label, one["revision"]))
+
+    with ThreadPoolExecutor(2) as pool:
+        working = [pool.submit(work) for _ in range(2)]
+        try:
+            for number in range(5):
+                target = tmp_path / str(number)
+                save_snapshot(
+                    workspace.database, workspace.blobs.folder, target, database_file="studio.db"
+                )
+        finally:
+            enough.set()
+        for one in working:
+            one.result()
+    revisions = []
+    for number in range(5):
+        url = f"sqlite:///{tmp_path / str(number)}/studio.db"
+        copy = replace(workspace, database=open_database(url))
+        shown = [copy.picture(id) for id in copy.ids()]
+        described = copy.describe()
+        labels = Counter(one["label"] for one in shown)
+        for name in ("mask", "no_mask"):
+            (kept,) = (one["pictures"] for one in described["classes"] if one["name"] == name)
+            assert kept == labels[name]
+        assert described["counts"]["left_out"] == labels["-"]
+        assert described["counts"]["unlabelled"] == labels[None]
+        revisions.append(described["revision"])
+        copy.database.close()
+    assert revisions == sorted(revisions)
