@@ -82,7 +82,7 @@ SIDES = {
     "models": set(),
     "web": {"models"},
     "service": {"models", "web"},
-    "training": {"models"},
+    "training": {"models", "scoring"},  # its shards only
     "studio": {"models", "web"},
     "scoring": {"models", "service"},
     "facemask_client": set(),
@@ -168,6 +168,24 @@ def test_a_side_imports_only_the_sides_and_libraries_it_may(side: str) -> None:
     }
     wrong.pop(FORWARDING, None)
     assert wrong == {}
+
+
+# Rooms of scoring that know nothing of answers: `training extract` fills shards with features.
+SHARDS = {"errors", "inputs", "plan", "output", "job", "ray_runner"}
+
+
+def test_training_imports_only_the_shards_of_scoring() -> None:
+    used = {
+        room_of(name)
+        for module, names in IMPORTS.items()
+        if module.startswith("training.")
+        for name in names
+        if name.startswith("scoring.")
+    }
+    assert used == SHARDS
+    for module in IMPORTS:
+        if module.startswith("scoring.") and room_of(module) in SHARDS - {"ray_runner"}:
+            assert "service" not in packages_of(module), module
 
 
 def test_the_client_depends_on_httpx_only() -> None:

@@ -9,6 +9,7 @@ from training.cli.options import add_backbone_options, add_weights_option, count
 from training.cli.progress.reporter import add_progress_options, report_run
 from training.cli.progress.steps import make_steps
 from training.config import PRESETS
+from training.errors import TrainingError
 
 
 def add_command(commands: Any) -> None:
@@ -61,8 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     with report_run(
         make_steps("features"), facts, form=arguments.progress, file=arguments.progress_file
     ) as reporter:
-        from training.job.extract import ExtractOptions, extract_shards
-
+        try:
+            from training.job.extract import ExtractOptions, extract_shards
+        except ModuleNotFoundError as error:
+            raise TrainingError(f"`extract` needs the extra `scoring` ({error}).") from error
         options = ExtractOptions(
             arguments.input,
             arguments.output,

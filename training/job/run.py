@@ -70,13 +70,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     Raises:
         TrainingError, BundleError, KeyUnusable: See `training.errors` and `models.errors`.
     """
-    if options.finetune is not None and config.precision == "int8":
-        raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
-    if options.features is not None and (config.precision == "int8" or config.crop == "faces"):
-        raise BadFeatures(
-            "--features are those of whole pictures in fp32: leave out --precision int8 and "
-            "--crop faces."
-        )
+    _check_options(options, config)
     check_output_folders(options)
     key = load_private_key(options.sign_key) if options.sign_key else None
     backbone = load_backbone(config.backbone, weights=options.weights)
@@ -94,9 +88,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         progress.begin("features")
         extractor = Extractor(backbone)
         if options.features is not None:
-            from training.features.shards import load_features  # PyArrow is optional
-
-            load_features(options.features, extractor, cache, progress=progress)
+            _load_features(options.features, extractor, cache, progress)
         feature_set = read_feature_set(
             listing, extractor, cache, config, strict=options.strict, progress=progress
         )
@@ -146,6 +138,26 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
     promotion = decide_promotion(options, answers, accuracy)
     bundle = publish_bundle(options.store, content, config, key=key, promote=promotion.promoted)
     return Fitted(bundle, promotion, summary, answers)
+
+
+def _check_options(options: FitOptions, config: FitConfig) -> None:
+    """Raise if two options exclude each other."""
+    if options.finetune is not None and config.precision == "int8":
+        raise BadFinetuneConfig("A fine-tuned model is fp32: leave out --precision int8.")
+    if options.features is not None and (config.precision == "int8" or config.crop == "faces"):
+        raise BadFeatures(
+            "--features are those of whole pictures in fp32: leave out --precision int8 and "
+            "--crop faces."
+        )
+
+
+def _load_features(address: str, extractor: Extractor, cache: Cache, progress: Progress) -> None:
+    """Copy features that are extracted already to the cache."""
+    try:
+        from training.features.shards import load_features
+    except ModuleNotFoundError as error:
+        raise BadFeatures(f"--features needs the extra `scoring` ({error}).") from error
+    load_features(address, extractor, cache, progress=progress)
 
 
 def _find_holdouts(options: FitOptions, labels: Sequence[str]) -> dict[str, HoldoutSet]:
