@@ -34,6 +34,7 @@ _CLASSES = ("left", "right")
 _START_S = 60
 _UPLOAD_S = 3600
 _MB = 2**20
+_SAMPLE_MS = 500
 _SCROLLS = 120
 _KEYS = 200
 _WATCH = """
@@ -172,7 +173,7 @@ class Drop:
             if time.monotonic() > begun + _UPLOAD_S:
                 raise SystemExit("The upload does not end.")
             self._sample()
-            self._page.wait_for_timeout(100)
+            self._page.wait_for_timeout(_SAMPLE_MS)
         return time.monotonic() - begun
 
     def _sample(self) -> None:
@@ -194,8 +195,10 @@ class Drop:
 def measure_upload(browser: Browser, address: str, folder: Path, files: int) -> str:
     """Upload all, cut at half; then the rest; then all again. Return the project's page."""
 
+    client = httpx.Client(base_url=address)
+
     def held() -> int:
-        found = httpx.get(f"{address}/api/projects").json()["projects"]
+        found = client.get("/api/projects").json()["projects"]
         return int(found[0]["counts"]["pictures"]) if found else 0
 
     sizes = sum(path.stat().st_size for path in folder.rglob("*.jpg"))
@@ -207,7 +210,7 @@ def measure_upload(browser: Browser, address: str, folder: Path, files: int) -> 
     first.drop()
     first_s = first.wait(lambda: held() >= files // 2)
     half = held()
-    print(f"upload                 {half / first_s:8.0f} files/s, {half:,} in {first_s:.0f} s")
+    print(f"upload                 {half / first_s:8.0f} files/s, {half:,} in {first_s:.1f} s")
     print(f"memory of the tab, max {first.heap_mb:8.0f} MB of script, ", end="")
     print(f"{first.process_mb:.0f} MB of its process")
     location = page.url

@@ -9,7 +9,7 @@ import { useRuns } from "./results-screen.js";
 import { Verdict } from "./verdict.js";
 import { count, labelName, percent, share, when } from "./words.js";
 
-const ASKED_AGAIN_S = 2;
+const ASKED_AGAIN_S = 0.5;
 const TRIED_AT_ONCE = 8;
 const CANDIDATE_TRIES = 30; // while the process of the chosen model starts
 // Statuses of the service until it answers with the model in use; "ok": it answers with another one.

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { fail, go, href, refresh, train } from "./store.js";
-import { count, duration, labelName, number } from "./words.js";
+import { bytes, count, duration, isolated, labelName, number } from "./words.js";
 
 const FEW_PICTURES = 20; // per class; with fewer, more pictures help more than anything else
 
@@ -13,7 +13,7 @@ export function nextStep(state) {
   const { project, uploads, feed, route } = state;
   const upload = uploads.get(String(project.id));
   if (upload?.state === "waiting") return { text: "The studio does not answer. The upload goes on by itself when it is back: keep this page open." };
-  if (upload?.state === "sending") return { text: `Your pictures are on their way: ${number(upload.done)} of ${number(upload.total)}. Keep this page open.` };
+  if (upload?.state === "sending") return { text: `${onTheWay(upload)}. Keep this page open.` };
   const { counts } = project;
   if (!counts.pictures) return { text: "Drop two folders of pictures on this page, one folder per class." };
   if (project.running_job) return running(project.running_job, feed, route);
@@ -21,6 +21,12 @@ export function nextStep(state) {
   if (classes.length < 2) return secondClass(classes, counts);
   if (!project.latest_run) return firstTraining(classes, counts, route);
   return afterTraining(project, counts, route);
+}
+
+function onTheWay({ archive, done, total }) {
+  if (!archive) return `Your pictures are on their way: ${number(done)} of ${number(total)}`;
+  const { name, sent, size } = archive;
+  return sent < size ? `${isolated(name)} is on its way: ${bytes(sent)} of ${bytes(size)}` : `The studio reads ${isolated(name)}`;
 }
 
 function running(job, feed, route) {

@@ -166,6 +166,7 @@ def steps_of(api: Api) -> str:
     for event in events:
         if event["event"] in {"started", "step", "finished"}:
             marks.append((event.get("name", event["event"]), event["time"]))
+    marks.append(("ended", job["ended_at"]))
     times = [datetime.fromisoformat(at) for _, at in marks]
     spans = zip(marks, times, times[1:], strict=False)
     return ", ".join(
