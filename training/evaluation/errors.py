@@ -63,14 +63,18 @@ def explain_errors(
             fold = studied.folds[index]
             weight = torch.from_numpy(studied.fold_heads[fold].weight[predicted[index]][None])
             activation = activation_map(feature_map[None], weight, rows)[0, 0]  # (h, w)
-            trained_on = np.flatnonzero(studied.folds != fold)
-            similarity = unit[trained_on] @ unit[index]
+            similarity = unit @ unit[index]
+            similarity[studied.folds == fold] = -np.inf  # the head was not fitted on these
             nearest = np.argsort(-similarity, kind="stable")[:_NUM_NEIGHBOURS]
             explained.append(
                 Misclassified(
                     index=index,
                     activation=activation.numpy(),
-                    neighbours=[(int(trained_on[i]), float(similarity[i])) for i in nearest],
+                    neighbours=[
+                        (int(i), float(similarity[i]))
+                        for i in nearest
+                        if np.isfinite(similarity[i])
+                    ],
                 )
             )
     return explained

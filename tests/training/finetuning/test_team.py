@@ -1,5 +1,6 @@
 """Fine-tuning by several processes of torchrun: the result of one, also after one is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.bundle.store import versions
 from tests import ROOT
+from tests.images import DrawData
 from tests.training.finetuning.runs import QUICK, drawn, run
 from training.finetuning.checkpoint import CHECKPOINT
 from training.finetuning.loop import Finetuned
@@ -21,15 +24,16 @@ SHORT, LONG = 4, 25  # epochs
 
 
 def start(folder: Path, processes: int, epochs: int, *options: str) -> subprocess.Popen[str]:
-    """Start torchrun on this machine."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        f"--nproc-per-node={processes}", *options,
-        "--module", "tests.training.finetuning.team_run", str(folder), str(epochs),
-    ]  # fmt: skip
+    """Start the drawn run."""
     folder.mkdir()
+    module = ("tests.training.finetuning.team_run", str(folder), str(epochs))
+    return torchrun(f"--nproc-per-node={processes}", *options, "--module", *module)
+
+
+def torchrun(*arguments: str) -> subprocess.Popen[str]:
+    """Start torchrun on this machine."""
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", *arguments],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -105,3 +109,29 @@ def epochs_saved(folder: Path) -> int:
     """Return the number of epochs in a checkpoint; -1 if there is none."""
     path = folder / "checkpoint" / CHECKPOINT
     return int(torch.load(path, weights_only=True)["epoch"]) if path.exists() else -1
+
+
+def test_fit_publishes_once_and_prints_once(tmp_path: Path, draw_data: DrawData) -> None:
+    data = draw_data(tmp_path / "data", {"bar": 12, "disc": 12})
+    fit = torchrun(
+        "--nproc-per-node=2", "--module", "training", "fit", str(data), "--finetune",
+        "--epochs=1", "--backbone=resnet50_thin_160", "--views=0",
+        f"--out={tmp_path / 'store'}", f"--cache={tmp_path / 'cache'}",
+    )  # fmt: skip
+    output, _ = fit.communicate(timeout=300)
+    assert fit.returncode == 0, output
+    (version,) = versions(tmp_path / "store")
+    summary = json.loads((tmp_path / "store" / version / "summary.json").read_text())
+    assert summary["finetuning"]["epochs"][-1]["epoch"] == 1
+    lines = output.splitlines()
+    assert lines.count(str(tmp_path / "store" / version)) == 1
+    assert sum("Fold 1 of 3" in line for line in lines) == 1
+    (pixels,) = (tmp_path / "cache" / "finetune").glob("pixels-*")
+    assert pixels.stat().st_size == 24 * 3 * 160 * 160
+
+
+def test_torchrun_without_finetune_is_refused(tmp_path: Path) -> None:
+    fit = torchrun("--nproc-per-node=2", "--module", "training", "fit", str(tmp_path))
+    output, _ = fit.communicate(timeout=120)
+    assert fit.returncode == 1
+    assert "error: Only --finetune uses the processes that torchrun starts." in output
