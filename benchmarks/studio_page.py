@@ -139,8 +139,7 @@ class Drop:
         assert browser is not None
         self._processes = browser.new_browser_cdp_session()
         self._urls: dict[str, str] = {}
-        self.picture_bytes = 0
-        self.other_bytes = 0
+        self._sizes: dict[str, int] = {}
         self.heap_mb = 0.0
         self.process_mb = 0.0
         self._session.on("Network.requestWillBeSent", self._name)
@@ -152,11 +151,16 @@ class Drop:
 
     def _count(self, event: dict[str, Any]) -> None:
         headers = {name.lower(): value for name, value in event["headers"].items()}
-        size = int(headers.get("content-length", 0))
-        if "/pictures" in self._urls.get(event["requestId"], ""):
-            self.picture_bytes += size
-        else:
-            self.other_bytes += size
+        self._sizes[event["requestId"]] = int(headers.get("content-length", 0))
+
+    def sent_bytes(self, *, pictures: bool) -> int:
+        """Return the bytes of the requests with pictures, or of the others."""
+        # A request's address and its size come as two events, in any order.
+        return sum(
+            size
+            for id, size in self._sizes.items()
+            if ("/pictures" in self._urls.get(id, "")) == pictures
+        )
 
     def drop(self) -> None:
         """Drop the folders as a file manager does."""

@@ -1,6 +1,7 @@
 // A grid of any number of pictures, with elements only for those near the view.
 
 import { thumbnail } from "./api.js";
+import { hasLabelIssue } from "./labelling.js";
 import { element } from "./shared/dom.js";
 import { LEFT_OUT, labelName } from "./words.js";
 
@@ -286,7 +287,7 @@ function makeCell() {
   return element("div", { class: "cell", role: "option" }, image, element("span", { class: "cell-label" }), element("span", { class: "cell-mark" }));
 }
 
-const REMARKS = { label_issue: "?", conflict: "two labels", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
+const REMARKS = { conflict: "two labels", copies: "copy", dark: "dark", blurred: "blurred", tiny: "tiny", odd_shape: "shape" };
 
 /** Return the short remark of a cell; the model's answer is shown only after a decision. */
 function remarkOf(picture) {
@@ -294,5 +295,6 @@ function remarkOf(picture) {
   const { judged, suggestion, label, findings = [] } = picture;
   if (judged && suggestion && suggestion.label !== label && label !== LEFT_OUT) return `model: ${labelName(suggestion.label)}`;
   if (judged) return "✓";
+  if (hasLabelIssue(picture)) return "label?";
   return findings.length ? (REMARKS[findings[0].kind] ?? "!") : "";
 }

@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./htm-preact.js";
 import { get, post, thumbnail } from "./api.js";
 import { MAX_DIGIT, keys } from "./label-actions.js";
-import { addClass } from "./labelling.js";
+import { addClass, hasLabelIssue } from "./labelling.js";
 import { newId } from "./outbox.js";
 import { open } from "./shared/dialog.js";
 import { shortcuts } from "./shared/keyboard.js";
@@ -48,12 +48,11 @@ export function Viewer({ project, grid, labelling, actions, close }) {
     const map = { ...keys(actions, project), ArrowUp: () => actions.move(-1), ArrowDown: () => actions.move(1), Escape: close, o: close, "?": () => {}, n: () => {}, g: () => {} };
     return shortcuts(document, map, { when: (event) => !event.target.closest("button") || /^[0-9xu]$|^Arrow/.test(event.key) });
   });
-  const findings = (picture?.findings ?? []).filter(({ kind }) => kind !== "label_issue" || picture.judged);
-  const hasIssue = picture?.findings?.some(({ kind }) => kind === "label_issue");
+  const findings = picture?.findings ?? [];
   return html`<${Dialog} title=${picture ? labelName(picture.label) : "…"} close=${close} kind="viewer">
     <div class="viewer-picture" tabindex="-1" autofocus>${picture && html`<img src=${thumbnail(picture.sha256, LARGE_PX)} alt=${`Picture ${picture.name}, labelled ${labelName(picture.label)}`} />`}</div>
     <p class="small figures viewer-name">${number(grid.active + 1)} of ${number(grid.ids.length)}: <bdi>${picture?.name}</bdi> ${picture?.width ? `(${picture.width} × ${picture.height})` : ""} ${picture?.group ? `, group ${isolated(picture.group)}` : ""}</p>
-    ${hasIssue && !picture.judged && html`<p>Its label may be wrong. What do you see? (The model’s answer is shown after you have chosen.)</p>`}
+    ${hasLabelIssue(picture) && html`<p>Its label may be wrong. What do you see? (The model’s answer is shown after you have chosen.)</p>`}
     ${findings.map(({ kind, message }) => html`<p class="small">${message || FINDINGS.find((one) => one.kind === kind)?.title}</p>`)}
     ${picture?.judged && picture.suggestion && html`<p>The model’s answer: <b>${labelName(picture.suggestion.label)}</b>${picture.suggestion.score ? ` (${percent(picture.suggestion.score)} sure)` : ""}.</p>`}
     <div class="buttons choices-of-class">

@@ -2,7 +2,6 @@
 
 import { get, post } from "./api.js";
 import { newId, outbox } from "./outbox.js";
-import { LEFT_OUT } from "./words.js";
 
 const FETCHED_AT_ONCE = 400;
 const ACTS_LOOKED_AT = 200;
@@ -196,5 +195,6 @@ export async function indexOf(project, { label = null, filter = null, order = nu
   return ids;
 }
 
-export const isLeftOut = ({ label }) => label === LEFT_OUT;
+/** True if a training or an audit found that the label may be wrong, and nobody has judged it since. */
+export const hasLabelIssue = (picture) => typeof picture?.issue_score === "number" && !picture.judged;
 export const addClass = (project, name) => post(`/api/projects/${project}/classes`, { name });

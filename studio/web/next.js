@@ -75,7 +75,8 @@ function afterTraining(project, counts, route) {
   if (live.run !== run.id) {
     const at = href("in-use", undefined, `?run=${run.id}`);
     const text = "A newer model is ready. Check that it is at least as good as the one in use, then switch.";
-    return route.screen === "in-use" ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
+    const compared = route.screen === "in-use" && route.query.get("run") === String(run.id);
+    return compared ? { text: "Read the verdict below, try both models with a picture, then switch or leave it." } : { text, label: "Compare and switch", href: at };
   }
   if (counts.label_issues) {
     const look = `ook at ${count(counts.label_issues, "picture")} whose label may be wrong.`;

@@ -1,6 +1,8 @@
 """The studio's pages in a real browser: labels, nothing lost, keyboard, accessibility."""
 
+import contextlib
 import re
+import sqlite3
 import uuid
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 from playwright.sync_api import Browser, Page, expect
 
 from studio.keys import Role, entry_of, new_key
+from studio.settings import DATABASE_FILE
 from tests import ROOT
 from tests.browser.browsing import needs_chromium
 from tests.browser.studio_pages import (
@@ -143,6 +146,32 @@ def test_new_class_and_groups(page: Page, api: Api, two_classes: Any) -> None:
     page.get_by_role("button", name="Make these groups").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     assert {one["group"] for one in api.pictures(api.project()["id"])} == {"000"}
+
+
+def test_model_answer_is_shown_after_the_person_has_judged(
+    page: Page, two_classes: Any, tmp_path: Path
+) -> None:
+    upload(page, *two_classes, held=12)
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / "studio" / "data" / DATABASE_FILE)
+    ) as database:
+        database.execute(
+            "UPDATE pictures SET issue_score = 0.9, issue_decision_id = decision_id,"
+            " suggestion = 'dog', suggestion_score = 0.9 WHERE id = 2"
+        )
+        database.commit()
+    show_labels(page)
+    first = page.locator(".cell").first
+    expect(first).to_contain_text("label?")
+    page.keyboard.press("o")
+    viewer = page.get_by_role("dialog")
+    expect(viewer).to_contain_text("What do you see?")
+    expect(viewer).not_to_contain_text("90% sure")
+    page.keyboard.press("1")  # a cat it is
+    page.keyboard.press("ArrowLeft")
+    expect(viewer).to_contain_text("The model’s answer: dog (90% sure)")
+    page.keyboard.press("Escape")
+    expect(first).to_contain_text("model: dog")
 
 
 def test_class_shows_its_pictures_only(page: Page, two_classes: Any) -> None:
