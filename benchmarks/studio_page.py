@@ -229,10 +229,11 @@ def measure_upload(browser: Browser, address: str, folder: Path, files: int) -> 
         again = Drop(page, folder)
         again.drop()
         again_s = again.wait(again.is_done)
+        share = again.sent_bytes(pictures=True) / sizes
         print(
-            f"{name:<22} {again_s:8.0f} s, {100 * again.picture_bytes / sizes:.1f}% of the ", end=""
+            f"{name:<22} {again_s:8.0f} s, {100 * share:.1f}% of the pictures' bytes sent, ", end=""
         )
-        print(f"pictures' bytes sent, {again.other_bytes / _MB:.1f} MB else, ", end="")
+        print(f"{again.sent_bytes(pictures=False) / _MB:.1f} MB else, ", end="")
         print(f"{again.heap_mb:.0f} MB of script, {held():,} held")
         page.close()
     return location.removesuffix("/data")
