@@ -53,12 +53,13 @@ export function LabelsScreen() {
       const ids = await indexOf(project.id, filter);
       if (!me.current) return;
       me.current.grid.show(ids);
+      if (query.has("picture")) me.current.grid.find(Number(query.get("picture")));
       setTotal(ids.length);
     } catch (error) {
       fail(error);
     }
   };
-  useEffect(() => void load(), [project.id, filter.label, filter.filter, filter.order]);
+  useEffect(() => void load(), [project.id, filter.label, filter.filter, filter.order, query.get("picture")]);
   // An upload that is going on adds pictures: shown while the person is idle.
   useEffect(() => {
     if (total !== null && me.current && !me.current.labelling.done.length && me.current.grid.active <= 0) load();

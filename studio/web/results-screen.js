@@ -102,7 +102,7 @@ export function ResultScreen({ id }) {
         </label>`}
       </div>
     </section>
-    ${mistakes.length > 0 && html`<${Strip} project=${project} ids=${mistakes} caption=${mistaken} title=${`${count(mistakes.length, "picture")} that it got wrong`} help="Look if the label is wrong, or the picture is hard. Pictures like these, added to the data, help most." />`}
+    ${mistakes.length > 0 && html`<${Strip} project=${project} ids=${mistakes} caption=${mistaken} title=${`${count(mistakes.length, "picture")} that it got wrong`} help="Look if the label is wrong, or the picture is hard: a click leads to its label. Pictures like these, added to the data, help most." />`}
     ${run.confusion && html`<${Confusion} ...${run.confusion} />`}
     ${run.settings?.length > 0 &&
     html`<details><summary>How it was made</summary><dl class="facts">${run.settings.map(({ name, value }) => html`<div><dt>${labelName(name)}</dt><dd>${String(value)}</dd></div>`)}</dl></details>`}
@@ -146,7 +146,7 @@ export function Strip({ project, ids, title, help = "", caption = () => "", kind
       ${wanted.map((id) => {
         const picture = pictures.get(id);
         return html`<li key=${id}>
-          ${picture ? html`<img src=${thumbnail(picture.sha256)} alt=${picture.name} loading="lazy" width="120" height="120" />` : html`<span class="no-picture"></span>`}
+          ${picture ? html`<a href=${href("labels", project.id, `?picture=${id}`)}><img src=${thumbnail(picture.sha256)} alt=${`Label of ${picture.name}`} loading="lazy" width="120" height="120" /></a>` : html`<span class="no-picture"></span>`}
           <span class="small">${caption(id, picture) || (picture ? labelName(picture.label) : "")}</span>
         </li>`;
       })}

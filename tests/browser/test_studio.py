@@ -182,6 +182,15 @@ def test_class_shows_its_pictures_only(page: Page, two_classes: Any) -> None:
     assert active_label(page) == "dog"
 
 
+def test_address_of_a_picture_leads_to_its_label(page: Page, api: Api, tmp_path: Path) -> None:
+    upload(page, draw_folder(tmp_path / "many", 300, seed=9), held=300)
+    project = api.project()["id"]
+    wanted = api.get(f"/api/projects/{project}/index", order="name")["ids"][250]
+    page.goto(page.url.replace("/data", f"/labels?picture={wanted}"))
+    expect(page.locator(".cell.active")).to_be_visible()
+    expect(page.locator(".act-what")).to_contain_text("0250.png")
+
+
 def test_key_decides_about_no_picture_out_of_sight(page: Page, api: Api, tmp_path: Path) -> None:
     upload(page, draw_folder(tmp_path / "many", 300, seed=8), held=300)
     show_labels(page)
