@@ -17,7 +17,6 @@ from scoring.output import Output
 from scoring.plan import Options, Shard
 from scoring.run import Run, RunOptions, open_run
 from scoring.summary import describe, total
-from service.process.allocator import retain_memory
 
 _INTERRUPTED_STATUS: Final = 130
 
@@ -191,7 +190,6 @@ def _task(text: str) -> tuple[int, int]:
 
 def run() -> None:
     """Run the command line and exit (console script)."""
-    retain_memory()
     sys.exit(run_command(main))
 
 

@@ -1,32 +1,26 @@
-"""Shards on a Ray cluster: one actor per CPU, which loads the model once.
+"""Shards on a Ray cluster: one task each, in processes that keep the model for the next task.
 
-Ray only maps shards. The shards of a lost actor are scored again by another one, which is
+Ray only maps shards. The shards of a lost process or node are scored again elsewhere, which is
 harmless because of their names.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final
 
 import ray
-from ray.util import ActorPool
+from ray.exceptions import RayError, RayTaskError
 
+from scoring.errors import ScoringError
 from scoring.plan import Shard
 from scoring.run import open_run
-from service.process.allocator import retain_memory
 
+# Times that a shard is begun again after its process or node was lost; a picture that ends every
+# process must not do so for ever.
+_MAX_RETRIES: Final = 8
 
-class _Worker:
-    """Scores shards with one thread."""
-
-    def __init__(self, options: Any, opener: Callable[..., Any]) -> None:
-        retain_memory()
-        self._run = opener(options, threads=1)
-        self._model = self._run.open_model()
-
-    def score(self, shard: Shard) -> int:
-        """Score one shard and return the number of its inputs."""
-        self._run.score_with(self._model, [shard])
-        return shard.inputs
+_TASKS_PER_CPU: Final = 2  # so that no CPU waits for the next one
 
 
 def score_on_ray(
@@ -38,21 +32,49 @@ def score_on_ray(
     opener: Callable[..., Any] = open_run,
     **init: Any,
 ) -> None:
-    """Score shards on all CPUs of a Ray cluster.
+    """Score shards on all CPUs of a Ray cluster, also those of nodes that join it meanwhile.
 
     Args:
         address: Address of the cluster, as `ray.init` takes it; `local` starts one here.
-        options: The run, whose paths or URLs must mean the same on every node.
+        options: The run, hashable, whose paths or URLs must mean the same on every node.
         shards: Shards to score.
         progress: Called with the number of inputs of each shard that is done.
         opener: Opens the options as a run on each node, as `scoring.run.open_run` does.
         init: Further arguments of `ray.init`.
+
+    Raises:
+        ScoringError: A shard lost its process or its node again and again.
     """
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, **init)
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    workers = max(1, min(int(resources.get("CPU", 1)), len(shards)))
-    actor: Any = ray.remote(max_restarts=-1, max_task_retries=-1, num_cpus=1)(_Worker)
-    pool: Any = ActorPool([actor.remote(options, opener) for _ in range(workers)])
-    for done in pool.map_unordered(lambda worker, shard: worker.score.remote(shard), shards):
-        progress(done)
+    task: Any = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_score)
+    rest, running = iter(shards), set[Any]()
+    while True:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        most = _TASKS_PER_CPU * max(1, int(resources.get("CPU", 1)))
+        for shard in islice(rest, max(0, most - len(running))):
+            running.add(task.remote(options, opener, shard))
+        if not running:
+            return
+        (done, *_), _ = ray.wait(list(running), num_returns=1)
+        running.remove(done)
+        try:
+            progress(ray.get(done))
+        except RayTaskError as error:
+            raise error.cause from error
+        except RayError as error:
+            raise ScoringError(f"Ray lost a shard {_MAX_RETRIES + 1} times ({error}).") from error
+
+
+def _score(options: Any, opener: Callable[..., Any], shard: Shard) -> int:
+    """Score one shard on one thread and return the number of its inputs."""
+    run, model = _opened(options, opener)
+    run.score_with(model, [shard])
+    return shard.inputs
+
+
+@lru_cache(1)
+def _opened(options: Any, opener: Callable[..., Any]) -> tuple[Any, Any]:
+    """Return the run and its loaded model, which this process keeps."""
+    run = opener(options, threads=1)
+    return run, run.open_model()

@@ -23,6 +23,7 @@ from scoring.plan import Options
 from scoring.rows import UNREADABLE_CODE, columns_of, outcome_columns
 from service.inference.decision import AnswerOptions, PictureFaces, Prediction
 from service.inference.engine import Engine
+from service.process.allocator import retain_memory
 
 _MAX_FACES = 50  # per picture
 
@@ -49,6 +50,7 @@ class ModelScorer:
         Raises:
             BundleError, KeyUnusable: The bundle or the keys cannot be used.
         """
+        retain_memory()
         bundle = open_bundle(path, trusted=load_public_keys(trusted_keys))
         self.columns: pa.Schema = columns_of(bundle.manifest.labels)
         self._faces = options.faces

@@ -1,8 +1,12 @@
-"""Scoring from and to an S3 server on this machine, and on a local Ray cluster."""
+"""Scoring from and to an S3 server on this machine, and on local Ray clusters."""
 
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow.parquet as pq
@@ -10,6 +14,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from scoring.__main__ import main
+from scoring.errors import OutputUnusable
+from scoring.plan import Options, Shard
+from scoring.run import Run, RunOptions, open_run
 
 
 @pytest.fixture
@@ -70,3 +77,99 @@ def test_ray_scores_the_same_bytes(archive: Path, store: Path, tmp_path: Path) -
     one, other = (sorted((tmp_path / name).glob("*.parquet")) for name in ("one", "ray"))
     assert [path.name for path in one] == [path.name for path in other]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+_STUCK = 5  # index of the shard whose node is killed
+
+
+class _SlowRun:
+    """A run that is stuck in one shard, once; a file beside the output names the node."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._stuck = Path(run.options.output).parent / "stuck"
+
+    def open_model(self) -> Any:
+        return self._run.open_model()
+
+    def score_with(self, model: Any, shards: Sequence[Shard]) -> None:
+        import ray
+
+        if shards[0].index == _STUCK and not self._stuck.exists():
+            self._stuck.write_text(ray.get_runtime_context().get_node_id())
+            time.sleep(600)
+        time.sleep(0.1)  # so that the other node is not finished before
+        self._run.score_with(model, shards)
+
+
+def _open_slowly(options: RunOptions, *, threads: int) -> _SlowRun:
+    return _SlowRun(open_run(options, threads=threads))
+
+
+def _fail(options: RunOptions, *, threads: int) -> Run:
+    raise OutputUnusable("The disk is full.")
+
+
+@pytest.fixture
+def nodes() -> Iterator[tuple[Any, list[Any]]]:
+    """A Ray cluster of two nodes with one CPU each, and the two."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    here: dict[str, Any] = {"object_store_memory": 100_000_000}
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | here)
+    try:
+        added = [cluster.add_node(num_cpus=1, **here) for _ in range(2)]
+        yield cluster, added
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning"
+)
+def test_a_node_killed_in_the_middle_costs_no_row(
+    archive: Path, store: Path, tmp_path: Path, nodes: tuple[Any, list[Any]]
+) -> None:
+    from scoring.ray_runner import score_on_ray
+
+    cluster, both = nodes
+    assert (
+        main([str(archive), str(tmp_path / "one"), "--model", str(store), "--shard-size", "2"]) == 0
+    )
+    options = RunOptions(str(archive), str(tmp_path / "ray"), store, Options(shard_size=2))
+    shards = open_run(options).plan()
+    done: list[int] = []
+    left_at_kill: list[int] = []
+
+    def kill() -> None:
+        stuck = tmp_path / "stuck"
+        while not stuck.exists() or not (found := stuck.read_text()) or not done:
+            time.sleep(0.05)
+        (node,) = (node for node in both if node.node_id == found)
+        cluster.remove_node(node, allow_graceful=False)
+        left_at_kill.append(len(shards) - len(done))
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    score_on_ray(cluster.address, options, shards, opener=_open_slowly, progress=done.append)
+    killer.join(timeout=1)
+
+    (left,) = left_at_kill
+    assert left >= 1
+    assert sum(done) == sum(shard.inputs for shard in shards)
+    one, other = (_shards(tmp_path / name) for name in ("one", "ray"))
+    assert one == other
+    keys = Counter(
+        key for path in (tmp_path / "ray").glob("*.parquet") for key in pq.read_table(path)["key"]
+    )
+    assert len(keys) == sum(shard.inputs for shard in shards)
+    assert set(keys.values()) == {1}
+
+    with pytest.raises(OutputUnusable, match=r"^The disk is full\.$"):
+        score_on_ray(cluster.address, options, shards, opener=_fail, progress=done.append)
+
+
+def _shards(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in output.glob("*.parquet")}
