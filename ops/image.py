@@ -1,6 +1,6 @@
 """Installs the packages of an image, without the parts of them that nothing in it uses.
 
-    python image.py serve|train [TORCH_INDEX]
+    python image.py serve|train [TORCH_INDEX ["EXTRA ..."]]
 
 Run by both Dockerfiles, in one layer: what is removed takes no room. The extras and the parts to
 remove stand in `pyproject.toml` under `[tool.facemask.images]`. The indexes are tried first: one
@@ -35,11 +35,11 @@ _PATIENCE: Final = ("--timeout", "30", "--retries", "3")
 _CONSTRAINTS: Final = ("--constraint", "constraints.txt")
 
 
-def main(image: str, torch_index: str = "") -> None:
-    """Install and trim the packages of an image."""
+def main(image: str, torch_index: str = "", extras: str = "") -> None:
+    """Install and trim the packages of an image, with further extras than its own."""
     project = tomllib.loads(Path("pyproject.toml").read_text())
     settings = project["tool"]["facemask"]["images"][image]
-    requirements = requirements_of(project["project"], settings["extras"])
+    requirements = requirements_of(project["project"], [*settings["extras"], *extras.split()])
     if torch_index:
         check_torch_index(torch_index)
     check_package_index()
@@ -53,8 +53,14 @@ def main(image: str, torch_index: str = "") -> None:
 
 
 def requirements_of(project: dict[str, Any], extras: list[str]) -> list[str]:
-    """Return the requirements of the project and of some of its extras."""
+    """Return the requirements of the project and of some of its extras.
+
+    Raises:
+        SystemExit: The project has no such extra.
+    """
     optional = project["optional-dependencies"]
+    if unknown := set(extras) - optional.keys():
+        sys.exit(f"error: pyproject.toml has no extra {', '.join(sorted(unknown))}.")
     return [*project["dependencies"], *(each for extra in extras for each in optional[extra])]
 
 

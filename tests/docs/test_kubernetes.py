@@ -101,3 +101,12 @@ def test_deployment_agrees_with_the_compose_file_and_the_service() -> None:
     settings = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     for variable in container["env"]:
         assert variable["name"] in settings
+
+
+def test_scoring_job_has_a_task_per_completion() -> None:
+    (job,) = _read((KUBERNETES / "scoring" / "job.yaml").read_text(encoding="utf-8"))
+    spec = job["spec"]
+    assert spec["completionMode"] == "Indexed"
+    (container,) = spec["template"]["spec"]["containers"]
+    task = f"--task=$(JOB_COMPLETION_INDEX)/{spec['completions']}"
+    assert container["args"] == ["/pictures", "/answers", task]

@@ -163,7 +163,11 @@ def test_containers_are_confined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "sides"), [("train", ["training", "service", "studio"]), ("serve", ["service"])]
+    ("image", "sides"),
+    [
+        ("train", ["training", "service", "studio", "scoring"]),
+        ("serve", ["service", "scoring"]),
+    ],
 )
 def test_image_copies_only_its_sides_models_and_pages(image: str, sides: list[str]) -> None:
     """The studio runs on the image of training, and starts services to try models."""

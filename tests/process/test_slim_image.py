@@ -171,7 +171,20 @@ def test_unused_parts_are_removed_and_missing_ones_named(
         SCRIPT.remove_parts(tmp_path, ["two.py"])
 
 
+def test_scoring_answers_without_the_removed_parts(site: Path, tmp_path: Path) -> None:
+    """The serving image has it with the build argument EXTRAS=scoring."""
+    publish_bundle(tmp_path / "store")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(code_picture(7))
+    arguments = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(tmp_path / "store")]
+    done = run_in(site, "-m", "scoring", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 inputs")
+
+
 def test_requirements_are_those_of_the_extras() -> None:
+    with pytest.raises(SystemExit, match=r"has no extra scorin\."):
+        SCRIPT.requirements_of(PROJECT["project"], ["serving", "scorin"])
     found = SCRIPT.requirements_of(PROJECT["project"], ["serving", "heic"])
     assert found[0].startswith("torch==")
     assert any(each.startswith("fastapi==") for each in found)
