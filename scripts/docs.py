@@ -16,6 +16,7 @@ from typing import Final
 
 from pydantic.fields import FieldInfo
 
+from benchmarks import scale
 from models.problems import meaning_of
 from service.problems import caller_errors
 from service.settings import Settings
@@ -199,6 +200,16 @@ def dependencies_table() -> str:
     return _table(("package", "version", "extra", "why", "licence"), rows)
 
 
+def scale_table(pictures: int) -> str:
+    """Return the simulated time and price of a run, by number of cores and way to run."""
+    return _table(("cores", *(way.name for way in scale.WAYS)), scale.run_table(pictures))
+
+
+def finetuning_scale_table() -> str:
+    """Return the modelled speed-up of fine-tuning, by number of processes."""
+    return _table(("processes", "batches of 16", "batches of 128"), scale.finetuning_table())
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_table,
     "studio-settings": studio_settings_table,
@@ -208,6 +219,9 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "backbones": backbones_table,
     "exit-statuses": exit_statuses_table,
     "dependencies": dependencies_table,
+    "scale-million": lambda: scale_table(10**6),
+    "scale-billion": lambda: scale_table(10**9),
+    "scale-finetuning": finetuning_scale_table,
 }
 
 

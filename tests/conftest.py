@@ -22,6 +22,7 @@ MARKERS = {
     "container": ["process/test_containers.py"],
     "train": [
         "training/test_cli.py",
+        "training/test_extract.py",
         "training/test_job.py",
         "training/test_three_classes.py",
         "training/test_parity.py",
