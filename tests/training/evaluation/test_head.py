@@ -104,6 +104,21 @@ def test_fit_head_of_constant_features_is_finite() -> None:
     np.testing.assert_allclose(softmax(head.logits(np.ones((1, 2), np.float32))), 0.5, atol=1e-3)
 
 
+def test_fit_head_of_a_very_large_set_is_fitted_in_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The optimum differs by as much as the gradient's rounding: far less than a penalty does."""
+    features, classes = blobs(3, each=400)
+    wanted = fit_head(features, classes, penalty=0.1)
+    monkeypatch.setattr("training.evaluation.head._MAX_DOUBLES", features.size - 1)
+    found = fit_head(features, classes, penalty=0.1)
+    assert not np.array_equal(found.weight, wanted.weight)
+    np.testing.assert_allclose(found.weight, wanted.weight, atol=1e-3 * np.abs(wanted.weight).max())
+    np.testing.assert_allclose(
+        softmax(found.logits(features)), softmax(wanted.logits(features)), atol=1e-3
+    )
+
+
 def test_fit_head_is_deterministic() -> None:
     features, classes = blobs(3)
     one, other = (fit_head(features, classes, penalty=1.0) for _ in range(2))
