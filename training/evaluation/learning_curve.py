@@ -26,6 +26,7 @@ _REPEATS: Final = 4  # seeds of the split; each gives `folds` tested heads per s
 # Error falls as a + b * n^-c (Hestness et al. 2017; Cortes et al. 1993); c is one of these.
 _EXPONENTS: Final = np.linspace(0.1, 2.0, 20)
 _RESAMPLES: Final = 400
+_MAX_WEIGHTS: Final = 2**25  # at a time: 256 MB
 _MIN_GAIN: Final = 0.005  # in balanced accuracy; less is not worth collecting pictures for
 _MIN_ERRORS: Final = 10  # independent ones; fewer do not show how they fall
 
@@ -173,10 +174,16 @@ def extrapolate(
     means = _mean_over_classes(hits, np.ones((1, len(classes))), classes)[0]
     _, group = np.unique(groups, return_inverse=True)
     random = np.random.default_rng(config.seed)
-    weights = random.exponential(size=(_RESAMPLES, int(group.max()) + 1))[:, group]
+    num_groups = int(group.max()) + 1
+    rows = max(1, _MAX_WEIGHTS // num_groups)
+    sizes = [min(rows, _RESAMPLES - start) for start in range(0, _RESAMPLES, rows)]
+    drawn = [
+        _mean_over_classes(hits, random.exponential(size=(size, num_groups))[:, group], classes)
+        for size in sizes
+    ]
     # 1 / J + n_test / n_train over 1 / J, for the J folds of one repeat.
     spread = np.sqrt(1 + config.folds / (config.folds - 1))
-    draws = means + spread * (_mean_over_classes(hits, weights, classes) - means)
+    draws = means + spread * (np.concatenate(drawn) - means)
     points = []
     for share, size in enumerate(pictures.tolist()):
         low, high = percentile_interval(draws[:, share])

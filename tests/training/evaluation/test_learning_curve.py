@@ -103,6 +103,16 @@ def test_learning_curve_depends_on_data_and_seed_alone(rising: LearningCurve) ->
     assert other.points != rising.points
 
 
+def test_draws_of_large_sets_are_made_in_parts(
+    rising: LearningCurve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "_MAX_WEIGHTS", 7 * 200 + 1)  # 7 draws of the 200 groups at a time
+    parts = found(drawn(100))
+    assert parts.gain_interval_95 == pytest.approx(rising.gain_interval_95, abs=1e-9)
+    for point, other in zip(parts.points, rising.points, strict=True):
+        assert dataclasses.astuple(point) == pytest.approx(dataclasses.astuple(other), abs=1e-9)
+
+
 def test_as_dict_holds_plain_numbers(rising: LearningCurve) -> None:
     given = dataclasses.asdict(rising)
     assert set(given) == {
