@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import facemask_client
 from facemask_client import Client
 from facemask_client import __main__ as command
 from tests import ROOT
@@ -85,7 +86,7 @@ def test_main_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         command.main(["--version"])
     assert stopped.value.code == 0
-    assert capsys.readouterr().out == f"facemask-client {command.__version__}\n"
+    assert capsys.readouterr().out == f"facemask-client {facemask_client.__version__}\n"
 
 
 @pytest.mark.parametrize("threshold", ["1.5", "-1", "nan", "much"])
