@@ -7,10 +7,13 @@ All sides answer the same files with the same model, in turns:
 - scoring: one run of `scoring`, Parquet files included;
 - limit: only decode and forward, in batches of 8 on one thread per core, nothing written;
 - loader: `torch.utils.data.DataLoader`, a worker per core, batches of 8, forward on all cores;
-- ray: `ray.data.read_images` and `map_batches` with one model per core.
+- ray data (`--ray`, needs pandas): `ray.data.read_images` and `map_batches`, a model per core, from
+  the first batch that a model gets to the last answer;
+- nodes (`--ray`): scoring on as many Ray nodes of one CPU as there are cores.
 
-Loading the model is not counted on any side. Prints the ratio of rates, scoring to each, with its
-spread over the repeats. Whole pictures are answered on every side (`--framing whole`).
+Loading the model is not counted on any side. Memory is kept as the command keeps it, for all sides
+of this process. Prints the ratio of rates, scoring to each, with its spread over the repeats. Whole
+pictures are answered on every side (`--framing whole`).
 """
 
 import argparse
@@ -69,13 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         archive = Path(temporary) / "archive"
         files = _copy(originals, archive, arguments.copies)
         bundle = open_bundle(arguments.bundle)
-        sides: dict[str, Callable[[], None]] = {
+        sides: dict[str, Callable[[], float | None]] = {
             "scoring": _scoring(arguments.bundle, archive, Path(temporary)),
             "limit": lambda: _limit(bundle, files),
             "loader": lambda: _loader(bundle, files),
         }
         if arguments.ray:
-            sides["ray"] = _ray(arguments.bundle, archive)
+            sides |= _ray_sides(arguments.bundle, archive, Path(temporary))
         print(f"{usable_cores()} cores, {len(files)} files, {bundle.manifest.precision.name}")
         _report(_rates(sides, len(files), arguments.repeats))
     return 0
@@ -93,16 +96,19 @@ def _copy(originals: Sequence[Path], archive: Path, copies: int) -> list[Path]:
 
 
 def _rates(
-    sides: dict[str, Callable[[], None]], files: int, repeats: int
+    sides: dict[str, Callable[[], float | None]], files: int, repeats: int
 ) -> dict[str, list[float]]:
-    """Return files per second of each side, measured in turns after an uncounted one."""
+    """Return files per second of each side, measured in turns after an uncounted one.
+
+    A side may return the seconds that count.
+    """
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, run in sides.items():
             began = time.perf_counter()
-            run()
+            seconds = run()
             if turn:
-                rates[name].append(files / (time.perf_counter() - began))
+                rates[name].append(files / (seconds or time.perf_counter() - began))
     return rates
 
 
@@ -150,7 +156,22 @@ def _loader(bundle: Bundle, files: Sequence[Path]) -> None:
         bundle.answer(pixels)
 
 
-def _ray(bundle: Path, archive: Path) -> Callable[[], None]:
+def _ray_sides(bundle: Path, archive: Path, folder: Path) -> dict[str, Callable[[], float | None]]:
+    """Return the sides of a local cluster with a node per core, each of one CPU."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(usable_cores()):
+        cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    return {
+        "ray data": _ray_data(bundle, archive),
+        "nodes": _nodes(cluster.address, bundle, archive, folder),
+    }
+
+
+def _ray_data(bundle: Path, archive: Path) -> Callable[[], float]:
     import ray
 
     class Model:
@@ -159,15 +180,42 @@ def _ray(bundle: Path, archive: Path) -> Callable[[], None]:
             self._bundle = open_bundle(bundle)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            began = time.time()
             pixels = torch.from_numpy(batch["image"]).permute(0, 3, 1, 2).contiguous()
-            return {"score": self._bundle.answer(pixels).probabilities.amax(1).numpy()}
+            score = self._bundle.answer(pixels).probabilities.amax(1).numpy()
+            times = torch.full((len(score), 1), began, dtype=torch.float64)
+            return {
+                "score": score,
+                "began": times.numpy(),
+                "ended": (times * 0 + time.time()).numpy(),
+            }
 
-    ray.init(num_cpus=usable_cores(), log_to_driver=False)
     size = open_bundle(bundle).manifest.input_px
 
-    def run() -> None:
-        pictures: Any = ray.data.read_images(str(archive), size=(size, size), mode="RGB")
-        pictures.map_batches(Model, concurrency=usable_cores(), batch_size=_BATCH).materialize()
+    def run() -> float:
+        # Reading and models share the CPUs: half of one for each task.
+        half = {"num_cpus": 0.5}
+        pictures: Any = ray.data.read_images(
+            str(archive), size=(size, size), mode="RGB", ray_remote_args=half
+        )
+        answers = pictures.map_batches(
+            Model, concurrency=usable_cores(), batch_size=_BATCH, num_cpus=0.5
+        ).materialize()
+        return float(answers.max("ended") - answers.min("began"))
+
+    return run
+
+
+def _nodes(address: str, bundle: Path, archive: Path, folder: Path) -> Callable[[], None]:
+    from scoring.ray_runner import score_on_ray
+
+    options = RunOptions(
+        str(archive), str(folder / "nodes"), bundle, Options(framing="whole", shard_size=100)
+    )
+    shards = open_run(options).plan()
+
+    def run() -> None:  # writes the same files again
+        score_on_ray(address, options, shards, progress=lambda done: None)
 
     return run
 

@@ -46,7 +46,7 @@ class FolderInput(Input):
                 self.skipped += 1
             elif is_folder:
                 found.append(f"{name}/\0")
-            elif _is_picture_suffix(posixpath.splitext(name)[1]):
+            elif _is_picture_suffix(name[name.rfind(".") :]):
                 found.append(f"{name}\0{stamp}")
             else:
                 self.skipped += 1
@@ -152,4 +152,5 @@ def _stamp(info: dict[str, Any]) -> str:
 
 @lru_cache(1024)
 def _is_picture_suffix(suffix: str) -> bool:
+    """Return True for the end of a picture's name from its last dot on; else its last letter."""
     return is_picture(PurePosixPath("x" + suffix))
