@@ -31,7 +31,7 @@ from tests.models.tiny_bundle import TinyGraph, bundle_facts, torchscript
 _ORIGINALS: Final = 50
 _BROKEN_SHARE: Final = 0.01
 _PER_FOLDER: Final = 1000
-_LONGEST_LIFE_S: Final = 20.0
+_LONGEST_LIFE_S: Final = 6.0  # a worker starts in two or three
 _SHARD_SIZE: Final = 250
 _WRITE_WAIT_S: Final = 5.0
 
@@ -60,7 +60,7 @@ def _check(arguments: argparse.Namespace, folder: Path) -> int:
 
     whole, killed = folder / "whole", folder / "killed"
     subprocess.run([*command, str(whole), *options], check=True, capture_output=True)
-    kills, in_write = _run_and_kill([*command, str(killed), *options], killed, arguments, chance)
+    kills = _run_and_kill([*command, str(killed), *options], killed, arguments, chance)
     subprocess.run([*command, str(killed), *options], check=True, capture_output=True)
     began = time.perf_counter()
     subprocess.run([*command, str(killed), *options], check=True, capture_output=True)
@@ -68,12 +68,13 @@ def _check(arguments: argparse.Namespace, folder: Path) -> int:
 
     faults = compare(whole, killed, arguments.pictures)
     print(f"| pictures | {arguments.pictures:,} |")
-    print(f"| workers killed | {kills} |")
-    print(f"| of these between write and rename | {in_write} |")
+    print(f"| workers killed | {kills['all']} |")
+    print(f"| of these before the last shard was there | {kills['unfinished']} |")
+    print(f"| of these between write and rename | {kills['in write']} |")
     print(f"| seconds of the finished run again | {again_s:.1f} |")
     for name, count in faults.items():
         print(f"| {name} | {count:,} |")
-    return 1 if any(faults.values()) or kills < arguments.kills else 0
+    return 1 if any(faults.values()) or kills["all"] < arguments.kills else 0
 
 
 def draw_archive(folder: Path, pictures: int, chance: random.Random) -> None:
@@ -90,15 +91,17 @@ def draw_archive(folder: Path, pictures: int, chance: random.Random) -> None:
 
 def _run_and_kill(
     command: Sequence[str], output: Path, arguments: argparse.Namespace, chance: random.Random
-) -> tuple[int, int]:
+) -> Counter[str]:
     """Run all tasks at once and kill one after the other.
 
     Returns:
-        Number of kills, and number of those that left a file without its final name.
+        Number of kills; of those before the last shard was there; and of those that left a file
+        without its final name.
     """
     workers: dict[int, subprocess.Popen[bytes]] = {}
-    kills = in_write = 0
-    while kills < arguments.kills:
+    shards = -(-arguments.pictures // _SHARD_SIZE)
+    kills = Counter[str]()
+    while kills["all"] < arguments.kills:
         for index in range(arguments.workers):
             if index not in workers or workers[index].poll() is not None:
                 workers[index] = subprocess.Popen(
@@ -108,17 +111,18 @@ def _run_and_kill(
                 )
         time.sleep(chance.uniform(0, arguments.life))
         victim = workers.pop(chance.randrange(arguments.workers))
-        until = time.monotonic() + kills % 2 * _WRITE_WAIT_S
+        until = time.monotonic() + kills["all"] % 2 * _WRITE_WAIT_S
         while time.monotonic() < until and not _writes(victim.pid, output):
             time.sleep(0)
         victim.kill()
         victim.wait()
-        kills += 1
-        in_write += _writes(victim.pid, output)
+        kills["all"] += 1
+        kills["unfinished"] += sum(1 for _ in output.glob("*.parquet")) < shards
+        kills["in write"] += _writes(victim.pid, output)
     for worker in workers.values():
         worker.kill()
         worker.wait()
-    return kills, in_write
+    return kills
 
 
 def _writes(process_id: int, output: Path) -> bool:
