@@ -29,7 +29,7 @@ MANIFEST: Final = "_manifest.json"
 """Readers of a folder of Parquet files skip names that begin with an underscore."""
 
 _SHARD: Final = re.compile(r"\d{7}-[0-9a-f]{20}\.parquet")
-_PARTIAL: Final = re.compile(r"\.(\d{7}-[0-9a-f]{20}\.parquet)\..*\.partial")
+_PARTIAL: Final = re.compile(r"\.(\d{7}-[0-9a-f]{20}\.parquet|_manifest\.json)\..*\.partial")
 
 
 class Output:
@@ -102,7 +102,7 @@ class Output:
         Raises:
             OutputUnusable: The folder or the disk does not take it.
         """
-        own = set(names)
+        own = {*names, MANIFEST}
         with self._guard():
             for name in self._names():
                 partial = _PARTIAL.fullmatch(name)
@@ -137,7 +137,7 @@ class Output:
             partial = Path(self._path(f".{name}.{socket.gethostname()}-{os.getpid()}.partial"))
             try:
                 write(partial, data)
-                partial.replace(path)
+                _rename(partial, path)
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
@@ -165,3 +165,12 @@ class Output:
     def _unusable(self, error: BaseException, name: str = "") -> OutputUnusable:
         place = posixpath.join(self.address, name) if name else self.address
         return OutputUnusable(clean(f"{place} cannot be used ({reason_of(error)})."))
+
+
+def _rename(partial: Path, path: str) -> None:
+    """Give a file its final name, unless a process that completed the run has removed it."""
+    try:
+        partial.replace(path)
+    except FileNotFoundError:
+        if not Path(path).exists():
+            raise

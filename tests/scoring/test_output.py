@@ -59,11 +59,26 @@ def test_shards_of_another_run_are_refused_or_replaced(output: Output) -> None:
 def test_complete_removes_parts_of_killed_processes(tmp_path: Path) -> None:
     output = Output(str(tmp_path), create=True)
     (tmp_path / f".{NAME}.host-1.partial").write_bytes(b"half")
+    (tmp_path / f".{MANIFEST}.host-1.partial").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("kept")
     output.write_shard(NAME, TABLE)
     output.complete([NAME], {"inputs": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, MANIFEST, "notes.txt"]
     assert output.manifest() == {"inputs": 1, "shards": [NAME]}
+
+
+def test_shard_that_another_process_completed_meanwhile_is_written(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def complete_first(self: Path, target: str) -> Path:
+        replace(self, target)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(Path, "replace", complete_first)
+    output.write_shard(NAME, TABLE)
+    assert output.shards() == {NAME}
 
 
 def test_output_without_a_manifest_is_not_complete(output: Output) -> None:
