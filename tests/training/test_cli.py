@@ -87,7 +87,7 @@ def test_fit_prints_the_bundle_path_and_is_deterministic(
         MODEL, "report.html", "summary.json", "model_card.md", "out_of_fold.csv",
         "test_answers.csv", "metrics",
     }  # fmt: skip
-    tested = parse_answers(contents[0]["test_answers.csv"])
+    tested = parse_answers((path / "test_answers.csv").read_bytes())
     assert {each.sha256 for each in tested} == {
         hashlib.sha256(file.read_bytes()).hexdigest() for file in apart.iterdir()
     }

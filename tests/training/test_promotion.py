@@ -89,9 +89,7 @@ def test_models_that_cannot_be_compared_are_promoted_and_the_reason_is_given(
     tmp_path: Path, tiny_model: bytes
 ) -> None:
     others = [
-        dataclasses.replace(
-            answer, predicted="cow", label="cow", probabilities={"cow": 1, "emu": 0}
-        )
+        answer._replace(predicted="cow", label="cow", probabilities={"cow": 1, "emu": 0})
         for answer in GOOD
     ]
     store = tmp_path / "store"

@@ -73,9 +73,8 @@ def decide_promotion(
     elif isinstance(comparison, str):
         cause, reason = "not compared", f"not compared with the one before: {comparison}"
     elif test is not None and test.verdict == "worse":
-        cause, reason = "worse", (
-            f"shown to be worse than {live}{test.worse_for} (--promote for it nevertheless)."
-        )
+        cause = "worse"
+        reason = f"shown to be worse than {live}{test.worse_for} (--promote for it nevertheless)."
     else:
         cause, reason = "not worse", f"not shown to be worse than {live}."
     promoted = cause not in ("min_accuracy", "worse") and options.promotion != "never"
