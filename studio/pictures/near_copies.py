@@ -16,10 +16,10 @@ EDGE: Final = 16
 MAX_BITS: Final = 6
 MIN_INFORMATIVE_BITS: Final = 24
 
-_BITS: Final = EDGE * EDGE
-# Hashes that differ in 6 bits agree in at least one of 8 parts.
-_PARTS: Final = 8
-_PART_BITS: Final = _BITS // _PARTS
+_HEX_DIGITS: Final = EDGE * EDGE // 4
+# Hashes that differ in 6 bits agree in at least one of 8 parts. Parts are compared as text, because
+# an upload looks at all pictures of the project.
+_PARTS: Final = [slice(start, start + 8) for start in range(0, _HEX_DIGITS, 8)]
 
 
 def difference_hash(grey: bytes) -> str | None:
@@ -36,7 +36,7 @@ def difference_hash(grey: bytes) -> str | None:
         ):
             bits = bits << 1 | (right > left)
             informative += left != right
-    return None if informative < MIN_INFORMATIVE_BITS else f"{bits:0{_BITS // 4}x}"
+    return None if informative < MIN_INFORMATIVE_BITS else f"{bits:0{_HEX_DIGITS}x}"
 
 
 def find_near_copies(new: Mapping[int, str], known: Mapping[int, str]) -> Iterator[tuple[int, int]]:
@@ -46,26 +46,19 @@ def find_near_copies(new: Mapping[int, str], known: Mapping[int, str]) -> Iterat
         new: Hash of each new picture by its id.
         known: Hash of each picture, the new ones among them.
     """
-    values = {id: int(text, 16) for id, text in known.items()}
-    buckets: dict[int, list[int]] = defaultdict(list)
-    wanted = {key for text in new.values() for key in _keys(int(text, 16))}
-    for id, value in values.items():
-        for key in _keys(value):
-            if key in wanted:
-                buckets[key].append(id)
+    wanted = [{text[part] for text in new.values()} for part in _PARTS]
+    buckets: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for id, text in known.items():
+        for number, part in enumerate(_PARTS):
+            if text[part] in wanted[number]:
+                buckets[number, text[part]].append(id)
     for id, text in new.items():
-        value = int(text, 16)
+        agreeing = {
+            other for number, part in enumerate(_PARTS) for other in buckets[number, text[part]]
+        }
         near = {
             other
-            for key in _keys(value)
-            for other in buckets[key]
-            if other != id and (value ^ values[other]).bit_count() <= MAX_BITS
+            for other in agreeing - {id}
+            if (int(text, 16) ^ int(known[other], 16)).bit_count() <= MAX_BITS
         }
         yield from ((id, other) for other in sorted(near) if other not in new or other < id)
-
-
-def _keys(value: int) -> Iterator[int]:
-    """Yield each part of a hash, numbered."""
-    mask = (1 << _PART_BITS) - 1
-    for part in range(_PARTS):
-        yield (value >> part * _PART_BITS & mask) * _PARTS + part

@@ -1,9 +1,9 @@
 """Findings of an upload: one picture under two labels, and near-duplicates."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from studio.database.tables import blobs, findings, pictures
 from studio.labels.acts import in_parts
@@ -24,15 +24,21 @@ def copies_of(
     if not added:
         return []
     rows = connection.execute(
-        select(pictures.c.id, pictures.c.sha256, pictures.c.name, blobs.c.dhash)
+        select(pictures.c.id, blobs.c.dhash)
         .join(blobs, blobs.c.sha256 == pictures.c.sha256)
         .where(pictures.c.project_id == project_id, pictures.c.present, blobs.c.dhash.is_not(None))
     )
-    known = {row.id: row for row in rows}
-    hashes = {id: row.dhash for id, row in known.items()}
+    hashes = {row.id: row.dhash for row in rows}
     new = {id: hashes[id] for id in added if id in hashes}
+    pairs = list(find_near_copies(new, hashes))
+    known: dict[int, Row[Any]] = {}
+    for part in in_parts(list({id for pair in pairs for id in pair})):
+        rows_of_part = connection.execute(
+            select(pictures.c.id, pictures.c.sha256, pictures.c.name).where(pictures.c.id.in_(part))
+        )
+        known |= {row.id: row for row in rows_of_part}
     found = []
-    for one, other in find_near_copies(new, hashes):
+    for one, other in pairs:
         for id, copy in ((one, other), (other, one)):
             message = f"Nearly the same picture as {known[copy].name}."
             found.append((id, Finding(known[id].sha256, COPIES, message)))
