@@ -183,7 +183,7 @@ def _ray_data(bundle: Path, archive: Path) -> Callable[[], float]:
             began = time.time()
             pixels = torch.from_numpy(batch["image"]).permute(0, 3, 1, 2).contiguous()
             score = self._bundle.answer(pixels).probabilities.amax(1).numpy()
-            times = torch.full((len(score), 1), began, dtype=torch.float64)
+            times = torch.full((len(score),), began, dtype=torch.float64)
             return {
                 "score": score,
                 "began": times.numpy(),
@@ -201,7 +201,8 @@ def _ray_data(bundle: Path, archive: Path) -> Callable[[], float]:
         answers = pictures.map_batches(
             Model, concurrency=usable_cores(), batch_size=_BATCH, num_cpus=0.5
         ).materialize()
-        return float(answers.max("ended") - answers.min("began"))
+        rows = answers.take_all()
+        return float(max(row["ended"] for row in rows) - min(row["began"] for row in rows))
 
     return run
 

@@ -3,8 +3,8 @@
     python -m checks.scoring [--pictures 100000] [--kills 50] [--workers 2] [--seed 0] [--out DIR]
 
 Draws pictures that are altered copies of a few, one in a hundred of them broken, and scores them
-once undisturbed. Then scores them again with several workers (`--task`), each of which is killed at
-random moments and started again; every second kill waits for a file that is not renamed yet. Exits
+once undisturbed. Then scores them again with several workers (`--task`), which are killed at random
+moments and started again; every second kill waits for a file that is not renamed yet. Exits
 with 1 unless every input is exactly one row and every shard has the bytes of the undisturbed run.
 Prints how long the finished run takes if it is started again, too. The model and the pictures are
 tiny: the files are what is checked.
@@ -13,6 +13,7 @@ tiny: the files are what is checked.
 import argparse
 import hashlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,8 @@ from tests.models.tiny_bundle import TinyGraph, bundle_facts, torchscript
 _ORIGINALS: Final = 50
 _BROKEN_SHARE: Final = 0.01
 _PER_FOLDER: Final = 1000
-_LONGEST_LIFE_S: Final = 6.0  # a worker starts in two or three
+_LONGEST_PAUSE_S: Final = 1.0
+_POLL_S: Final = 0.02
 _SHARD_SIZE: Final = 250
 _WRITE_WAIT_S: Final = 5.0
 
@@ -42,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--life", type=float, default=_LONGEST_LIFE_S, help="max s until a kill")
     parser.add_argument("--out", type=Path, help="folder to keep (a temporary one)")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
@@ -100,8 +101,8 @@ def _run_and_kill(
     """
     workers: dict[int, subprocess.Popen[bytes]] = {}
     shards = -(-arguments.pictures // _SHARD_SIZE)
-    kills = Counter[str]()
-    while kills["all"] < arguments.kills:
+
+    def start() -> None:
         for index in range(arguments.workers):
             if index not in workers or workers[index].poll() is not None:
                 workers[index] = subprocess.Popen(
@@ -109,25 +110,47 @@ def _run_and_kill(
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
-        time.sleep(chance.uniform(0, arguments.life))
+
+    kills = Counter[str]()
+    while kills["all"] < arguments.kills:
+        start()
+        # The kills are spread over the shards.
+        while _complete(output) < shards * kills["all"] // (arguments.kills + 1):
+            time.sleep(_POLL_S)
+            start()
+        time.sleep(chance.uniform(0, _LONGEST_PAUSE_S))
         victim = workers.pop(chance.randrange(arguments.workers))
-        until = time.monotonic() + kills["all"] % 2 * _WRITE_WAIT_S
-        while time.monotonic() < until and not _writes(victim.pid, output):
-            time.sleep(0)
+        if kills["all"] % 2:
+            _stop_in_write(victim, output)
         victim.kill()
         victim.wait()
         kills["all"] += 1
-        kills["unfinished"] += sum(1 for _ in output.glob("*.parquet")) < shards
-        kills["in write"] += _writes(victim.pid, output)
+        kills["unfinished"] += _complete(output) < shards
+        kills["in write"] += _writes(victim, output)
     for worker in workers.values():
         worker.kill()
         worker.wait()
     return kills
 
 
-def _writes(process_id: int, output: Path) -> bool:
+def _complete(output: Path) -> int:
+    return sum(1 for _ in output.glob("*.parquet"))
+
+
+def _stop_in_write(worker: "subprocess.Popen[bytes]", output: Path) -> None:
+    """Stop a process between a write and its rename, unless it does not write for a while."""
+    until = time.monotonic() + _WRITE_WAIT_S
+    while time.monotonic() < until and worker.poll() is None:
+        if _writes(worker, output):
+            worker.send_signal(signal.SIGSTOP)
+            if _writes(worker, output):
+                return
+            worker.send_signal(signal.SIGCONT)
+
+
+def _writes(worker: "subprocess.Popen[bytes]", output: Path) -> bool:
     """Return True if a process has a file in the output that it has not renamed."""
-    end = f"-{process_id}.partial"
+    end = f"-{worker.pid}.partial"
     return output.is_dir() and any(path.name.endswith(end) for path in output.iterdir())
 
 

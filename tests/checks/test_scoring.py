@@ -11,7 +11,7 @@ from checks.scoring import compare, main
 def test_killed_runs_lose_and_double_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--pictures", "3000", "--kills", "4", "--life", "4", "--out", str(tmp_path)]
+    arguments = ["--pictures", "3000", "--kills", "4", "--out", str(tmp_path)]
     assert main(arguments) == 0, capsys.readouterr().out
     assert "| workers killed | 4 |" in capsys.readouterr().out
 
