@@ -76,7 +76,11 @@ class Output:
         """
         try:
             with self._fs.open(self._path(name), "rb") as file:
-                return pq.read_table(file, columns=columns and list(columns))
+                # On this thread alone: one of Arrow's that still frees a buffer of the file while
+                # the interpreter ends would abort the process.
+                return pq.ParquetFile(file, pre_buffer=False).read(
+                    columns and list(columns), use_threads=False
+                )
         except (OSError, ValueError, pa.ArrowException) as error:
             raise self._unusable(error, name) from error
 

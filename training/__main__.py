@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,12 @@ def _raise_interrupt(number: int, frame: FrameType | None) -> None:
 
 def run() -> None:
     """Run the command line and exit (console script)."""
-    sys.exit(run_command(main))
+    status = run_command(main)
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
+        # A thread of gloo that still frees a tensor while the interpreter ends would abort the
+        # process; so do not let the interpreter end. The output is flushed.
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -137,13 +137,15 @@ class ParquetInput(Input):
         """Return the pictures of one row group; each thread keeps the last one."""
         if getattr(self._local, "group", None) != group:
             self._local.column = None  # free it before the next is read
-            self._local.column = self._file().read_row_group(group, columns=[self._bytes])[0]
+            # On this thread alone, as in `scoring.output`.
+            table = self._file().read_row_group(group, columns=[self._bytes], use_threads=False)
+            self._local.column = table[0]
             self._local.group = group
         return self._local.column
 
     def _file(self) -> pq.ParquetFile:
         if not hasattr(self._local, "file"):
-            self._local.file = pq.ParquetFile(self._fs.open(self._path, "rb"))
+            self._local.file = pq.ParquetFile(self._fs.open(self._path, "rb"), pre_buffer=False)
         return self._local.file
 
     def _guard(self) -> "_Guard":

@@ -127,7 +127,7 @@ def test_compose_trains_serves_and_survives_a_killed_replica() -> None:
     environment = {
         **os.environ,
         "CC_BUILD_ARGS": "TORCH_INDEX=",
-        "CC_TIMEOUT": "480",
+        "CC_TIMEOUT": "900",
         "COMPOSE_PROFILES": "scale",
     }
     done = subprocess.run(

@@ -1,6 +1,9 @@
 """Tests of `scoring.output`."""
 
+import io
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -32,6 +35,24 @@ def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     first = (tmp_path / NAME).read_bytes()
     output.write_shard(NAME, pa.table({"key": ["a"]}))
     assert (tmp_path / NAME).read_bytes() == first
+
+
+def test_shard_is_read_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of Arrow that holds a buffer at the interpreter's end aborts the process."""
+    output = Output(str(tmp_path), create=True)
+    columns = {name: list(range(100_000)) for name in "abcd"}
+    output.write_shard(NAME, pa.table(columns))
+    readers: set[int] = set()
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    content = (tmp_path / NAME).read_bytes()
+    monkeypatch.setattr(output, "_fs", SimpleNamespace(open=lambda *_: Watched(content)))
+    assert output.read_shard(NAME, ["b", "c"]).column_names == ["b", "c"]
+    assert readers == {threading.get_ident()}
 
 
 def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

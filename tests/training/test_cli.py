@@ -61,7 +61,7 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -33,4 +33,5 @@ def main(folder: Path, epochs: int) -> int:
 if __name__ == "__main__":
     given = Path(sys.argv[1])
     (given / f"pid-{os.environ['RANK']}").write_text(str(os.getpid()))
-    sys.exit(team.run_in_team(lambda: main(given, int(sys.argv[2])), follow))
+    # As `python -m training` ends under torchrun.
+    os._exit(team.run_in_team(lambda: main(given, int(sys.argv[2])), follow))
