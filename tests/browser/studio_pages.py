@@ -135,8 +135,9 @@ def press(page: Page, target: Locator) -> None:
 
 def choose(page: Page, title: str, path: Path) -> None:
     """Choose a file or a folder in the browser's own dialog, without a mouse."""
-    tab_to(page, page.locator("label").filter(has_text=title))
     with page.expect_file_chooser() as opened:
+        # The browser begins to catch dialogs a moment later: the way there is long enough.
+        tab_to(page, page.locator("label").filter(has_text=title))
         page.keyboard.press("Enter")
     opened.value.set_files(path)
 
