@@ -2,8 +2,8 @@
 
     groups.csv   file,group             pictures that belong together: a person, a video, an address
     labels.csv   file,label             corrections: another class, or "-" to exclude a picture;
-                                        the folder's own class confirms it, and its label is not
-                                        doubted again
+                                        the folder's own class confirms the label, which is then
+                                        not reported as an issue again
     slices.csv   file,[attribute,]slice kinds of pictures that are evaluated separately as well
 
 Files are named relative to the data set, with forward slashes.
