@@ -13,6 +13,7 @@ from models.bundle.store import default_store
 from models.errors import FacemaskError
 from models.terminal import run_command, write_error, write_line
 from models.text import clean
+from scoring.machines import add_machine_options
 from scoring.output import Output
 from scoring.plan import Options, Shard
 from scoring.run import Run, RunOptions, open_run
@@ -103,21 +104,7 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--replace", action="store_true", help="remove shards of other runs from OUTPUT at the end"
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--task",
-        type=_task,
-        metavar="I/N",
-        help="score every N-th shard from the I-th on, I in 0 to N - 1: for Kubernetes Indexed "
-        "Jobs and Slurm arrays",
-    )
-    where.add_argument(
-        "--ray",
-        nargs="?",
-        const="local",
-        metavar="ADDRESS",
-        help="score on the Ray cluster at this address, or on a local one",
-    )
+    add_machine_options(parser, "score")
     parser.set_defaults(run=_run)
     return parser
 
@@ -179,13 +166,6 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return value
-
-
-def _task(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise argparse.ArgumentTypeError(f"{text} is not I/N with I in 0 to N - 1")
-    return int(index), int(count)
 
 
 def run() -> None:

@@ -35,7 +35,7 @@ ROOMS = {
         ["__main__"],
     ],
     "scoring": [
-        ["errors"],
+        ["errors", "machines"],
         ["inputs"],
         ["plan"],
         ["output", "rows"],
@@ -171,7 +171,7 @@ def test_a_side_imports_only_the_sides_and_libraries_it_may(side: str) -> None:
 
 
 # Rooms of scoring that know nothing of answers: `training extract` fills shards with features.
-SHARDS = {"errors", "inputs", "plan", "output", "job", "ray_runner"}
+SHARDS = {"errors", "machines", "inputs", "plan", "output", "job", "ray_runner"}
 
 
 def test_training_imports_only_the_shards_of_scoring() -> None:

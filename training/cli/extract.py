@@ -5,6 +5,7 @@ from typing import Any
 
 from models.terminal import write_line
 from models.text import clean
+from scoring.machines import add_machine_options
 from training.cli.options import add_backbone_options, add_weights_option, count
 from training.cli.progress.reporter import add_progress_options, report_run
 from training.cli.progress.steps import make_steps
@@ -37,21 +38,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--replace", action="store_true", help="remove files of other runs from OUTPUT at the end"
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--task",
-        type=_task,
-        metavar="I/N",
-        help="extract every N-th file from the I-th on, I in 0 to N - 1: for Kubernetes Indexed "
-        "Jobs and Slurm arrays",
-    )
-    where.add_argument(
-        "--ray",
-        nargs="?",
-        const="local",
-        metavar="ADDRESS",
-        help="extract on the Ray cluster at this address, or on a local one",
-    )
+    add_machine_options(parser, "extract")
     add_progress_options(parser)
     parser.set_defaults(run=run)
 
@@ -83,10 +70,3 @@ def run(arguments: argparse.Namespace) -> int:
         )
     write_line(clean(outcome))
     return 0
-
-
-def _task(text: str) -> tuple[int, int]:
-    index, _, tasks = text.partition("/")
-    if not (index.isdecimal() and tasks.isdecimal() and int(index) < int(tasks)):
-        raise argparse.ArgumentTypeError(f"{text} is not I/N with I in 0 to N - 1")
-    return int(index), int(tasks)
