@@ -11,6 +11,7 @@ from tqdm import tqdm
 from models import __version__
 from models.bundle.store import default_store
 from models.errors import FacemaskError
+from models.interrupts import raise_interrupts
 from models.terminal import run_command, write_error, write_line
 from models.text import clean
 from scoring.machines import add_machine_options
@@ -25,6 +26,7 @@ _INTERRUPTED_STATUS: Final = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     arguments = _parse(sys.argv[1:] if argv is None else argv)
+    raise_interrupts()
     try:
         lines: list[str] = arguments.run(arguments)
     except FacemaskError as error:

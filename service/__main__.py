@@ -4,18 +4,17 @@ import contextlib
 import errno
 import functools
 import os
-import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from models.environment import read_variable
 from models.errors import reason_of
+from models.interrupts import raise_interrupts
 from models.terminal import (
     NUMPY_WARNING,
     run_command,
@@ -136,7 +135,7 @@ def _serve_in_this_process(settings: Settings, listening: socket.socket) -> int:
     app = create_app(settings, model_manager=model_manager, metrics=metrics)
     config = uvicorn.Config(app, **server_options(settings))
     # uvicorn raises the signal that stopped it once more when it has shut down.
-    signal.signal(signal.SIGTERM, _interrupt)
+    raise_interrupts()
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
     return 0
@@ -208,10 +207,6 @@ def _write_error(sentence: str) -> None:
         write_error(format_event("error", sentence))
     else:
         write_error(f"error: {sentence}")
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def run() -> None:

@@ -3,19 +3,18 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Final
 
 import models
 from models.environment import warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError
+from models.interrupts import raise_interrupts
 from models.terminal import run_command, write_error
 from models.text import clean
 from training.cli import audit, extract, fit, sample
-from training.cli.progress.reporter import INTERRUPTED_STATUS
+from training.cli.progress.reporter import INTERRUPTED_LINE, INTERRUPTED_STATUS
 
 _VARIABLES: Final = ("FACEMASK_STORE", "FACEMASK_CACHE")
 
@@ -26,17 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="warning: %(message)s")
     warn_of_injected(_VARIABLES)
     warn_of_misspelt(_VARIABLES)
-    signal.signal(signal.SIGTERM, _raise_interrupt)  # `docker stop` is to end as Ctrl-C does
+    raise_interrupts()
     try:
         status: int = arguments.run(arguments)
     except FacemaskError as error:
         write_error(clean(f"error: {error}"))
         return getattr(error, "exit_status", 1)
     except KeyboardInterrupt:
-        write_error(
-            "interrupted: nothing was published; run the same command again to go on, "
-            "pictures already read come from the cache"
-        )
+        write_error(INTERRUPTED_LINE)
         return INTERRUPTED_STATUS
     return status
 
@@ -51,10 +47,6 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (sample, fit, audit, extract):
         command.add_command(commands)
     return parser
-
-
-def _raise_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def run() -> None:

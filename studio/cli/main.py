@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from models import __version__
 from models.errors import FacemaskError
+from models.interrupts import raise_interrupts
 from models.terminal import write_error
 from models.text import clean
 from studio.cli import data, jobs, key, promotion, serve, snapshot
@@ -32,6 +33,7 @@ INTERRUPTED_STATUS = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return its exit status."""
     arguments = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
+    raise_interrupts()
     try:
         status: int = arguments.run(arguments)
     except ValidationError as error:

@@ -5,7 +5,6 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -166,7 +165,6 @@ def _serve(
     )
     server = _Server(config, app)
     _announce(listening, settings, start_key)
-    signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.suppress(KeyboardInterrupt), contextlib.closing(database):
         server.run(sockets=[listening])
     return 0 if server.started else 1
@@ -180,10 +178,6 @@ def _announce(listening: socket.socket, settings: Settings, start_key: str | Non
         write_if_possible(f"studio: http://{shown}:{port}/#key={start_key}")
         return
     write_if_possible(f"studio: http://{shown}:{port} (service: {settings.service_url})")
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 class _Server:

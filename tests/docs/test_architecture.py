@@ -20,7 +20,7 @@ ROOMS = {
     "models": [
         ["errors", "text", "cpu", "correlation", "score_test"],
         ["problems", "paired"],
-        ["environment", "terminal", "layout"],
+        ["environment", "terminal", "interrupts", "layout"],
         ["imaging"],
         ["bundle"],
         ["__main__", "command_line"],

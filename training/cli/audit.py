@@ -58,9 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     with report_run(
         steps, facts, form=arguments.progress, file=arguments.progress_file
     ) as reporter:
-        from training.audit.findings import LEVELS, format_lines, worst_level, write_json
-        from training.audit.proposed_labels import write_proposed_labels
-        from training.audit.standalone import audit_folder
+        with reporter.imports():
+            from training.audit.findings import LEVELS, format_lines, worst_level, write_json
+            from training.audit.proposed_labels import write_proposed_labels
+            from training.audit.standalone import audit_folder
 
         cache = arguments.cache or default_cache()
         _check_outputs(arguments, cache)

@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         make_steps("features"), facts, form=arguments.progress, file=arguments.progress_file
     ) as reporter:
         try:
-            from training.job.extract import ExtractOptions, extract_shards
+            with reporter.imports():
+                from training.job.extract import ExtractOptions, extract_shards
         except ModuleNotFoundError as error:
             raise TrainingError(f"`extract` needs the extra `scoring` ({error}).") from error
         options = ExtractOptions(

@@ -202,7 +202,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     with report_run(
         steps, facts, form=arguments.progress, file=arguments.progress_file
     ) as reporter:
-        from training.job import FitOptions, fit  # PyTorch and scikit-learn take a second to load
+        with reporter.imports():
+            from training.job import FitOptions, fit
 
         arguments.cache = arguments.cache or default_cache()
         arguments.backbone = PRESETS.get(arguments.preset, arguments.backbone)

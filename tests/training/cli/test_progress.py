@@ -125,7 +125,8 @@ def events_of(text: str) -> list[dict[str, Any]]:
 
 def test_events_are_json_lines_with_a_heartbeat(capsys: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
-    reporter = Reporter(STEPS, Events(stream), {"data": "d", "store": "s", "pid": 7})
+    reporter = Reporter(STEPS, Events(stream))
+    reporter.start({"data": "d", "store": "s", "pid": 7})
     progress = reporter.progress
     progress.begin("features")
     progress.advance(8, 16)
@@ -238,17 +239,20 @@ def test_duration_in_words(seconds: float, text: str) -> None:
 
 def test_reporter_outlives_a_closed_stream() -> None:
     stream = io.StringIO()
-    reporter = Reporter(STEPS, Events(stream), {})
+    reporter = Reporter(STEPS, Events(stream))
+    reporter.start({})
     stream.close()
     reporter.progress.log("a line")
     reporter.finish({})
 
 
-def test_started_comes_first_and_sigterm_is_reported(tmp_path: Path) -> None:
-    """As the studio runs it: a pipe, and a signal while the run waits for its table of groups."""
+@pytest.mark.parametrize("delay_s", [0, 0.2, 0.6, 4])
+def test_started_comes_first_and_sigterm_is_reported(tmp_path: Path, delay_s: float) -> None:
+    """As the studio runs it: a pipe, and a signal in the imports or in the wait for the groups."""
     data = tmp_path / "data"
     for label in ("bar", "disc"):
         (data / label).mkdir(parents=True)
+        (data / label / "a.png").write_bytes(b"listed, not read")
     os.mkfifo(tmp_path / "groups.csv")
     read, write = os.pipe()
     process = subprocess.Popen(
@@ -262,7 +266,7 @@ def test_started_comes_first_and_sigterm_is_reported(tmp_path: Path) -> None:
         first = json.loads(pipe.readline())
         assert first["event"] == "started"
         assert first["pid"] == process.pid
-        threading.Timer(0.2, process.terminate).start()
+        threading.Timer(delay_s, process.terminate).start()
         *_, last = events_of(pipe.read())
     process.communicate(timeout=60)
     assert process.returncode == last["exit_status"] == 130

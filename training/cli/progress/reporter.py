@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from models.errors import FacemaskError, reason_of
+from models.interrupts import exit_at_interrupt
+from models.terminal import write_error
 from models.text import clean
 from training.cli.progress.outputs import Bar, Events, Lines, Output
 from training.cli.progress.steps import Step
@@ -19,14 +21,17 @@ from training.errors import OutputError
 
 INTERRUPTED_STATUS: Final = 130
 """The shell's status for a program that Ctrl-C ended."""
+INTERRUPTED_LINE: Final = (
+    "interrupted: nothing was published; run the same command again to go on, "
+    "pictures already read come from the cache"
+)
 _TICK_S: Final = 0.5
 
 
 class Reporter:
     """Progress of one run; its callbacks may be called from any thread."""
 
-    def __init__(self, steps: Sequence[Step], output: Output, facts: Mapping[str, Any]) -> None:
-        """Show that the run begins, with facts about it."""
+    def __init__(self, steps: Sequence[Step], output: Output) -> None:
         self._tracker = Tracker(steps)
         self._output = output
         self._lock = threading.Lock()
@@ -39,10 +44,12 @@ class Reporter:
             begin=self._begin,
             figure=self._figure,
         )
-        output.started(self._tracker.steps, facts)
-        output.step(self._tracker.snapshot())
-        self._thread = threading.Thread(target=self._tick, name="progress", daemon=True)
-        self._thread.start()
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """Show that the run begins, with facts about it."""
+        self._output.started(self._tracker.steps, facts)
+        self._output.step(self._tracker.snapshot())
+        threading.Thread(target=self._tick, name="progress", daemon=True).start()
 
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Show that the run succeeded; later calls, and `fail`, show nothing."""
@@ -52,6 +59,21 @@ class Reporter:
         """Show that the run failed."""
         facts = {"exit_status": exit_status, "code": code, "message": clean(message)}
         self._end("failed", facts)
+
+    def interrupt(self) -> None:
+        """Show that the run was interrupted."""
+        self.fail(INTERRUPTED_STATUS, "interrupted", "Interrupted: nothing was published.")
+
+    @contextmanager
+    def imports(self) -> Iterator[None]:
+        """End an interrupted run at once in the block, which only imports; that takes seconds."""
+
+        def before() -> None:
+            self.interrupt()
+            write_error(INTERRUPTED_LINE)
+
+        with exit_at_interrupt(INTERRUPTED_STATUS, before):
+            yield
 
     def _end(self, event: str, facts: Mapping[str, Any]) -> None:
         self._stop.set()
@@ -125,14 +147,15 @@ def report_run(
         if file is not None:
             stream = stack.enter_context(_open(file))
         output = _output(form, stream)
-        reporter = Reporter(steps, output, {**(facts or {}), "pid": os.getpid()})
+        reporter = Reporter(steps, output)
         try:
+            reporter.start({**(facts or {}), "pid": os.getpid()})
             yield reporter
         except FacemaskError as error:
             reporter.fail(getattr(error, "exit_status", 1), error.code, str(error))
             raise
         except KeyboardInterrupt:
-            reporter.fail(INTERRUPTED_STATUS, "interrupted", "Interrupted: nothing was published.")
+            reporter.interrupt()
             raise
         except BaseException as error:
             reporter.fail(1, "internal_error", f"{type(error).__name__}: {error}")
