@@ -108,8 +108,9 @@ def cross_validate(
     logits = np.zeros((len(classes), classes.max() + 1))
     fold_of = np.zeros(len(classes), dtype=np.int64)
     heads: list[Head] = []
+    originals = Basis.own(features)
     for train, test in grouped_folds(classes, groups, folds=config.folds, seed=config.seed):
-        penalty = best_penalty(features[train], classes[train], groups[train], config=config)
+        penalty = best_penalty(originals[train], classes[train], groups[train], config=config)
         head = fit_with_copies(
             features[train],
             None if copies is None else copies[train],
@@ -133,7 +134,7 @@ def best_penalty(
     if len(classes) > config.searched:
         kept = pick_evenly(np.argsort(classes, kind="stable"), config.searched)
         classes, groups = classes[kept], groups[kept]
-        features = Basis.of(features[kept]).compact(features[kept])  # the same heads, in less time
+        features = Basis.own(features[kept])  # the same heads, in less time
     try:
         folds = grouped_folds(classes, groups, folds=config.inner_folds, seed=config.seed)
     except TooFewPictures:

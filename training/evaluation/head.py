@@ -61,6 +61,11 @@ class Basis:
         vectors, _ = np.linalg.qr(features.astype(np.float64).T)
         return cls(vectors)
 
+    @classmethod
+    def own(cls, features: Features) -> Features:
+        """Return features in the basis of their own span: (n, D) -> (n, r)."""
+        return cls.of(features).compact(features)
+
     def compact(self, features: Features) -> Features:
         """Return coordinates: (..., D) features -> (..., r)."""
         if self.vectors is None:

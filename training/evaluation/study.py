@@ -62,22 +62,11 @@ class Study:
 def cross_validate_originals(feature_set: FeatureSet, config: FitConfig) -> OutOfFold:
     """Cross-validate without augmented copies, groups kept together; its heads take coordinates."""
     return cross_validate(
-        Basis.of(feature_set.features).compact(feature_set.features),
+        Basis.own(feature_set.features),
         feature_set.classes,
         feature_set.groups,
         config=config,
     )
-
-
-def _compact(
-    features: Features, copies: Features | None
-) -> tuple[Basis, Features, Features | None]:
-    """Return a basis, and features (n, r) and copies (n, V, r) in it."""
-    if copies is None:
-        basis = Basis.of(features)
-        return basis, basis.compact(features), None
-    basis = Basis.of(np.concatenate([features, copies.reshape(-1, features.shape[1])]))
-    return basis, basis.compact(features), basis.compact(copies)
 
 
 def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = None) -> Study:
@@ -92,14 +81,17 @@ def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = 
         TooFewPictures: The groups leave nothing to cross-validate on.
     """
     classes, groups, labels = feature_set.classes, feature_set.groups, feature_set.labels
-    basis, features, copies = _compact(feature_set.features, copies)
+    # Copies span so much that a basis of their span costs more than it saves.
+    basis = Basis.of(feature_set.features) if copies is None else Basis(None)
+    features = basis.compact(feature_set.features)
+    originals = Basis.own(features)
     out_of_fold = cross_validate(features, classes, groups, config=config, copies=copies)
     calibration = calibrate(out_of_fold.logits, classes, groups, out_of_fold.folds)
     probabilities = softmax(out_of_fold.logits / calibration.temperature)
     metrics = classification_metrics(probabilities, classes, groups, labels, cross_validated=True)
     own_groups = np.arange(len(classes))
     naive = cross_validate(features, classes, own_groups, config=config, copies=copies)
-    penalty = best_penalty(features, classes, groups, config=config)
+    penalty = best_penalty(originals, classes, groups, config=config)
     head = fit_with_copies(features, copies, classes, penalty=penalty)
     return Study(
         head=basis.expand(head),
@@ -113,7 +105,7 @@ def study(feature_set: FeatureSet, config: FitConfig, copies: Features | None = 
             softmax(naive.logits), classes, own_groups, labels, cross_validated=True
         ),
         learning_curve=learning_curve(
-            features,
+            originals,
             classes,
             groups,
             penalty=penalty,

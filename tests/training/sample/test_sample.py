@@ -10,12 +10,18 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from scripts.locate_faces import locate
 from training import sample
 from training.errors import OutputError, SampleError
 from training.sample import SampleExists, SampleSizeInvalid, SampleUnavailable, make_sample
 from training.sample.drawing import Frame
 from training.sample.masks import draw_mask
-from training.sample.photographs import Photograph, load_photographs
+from training.sample.photographs import (
+    FACES_FILE,
+    Photograph,
+    load_photographs,
+    read_photographs,
+)
 from training.sample.scene import render_person
 
 LABELS = ("mask", "no_mask")
@@ -241,6 +247,15 @@ def test_frame_coordinates_invert_place(lean: float) -> None:
     for point in [(0.0, 0.6), (-0.7, 0.2), (0.8, 0.9)]:
         x, y = frame.place([point])[0].round().astype(int)
         assert (u[y, x], v[y, x]) == pytest.approx(point, abs=0.04)
+
+
+def test_table_of_faces_is_what_the_script_locates() -> None:
+    people, greys = read_photographs()
+    with FACES_FILE.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["person"] for row in rows] == people
+    table = [[float(row[name]) for name in ("scale", "roll_deg", "x", "y")] for row in rows]
+    np.testing.assert_array_equal(table, locate(greys))
 
 
 def test_located_faces_are_near_the_centre(photographs: dict[str, list[Photograph]]) -> None:
