@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ _START_S: Final = 120.0
 _STOP_S: Final = 10.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+_EPHEMERAL_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FREE_PORTS: Final = 10_000
 
 
 class ServerFailed(Exception):
@@ -47,11 +50,16 @@ class Server:
 
 
 def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a free port that stays free until it is bound.
+
+    It is below the range from which the system gives ports to those who ask for any.
+    """
+    end = int(_EPHEMERAL_PORTS.read_text().split()[0]) if _EPHEMERAL_PORTS.exists() else 0
+    end = end if end > 2 * _FREE_PORTS else 32768
+    while True:
+        port = end - 1 - secrets.randbelow(_FREE_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager
@@ -108,11 +116,20 @@ def family(pid: int) -> list[int]:
 
 def _stat(pid: int) -> list[int]:
     """Return the numbers of /proc/PID/stat from the state (as 0) on; none if it has ended."""
+    fields = _fields(pid)
+    return [0, *map(int, fields[1:])] if fields else []
+
+
+def _runs(pid: int) -> bool:
+    """Return True unless the process has ended; its parent may not have noticed yet."""
+    return _fields(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def _fields(pid: int) -> list[str]:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
-    return [0, *map(int, fields[1:])]
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, request: bytes, log: Path) -> None:
@@ -140,9 +157,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_S)
+    killed = []
     for pid in members:
         # Only what still is of this server's session: a number may have been given out again.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getsid(pid) == process.pid:
                 os.kill(pid, signal.SIGKILL)
-    process.wait(_STOP_S)
+                killed.append(pid)
+    process.wait(_START_S)
+    # A process listens until it has ended, a moment after the signal.
+    end = time.perf_counter() + _START_S
+    while any(map(_runs, killed)) and time.perf_counter() < end:
+        time.sleep(0.01)

@@ -95,6 +95,7 @@ class Candidates:
                     self._current = await self._start(version)
                 self._current.asked_at = time.monotonic()
                 await self._wait_until_ready(self._current)
+                self._current.asked_at = time.monotonic()
                 return self._current.url
         except TimeoutError:
             raise CandidateStarting from None
@@ -103,9 +104,9 @@ class Candidates:
         """Stop the process after the idle time; run until cancelled."""
         while True:
             await asyncio.sleep(min(5.0, self._idle_s / 4))
-            current = self._current
-            if current is not None and time.monotonic() - current.asked_at > self._idle_s:
-                async with self._turn:
+            async with self._turn:  # not while a request waits for the start
+                current = self._current
+                if current is not None and time.monotonic() - current.asked_at > self._idle_s:
                     await self._end()
 
     async def close(self) -> None:

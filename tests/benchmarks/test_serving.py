@@ -30,7 +30,8 @@ from benchmarks.serving.rows import LIMIT, SERVICE, Case, Row
 from benchmarks.serving.wire import BrokenAnswer, read_answer, request_bytes
 from models.bundle.load import load_graph, open_bundle
 from models.bundle.store import current_version
-from tests.service.fixtures import WAIT_S, code_picture
+from tests import WAIT_S
+from tests.service.fixtures import code_picture
 from tests.service.fixtures import publish_bundle as publish_fixture
 
 GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"label": ""}'

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
-from tests.service.fixtures import WAIT_S
+from tests import WAIT_S
 
 CHROMIUM = Path("/usr/bin/chromium")
 _AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
@@ -32,6 +32,7 @@ _FLAGS = [
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=1000 * WAIT_S)  # a page's timeout does not count for them
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         yield browser

@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Viewport
 from studio.app import create_app
 from studio.keys import parse_keys
 from studio.settings import Settings
+from tests import WAIT_S
 from tests.browser.browsing import Watch, axe_violations, watched_page
 from tests.process.running import running
-from tests.service.fixtures import WAIT_S
 
 HEADERS = {"X-Requested-With": "studio"}
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from models.imaging import face_detector
 from service.app import create_app
+from tests import WAIT_S
 from tests.browser.browsing import (
     axe_violations,
     card,
@@ -27,7 +28,6 @@ from tests.models.imaging.face_pictures import (
 )
 from tests.process.running import running
 from tests.service.fixtures import (
-    WAIT_S,
     code_picture,
     make_engine,
     publish_bundle,

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from studio.keys import Role, entry_of, new_key
 from studio.settings import DATABASE_FILE
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.browser.browsing import needs_chromium
 from tests.browser.studio_pages import (
     SIZES,
@@ -29,7 +29,6 @@ from tests.browser.studio_pages import (
     upload,
     wait_until,
 )
-from tests.service.fixtures import WAIT_S
 
 pytestmark = needs_chromium
 

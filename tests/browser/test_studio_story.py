@@ -11,7 +11,6 @@ prints the seconds of each part, the clicks, and the seconds of each step of the
 import contextlib
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,8 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests import ROOT
+from benchmarks.serving.processes import free_port
+from tests import ROOT, WAIT_S
 from tests.browser.browsing import chromium, needs_chromium
 from tests.browser.studio_pages import (
     Api,
@@ -36,7 +36,6 @@ from tests.browser.studio_pages import (
     step_link,
     tab_to,
 )
-from tests.service.fixtures import WAIT_S
 
 pytestmark = needs_chromium
 
@@ -85,13 +84,6 @@ def stop_jobs(address: str) -> None:
             for job in api.get(f"/api/projects/{project['id']}/jobs")["jobs"]:
                 if job["state"] in {"queued", "running"}:
                     api.post(f"/api/jobs/{job['id']}/cancel", {})
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager

@@ -8,11 +8,11 @@ import httpx
 
 from checks.swaps import Load, expected_answers, model_of, swap
 from models.bundle.store import promote, prune
+from tests import WAIT_S
 from tests.process.test_serving_process import Service, becomes
 from tests.service.fixtures import (
     THREE,
     TWO,
-    WAIT_S,
     code_picture,
     publish_bundle,
     shuffled_codes,
@@ -63,7 +63,7 @@ def test_swaps_under_load_lose_no_request_and_mix_no_answer(tmp_path: Path) -> N
         assert len(outcome.swap_s) == SWAPS
         threads_become(service.process.pid, before)
     finally:
-        status, errors, _ = service.stop()
+        status, errors = service.stop()
     assert status == 0
     assert "Traceback" not in errors
     assert errors.count("INFO facemask: serving ") == SWAPS + 1

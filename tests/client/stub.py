@@ -90,4 +90,6 @@ def sending(head: bytes, *, chunk: bytes, pause_s: float = 0.0) -> Iterator[str]
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             stopped.set()
+            # Ends the wait for a client that has given up before it connected.
+            socket.create_connection(listener.getsockname()).close()
             thread.join()

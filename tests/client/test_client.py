@@ -13,6 +13,7 @@ import pytest
 
 from facemask_client import Answer, AsyncClient, Box, Client, ClientError
 from facemask_client.clients import retry_after_s
+from tests import WAIT_S
 from tests.client.stub import URL, StubService, busy, entry, predictions, unreachable
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -222,6 +223,6 @@ def test_importing_the_client_imports_neither_model_nor_server() -> None:
         "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_S, check=True
     )
     assert done.stdout == "[]\n"

@@ -13,7 +13,7 @@ import pytest
 import facemask_client
 from facemask_client import Client
 from facemask_client import __main__ as command
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.client.stub import URL, StubService, entry, predictions
 
 
@@ -160,7 +160,7 @@ def run_module(*options: str, without_client: bool = False) -> subprocess.Comple
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
 

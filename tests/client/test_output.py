@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import WAIT_S
 from tests.client.stub import serving
 
 NAMES = [b"caf\xe9.png", b"\x1b[31mred.png", b"a\nb.png", "\u65e5\u672c.png".encode()]
@@ -39,7 +40,7 @@ def run(
         cwd=folder,
         env=os.environ | {"PYTHONIOENCODING": encoding},
         capture_output=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
 

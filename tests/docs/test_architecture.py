@@ -12,7 +12,7 @@ import pytest
 
 import facemask_client
 import models
-from tests import ROOT
+from tests import ROOT, WAIT_S
 
 # Rooms of each side by layer, lowest first. A room imports from itself and from lower layers only;
 # rooms of one layer do not import each other.
@@ -314,7 +314,7 @@ def after_import(module: str, expression: str) -> str:
         env=os.environ | {"FACEMASK_CACHE": "x", "FACEMASK_PORT": "nonsense"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

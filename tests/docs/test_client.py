@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.process.running import running
 from tests.service.fixtures import code_picture, make_engine, publish_bundle, settings_of
 
@@ -40,7 +40,7 @@ def run(command: list[str], folder: Path) -> str:
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

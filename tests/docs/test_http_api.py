@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.process.running import running
 from tests.service.fixtures import code_picture, make_engine, publish_bundle, settings_of
 
@@ -28,7 +28,7 @@ def test_v2_by_curl_answers_a_picture(shell: str, tmp_path: Path) -> None:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WAIT_S,
             check=True,
         )
     answer = json.loads(done.stdout)

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import ROOT
+from tests import ROOT, WAIT_S
+from tests.process.test_serving_process import becomes
 from tests.service.fixtures import code_picture, publish_bundle
 
 README = (ROOT / "README.md").read_text()
@@ -37,7 +37,8 @@ def _address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "service"],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "FACEMASK_STORE": str(store), "FACEMASK_PORT": "0"},
+        env={"PATH": "/usr/bin:/bin", "FACEMASK_STORE": str(store), "FACEMASK_PORT": "0"}
+        | {"FACEMASK_GRACE_S": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -46,14 +47,12 @@ def _address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         assert process.stdout is not None
         found = re.search(r"http://[0-9.:]+", process.stdout.readline())
         assert found
-        for _ in range(200):
-            if httpx.get(f"{found[0]}/health").status_code == 200:
-                break
-            threading.Event().wait(0.05)
+        with httpx.Client(base_url=found[0], timeout=WAIT_S) as client:
+            becomes(client, 200)
         yield found[0]
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=WAIT_S)
 
 
 @pytest.fixture(name="folder")
@@ -74,7 +73,7 @@ def test_readme_has_curl_lines() -> None:
 def test_curl_line_works_as_printed(line: str, address: str, folder: Path) -> None:
     command = line.replace("http://127.0.0.1:8000", address).replace("curl ", "curl -sSf ")
     done = subprocess.run(
-        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=WAIT_S, check=False
     )
     assert done.returncode == 0, done.stderr
     assert '"version"' in done.stdout
@@ -87,7 +86,7 @@ def test_python_snippet_works_as_printed(address: str, folder: Path) -> None:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ from models.bundle.files import MANIFEST, MODEL
 from models.bundle.publish import publish
 from models.bundle.signing import load_private_key
 from models.bundle.store import CURRENT, current_version, versions
+from tests import WAIT_S
 from tests.images import draw_folders
 from tests.models.tiny_bundle import TinyGraph, bundle_facts, torchscript
 
@@ -166,7 +167,7 @@ def test_only_verify_imports_pytorch(store: Path) -> None:
         env={**os.environ, "FACEMASK_STORE": str(store)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

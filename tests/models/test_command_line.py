@@ -10,7 +10,7 @@ import pytest
 import models
 import training.__main__
 from models import command_line
-from tests import ROOT
+from tests import ROOT, WAIT_S
 
 
 def test_help_lists_every_command_and_what_is_not_installed(
@@ -65,7 +65,7 @@ def test_the_console_script_is_this_module() -> None:
     assert scripts["facemask"] == "models.command_line:run"
     done = subprocess.run(
         [sys.executable, "-m", "models.command_line", "models", "list", "--store", "/nonexistent"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "/nonexistent holds no version" in done.stderr

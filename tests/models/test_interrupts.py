@@ -1,5 +1,7 @@
 """Interrupts of a command: as `KeyboardInterrupt`, after an import, or at once."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -9,12 +11,12 @@ import pytest
 
 from tests import ROOT
 
-# An import as of many packages: an exception on the way is suppressed.
+# An import as of many packages: an exception on the way is suppressed. It ends after the signal.
 _PACKAGE = """
-import contextlib, time
+import contextlib, os
 print("importing", flush=True)
 with contextlib.suppress(BaseException):
-    time.sleep(0.5)
+    os.read(0, 1)
 complete = True
 """
 _PROGRAM = """
@@ -49,7 +51,10 @@ except KeyboardInterrupt:
 def run_and_interrupt(
     folder: Path, program: str, number: signal.Signals, *, after: str
 ) -> tuple[int, list[str]]:
-    """Run a program, send the signal once it has printed a line, return its status and output."""
+    """Run a program, send the signal once it has printed a line, return its status and output.
+
+    An import that the signal does not end goes on afterwards.
+    """
     (folder / "slow_package.py").write_text(_PACKAGE)
     with subprocess.Popen(
         [sys.executable, "-c", _PROGRAM.format(program=program)],
@@ -58,12 +63,16 @@ def run_and_interrupt(
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
             lines.append(line.strip())
             if line.strip() == after:
                 process.send_signal(number)
+            if line.strip() == "importing":
+                with contextlib.suppress(BrokenPipeError):  # the signal has ended it
+                    os.write(process.stdin.fileno(), b"x")
         return process.wait(), lines
 
 

@@ -10,7 +10,7 @@ import pytest
 from models.correlation import group_correlation, rare_event_correlation
 from models.paired import MAX_FALSE_ALARMS, paired_test
 from models.score_test import score_interval, score_statistic, sign_test
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from training.evaluation.intervals import Design
 
 
@@ -257,7 +257,7 @@ def test_importing_it_loads_no_library() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=True,
     )
     assert done.stdout == "set()\n"

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from tests.service.fixtures import WAIT_S
+from tests import WAIT_S
 
 
 @contextlib.contextmanager

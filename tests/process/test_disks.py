@@ -14,10 +14,11 @@ from models.bundle.files import MODEL
 from models.bundle.load import open_bundle
 from models.bundle.publish import publish
 from models.bundle.store import current_version, promote, rollback_version, versions
+from tests import WAIT_S
 from tests.models.tiny_bundle import bundle_facts
 from tests.process.disks import Disk, small_disk
 from tests.process.test_serving_process import Service, becomes
-from tests.service.fixtures import WAIT_S, code_of, files_of, publish_bundle
+from tests.service.fixtures import code_of, files_of, publish_bundle
 
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 
@@ -70,7 +71,7 @@ def test_unwritable_store_stays_unchanged_and_serves(
             assert answer["model"]["version"] == current_version(store) == second
             assert code_of(answer["predictions"][0]) == 7
     finally:
-        status, errors, _ = service.stop()
+        status, errors = service.stop()
     assert status == 0
     assert "Traceback" not in errors
     # It also starts on such a store.

@@ -3,7 +3,6 @@
 import datetime
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import threading
@@ -17,10 +16,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from benchmarks.serving.processes import free_port
 from service.keys import hash_of
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.process.test_serving_process import Service, becomes
-from tests.service.fixtures import WAIT_S, files_of, publish_bundle
+from tests.service.fixtures import files_of, publish_bundle
 
 CONF = ROOT / "ops" / "nginx.conf"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -53,12 +53,6 @@ def certify(folder: Path) -> Path:
         )
     )
     return folder / "cert.pem"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def test_nginx_example_serves_tls_and_hides_probes(tmp_path: Path) -> None:

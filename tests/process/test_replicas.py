@@ -1,7 +1,9 @@
 """ops/nginx-replicas.conf, with other ports, in front of two replicas of the service."""
 
+import contextlib
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -14,10 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import ROOT
-from tests.process.test_nginx import free_port
+from benchmarks.serving.processes import free_port
+from tests import ROOT, WAIT_S
 from tests.process.test_serving_process import Service, becomes
-from tests.service.fixtures import WAIT_S, code_of, files_of, publish_bundle
+from tests.service.fixtures import code_of, files_of, publish_bundle
 
 CONF = ROOT / "ops" / "nginx-replicas.conf"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -63,6 +65,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         for replica in replicas:
             with httpx.Client(base_url=replica.address, timeout=WAIT_S) as client:
                 becomes(client, 200)
+        accepts(port)
         yield Cluster(f"http://127.0.0.1:{port}", store, replicas)
     finally:
         nginx.send_signal(signal.SIGTERM)
@@ -71,9 +74,20 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             replica.stop()
 
 
+def accepts(port: int) -> None:
+    """Wait until the port accepts connections."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=WAIT_S).close()
+            return
+        assert time.monotonic() < end, "nginx does not listen"
+        threading.Event().wait(0.05)
+
+
 def test_killed_replica_costs_no_caller_an_answer(cluster: Cluster) -> None:
     numbers = count()
-    killed = threading.Event()
+    calling, killed = threading.Semaphore(0), threading.Event()
 
     def call() -> list[tuple[int, httpx.Response]]:
         answers: list[tuple[int, httpx.Response]] = []
@@ -81,15 +95,19 @@ def test_killed_replica_costs_no_caller_an_answer(cluster: Cluster) -> None:
             while len(answers) < 20 or not killed.is_set():
                 code = next(numbers) % 4000
                 answers.append((code, client.post("/predict", files=files_of(code))))
+                if len(answers) == 10:
+                    calling.release()
             for code in range(20):  # after the kill
                 answers.append((code, client.post("/predict", files=files_of(code))))
         return answers
 
     with ThreadPoolExecutor(CALLERS) as pool:
         calls = [pool.submit(call) for _ in range(CALLERS)]
-        time.sleep(1)
-        cluster.replicas[0].process.kill()
-        killed.set()
+        try:
+            assert all(calling.acquire(timeout=WAIT_S) for _ in calls)
+        finally:
+            cluster.replicas[0].process.kill()
+            killed.set()
         answers = [answer for done in calls for answer in done.result()]
 
     assert len(answers) >= CALLERS * 40

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import WAIT_S
 from tests.service.fixtures import (
     CODES,
-    WAIT_S,
     code_of,
     code_picture,
     files_of,
@@ -51,6 +51,7 @@ class Service:
                 "FACEMASK_POLL_S": "0.02",
                 "FACEMASK_THREADS": "1",
                 "FACEMASK_GRACE_S": "0",
+                "FACEMASK_DRAIN_S": "600",  # a stop that waited for it would be seen
                 **environment,
             },
             stdout=subprocess.PIPE,
@@ -64,9 +65,8 @@ class Service:
         assert found, line
         self.address, self.port = found[1], int(found[2])
 
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, float]:
-        """Stop it; return exit status, standard error and seconds to stop."""
-        begun = time.monotonic()
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Stop it; return exit status and standard error."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -80,7 +80,7 @@ class Service:
                 with self._log:
                     self._log.seek(0)
                     self._errors = self._log.read()
-        return self.process.returncode, self._errors, time.monotonic() - begun
+        return self.process.returncode, self._errors
 
 
 @pytest.fixture(name="service")
@@ -136,9 +136,8 @@ def test_service_starts_empty_loads_a_model_serves_and_stops(
             await asyncio.gather(*(ask(client, code) for code in codes))
 
     wait(many())
-    status, errors, stopping_s = service.stop()
+    status, errors = service.stop()
     assert status == 0
-    assert stopping_s < 5
     assert "Traceback" not in errors
     assert "ERROR" not in errors
     assert bundle.manifest.version in errors  # the log says which model serves
@@ -163,7 +162,7 @@ def test_sigterm_lets_requests_in_progress_finish(service: Service, tmp_path: Pa
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk
-    status, errors, _ = service.stop()
+    status, errors = service.stop()
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b'"filename": "a.png", "decision": "no_mask", "label": "no_mask"' in answer
     assert status == 0
@@ -174,9 +173,8 @@ def test_sigint_stops_without_a_traceback(tmp_path: Path) -> None:
     service = Service(tmp_path)
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         assert client.get("/health").status_code == 503
-    status, errors, stopping_s = service.stop(signal.SIGINT)
+    status, errors = service.stop(signal.SIGINT)
     assert (status, "Traceback" in errors) == (0, False)
-    assert stopping_s < 5
 
 
 def test_disconnected_client_logs_no_error(service: Service, tmp_path: Path) -> None:
@@ -193,7 +191,7 @@ def test_disconnected_client_logs_no_error(service: Service, tmp_path: Path) -> 
             leaving.sendall(b"x" * 1000)
         response = client.post("/predict", files=files_of(5))
         assert code_of(response.json()["predictions"][0]) == 5
-    status, errors, _ = service.stop()
+    status, errors = service.stop()
     assert status == 0
     assert "Traceback" not in errors
     assert "ERROR" not in errors
@@ -202,12 +200,14 @@ def test_disconnected_client_logs_no_error(service: Service, tmp_path: Path) -> 
 def refuses(port: int) -> None:
     """Wait until the port refuses connections: the service is stopping."""
     end = time.monotonic() + WAIT_S
+    tick = threading.Event()
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
+            socket.create_connection(("127.0.0.1", port), timeout=WAIT_S).close()
+        except ConnectionRefusedError:
             return
         assert time.monotonic() < end, "the service still listens"
+        tick.wait(_POLL_S)
 
 
 def test_workers_share_a_port_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_workers_share_a_port_and_a_dead_one_is_replaced(tmp_path: Path) -> None
             killed.add(min(workers))
             os.kill(min(workers), signal.SIGKILL)
     finally:
-        status, errors, _ = service.stop()
+        status, errors = service.stop()
     assert status == 0
     assert "Traceback" not in errors
     assert not children(service.process.pid)

@@ -17,6 +17,7 @@ from scoring.__main__ import main
 from scoring.errors import OutputUnusable
 from scoring.plan import Options, Shard
 from scoring.run import Run, RunOptions, open_run
+from tests import WAIT_S
 
 
 @pytest.fixture
@@ -98,7 +99,6 @@ class _SlowRun:
         if shards[0].index == _STUCK and not self._stuck.exists():
             self._stuck.write_text(ray.get_runtime_context().get_node_id())
             time.sleep(600)
-        time.sleep(0.1)  # so that the other node is not finished before
         self._run.score_with(model, shards)
 
 
@@ -148,13 +148,14 @@ def test_a_node_killed_in_the_middle_costs_no_row(
         while not stuck.exists() or not (found := stuck.read_text()) or not done:
             time.sleep(0.05)
         (node,) = (node for node in both if node.node_id == found)
-        cluster.remove_node(node, allow_graceful=False)
         left_at_kill.append(len(shards) - len(done))
+        cluster.remove_node(node, allow_graceful=False)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     score_on_ray(cluster.address, options, shards, opener=_open_slowly, progress=done.append)
-    killer.join(timeout=1)
+    killer.join(timeout=WAIT_S)
+    assert not killer.is_alive()
 
     (left,) = left_at_kill
     assert left >= 1

@@ -35,6 +35,7 @@ from service.app import create_app
 from service.inference.engine import Engine
 from service.inference.state import State
 from service.settings import Settings
+from tests import WAIT_S
 
 SIZE_PX = 32
 CODES = 4096
@@ -42,7 +43,6 @@ THRESHOLD = 0.75
 FAMILIAR = 0.2475  # distances above are unfamiliar: those of codes from 4056 on
 TWO = ("mask", "no_mask")
 THREE = ("cat", "dog", "neither")
-WAIT_S = 20.0
 _STEPS = 512.0  # codes to one unit of the logit: -4..4
 _BOUNDARY = "a-boundary-of-the-tests"
 

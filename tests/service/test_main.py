@@ -21,6 +21,7 @@ from models.bundle.files import MODEL
 from service import __main__ as command
 from service.process.command_line import apply_options, parse_options
 from service.settings import Settings
+from tests import WAIT_S
 from tests.service.fixtures import publish_bundle
 
 
@@ -164,7 +165,7 @@ def _service(**environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
 
@@ -176,7 +177,7 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
 
@@ -254,20 +255,22 @@ def test_every_line_of_a_json_log_is_json(tmp_path: Path) -> None:
             (line,) = ended.stderr.splitlines()
             assert json.loads(line)["level"] == "error"
     kept = {k: v for k, v in os.environ.items() if not k.startswith("FACEMASK_") and k != "PORT"}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "service", "--port", "0", "--store", str(tmp_path)],
         env={**kept, "FACEMASK_LOG_FORMAT": "json", "FACEMASK_GRACE_S": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    address = re.fullmatch(r"listening on (\S+) .+", json.loads(first)["message"])
-    assert address
-    assert httpx.get(f"{address[1]}/health").status_code == 503
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert not out
-    messages = [json.loads(line)["message"] for line in err.splitlines()]
-    assert any("holds no model yet" in message for message in messages)
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        address = re.fullmatch(r"listening on (\S+) .+", json.loads(first)["message"])
+        assert address
+        assert httpx.get(f"{address[1]}/health", timeout=WAIT_S).status_code == 503
+        lines = iter(process.stderr)
+        while "holds no model yet" not in json.loads(next(lines))["message"]:
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert all(json.loads(line)["message"] for line in lines)
+        assert process.stdout.read() == ""

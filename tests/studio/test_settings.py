@@ -14,6 +14,7 @@ from studio.cli.serve import load_keys, require_keys
 from studio.keys import Role, entry_of, find_key, new_key, parse_keys
 from studio.problems import Refused, StudioError, studio_errors
 from studio.settings import Settings, faults_of, variable_of, warn_of_variables
+from tests import WAIT_S
 
 HASH = "a" * 64
 
@@ -125,7 +126,7 @@ def studio(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_S,
         check=False,
     )
 
@@ -156,6 +157,6 @@ def test_application_needs_no_pytorch() -> None:
         "print([m for m in ('torch', 'numpy', 'training', 'service') if m in sys.modules])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_S, check=True
     )
     assert done.stdout == "[]\n"

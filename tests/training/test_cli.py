@@ -24,7 +24,7 @@ from models.environment import warn_of_misspelt
 from models.errors import BundleError, FacemaskError
 from models.terminal import run_command
 from service.settings import Settings
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.images import DrawData
 from tests.models.tiny_bundle import bundle_facts
 from tests.training.fitted import make_fitted
@@ -110,7 +110,7 @@ def test_sigterm_exits_130_and_leaves_the_store_unchanged(
     )  # fmt: skip
     with (tmp_path / "groups.csv").open("w"):  # opens when the run does
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130, errors
     assert errors.splitlines()[-1].startswith("interrupted: nothing was published")
     assert "Traceback" not in errors
@@ -344,7 +344,7 @@ def test_audit_prints_names_in_any_encoding(odd_names: Path, tmp_path: Path, enc
         [sys.executable, "-m", "training", "audit", odd_names, "--no-model",
          "--cache", tmp_path / "cache", "--json", tmp_path / "found.json"],
         cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True,
-        timeout=120, check=False,
+        timeout=WAIT_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode(encoding.partition(":")[0])
@@ -375,7 +375,7 @@ def test_audit_ends_quietly_whatever_its_output_is(
     )  # fmt: skip
     done = subprocess.run(
         ["bash", "-c", f"{program} {redirection}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S, check=False,
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     assert reason in done.stderr

@@ -76,19 +76,19 @@ def test_hung_worker_fails_livez_and_idle_worker_passes(tmp_path: Path) -> None:
     engine = make_engine(bundle, model)
 
     async def scene() -> None:
-        async with serving(settings_of(tmp_path, stuck_s=0.05), engine) as (client, state):
+        async with serving(settings_of(tmp_path, stuck_s=1), engine) as (client, state):
             assert await state.watchdog.probe()
             model.armed = True
             asked = asyncio.create_task(client.post("/predict", files=files_of(1)))
             await happens(model.entered)
             assert not await state.watchdog.probe()
             while not state.watchdog.stuck:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             assert (await client.get("/livez")).status_code == 503
             model.gate.set()
             assert (await asked).status_code == 200
             while state.watchdog.stuck:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             assert (await client.get("/livez")).status_code == 200
 
     wait(scene())
@@ -100,7 +100,7 @@ def test_one_hung_lane_fails_livez(tmp_path: Path) -> None:
     engine = make_engine(bundle, model, threads=2)
 
     async def scene() -> None:
-        async with serving(settings_of(tmp_path, stuck_s=0.05), engine) as (client, state):
+        async with serving(settings_of(tmp_path, stuck_s=1), engine) as (client, state):
             model.armed = True
             hanging = asyncio.create_task(client.post("/predict", files=files_of(1)))
             await happens(model.entered)
@@ -111,7 +111,7 @@ def test_one_hung_lane_fails_livez(tmp_path: Path) -> None:
             model.gate.set()
             assert (await hanging).status_code == 200
             while state.watchdog.stuck:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
             assert (await client.get("/livez")).status_code == 200
 
     wait(scene())

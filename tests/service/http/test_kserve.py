@@ -28,12 +28,11 @@ from service.http.kserve.routes import NAME
 from service.http.kserve.tensors import json_part_bytes, pictures_of, split_body
 from service.keys import hash_of
 from service.limits.json_cost import MAX_JSON_BYTES
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.service.fixtures import (
     CODES,
     SIZE_PX,
     THRESHOLD,
-    WAIT_S,
     GatedModel,
     code_of,
     code_picture,

@@ -317,7 +317,7 @@ def test_predict_drops_queued_pictures_after_the_deadline(
     model.armed = True
 
     async def scene() -> None:
-        async with serving(settings_of(tmp_path, deadline_s=0.3), engine) as (client, state):
+        async with serving(settings_of(tmp_path, deadline_s=2), engine) as (client, state):
             first = asyncio.create_task(client.post("/predict", files=files_of(1)))
             await happens(model.entered)
             late = await client.post("/predict", files=files_of(2))

@@ -17,7 +17,8 @@ from service.problems import (
     TooManyFiles,
     UnsupportedMedia,
 )
-from tests.service.fixtures import WAIT_S, form, wait
+from tests import WAIT_S
+from tests.service.fixtures import form, wait
 
 A, B, C = b"picture a", b"\x00\r\n--not-a-boundary\r\n\xff", b"c" * 3000
 

@@ -30,6 +30,7 @@ from models.imaging.decode import decode_image
 from service.inference.batching.errors import BatcherClosed, BatchFailed, DeadlineExceeded
 from service.inference.decision import AnswerOptions, Prediction
 from service.inference.engine import Engine
+from tests import WAIT_S
 from tests.service.fixtures import (
     CODES,
     SIZE_PX,
@@ -293,7 +294,7 @@ def test_a_program_that_closes_its_engine_exits_cleanly_while_a_lane_works(bundl
         [sys.executable, "-W", "ignore", "-c", _LEAVES, str(bundle.path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -9,6 +9,7 @@ import torch
 
 from service.inference.model_manager import ModelManager
 from service.inference.watchdog import Watchdog
+from tests import WAIT_S
 from tests.service.fixtures import (
     GatedModel,
     happens,
@@ -24,7 +25,7 @@ def test_watchdog_passes_a_busy_worker(tmp_path: Path) -> None:
     engine = make_engine(bundle, model)
     model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
     model_manager.serve(engine)
-    watchdog = Watchdog(model_manager, stuck_s=0.5)
+    watchdog = Watchdog(model_manager, stuck_s=2)
 
     async def scene() -> None:
         model.armed = True
@@ -46,7 +47,7 @@ def test_watchdog_passes_a_failing_model(failure: Exception, tmp_path: Path) -> 
     model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
     model_manager.serve(engine)
     model.failure = failure
-    assert wait(Watchdog(model_manager, stuck_s=5).probe())
+    assert wait(Watchdog(model_manager, stuck_s=WAIT_S).probe())
     model_manager.close()
 
 
@@ -55,7 +56,7 @@ def test_watchdog_handles_idleness_once(tmp_path: Path) -> None:
     model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
     model_manager.serve(engine)
     rests: list[int] = []
-    watchdog = Watchdog(model_manager, stuck_s=0.4, on_idle=lambda: rests.append(engine.batches))
+    watchdog = Watchdog(model_manager, stuck_s=1, on_idle=lambda: rests.append(engine.batches))
 
     async def scene() -> None:
         watching = asyncio.create_task(watchdog.run())
@@ -97,16 +98,26 @@ def test_pause_of_the_process_does_not_count_as_a_hang(
     model_manager = ModelManager(tmp_path, start=lambda path: engine, poll_s=1)
     model_manager.serve(engine)
     watchdog = Watchdog(model_manager, stuck_s=2.0, clock=clock)
+    found: list[bool] = []
+    hangs = watchdog._hangs
+
+    def recorded() -> bool:
+        found.append(hangs())
+        return found[-1]
+
+    monkeypatch.setattr(watchdog, "_hangs", recorded)
 
     async def scene() -> None:
         nonlocal began
-        watching = asyncio.create_task(watchdog.run())
-        await asyncio.sleep(0.1)
         model.armed, began = True, clock()
         answering = asyncio.create_task(engine.predict([torch.zeros((3, 32, 32)).byte()]))
         await happens(model.entered)
+        watching = asyncio.create_task(watchdog.run())
+        await asyncio.sleep(0)  # its first wait begins
         clock.ahead_s += 3600.0  # paused within the batch
-        await asyncio.sleep(1.0)
+        while not found:
+            await asyncio.sleep(0.01)
+        assert found == [False]
         assert not watchdog.stuck
         while not watchdog.stuck:  # but a hang is one, pause or not
             await asyncio.sleep(0.05)
@@ -131,7 +142,7 @@ def test_watchdog_continues_after_a_failed_check(
         idle += 1
         raise RuntimeError("can't start new thread")
 
-    watchdog = Watchdog(model_manager, stuck_s=0.2, on_idle=fail_once)
+    watchdog = Watchdog(model_manager, stuck_s=1, on_idle=fail_once)
 
     async def scene() -> None:
         watching = asyncio.create_task(watchdog.run())

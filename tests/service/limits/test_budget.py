@@ -8,8 +8,8 @@ import pytest
 
 from service.limits.budget import Budget
 from service.problems import Overloaded
+from tests import WAIT_S
 from tests.service.fixtures import (
-    WAIT_S,
     GatedModel,
     code_picture,
     files_of,

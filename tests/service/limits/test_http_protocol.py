@@ -23,9 +23,9 @@ from service.http.openapi.schemas import Problem
 from service.limits.http_protocol import problem_response_bytes
 from service.problems import HeaderTooLarge, TooManyConnections
 from service.settings import Settings
+from tests import WAIT_S
 from tests.process.running import running
 from tests.service.fixtures import (
-    WAIT_S,
     code_of,
     code_picture,
     files_of,
@@ -146,7 +146,7 @@ def test_trickling_headers_are_answered_408_after_header_s(tmp_path: Path) -> No
 
 
 def test_missing_body_is_answered_408_after_body_s(tmp_path: Path) -> None:
-    with Scene(tmp_path, body_s=0.2) as scene, scene.connect(_BODY_HEAD + b"x") as slow:
+    with Scene(tmp_path, body_s=1) as scene, scene.connect(_BODY_HEAD + b"x") as slow:
         found = problem_of(until_closed(slow))
         assert scene.state().budgets.body_bytes.held == 0
     assert (found.status, found.code) == (408, "slow_request")
@@ -155,14 +155,14 @@ def test_missing_body_is_answered_408_after_body_s(tmp_path: Path) -> None:
 
 def test_unread_body_is_bounded_by_header_s(tmp_path: Path) -> None:
     head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
-    with Scene(tmp_path, header_s=0.2, idle_s=60) as scene, scene.connect(head) as slow:
+    with Scene(tmp_path, header_s=1, idle_s=600) as scene, scene.connect(head) as slow:
         assert b"404" in slow.recv(65536)
         slow.sendall(b"x")
         assert b"HTTP/1.1" not in until_closed(slow)  # it had its answer
 
 
 def test_idle_connection_is_closed_without_an_answer(tmp_path: Path) -> None:
-    with Scene(tmp_path, header_s=0.2, idle_s=1) as scene:
+    with Scene(tmp_path, header_s=1, idle_s=2) as scene:
         for begun in (b"", b"\r\n"):
             with scene.connect() as idle:
                 alive(idle)
@@ -171,7 +171,7 @@ def test_idle_connection_is_closed_without_an_answer(tmp_path: Path) -> None:
 
 
 def test_header_s_does_not_apply_between_requests(tmp_path: Path) -> None:
-    with Scene(tmp_path, header_s=0.2, idle_s=60) as scene, scene.connect() as calm:
+    with Scene(tmp_path, header_s=1, idle_s=600) as scene, scene.connect() as calm:
         alive(calm)
         with scene.connect() as slow:
             until_closed(slow)  # so much time has passed

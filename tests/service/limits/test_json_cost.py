@@ -7,7 +7,7 @@ import pytest
 
 from service.limits.json_cost import MAX_JSON_VALUES, parsing_turn, require_cheap_json
 from service.problems import BadInference, BodyTooLarge
-from tests.service.fixtures import WAIT_S
+from tests import WAIT_S
 
 
 def test_require_cheap_json_bounds_values_and_containers() -> None:

@@ -21,7 +21,7 @@ from service.limits.memory_bound import (
     memory_bound,
 )
 from service.settings import Settings
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.service.fixtures import code_picture, publish_bundle, wait
 
 MIB = 2**20
@@ -135,7 +135,7 @@ def test_memory_under_the_largest_accepted_requests_stays_below_the_bound(tmp_pa
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **limits},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

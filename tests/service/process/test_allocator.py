@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests import WAIT_S
+
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's only")
 
 # Like a decoder: a large block is freed, after which glibc keeps such blocks; then blocks as large
@@ -50,7 +52,7 @@ def _kept_mib(*what: str, **environment: str) -> int:
         env={**plain, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WAIT_S,
         check=True,
     )
     return int(done.stdout)

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from service.process.background import has_running_threads, run_in_background_thread
-from tests.service.fixtures import WAIT_S, happens, wait
+from tests import WAIT_S
+from tests.service.fixtures import happens, wait
 
 
 def test_run_in_background_thread_returns_result_or_raises() -> None:

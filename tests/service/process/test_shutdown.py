@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from models.bundle.store import CURRENT
+from tests import WAIT_S
 from tests.process.test_serving_process import Service, becomes, children
-from tests.service.fixtures import WAIT_S, files_of, publish_bundle
+from tests.service.fixtures import files_of, publish_bundle
 
 
 def becomes_unready(client: httpx.Client) -> httpx.Response:
@@ -40,7 +41,7 @@ def test_sigterm_turns_readiness_off_and_answers_in_the_grace_period(tmp_path: P
                 assert answer.headers["connection"] == "close"
             assert client.get("/livez").status_code == 200
     finally:
-        status, errors, _ = service.stop(signal.SIGINT)  # ends the grace period
+        status, errors = service.stop(signal.SIGINT)  # ends the grace period
     assert status == 0
     assert "Traceback" not in errors
 
@@ -58,7 +59,7 @@ def test_sigterm_turns_readiness_of_all_workers_off(tmp_path: Path) -> None:
     finally:
         for worker in children(service.process.pid):  # as Ctrl-C reaches them
             os.kill(worker, signal.SIGINT)
-        status, errors, _ = service.stop()
+        status, errors = service.stop()
     assert status == 0
     assert "Traceback" not in errors
 
@@ -79,7 +80,7 @@ def test_unanswered_request_gets_503_at_the_end_of_the_drain(tmp_path: Path) -> 
         answer = b""
         while chunk := connection.recv(65536):  # the body never comes
             answer += chunk
-    status, errors, _ = service.stop()
+    status, errors = service.stop()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b'"code": "stopping"' in answer
     assert status == 0
@@ -94,6 +95,6 @@ def test_shutdown_does_not_wait_for_a_loading_model(number: signal.Signals, tmp_
     with httpx.Client(base_url=service.address, timeout=WAIT_S) as client:
         assert client.get("/livez").status_code == 200
         assert client.get("/readyz").json()["code"] == "no_model"
-    status, errors, _ = service.stop(number)
+    status, errors = service.stop(number)
     assert status == 0
     assert "Traceback" not in errors

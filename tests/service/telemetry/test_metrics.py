@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.bundle.files import MODEL
 from models.bundle.store import set_current
 from service.telemetry.metrics import Load, Metrics
-from tests import ROOT
+from tests import ROOT, WAIT_S
 from tests.service.fixtures import (
     code_picture,
     files_of,
@@ -178,7 +178,7 @@ def test_metrics_of_several_processes_are_summed(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WAIT_S,
             check=True,
         ).stdout
         for _ in range(2)

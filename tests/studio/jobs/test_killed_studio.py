@@ -19,7 +19,7 @@ from studio.jobs.files import job_folder
 from studio.jobs.options import JobOptions
 from studio.jobs.process import ProcessMark
 from studio.jobs.queue import add_job, get_job
-from tests import ROOT
+from tests import ROOT, WAIT_S
 
 
 @contextlib.contextmanager
@@ -33,7 +33,7 @@ def serving(folder: Path, mode: str) -> Iterator[tuple[str, subprocess.Popen[str
     )
     assert process.stdout is not None
     url = process.stdout.readline().strip()
-    until = time.monotonic() + 60
+    until = time.monotonic() + WAIT_S
     try:
         while True:
             with contextlib.suppress(httpx.HTTPError):
@@ -52,7 +52,9 @@ def read(url: str, job: int, last: int, limit: int | None = None) -> list[dict[s
     """Read the stream of a job's events behind one, to its end or to a number of them."""
     found: list[dict[str, Any]] = []
     headers = {"Last-Event-ID": str(last)} if last else {}
-    with httpx.stream("GET", f"{url}/api/jobs/{job}/events", headers=headers, timeout=60) as stream:
+    with httpx.stream(
+        "GET", f"{url}/api/jobs/{job}/events", headers=headers, timeout=WAIT_S
+    ) as stream:
         for line in stream.iter_lines():
             if line.startswith("data: "):
                 found.append(json.loads(line.removeprefix("data: ")))
@@ -94,7 +96,7 @@ def test_no_event_is_lost_or_doubled_by_three_kills(tmp_path: Path) -> None:
     with serving(tmp_path, "wait") as (url, _):
         (job_folder(tmp_path / "jobs", job) / "go").touch()
         events += read(url, job, len(events))
-        document = httpx.get(f"{url}/api/jobs/{job}").json()
+        document = httpx.get(f"{url}/api/jobs/{job}", timeout=WAIT_S).json()
     assert len(marks) == 1  # one process from start to end
     assert (document["state"], document["attempts"]) == ("done", 1)
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
@@ -112,6 +114,6 @@ def test_stop_ends_an_open_stream_at_once_and_leaves_the_job_running(tmp_path: P
         mark = mark_of(tmp_path, job)
         assert mark.is_alive()
         process.terminate()
-        process.wait(30)
+        process.wait(WAIT_S)
     assert mark.is_alive()
     mark.signal_group(signal.SIGKILL)

@@ -1,7 +1,5 @@
 """Groups by a pattern of the pictures' names."""
 
-import time
-
 import pytest
 
 from studio.labels import matching_process
@@ -17,10 +15,8 @@ def test_a_slow_pattern_is_given_up(
     """Python's engine would hold all threads of the studio meanwhile."""
     monkeypatch.setattr(matching_process, "MATCHING_S", 0.5)
     workspace.add({f"mask/{'a' * 90}.png": picture("a")})
-    started = time.monotonic()
     with pytest.raises(BadPattern, match="takes over"):
         preview_groups(workspace.database, workspace.project, pattern)
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("pattern", ["(", "*", "a{99999999999}", "(?P<", "", "a" * 201])

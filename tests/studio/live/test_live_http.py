@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from studio.jobs.process import start_of
 from studio.live.candidates import Candidates
+from tests import WAIT_S
 from tests.images import encode, photograph
 from tests.studio.http.serving import serving, settings_of
 from tests.studio.runs.bundles import answers, publish_run, run_of
@@ -41,9 +42,12 @@ def service(tmp_path: Path) -> Iterator[str]:
         text=True,
     )
     assert process.stdout is not None
-    yield process.stdout.readline().split()[2]
+    address = process.stdout.readline().split()[2]
+    # It listens before it answers, which the studio does not wait for.
+    httpx.get(f"{address}/livez", timeout=WAIT_S).raise_for_status()
+    yield address
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    process.wait(WAIT_S)
     process.stdout.close()
 
 
@@ -59,7 +63,7 @@ def play(tmp_path: Path, scene: Any, **options: Any) -> None:
 
 
 async def until_served(client: httpx.AsyncClient, version: str) -> dict[str, Any]:
-    until = time.monotonic() + 60
+    until = time.monotonic() + WAIT_S
     while True:
         live: dict[str, Any] = (await client.get("/api/live")).json()
         if live["service"]["version"] == version:
@@ -72,7 +76,7 @@ async def ask_both(client: httpx.AsyncClient, run: int) -> dict[str, Any]:
     """Ask until the chosen model is loaded: on a busy machine it takes longer than a request."""
     while True:
         both: dict[str, Any] = (
-            await client.post(f"/api/live/predict?run={run}", files=FILES, timeout=60)
+            await client.post(f"/api/live/predict?run={run}", files=FILES)
         ).json()
         if (both["error_chosen"] or {}).get("code") != "candidate_starting":
             return both
@@ -165,7 +169,7 @@ def test_candidate_is_ended_when_idle_and_one_runs_at_a_time(tmp_path: Path) -> 
         assert start_of(pid) == ""
         pid = candidates._current.process.pid  # type: ignore[union-attr]
         task = asyncio.create_task(candidates.run())
-        until = time.monotonic() + 10
+        until = time.monotonic() + WAIT_S
         while start_of(pid):
             assert time.monotonic() < until
             await asyncio.sleep(0.05)
@@ -195,7 +199,7 @@ def test_candidate_ends_with_its_parent(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     parent.stdin.close()
-    until = time.monotonic() + 20
+    until = time.monotonic() + WAIT_S
     while start_of(child):
         assert time.monotonic() < until
         time.sleep(0.05)

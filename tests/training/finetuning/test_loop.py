@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.bundle.load import answer, load_graph
+from tests import WAIT_S
 from tests.training.finetuning.runs import (
     QUICK,
     Killed,
@@ -227,7 +228,7 @@ def test_run_resumes_after_sigkill(two: LabelledPixels, whole: Finetuned, tmp_pa
     run(drawn(2), Path({str(tmp_path)!r}), progress=Progress(advance=advance))
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], check=False, timeout=60, env=os.environ
+        [sys.executable, "-c", textwrap.dedent(code)], check=False, timeout=WAIT_S, env=os.environ
     )
     assert done.returncode == -signal.SIGKILL
     assert content(run(two, tmp_path, resume=True)) == content(whole)

@@ -21,12 +21,17 @@ from training.finetuning.checkpoint import CHECKPOINT
 from training.finetuning.loop import Finetuned
 
 SHORT, LONG = 4, 25  # epochs
+_END_S = 900.0  # bounds a hang: several processes import PyTorch, on a loaded machine
 
 
-def start(folder: Path, processes: int, epochs: int, *options: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, processes: int, epochs: int, *options: str, holds: bool = False
+) -> subprocess.Popen[str]:
     """Start the drawn run."""
     folder.mkdir()
-    module = ("tests.training.finetuning.team_run", str(folder), str(epochs))
+    module = ["tests.training.finetuning.team_run", str(folder), str(epochs)]
+    if holds:
+        module.append("hold")
     return torchrun(f"--nproc-per-node={processes}", *options, "--module", *module)
 
 
@@ -44,7 +49,7 @@ def torchrun(*arguments: str) -> subprocess.Popen[str]:
 
 def result_of(process: subprocess.Popen[str], folder: Path) -> dict[str, Any]:
     """Wait for the end, and return what rank 0 has written."""
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=_END_S)
     assert process.returncode == 0, output
     found: dict[str, Any] = torch.load(folder / "result.pt", weights_only=True)
     return found
@@ -88,8 +93,8 @@ def test_run_goes_on_after_a_process_is_killed_and_ends_with_the_same_bytes(tmp_
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     undisturbed = start(whole, 2, LONG)
     wanted = result_of(undisturbed, whole)
-    disturbed = start(cut, 2, LONG, "--max-restarts=1")
-    deadline = time.monotonic() + 60
+    disturbed = start(cut, 2, LONG, "--max-restarts=1", holds=True)
+    deadline = time.monotonic() + _END_S
     while not epochs_saved(cut) >= 2:
         assert time.monotonic() < deadline
         assert disturbed.poll() is None
@@ -118,7 +123,7 @@ def test_fit_publishes_once_and_prints_once(tmp_path: Path, draw_data: DrawData)
         "--epochs=1", "--backbone=resnet50_thin_160", "--views=0",
         f"--out={tmp_path / 'store'}", f"--cache={tmp_path / 'cache'}",
     )  # fmt: skip
-    output, _ = fit.communicate(timeout=300)
+    output, _ = fit.communicate(timeout=_END_S)
     assert fit.returncode == 0, output
     (version,) = versions(tmp_path / "store")
     summary = json.loads((tmp_path / "store" / version / "summary.json").read_text())
@@ -132,6 +137,6 @@ def test_fit_publishes_once_and_prints_once(tmp_path: Path, draw_data: DrawData)
 
 def test_torchrun_without_finetune_is_refused(tmp_path: Path) -> None:
     fit = torchrun("--nproc-per-node=2", "--module", "training", "fit", str(tmp_path))
-    output, _ = fit.communicate(timeout=120)
+    output, _ = fit.communicate(timeout=_END_S)
     assert fit.returncode == 1
     assert "error: Only --finetune uses the processes that torchrun starts." in output

@@ -16,7 +16,8 @@ import pytest
 
 from service.inference.batching.batcher import Batcher, Prepared
 from service.inference.batching.errors import BatcherClosed, BatchFailed, DeadlineExceeded
-from tests.service.fixtures import WAIT_S, wait
+from tests import WAIT_S
+from tests.service.fixtures import wait
 
 _Batcher = Batcher[int, int, int]
 
