@@ -12,7 +12,9 @@ JOBS ?= auto
 PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20
 
 # Pip would compile 11,000 modules one after the other, which takes longer than unpacking them; use
-# imports a quarter of them, and tests compile on all cores.
+# imports a quarter of them, which Python compiles at their first import, and tests compile on all
+# cores.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --no-compile \
     --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # What use needs; tests and checks need `tracing` and `development`, too.
@@ -48,7 +50,6 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	@echo "Installing what training, the service and the studio need: a minute or two, about 1.6 GB."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --editable '.[$(EXTRAS)]' --editable ./client
-	@env -u PYTHONDONTWRITEBYTECODE $(PY) -c 'import training.job, training.report, service.app, studio.app'
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.installed

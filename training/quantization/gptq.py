@@ -5,11 +5,14 @@ rounded, as far as their inputs correlate (Frantar et al. 2023, after Hassibi an
 Compared with rounding to the nearest it leaves a third of the noise: 7 bits become better than 8.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+
+from models.cpu import usable_cores
 
 _POSITIONS_PER_MAP: Final = 25  # sampled from a feature map: neighbours are nearly equal
 _DAMPING: Final = 0.01  # share of the mean diagonal; keeps constant inputs harmless
@@ -48,27 +51,26 @@ class Gptq:
             low: Lowest weight, as an integer.
             high: Highest weight.
         """
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # columns are too short for several threads
-        try:
-            self._round(converted, low, high)
-        finally:
-            torch.set_num_threads(threads)
 
-    def _round(self, converted: fx.GraphModule, low: int, high: int) -> None:
-        for name, convolution in self._convolutions.items():
+        def round_layer(name: str) -> None:
             layer: Any = converted.get_submodule(name)
             if not hasattr(layer, "set_weight_bias"):  # left in fp32
-                continue
+                return
             nearest = layer.weight()
             scales, zeros = nearest.q_per_channel_scales(), nearest.q_per_channel_zero_points()
-            weight = convolution.weight.detach()
+            weight = self._convolutions[name].weight.detach()
             integers = round_weights(
                 weight.flatten(1), scales.float(), self._products[name], low=low, high=high
             )
             integers = integers.reshape(weight.shape).to(torch.int8)
             quantised = torch._make_per_channel_quantized_tensor(integers, scales, zeros, 0)
             layer.set_weight_bias(quantised, layer.bias())
+
+        # One thread per layer: columns are too short for several.
+        with ThreadPoolExecutor(
+            usable_cores(), "round", initializer=lambda: torch.set_num_threads(1)
+        ) as pool:
+            list(pool.map(round_layer, self._convolutions))
 
     def _record(self, name: str, layer: nn.Module, convolution: nn.Conv2d) -> None:
         def add_products(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
