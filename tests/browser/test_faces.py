@@ -85,6 +85,7 @@ def test_face_box_covers_its_face(scheme: str, browser: Browser, address: str) -
         page.get_by_label("Find faces first").check()
         hand_over(page, [("people.png", people_file())])
         found = card(page, "people.png")
+        expect(found.locator(".faces li")).to_have_count(3)  # nothing moves any more
         frame = found.locator(".frame").bounding_box()
         box = found.locator(".boxes g:first-child rect:not([class])").bounding_box()
         assert frame is not None

@@ -51,7 +51,7 @@ def test_keyboard_labels_undoes_and_redoes(page: Page, api: Api, two_classes: An
     show_labels(page)
     saved = page.get_by_text("All saved")
     page.keyboard.press("2")  # the first picture is no cat
-    assert page.locator(".cell.active").get_attribute("aria-posinset") == "2"
+    expect(page.locator(".cell.active")).to_have_attribute("aria-posinset", "2")
     page.keyboard.press("x")
     page.keyboard.press("Shift+ArrowRight")
     page.keyboard.press("Shift+ArrowRight")
