@@ -1,6 +1,6 @@
 """Upload, grid and keyboard of the studio's pages with many pictures, in Chromium on loopback.
 
-    python -m benchmarks.studio_page [--files 10000] [--edge 512] [--folder DIR]
+    python -m benchmarks.studio_page [--files 10000] [--edge 512] [--folder DIR] [--slowdown 1]
 
 Draws the pictures (about 100 kB each at 512 px), starts a studio of its own on a temporary folder,
 drops them, cuts the upload at half, drops them again, and once more; then opens each screen,
@@ -37,10 +37,22 @@ _MB = 2**20
 _SAMPLE_MS = 500
 _SCROLLS = 120
 _KEYS = 200
+# Tasks over 50 ms, and long frames with the milliseconds of each kind of work.
 _WATCH = """
 window.longTasks = [];
+window.longFrames = [];
 new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((e) => e.duration)))
     .observe({ type: "longtask", buffered: true });
+new PerformanceObserver((list) => {
+    for (const frame of list.getEntries()) {
+        const end = frame.startTime + frame.duration;
+        longFrames.push({
+            duration: frame.duration,
+            script: frame.scripts.reduce((sum, { duration }) => sum + duration, 0),
+            style: frame.styleAndLayoutStart ? end - frame.styleAndLayoutStart : 0,
+        });
+    }
+}).observe({ type: "long-animation-frame", buffered: true });
 """
 _OPEN_S = 60
 # From the click on a step to the frame in which an element of its screen is there.
@@ -255,7 +267,7 @@ def measure_screens(browser: Browser, project: str) -> None:
         print(f"{name:<22} {1000 * (time.perf_counter() - begun):8.0f} ms")
 
 
-def measure_grid(browser: Browser, location: str) -> None:
+def measure_grid(browser: Browser, location: str, slowdown: float) -> None:
     """Measure first paint, cells and long tasks while scrolling, and the keys."""
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     page.add_init_script(_WATCH)
@@ -275,16 +287,7 @@ def measure_grid(browser: Browser, location: str) -> None:
         )
     print(f"first pictures, median {statistics.median(paints):8.0f} ms after the navigation")
     page.wait_for_timeout(1000)
-    page.evaluate("() => { longTasks.length = 0 }")
-    page.locator(".grid").hover()
-    cells = 0
-    for n in range(_SCROLLS):
-        page.mouse.wheel(0, 900 if n % 10 else 40_000)
-        page.wait_for_timeout(30)
-        cells = max(cells, page.locator(".cell").count())
-    tasks: list[float] = page.evaluate("() => longTasks")
-    print(f"cells, max             {cells:8}")
-    print(f"long tasks, scrolling  {len(tasks):8} (longest {max(tasks, default=0):.0f} ms)")
+    measure_scrolling(page, slowdown)
     page.locator(".grid").focus()
     page.keyboard.press("Home")
     page.locator(".cell.active").wait_for()
@@ -294,6 +297,32 @@ def measure_grid(browser: Browser, location: str) -> None:
     page.close()
 
 
+def measure_scrolling(page: Page, slowdown: float) -> None:
+    """Scroll by rows and by jumps; print the max cells, the long tasks and what they did."""
+    page.evaluate("() => { longTasks.length = longFrames.length = 0 }")
+    page.locator(".grid").hover()
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
+    cells = 0
+    for n in range(_SCROLLS):
+        page.mouse.wheel(0, 900 if n % 10 else 40_000)
+        page.wait_for_timeout(30)
+        cells = max(cells, page.locator(".cell").count())
+    page.wait_for_timeout(_SAMPLE_MS)
+    session.detach()  # ends the slowdown
+    tasks: list[float] = page.evaluate("() => longTasks")
+    frames: list[dict[str, float]] = page.evaluate("() => longFrames")
+    print(f"cells, max             {cells:8}")
+    print(f"long tasks, scrolling  {len(tasks):8} (longest {max(tasks, default=0):.0f} ms)")
+    if frames:
+        longest = max(frames, key=lambda frame: frame["duration"])
+        print(
+            f"longest frame          {longest['duration']:8.0f} ms, {longest['script']:.0f} of ",
+            end="",
+        )
+        print(f"them script, {longest['style']:.0f} style, layout and paint")
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(
@@ -301,6 +330,9 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--edge", type=int, default=512, help="edge of the pictures in pixels")
+    parser.add_argument(
+        "--slowdown", type=float, default=1, help="times slower processor while scrolling"
+    )
     parser.add_argument("--folder", type=Path, help="where the pictures are drawn, and kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -310,7 +342,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
             project = measure_upload(browser, address, folder, options.files)
             measure_screens(browser, project)
-            measure_grid(browser, f"{project}/labels")
+            measure_grid(browser, f"{project}/labels", options.slowdown)
             browser.close()
 
 

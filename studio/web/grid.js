@@ -7,6 +7,9 @@ import { LEFT_OUT, labelName } from "./words.js";
 
 const MAX_CELLS = 400;
 const OVERSCAN_ROWS = 2;
+// The other cells follow in the next frames: style, layout, paint and the requests for pictures take
+// as long as what a frame changes, and 64 cells at once took 50 ms and more on a slow machine.
+const CELLS_PER_FRAME = 8;
 const GAP_PX = 8;
 const CAPTION_PX = 30;
 const EDGE_PX = { narrow: 104, wide: 148 }; // least edge of a cell, by the width of the grid
@@ -24,6 +27,7 @@ export class Grid {
   chosen = new Set(); // indices
   #anchor = -1;
   #cells = new Map(); // index -> element
+  #stale = new Set(); // indices whose cell shows less than is known
   #free = [];
   #columns = 1;
   #edge = EDGE_PX.wide;
@@ -62,8 +66,8 @@ export class Grid {
     this.active = ids.length ? 0 : -1;
     this.#anchor = this.active;
     this.chosen.clear();
-    for (const cell of this.#cells.values()) this.#release(cell);
-    this.#cells.clear();
+    for (const index of [...this.#cells.keys()]) this.#release(index);
+    for (const cell of this.#free) hide(cell);
     this.root.scrollTop = 0;
     this.#layout();
     this.on.chosen();
@@ -78,7 +82,9 @@ export class Grid {
   /** Draw the cells of some pictures again; null: all that exist. */
   refresh(ids = null) {
     const wanted = ids && new Set(ids);
-    for (const [index, cell] of this.#cells) if (!wanted || wanted.has(this.ids[index])) this.#fill(cell, index);
+    for (const index of this.#cells.keys()) if (!wanted || wanted.has(this.ids[index])) this.#stale.add(index);
+    if (this.#stale.delete(this.active)) this.#fill(this.#cells.get(this.active), this.active);
+    this.#later();
   }
 
   /** Make a cell the active one; with `extend` everything from the anchor on is chosen. */
@@ -174,47 +180,57 @@ export class Grid {
     });
   }
 
-  /** Create the cells in and near the view, remove the others, and request their pictures. */
+  /** Create and fill some of the cells in and near the view, remove the others, and request their pictures. */
   #draw() {
     const { scrollTop, clientHeight } = this.root;
-    const moved = Math.abs(scrollTop - this.#lastTop);
+    if (Math.abs(scrollTop - this.#lastTop) >= 2 * clientHeight) {
+      clearTimeout(this.#calm);
+      this.#calm = setTimeout(() => {
+        this.#calm = 0;
+        this.#draw();
+      }, CALM_MS);
+    }
     this.#lastTop = scrollTop;
     const visibleRows = Math.ceil(clientHeight / this.#rowHeight) + 1;
     const rows = Math.max(1, Math.min(visibleRows + 2 * OVERSCAN_ROWS, Math.floor(MAX_CELLS / this.#columns)));
-    const top = Math.max(0, Math.floor(scrollTop / this.#rowHeight) - OVERSCAN_ROWS);
-    const from = top * this.#columns;
-    const to = Math.min(this.ids.length, (top + rows) * this.#columns);
-    for (const [index, cell] of this.#cells) {
-      if (index >= from && index < to) continue;
-      this.#release(cell);
-      this.#cells.delete(index);
-    }
-    const calm = moved < 2 * clientHeight;
-    for (let index = from; index < to; index += 1) {
-      if (this.#cells.has(index)) continue;
-      const cell = this.#free.pop() ?? makeCell();
-      this.#cells.set(index, cell);
-      this.#place(cell, index);
-      this.#fill(cell, index, calm);
-      if (!cell.isConnected) this.space.append(cell);
-      cell.hidden = false;
-    }
-    clearTimeout(this.#calm);
-    const ask = () => {
-      for (const [index, cell] of this.#cells) this.#fill(cell, index);
-      this.on.need([...this.#cells.keys()].sort((a, b) => a - b).map((index) => this.ids[index]));
-    };
-    if (calm) this.on.need(this.ids.slice(from, to));
-    else this.#calm = setTimeout(ask, CALM_MS);
+    const top = Math.floor(scrollTop / this.#rowHeight);
+    const from = Math.max(0, top - OVERSCAN_ROWS) * this.#columns;
+    const to = Math.min(this.ids.length, from + rows * this.#columns);
+    for (const index of [...this.#cells.keys()]) if (index < from || index >= to) this.#release(index);
+    this.#fillSome(from, Math.min(to, top * this.#columns), to);
+    if (!this.#calm) this.on.need(this.ids.slice(from, to));
     this.#announceActive();
   }
 
-  #release(cell) {
-    cell.hidden = true;
-    cell.className = "cell";
-    for (const name of ["id", "data-state", "data-index"]) cell.removeAttribute(name);
-    cell.querySelector("img").removeAttribute("src");
+  /** Fill the cells that need it, at most CELLS_PER_FRAME: the active one, then those from `visible` on, then those above. */
+  #fillSome(from, visible, to) {
+    const order = [this.active, ...range(visible, to), ...range(from, visible)];
+    const wanted = order.filter((index) => index >= from && index < to && (!this.#cells.has(index) || (!this.#calm && this.#stale.has(index))));
+    for (const index of wanted.slice(0, CELLS_PER_FRAME)) {
+      if (!this.#cells.has(index)) this.#create(index);
+      this.#fill(this.#cells.get(index), index, !this.#calm);
+      if (this.#calm) this.#stale.add(index);
+      else this.#stale.delete(index);
+    }
+    if (wanted.length > CELLS_PER_FRAME) this.#later();
+    else for (const cell of this.#free) hide(cell);
+  }
+
+  #create(index) {
+    const cell = this.#free.pop() ?? makeCell();
+    this.#cells.set(index, cell);
+    this.#place(cell, index);
+    if (!cell.isConnected) this.space.append(cell);
+    cell.hidden = false;
+  }
+
+  /** Give a cell back; out of view it stays as it is until it is used again or hidden. */
+  #release(index) {
+    const cell = this.#cells.get(index);
+    cell.removeAttribute("id");
     this.#free.push(cell);
+    this.#cells.delete(index);
+    this.#stale.delete(index);
   }
 
   #place(cell, index) {
@@ -225,23 +241,26 @@ export class Grid {
 
   #fill(cell, index, withPicture = true) {
     const picture = this.on.picture(this.ids[index]);
-    cell.dataset.index = index;
-    cell.id = `cell-${index}`;
-    cell.setAttribute("aria-posinset", index + 1);
-    cell.setAttribute("aria-setsize", this.ids.length);
+    write(cell, "data-index", index);
+    write(cell, "id", `cell-${index}`);
+    write(cell, "aria-posinset", index + 1);
+    write(cell, "aria-setsize", this.ids.length);
     const [image, label, mark] = cell.children;
     if (picture && withPicture) {
       const source = thumbnail(picture.sha256);
-      if (image.getAttribute("src") !== source) image.setAttribute("src", source);
-    } else if (image.hasAttribute("src")) image.removeAttribute("src");
+      if (image.getAttribute("src") !== source) {
+        image.removeAttribute("src"); // else the picture before stays until this one is loaded
+        image.setAttribute("src", source);
+      }
+    } else image.removeAttribute("src");
     const name = picture ? labelName(picture.label) : "…";
     if (label.textContent !== name) label.textContent = name;
-    cell.dataset.state = !picture ? "loading" : picture.label === LEFT_OUT ? "out" : picture.label === null ? "none" : "labelled";
+    write(cell, "data-state", !picture ? "loading" : picture.label === LEFT_OUT ? "out" : picture.label === null ? "none" : "labelled");
     cell.classList.toggle("judged", Boolean(picture?.judged));
     cell.classList.toggle("pending", Boolean(picture?.pending));
     const remark = remarkOf(picture);
     if (mark.textContent !== remark) mark.textContent = remark;
-    cell.setAttribute("aria-label", picture ? [name, remark && `(${remark})`, picture.name, picture.judged && "looked at"].filter(Boolean).join(", ") : "loading");
+    write(cell, "aria-label", picture ? [name, remark && `(${remark})`, picture.name, picture.judged && "looked at"].filter(Boolean).join(", ") : "loading");
     this.#mark(index);
   }
 
@@ -249,7 +268,7 @@ export class Grid {
     const cell = this.#cells.get(index);
     if (!cell) return;
     cell.classList.toggle("active", index === this.active);
-    cell.setAttribute("aria-selected", this.chosen.size ? this.chosen.has(index) : index === this.active);
+    write(cell, "aria-selected", this.chosen.size ? this.chosen.has(index) : index === this.active);
     if (index === this.active) this.#announceActive();
   }
 
@@ -278,6 +297,22 @@ export class Grid {
     }
     this.root.focus({ preventScroll: true });
   }
+}
+
+const range = (from, to) => Array.from({ length: Math.max(0, to - from) }, (_, n) => from + n);
+
+/** Set an attribute, unless it has the value. */
+function write(node, name, value) {
+  if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+/** Take a cell that shows no picture any more out of the view and of the tree for screen readers. */
+function hide(cell) {
+  if (cell.hidden) return;
+  cell.hidden = true;
+  cell.className = "cell";
+  for (const name of ["data-state", "data-index"]) cell.removeAttribute(name);
+  cell.querySelector("img").removeAttribute("src");
 }
 
 function makeCell() {

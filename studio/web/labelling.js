@@ -24,7 +24,7 @@ export class Labelling {
   #asked = new Set();
   #search = Promise.resolve(); // for the last act on the server
 
-  /** `changed(ids)` is called when pictures changed; null stands for anything. */
+  /** `changed(ids, loaded)` is called when pictures changed, or were only loaded. */
   constructor(project, changed) {
     Object.assign(this, { project: String(project), changed });
     this.stop = outbox.listen({
@@ -54,7 +54,7 @@ export class Labelling {
       } finally {
         for (const id of some) this.#asked.delete(id);
       }
-      this.changed(some);
+      this.changed(some, true);
     }
   }
 

@@ -26,11 +26,12 @@ export function LabelsScreen() {
   const again = () => render((n) => n + 1);
 
   useEffect(() => {
-    const labelling = new Labelling(project.id, (ids) => {
+    const labelling = new Labelling(project.id, (ids, loaded = false) => {
       me.current?.grid.refresh(ids);
       if (state.unsaved && !outbox.unsaved) refresh(); // the counts
-      update({ unsaved: outbox.unsaved });
-      again();
+      if (state.unsaved !== outbox.unsaved) update({ unsaved: outbox.unsaved });
+      // Scrolling loads pictures all the time; the rest of the screen shows only those acted on.
+      if (!loaded || me.current?.grid.targets.some((id) => ids.includes(id))) again();
     });
     const grid = new Grid(host.current, {
       picture: (id) => labelling.pictures.get(id),
