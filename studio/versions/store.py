@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -55,7 +56,7 @@ class VersionStore:
         """
         try:
             data = gzip.decompress(self.path(digest).read_bytes())
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise NotFound("The manifest of this version cannot be read.") from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise NotFound("The manifest of this version is damaged.")

@@ -171,6 +171,7 @@ def test_runs_are_listed_compared_promoted_and_rolled_back(
         (("cancel", 4), 1, "There is no job 4."),
         (("import", "Shapes", "/nothing/here"), 1, "There is no file or folder /nothing/here."),
         (("rollback",), 1, "There is no store"),
+        (("import", "Shapes", "/dev/null"), 1, "This is not a zip file that can be read"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -180,6 +181,15 @@ def test_what_cannot_be_done_is_one_sentence(
     assert found[0] == status
     assert sentence in found[1]
     assert len(found[1].splitlines()) == 1
+
+
+def test_label_needs_pictures_or_a_table(command: Command, source: Path, tmp_path: Path) -> None:
+    command("import", "Shapes", source)
+    status, sentence = command("label", "Shapes", "bar")
+    assert (status, "Name pictures after the label" in sentence) == (2, True)
+    table = tmp_path / "corrections.csv"
+    table.write_text("file,label\nbar/000.jpg,disc\n")
+    assert command("label", "Shapes", table)[1]["changed"] == 1
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,11 @@ def test_from_a_drop_to_a_version(play: Callable[..., None]) -> None:
         described = (await client.get(project)).json()
         assert described["counts"]["changed"] == 1
         second = (await client.post(f"{project}/versions")).json()
+        listed = (await client.get(f"{project}/versions")).json()["versions"]
+        assert [(one["id"], one["note"], one["runs"]) for one in listed] == [
+            (second["id"], "", []),
+            (made.json()["id"], "first", []),
+        ]
         diff = await client.get(f"{project}/versions/{made.json()['id']}/diff/{second['id']}")
         assert diff.json()["relabelled"] == [{"picture": first["id"], "a": "no_mask", "b": "mask"}]
         restored = await client.post(f"{project}/versions/{made.json()['id']}/restore")

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import select
 
+from studio.app import session_secret
 from studio.database.tables import audit_log
 from studio.http.middleware import needed_role
 from studio.http.session import COOKIE, cookie_of, find_actor
@@ -204,6 +205,17 @@ def test_session_ends_with_its_key_its_time_and_its_secret() -> None:
         ("..", KEYS, secret),
     ):
         assert find_actor({"cookie": f"{COOKIE}={value}"}, keys, key) is None
+
+
+def test_secret_of_sessions_is_kept_unless_a_crash_truncated_it(tmp_path: Path) -> None:
+    first = session_secret(tmp_path)
+    assert session_secret(tmp_path) == first
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(first[:5])
+    second = session_secret(tmp_path)
+    assert len(second) == len(first)
+    assert second != first
+    assert session_secret(tmp_path) == second
 
 
 def test_cookie_is_secure_behind_tls(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 
 from studio.jobs.process import start_of
 from studio.live.candidates import Candidates
+from studio.problems import BundleGone, CandidateFailed
 from tests import WAIT_S
 from tests.images import encode, photograph
 from tests.studio.http.serving import serving, settings_of
@@ -175,6 +177,57 @@ def test_candidate_is_ended_when_idle_and_one_runs_at_a_time(tmp_path: Path) -> 
             await asyncio.sleep(0.05)
         task.cancel()
         await candidates.close()
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ((sys.executable, "-c", "raise SystemExit(1)"), "has ended"),
+        ((sys.executable, "-c", "print('hello')"), "has ended"),
+        (("/no/such/program",), "No service process can be started"),
+    ],
+)
+def test_candidate_that_does_not_start_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], reason: str
+) -> None:
+    folders = tmp_path / "temporary"
+    folders.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+    version = publish_run(tmp_path / "store", None)
+
+    async def scene() -> None:
+        candidates = Candidates(tmp_path / "store", idle_s=60, command=command)
+        for _ in range(2):  # the next request starts anew
+            with pytest.raises(CandidateFailed, match=reason):
+                await candidates.url_of(version)
+            assert list(folders.iterdir()) == []
+
+    asyncio.run(scene())
+
+
+def test_model_that_the_candidate_refuses_has_the_reason(tmp_path: Path) -> None:
+    version = publish_run(tmp_path / "store", None)
+    refusing = FAKE_SERVICE.replace(
+        '{"status": "ok"}', '{"status": "no_model", "refused": {"reason": "it is damaged"}}'
+    )
+
+    async def scene() -> None:
+        command = (sys.executable, "-c", refusing)
+        candidates = Candidates(tmp_path / "store", idle_s=60, command=command)
+        with pytest.raises(CandidateFailed, match="refuses the chosen model: it is damaged"):
+            await candidates.url_of(version)
+        assert candidates._current is None
+
+    asyncio.run(scene())
+
+
+def test_model_that_was_pruned_is_no_candidate(tmp_path: Path) -> None:
+    async def scene() -> None:
+        candidates = Candidates(tmp_path / "store", idle_s=60)
+        with pytest.raises(BundleGone, match="has no version 0badf00d"):
+            await candidates.url_of("0badf00d")
 
     asyncio.run(scene())
 

@@ -1,5 +1,6 @@
 """Versions: immutable, found again by content, compared, restored, made into folders."""
 
+import gzip
 import random
 import threading
 from collections import Counter
@@ -191,9 +192,15 @@ def test_a_lost_or_damaged_manifest_is_an_error(workspace: Workspace, tmp_path: 
     version = make(workspace)
     path = workspace.versions.path(version.digest)
     good = path.read_bytes()
-    path.write_bytes(good[:-9])
-    with pytest.raises(NotFound, match="cannot be read"):
-        folders(workspace, version, tmp_path / "v")
+    broken = bytearray(good)
+    broken[12:20] = bytes(8)  # within the compressed data
+    for content in (good[:-9], bytes(broken), b"no gzip file"):
+        path.write_bytes(content)
+        with pytest.raises(NotFound, match="cannot be read"):
+            folders(workspace, version, tmp_path / "v")
+    path.write_bytes(gzip.compress(b"another manifest"))
+    with pytest.raises(NotFound, match="damaged"):
+        workspace.versions.read(version.digest)
     path.unlink()
     with pytest.raises(NotFound):
         workspace.versions.read(version.digest)
