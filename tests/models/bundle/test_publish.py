@@ -21,6 +21,7 @@ from models.errors import (
     SchemaUnsupported,
     StoreNotSynced,
 )
+from tests import WAIT_S
 from tests.models.tiny_bundle import TINY_PX, TinyGraph, bundle_facts
 
 
@@ -219,14 +220,14 @@ def test_concurrent_publishers_add_one_version_each(store: Path, tiny_model: byt
     facts = bundle_facts(tiny_model)
 
     def run() -> None:
-        start.wait(30)
+        start.wait(WAIT_S)
         published.append(publish(store, {MODEL: tiny_model}, facts).manifest.version)
 
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(WAIT_S)
     assert sorted(published) == versions(store)
     assert len(set(published)) == 4
     assert_sound(store, versions(store)[-1])
@@ -254,7 +255,7 @@ def test_reader_never_opens_half_a_bundle(
             publish(store, {MODEL: model}, bundle_facts(model))
     finally:
         done.set()
-        reader.join(60)
+        reader.join(WAIT_S)
     assert failures == []
     assert seen == sorted(seen)
     assert set(seen) <= set(versions(store))

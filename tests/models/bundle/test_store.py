@@ -38,6 +38,7 @@ from models.errors import (
     SchemaUnsupported,
     StoreNotSynced,
 )
+from tests import WAIT_S
 from tests.models.tiny_bundle import bundle_facts
 
 
@@ -270,7 +271,7 @@ def test_concurrent_writers_take_turns(folder: Path, four: list[str], tiny_model
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(WAIT_S)
     assert not failures
     assert len(versions(folder)) == 6
     assert (folder / HISTORY).read_text().split()[-1] == current_version(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import WAIT_S
 from training.data.cache import Cache
 from training.data.progress import Progress
 from training.errors import OutputError
@@ -141,7 +142,7 @@ def test_threads_share_one_cache(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(WAIT_S)
         for number in range(4):
             assert [cache.get(f"{number}-{n}") for n in range(20)] == [
                 bytes([number, n]) for n in range(20)
