@@ -33,6 +33,8 @@ def exit_at_interrupt(status: int, before: Callable[[], None]) -> Iterator[None]
     """
 
     def end(number: int, frame: FrameType | None) -> None:
+        for each in _NUMBERS:  # `before` may hold a lock when the next one arrives
+            signal.signal(each, signal.SIG_IGN)
         try:
             before()
         finally:

@@ -37,6 +37,15 @@ with exit_at_interrupt(130, lambda: os.write(1, b"before")):
     import slow_package
 print("never")
 """
+_EXITS_ONCE = """
+def before():
+    os.write(1, b"before")
+    os.kill(os.getpid(), signal.SIGINT)  # as somebody who presses Ctrl-C twice
+    time.sleep(0)
+
+with exit_at_interrupt(130, before):
+    import slow_package
+"""
 _IS_BACK = """
 with exit_at_interrupt(130, lambda: print("never")):
     import slow_package
@@ -85,6 +94,11 @@ def test_interrupt_in_an_import_is_raised_after_it(tmp_path: Path, number: signa
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_a_process_that_only_imports(tmp_path: Path, number: signal.Signals) -> None:
     status, lines = run_and_interrupt(tmp_path, _EXITS, number, after="importing")
+    assert (status, lines) == (130, ["importing", "before"])
+
+
+def test_second_interrupt_does_not_reach_the_end_of_the_first(tmp_path: Path) -> None:
+    status, lines = run_and_interrupt(tmp_path, _EXITS_ONCE, signal.SIGINT, after="importing")
     assert (status, lines) == (130, ["importing", "before"])
 
 
