@@ -411,7 +411,8 @@ def test_infer_returns_429_503_and_504_as_predict_does(bundle: Bundle, tmp_path:
 def test_text_in_json_is_named_as_no_picture(address: str) -> None:
     """Base64 is the first thing that one tries."""
     text = base64.b64encode(code_picture(1)).decode()
-    response = httpx.post(f"http://{address}{INFER}", json=one("image", [1], "BYTES", data=[text]))
+    document = one("image", [1], "BYTES", data=[text])
+    response = httpx.post(f"http://{address}{INFER}", json=document, timeout=WAIT_S)
     problem = bad(response, 400, "bad_inference")
     assert "Base64 is not decoded" in problem["detail"]
     assert "binary_data_size" in problem["detail"]

@@ -210,7 +210,7 @@ def test_endless_header_is_answered_431(head: bytes, tmp_path: Path) -> None:
         except (BrokenPipeError, ConnectionResetError):
             pass
         assert sent < 50_000_000
-        assert httpx.get(scene.address + "/livez").status_code == 200
+        assert httpx.get(scene.address + "/livez", timeout=WAIT_S).status_code == 200
 
 
 def test_body_in_small_chunks_is_accepted(tmp_path: Path) -> None:
@@ -222,7 +222,9 @@ def test_body_in_small_chunks_is_accepted(tmp_path: Path) -> None:
 
     with Scene(tmp_path, max_header_bytes=256) as scene:
         headers = {"content-type": "image/png"}
-        answer = httpx.post(scene.address + "/predict", content=parts(16), headers=headers)
+        answer = httpx.post(
+            scene.address + "/predict", content=parts(16), headers=headers, timeout=WAIT_S
+        )
         assert code_of(answer.json()["predictions"][0]) == 77
 
 
@@ -314,7 +316,7 @@ def test_client_that_stops_sending_gets_the_answers_to_its_whole_requests(
             client.shutdown(socket.SHUT_WR)
             received = until_closed(client)
         assert received.count(b"HTTP/1.1 200") == received.count(b"HTTP/1.1") == answers
-        lines = httpx.get(scene.address + "/metrics").text.splitlines()
+        lines = httpx.get(scene.address + "/metrics", timeout=WAIT_S).text.splitlines()
         assert "facemask_connections 1.0" in lines  # this one
 
 
