@@ -12,7 +12,7 @@ JOBS ?= auto
 PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations 20
 
 # Pip would compile 11,000 modules one after the other, which takes longer than unpacking them; use
-# imports a quarter of them, which Python compiles at their first import, and tests compile on all
+# imports a quarter of them, which are compiled at their first import, and tests compile all on all
 # cores.
 unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --no-compile \
@@ -23,6 +23,8 @@ EXTRAS := training,serving,studio,faces,heic
 .PHONY: install development run check test lint types clean
 
 run: install
+	@# The first import of what trains and serves compiles it: beside the drawing, as it takes seconds.
+	@test -d sample || $(PY) -c 'import training.job, training.report, service.app, studio.app' &
 	$(PY) -m training sample sample --if-missing
 	$(PY) -m training fit sample --examples --if-missing
 	@$(PY) -m scripts.next_steps
