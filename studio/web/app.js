@@ -165,9 +165,21 @@ function guardUploads() {
   });
 }
 
+/** An action may remove its own button: the focus goes on to the content, not to the start of the page. */
+function guardFocus(app) {
+  let last = null;
+  addEventListener("focusin", ({ target }) => (last = target));
+  new MutationObserver(() => {
+    if (!last || last.isConnected || document.activeElement !== document.body) return;
+    last = null;
+    document.getElementById("main")?.focus({ preventScroll: true });
+  }).observe(app, { childList: true, subtree: true });
+}
+
 async function start() {
   guardDrops();
   guardUploads();
+  guardFocus(document.getElementById("app"));
   render(html`<${App} />`, document.getElementById("app"));
   refresh();
   try {

@@ -28,7 +28,7 @@ SIZES: dict[str, ViewportSize] = {
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _MAX_TABS = 150
 # What a screen shows once it has loaded what it needs, by the title of its step.
-_COMPLETE = {
+COMPLETE = {
     "Data": "#versions-heading",
     "Labels": ".cell[data-state=labelled], .nothing",
     "Train": "#start-heading, #job-heading",
@@ -127,6 +127,16 @@ def tab_to(page: Page, target: Locator) -> None:
     raise AssertionError(f"Tab does not reach {target}.")
 
 
+def shows_focus(page: Page) -> bool:
+    """Return True if the element with the focus, or the label around it, has an outline."""
+    visible: bool = page.evaluate(
+        """() => [document.activeElement, document.activeElement.closest("label")].some(
+            (one) => one && getComputedStyle(one).outlineStyle !== "none"
+        )"""
+    )
+    return visible
+
+
 def press(page: Page, target: Locator) -> None:
     """Use a link or a button without a mouse."""
     tab_to(page, target)
@@ -168,7 +178,7 @@ def faults_in_each_look(page: Page) -> list[str]:
 def step(page: Page, title: str) -> None:
     """Go to one of the five screens, and wait until it is complete."""
     step_link(page, title).click()
-    expect(page.locator(_COMPLETE[title]).first).to_be_visible()
+    expect(page.locator(COMPLETE[title]).first).to_be_visible()
 
 
 def show_labels(page: Page) -> None:
