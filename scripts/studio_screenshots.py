@@ -24,7 +24,7 @@ _SIZES: dict[str, ViewportSize] = {
 }
 _CLASSES = ("mask", "no_mask")
 _SWAPPED = 3  # per class
-_QUALITY = 70  # below 60 kB each
+_QUALITY = 70  # at most about 60 kB each
 _TO_VERDICT = "document.querySelector('.candidate').scrollIntoView()"
 _WAIT_MS = 600_000
 
