@@ -131,12 +131,12 @@ def _serve_in_this_process(settings: Settings, listening: socket.socket) -> int:
 
     from service.app import create_app
 
-    _announce(listening, settings)
     app = create_app(settings, model_manager=model_manager, metrics=metrics)
     config = uvicorn.Config(app, **server_options(settings))
     # uvicorn raises the signal that stopped it once more when it has shut down.
     raise_interrupts()
     with contextlib.suppress(KeyboardInterrupt):
+        _announce(listening, settings)
         uvicorn.Server(config).run(sockets=[listening])
     return 0
 

@@ -164,9 +164,12 @@ def _serve(
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
     )
     server = _Server(config, app)
-    _announce(listening, settings, start_key)
-    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(database):
-        server.run(sockets=[listening])
+    with contextlib.closing(database):
+        try:
+            _announce(listening, settings, start_key)
+            server.run(sockets=[listening])
+        except KeyboardInterrupt:  # a signal; uvicorn raises it once more when it has shut down
+            return 0
     return 0 if server.started else 1
 
 
