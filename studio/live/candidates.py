@@ -29,7 +29,7 @@ from studio.problems import BundleGone, CandidateFailed, CandidateStarting
 log = logging.getLogger("facemask.studio")
 
 _LISTENING: Final = re.compile(rb"listening on (http://\S+)")
-_START_S: Final = 30.0  # PyTorch and a model on a busy machine
+_START_S: Final = 120.0  # max time until it serves: PyTorch and a model on a busy machine
 _WAIT_S: Final = 20.0  # max wait of one request for the start
 _STOP_S: Final = 3.0
 _POLL_S: Final = 0.1
@@ -43,12 +43,22 @@ COMMAND: Final = (sys.executable, "-m", "studio.live.end_with_parent", PARENT, "
 
 @dataclass
 class _Candidate:
-    """A service process."""
+    """A service process.
+
+    Attributes:
+        version: Of its model.
+        folder: Its store.
+        process: The process.
+        url: Its address, once it listens.
+        ready_by: When it has to serve, by the monotonic clock; None once it has done.
+        asked_at: When it was last asked for, by the monotonic clock.
+    """
 
     version: str
     folder: Path
     process: asyncio.subprocess.Process
     url: str = ""
+    ready_by: float | None = field(default_factory=lambda: time.monotonic() + _START_S)
     asked_at: float = field(default_factory=time.monotonic)
 
 
@@ -84,7 +94,7 @@ class Candidates:
         Raises:
             BundleGone: The store does not have the version.
             CandidateStarting: It takes longer than a request can wait.
-            CandidateFailed: The process has ended, or refuses the model.
+            CandidateFailed: The process has ended, refuses the model, or is not ready in time.
         """
         try:
             async with asyncio.timeout(_WAIT_S), self._turn:
@@ -95,6 +105,7 @@ class Candidates:
                     self._current = await self._start(version)
                 self._current.asked_at = time.monotonic()
                 await self._wait_until_ready(self._current)
+                self._current.ready_by = None
                 self._current.asked_at = time.monotonic()
                 return self._current.url
         except TimeoutError:
@@ -160,8 +171,19 @@ class Candidates:
         """Wait until the process serves its model.
 
         Raises:
-            CandidateFailed: It has ended, or refuses the model.
+            CandidateFailed: It has ended, refuses the model, or is not ready in time.
         """
+        left_s = None if candidate.ready_by is None else candidate.ready_by - time.monotonic()
+        try:
+            async with asyncio.timeout(left_s):
+                await self._become_ready(candidate)
+        except TimeoutError:
+            await self._end()
+            raise CandidateFailed(
+                "The service process of the chosen model does not become ready."
+            ) from None
+
+    async def _become_ready(self, candidate: _Candidate) -> None:
         process = candidate.process
         if not candidate.url:
             assert process.stdout is not None
@@ -171,9 +193,8 @@ class Candidates:
                 await self._end()
                 raise CandidateFailed("The service process of the chosen model has ended.")
             candidate.url = found[1].decode()
-        until = time.monotonic() + _START_S
         async with httpx.AsyncClient(timeout=_STOP_S) as client:
-            while time.monotonic() < until and process.returncode is None:
+            while process.returncode is None:
                 with contextlib.suppress(httpx.HTTPError, ValueError):
                     health = (await client.get(f"{candidate.url}/health")).json()
                     if health.get("status") == "ok":
@@ -184,7 +205,7 @@ class Candidates:
                         raise CandidateFailed(f"The service refuses the chosen model: {reason}")
                 await asyncio.sleep(_POLL_S)
         await self._end()
-        raise CandidateFailed("The service process of the chosen model does not become ready.")
+        raise CandidateFailed("The service process of the chosen model has ended.")
 
     async def _end(self) -> None:
         candidate, self._current = self._current, None

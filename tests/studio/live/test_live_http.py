@@ -16,8 +16,9 @@ import pytest
 from fastapi import FastAPI
 
 from studio.jobs.process import start_of
+from studio.live import candidates as candidates_module
 from studio.live.candidates import Candidates
-from studio.problems import BundleGone, CandidateFailed
+from studio.problems import BundleGone, CandidateFailed, CandidateStarting, StudioError
 from tests import WAIT_S
 from tests.images import encode, photograph
 from tests.studio.http.serving import serving, settings_of
@@ -203,6 +204,48 @@ def test_candidate_that_does_not_start_leaves_nothing(
             with pytest.raises(CandidateFailed, match=reason):
                 await candidates.url_of(version)
             assert list(folders.iterdir()) == []
+
+    asyncio.run(scene())
+
+
+def test_candidate_that_never_listens_fails_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates_module, "_WAIT_S", 1.0)
+    monkeypatch.setattr(candidates_module, "_START_S", 2.5)
+    version = publish_run(tmp_path / "store", None)
+    command = (sys.executable, "-c", "import time; time.sleep(600)")
+
+    async def scene() -> None:
+        candidates = Candidates(tmp_path / "store", idle_s=60, command=command)
+
+        async def ask() -> object:
+            try:
+                return await candidates.url_of(version)
+            except StudioError as error:
+                return error
+
+        outcomes = [await ask() for _ in range(3)]
+        assert isinstance(outcomes[0], CandidateStarting)
+        assert "does not become ready" in str(outcomes[-1])
+        assert candidates._current is None
+
+    asyncio.run(scene())
+
+
+def test_candidate_that_served_has_no_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = publish_run(tmp_path / "store", None)
+
+    async def scene() -> None:
+        command = (sys.executable, "-c", FAKE_SERVICE)
+        candidates = Candidates(tmp_path / "store", idle_s=60, command=command)
+        first = await candidates.url_of(version)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 1_000)
+        assert await candidates.url_of(version) == first
+        await candidates.close()
 
     asyncio.run(scene())
 
