@@ -34,7 +34,10 @@ def box(settings: Settings) -> list[str]:
             ("studio", "its address comes below  (label pictures, train, compare, put into use)"),
             ("stop", "Ctrl-C"),
             ("again", "make run  (takes seconds), or . .venv/bin/activate && python -m service"),
-            ("your own", "python -m training fit FOLDER  (one folder of pictures per class)"),
+            (
+                "your own",
+                ". .venv/bin/activate && python -m training fit FOLDER  (one folder per class)",
+            ),
         ],
     )
 

@@ -1,6 +1,6 @@
 // What a picture really is, by the reader: kept in this page, saved as folders to train on.
 
-import { decisionOf } from "./answers.js";
+import { UNCERTAIN, UNFAMILIAR, decisionOf } from "./answers.js";
 import { $, element, setText } from "./shared/dom.js";
 import { csv, save } from "./shared/save.js";
 import { count } from "./shared/words.js";
@@ -56,13 +56,15 @@ export const truthLabel = ({ truth }) => (truth === NEITHER ? "-" : truth ?? "")
 
 const judged = (items) => items.filter((item) => item.truth && item.answer && !item.answer.faces);
 
-/** Show how many pictures were judged, and how many answers were wrong. */
+/** Show how many pictures were judged, how many answers were wrong, and how many gave no class. */
 export function showCorrections(items) {
   const found = judged(items);
   $("corrections").hidden = !found.length;
   if (!found.length) return;
-  const wrong = found.filter((item) => verdictOf(item) === "wrong").length;
-  setText($("corrections-text"), `${count(found.length, "picture")} checked, ${wrong} answered wrongly.`);
+  const wrong = found.filter((item) => verdictOf(item) === "wrong");
+  const open = wrong.filter(({ answer }) => [UNCERTAIN, UNFAMILIAR].includes(decisionOf(answer))).length;
+  const rest = open ? `, ${open} not answered` : "";
+  setText($("corrections-text"), `${count(found.length, "picture")} checked, ${wrong.length - open} answered wrongly${rest}.`);
 }
 
 /** Save the judged pictures as a zip of a folder per class. */

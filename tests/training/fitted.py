@@ -53,5 +53,12 @@ def make_fitted(
     }
     facts = bundle_facts(model) | {"metrics": {"cross_validation": metrics}}
     bundle = publish(store, files, facts, promote=promoted)
-    summary = cast(Summary, {"labels": list(LABELS), "cross_validation": metrics})
+    summary = cast(
+        Summary,
+        {
+            "labels": list(LABELS),
+            "cross_validation": metrics,
+            "decision": {"coverage": 0.9, "threshold": 0.8},
+        },
+    )
     return Fitted(bundle, Promotion(promoted, "Reason.", cause, None, None), summary, answers)

@@ -247,6 +247,11 @@ def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
         ("Accuracy", f"{fitted.balanced_accuracy:.1%} balanced ({low:.1%} to {high:.1%}), "
                      f"{len(fitted.mistakes):,} of {len(fitted.answers):,} pictures wrong"),
     ]  # fmt: skip
+    decision = fitted.summary["decision"]
+    rows.append(
+        ("Answers", f"{decision['coverage']:.1%} of such pictures; the others are \"uncertain\" "
+                    f"(score below {decision['threshold']:.1%})")
+    )  # fmt: skip
     if promotion.comparison is not None:
         rows.append(("Change", promotion.comparison.test.sentence))
     rows += [("Current", promotion.reason), ("Report", fitted.report.resolve().as_uri())]

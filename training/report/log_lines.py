@@ -17,7 +17,7 @@ def study_lines(study: Study) -> list[str]:
         f"{_shares(metrics)}.",
         "A random split that ignores copies and groups would claim a balanced accuracy of "
         f"{study.naive['balanced_accuracy']:.1%}.",
-        f"Answering only above {decision.threshold:.0%} (the threshold) {kept} the error of given "
+        f"Answering only above {decision.threshold:.1%} (the threshold) {kept} the error of given "
         f"answers under {decision.target_error:.1%}, with 95 % confidence; it answers "
         f"{decision.coverage:.1%} of the pictures (coverage).",
         f"Log loss {calibration.log_loss:.3f} (95 % interval {low:.3f} to {high:.3f}) "

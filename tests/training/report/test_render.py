@@ -339,6 +339,17 @@ def test_page_headings_skip_no_level_and_pictures_have_alternative_text(name: st
             assert found.get("scope")
 
 
+def test_sentence_on_framing_ends_its_line_of_the_card() -> None:
+    made = data_of("two")
+    summary: Any = {
+        **made.summary,
+        "familiarity": {"false_alarms": 0.03},
+        "framing": {"sentence": "Framed on faces."},
+    }
+    card = render_card(dataclasses.replace(made, summary=summary))
+    assert " Framed on faces.\n- Out of scope" in card
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_rendering_is_deterministic(name: str) -> None:
     assert render_report(data_of(name)) == page_of(name)
