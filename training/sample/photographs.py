@@ -27,8 +27,8 @@ _PER_PERSON = 10
 FACES_FILE: Final = Path(__file__).with_name("faces.csv")
 """Table of the faces, one row per photograph, in the order of `read_photographs`.
 
-Columns: person, scale (that gives the face the size of the mean face), roll_deg (clockwise), x and y
-(shift of its middle from that of the photograph, in pixels of the matching grid)."""
+Columns: person, scale (that gives the face the size of the mean face), roll_deg (clockwise), x and
+y (shift of its middle from that of the photograph, in pixels of the matching grid)."""
 SHRINK: Final = 0.375
 """Size of the matching grid's photograph, relative to the photograph."""
 
