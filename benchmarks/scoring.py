@@ -31,13 +31,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from models.allocator import retain_memory
 from models.bundle.load import Bundle, open_bundle
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
 from models.layout.files import is_picture
 from scoring.plan import Options
 from scoring.run import RunOptions, open_run
-from service.process.allocator import retain_memory
 
 _BATCH = 8
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.allocator import retain_memory
 from models.bundle.load import open_bundle
 from models.bundle.signing import load_public_keys
 from models.errors import PictureError
@@ -23,7 +24,6 @@ from scoring.plan import Options
 from scoring.rows import UNREADABLE_CODE, columns_of, outcome_columns
 from service.inference.decision import AnswerOptions, PictureFaces, Prediction
 from service.inference.engine import Engine
-from service.process.allocator import retain_memory
 
 _MAX_FACES = 50  # per picture
 

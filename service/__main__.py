@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from models.allocator import limit_retained_memory
 from models.environment import read_variable
 from models.errors import reason_of
 from models.interrupts import raise_interrupts
@@ -23,7 +24,6 @@ from models.terminal import (
     write_line,
 )
 from models.text import clean
-from service.process.allocator import limit_retained_memory
 from service.process.background import exit_if_threads_run
 from service.process.command_line import apply_options, check_lines, parse_options
 from service.settings import Settings, faults_of, warn_of_variables

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from models import __version__
+from models.allocator import limit_retained_memory
 from models.errors import FacemaskError
 from service.http import health, predict
 from service.http import metrics as metrics_route
@@ -37,7 +38,6 @@ from service.inference.state import State
 from service.inference.watchdog import Watchdog
 from service.limits.budget import RequestBudgets
 from service.problems import KeyRefused, KeyRequired
-from service.process.allocator import limit_retained_memory
 from service.process.background import exit_if_threads_run, run_in_background_thread
 from service.process.shutdown import GracefulShutdown
 from service.process.supervisor import terminate_with_supervisor

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import models
+from models.allocator import retain_memory
 from models.environment import warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError
 from models.interrupts import raise_interrupts
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run() -> None:
     """Run the command line and exit (console script)."""
+    retain_memory()
     status = run_command(main)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
         # A thread of gloo that still frees a tensor while the interpreter ends would abort the

@@ -8,9 +8,9 @@ from typing import Final
 
 import torch
 
+from models.allocator import release_free_memory
 from service.inference.model_manager import ModelManager
 from service.problems import NoModel, Stuck
-from service.process.allocator import release_free_memory
 from service.process.background import run_in_background_thread
 from service.process.running_time import RunningTime
 

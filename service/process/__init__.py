@@ -1,1 +1,1 @@
-"""Operating system processes: supervision, shutdown, background threads, memory allocator."""
+"""Operating system processes: supervision, shutdown, background threads."""

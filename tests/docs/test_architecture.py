@@ -18,7 +18,7 @@ from tests import ROOT, WAIT_S
 # rooms of one layer do not import each other.
 ROOMS = {
     "models": [
-        ["errors", "text", "cpu", "correlation", "score_test"],
+        ["errors", "text", "cpu", "allocator", "correlation", "score_test"],
         ["problems", "paired"],
         ["environment", "terminal", "interrupts", "layout"],
         ["imaging"],

@@ -67,6 +67,8 @@ def quantise(network: nn.Module, scaled: Tensor) -> nn.Module:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.backends.quantized.engine = ENGINE
+        # Stack traces of the nodes would import SymPy and NetworkX: 2 s, 6 s the first time.
+        fx.config.do_not_emit_stack_traces = True
         graph, capped = _trace(network)
         mapping = QConfigMapping().set_global(_qconfig(MinMaxObserver))
         for name in capped:

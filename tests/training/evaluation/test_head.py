@@ -1,5 +1,7 @@
 """The head: scikit-learn's optimum in the graph's own terms."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -10,6 +12,7 @@ from training.evaluation.head import (
     Head,
     choose_penalty,
     fit_head,
+    fit_heads,
     log_loss,
     softmax,
 )
@@ -49,6 +52,20 @@ def test_softmax_of_logits_equals_predict_proba(num_classes: int, penalty: float
     model.fit(features.astype(np.float64) / scale, classes)
     wanted = model.predict_proba(features.astype(np.float64) / scale)
     np.testing.assert_allclose(softmax(head.logits(features)), wanted, atol=2e-4)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_each_of_several_heads_is_the_optimum_of_its_own_penalty(num_classes: int) -> None:
+    features, classes = blobs(num_classes)
+    penalties = (0.01, 0.3, 3.0)
+    for head, penalty in zip(
+        fit_heads(features, classes, penalties=penalties), penalties, strict=True
+    ):
+        alone = fit_head(features, classes, penalty=penalty)
+        assert head.penalty == penalty
+        np.testing.assert_allclose(
+            softmax(head.logits(features)), softmax(alone.logits(features)), atol=2e-4
+        )
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
@@ -141,11 +158,14 @@ def test_choose_penalty_returns_the_lowest_held_out_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A head whose logits are sharper the greater the penalty; 0.3 is as sharp as it is right.
-    def fake(features: Features, classes: Classes, *, penalty: float) -> Head:
-        weight = np.array([[-1.0], [1.0]], dtype=np.float32) * np.float32(penalty)
-        return Head(weight, np.zeros(2, dtype=np.float32), penalty)
+    def fake(features: Features, classes: Classes, *, penalties: Sequence[float]) -> list[Head]:
+        weight = np.array([[-1.0], [1.0]], dtype=np.float32)
+        return [
+            Head(weight * np.float32(penalty), np.zeros(2, dtype=np.float32), penalty)
+            for penalty in penalties
+        ]
 
-    monkeypatch.setattr("training.evaluation.head.fit_head", fake)
+    monkeypatch.setattr("training.evaluation.head.fit_heads", fake)
     sharp = np.log(0.75 / 0.25) / 2
     features = np.array([[-1.0], [-1], [-1], [1], [1], [1], [1], [-1]], dtype=np.float32)
     classes = np.array([0, 0, 0, 0, 1, 1, 1, 1], dtype=np.int64)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc
 # as Pillow's, each followed by a small one that stays.
 _SCRIPT = """
 import ctypes, pathlib, sys
-from service.process import allocator
+from models import allocator
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

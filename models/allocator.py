@@ -34,7 +34,7 @@ def limit_retained_memory() -> None:
 def retain_memory() -> None:
     """Keep freed memory for the next batch, in one heap of all threads, for work without pauses.
 
-    With batches of 8 the kernel cleared some 1,000 pages per picture, 2 of 13 ms; now none.
+    With batches of 8 the kernel cleared some 1,000 pages per picture, 2 of 13 ms in int8; now none.
     No effect if a MALLOC_* environment variable is set.
     """
     _set(
