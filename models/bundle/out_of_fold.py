@@ -14,7 +14,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -27,10 +27,14 @@ from models.paired import DEFAULT_MARGIN, PairedTest, paired_test
 OUT_OF_FOLD: Final = "out_of_fold.csv"
 TEST_ANSWERS: Final = "test_answers.csv"
 
+MAX_ANSWERED_LOSS: Final = 0.1
+"""Share of the pictures that a new model may leave without a class beyond those of the old one."""
+
 _COLUMNS: Final = ("file", "sha256", "label", "group", "predicted", "score")
 _PROBABILITY: Final = "probability:"
 _SLICE: Final = "slice:"
 _SMALLEST_PROBABILITY: Final = 1e-12
+_ROUNDING: Final = 1e-8  # a threshold is the score of some picture, which the file has in 9 digits
 
 
 class Answer(NamedTuple):  # 20,000 are read to compare two models: a tuple is made fast
@@ -71,11 +75,40 @@ class Answer(NamedTuple):  # 20,000 are read to compare two models: a tuple is m
 
 
 @dataclass(frozen=True)
+class Answered:
+    """Shares of the same pictures that get a class, not "uncertain", at each model's threshold.
+
+    Attributes:
+        old: Share of the old model.
+        new: Share of the new model.
+        interval_90: Of `new` - `old`.
+    """
+
+    old: float
+    new: float
+    interval_90: tuple[float, float]
+
+    @property
+    def fewer(self) -> bool:
+        """True if a loss of more than `MAX_ANSWERED_LOSS` is shown."""
+        return self.interval_90[1] < -MAX_ANSWERED_LOSS
+
+    @property
+    def sentence(self) -> str:
+        """One sentence with both shares."""
+        before = f"{self.old:.1%} before"
+        if self.fewer:
+            before += f": more than {100 * MAX_ANSWERED_LOSS:g} points fewer"
+        return f'It gives {self.new:.1%} of them a class, not "uncertain" ({before}).'
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two models on the pictures that both were trained on, each answered out of fold.
 
     Attributes:
         test: The paired test.
+        answered: How many of the pictures get a class.
         fixed: Digests of the pictures that only the new model has correct.
         broken: Digests of those that only the old model has correct.
         relabelled: Digests of those whose label differs; the new one counts for both models.
@@ -84,15 +117,23 @@ class Comparison:
     """
 
     test: PairedTest
+    answered: Answered
     fixed: tuple[str, ...]
     broken: tuple[str, ...]
     relabelled: tuple[str, ...]
     only_old: int
     only_new: int
 
+    @property
+    def sentence(self) -> str:
+        """The paired test and the shares answered, in two sentences or three."""
+        return f"{self.test.sentence} {self.answered.sentence}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures of the test and the numbers of pictures, fit for JSON."""
         return self.test.as_dict() | {
+            "sentence": self.sentence,
+            "answered": asdict(self.answered) | {"fewer": self.answered.fewer},
             "fixed": len(self.fixed),
             "broken": len(self.broken),
             "relabelled": len(self.relabelled),
@@ -156,11 +197,21 @@ def read_answers(bundle: Path, name: str = OUT_OF_FOLD) -> list[Answer] | None:
 
 
 def compare_answers(
-    old: Sequence[Answer], new: Sequence[Answer], *, margin: float = DEFAULT_MARGIN
+    old: Sequence[Answer],
+    new: Sequence[Answer],
+    *,
+    thresholds: tuple[float, float],
+    margin: float = DEFAULT_MARGIN,
 ) -> Comparison | None:
     """Compare two models on common pictures; None without any, or if the classes differ.
 
     Labels, groups and slices are those of the new model: corrected labels count for both.
+
+    Args:
+        old: Answers of the old model.
+        new: Answers of the new model.
+        thresholds: Score below which an answer is "uncertain": of the old and of the new model.
+        margin: Loss of balanced accuracy that is not acceptable.
     """
     if not old or not new or old[0].probabilities.keys() != new[0].probabilities.keys():
         return None
@@ -181,12 +232,27 @@ def compare_answers(
             slices=_slices([other for _, other in pairs]),
             margin=margin,
         ),
+        answered=_compare_answered(pairs, *thresholds),
         fixed=_chosen(pairs, [b and not a for a, b in zip(was, now, strict=True)]),
         broken=_chosen(pairs, [a and not b for a, b in zip(was, now, strict=True)]),
         relabelled=_chosen(pairs, [one.label != other.label for one, other in pairs]),
         only_old=len(before) - len(pairs),
         only_new=len(after) - len(pairs),
     )
+
+
+def _compare_answered(
+    pairs: Sequence[tuple[Answer, Answer]], old_threshold: float, new_threshold: float
+) -> Answered:
+    """Compare how many pictures get a class; all pictures count equally, whatever their class."""
+    test = paired_test(
+        [one.score > old_threshold - _ROUNDING for one, _ in pairs],
+        [other.score > new_threshold - _ROUNDING for _, other in pairs],
+        [0] * len(pairs),
+        [other.group for _, other in pairs],
+        [one.score - old_threshold for one, _ in pairs],
+    )
+    return Answered(test.old, test.new, test.interval_90)
 
 
 def _slices(answers: Sequence[Answer]) -> dict[str, list[str]]:

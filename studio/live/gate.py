@@ -27,6 +27,8 @@ class Verdict:
 def judge(store: Path, live: str | None, candidate: str) -> Verdict:
     """Judge a model by the paired test of `models.paired`, on pictures that both have answered.
 
+    One that gives a class to many fewer of them is kept back, too.
+
     These are the training pictures of both, answered out of fold. Frozen test sets that both were
     tested on are a second look: a loss there closes the gate, too. They decide alone if the models
     have no training picture in common.
@@ -53,10 +55,14 @@ def judge(store: Path, live: str | None, candidate: str) -> Verdict:
             f"{candidate} cannot be compared with {live}, which is live: they have no picture in "
             "common that both have answered out of fold, or know different classes.",
         )
-    sentence = first.test.sentence
+    sentence = first.sentence
     if trained is None:
         sentence = f"On the frozen test pictures: {sentence}"
     elif tested is not None:
-        sentence += f" On the frozen test pictures: {tested.test.sentence}"
-    is_open = first.test.not_worse and (tested is None or tested.test.verdict != "worse")
+        sentence += f" On the frozen test pictures: {tested.sentence}"
+    is_open = (
+        first.test.not_worse
+        and not first.answered.fewer
+        and (tested is None or tested.test.verdict != "worse")
+    )
     return Verdict(is_open, sentence, figures_of(first, tested if trained else None))

@@ -1,11 +1,12 @@
 """Two runs side by side: pictures fixed and broken, the paired test, settings, data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
+from models.bundle.files import read_manifest
 from models.bundle.out_of_fold import (
     OUT_OF_FOLD,
     TEST_ANSWERS,
@@ -27,7 +28,10 @@ def compare_runs(connection: Connection, store: Path, old: Run, new: Run) -> dic
         BundleGone: The model of one is not in the store any more.
     """
     before, after = _answers(store, old), _answers(store, new)
-    comparison = compare_answers(before, after)
+    try:
+        comparison = _compare(store, old.bundle, new.bundle, before, after)
+    except BundleError as error:
+        raise BundleGone(f"The models cannot be compared: {error}") from error
     if comparison is None:
         raise NotComparable(_no_common_picture(old, new, before, after))
     old_by, new_by = _by_digest(before), _by_digest(after)
@@ -77,7 +81,7 @@ def compare_bundles(store: Path, old: str, new: str, name: str = OUT_OF_FOLD) ->
         BundleError: One cannot be read.
     """
     before, after = answers_of(store, old, name), answers_of(store, new, name)
-    return None if before is None or after is None else compare_answers(before, after)
+    return None if before is None or after is None else _compare(store, old, new, before, after)
 
 
 def figures_of(comparison: Comparison, tests: Comparison | None = None) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def figures_of(comparison: Comparison, tests: Comparison | None = None) -> dict[
         tests: On the pictures of frozen test sets that both were tested on, if there are any.
     """
     test: PairedTest = comparison.test
+    answered = comparison.answered
     low, high = test.interval_90
     return {
         "difference": test.difference,
@@ -96,7 +101,8 @@ def figures_of(comparison: Comparison, tests: Comparison | None = None) -> dict[
         "margin": test.margin,
         "resolution": test.resolution,
         "verdict": test.verdict,
-        "sentence": test.sentence,
+        "sentence": comparison.sentence,
+        "answered": {"old": answered.old, "new": answered.new, "fewer": answered.fewer},
         "n": test.pictures,
         "old": test.old,
         "new": test.new,
@@ -147,6 +153,15 @@ def _answers(store: Path, run: Run) -> tuple[Answer, ...]:
     except BundleError as error:
         raise BundleGone(f"The model of run {run.id} cannot be read: {error}") from error
     return found or ()
+
+
+def _compare(
+    store: Path, old: str, new: str, before: Sequence[Answer], after: Sequence[Answer]
+) -> Comparison | None:
+    old_threshold, new_threshold = (
+        read_manifest(store / version).decision.threshold for version in (old, new)
+    )
+    return compare_answers(before, after, thresholds=(old_threshold, new_threshold))
 
 
 def _compare_tests(store: Path, old: Run, new: Run) -> Comparison | None:

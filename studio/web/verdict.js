@@ -1,7 +1,7 @@
 // The paired test of two models, in plain words.
 
 import { html } from "./htm-preact.js";
-import { count, listed, number, points } from "./words.js";
+import { count, listed, number, points, share } from "./words.js";
 
 const VERDICTS = {
   better: { tone: "good", title: "Better", text: "The new model is better: the difference is too large for chance." },
@@ -10,10 +10,14 @@ const VERDICTS = {
   "not shown": { tone: "warn", title: "Not shown", text: "It may be as good, but there are too few pictures, or too many differences, to show it." },
 };
 
+const FEWER = { tone: "warn", title: "Fewer answers", text: "It is not worse where it answers, but says “uncertain” much more often." };
+
 /** Verdict as a notice, with its figures in a fold. */
 export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken }) {
   if (!paired) return null;
-  const { tone, title, text } = VERDICTS[String(paired.verdict).replaceAll("_", " ")] ?? VERDICTS["not shown"];
+  const found = VERDICTS[String(paired.verdict).replaceAll("_", " ")] ?? VERDICTS["not shown"];
+  const { answered } = paired;
+  const { tone, title, text } = answered?.fewer && found.tone === "good" ? FEWER : found;
   const worse = (paired.parts ?? []).filter((part) => part.worse);
   const margin = Math.abs(100 * paired.margin).toFixed(1);
   return html`<div class=${`notice ${tone} verdict`} role="status">
@@ -22,6 +26,7 @@ export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken
       ${text} On the same pictures, none of which they had learned from, it gets ${count(fixed ?? 0, "picture")} right that the other got wrong, and
       ${" "}${count(broken ?? 0, "picture")} wrong that the other got right.
     </p>
+    ${answered && html`<p>It gives ${share(answered.new)} of them a class, not “uncertain”; the other ${share(answered.old)}.</p>`}
     ${paired.tests?.n > 0 && html`<p>On the ${count(paired.tests.n, "picture")} kept for checking: ${number(paired.tests.fixed)} fixed, ${number(paired.tests.broken)} broken.</p>`}
     ${worse.length > 0 && html`<p>It is worse for ${listed(worse.map((part) => `${part.name} (${number(part.broken)} broken, ${number(part.fixed)} fixed of ${number(part.n)})`))}.</p>`}
     <details>

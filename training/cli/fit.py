@@ -253,7 +253,7 @@ def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
                     f"(score below {decision['threshold']:.1%})")
     )  # fmt: skip
     if promotion.comparison is not None:
-        rows.append(("Change", promotion.comparison.test.sentence))
+        rows.append(("Change", promotion.comparison.sentence))
     rows += [("Current", promotion.reason), ("Report", fitted.report.resolve().as_uri())]
     if promotion.promoted:
         prefix = "" if here else f"FACEMASK_STORE={shlex.quote(str(store.resolve()))} "

@@ -135,7 +135,8 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         )
     progress.begin("publish")
     accuracy = summary["cross_validation"]["balanced_accuracy"]
-    promotion = decide_promotion(options, answers, accuracy)
+    threshold = trained.study.decision.threshold
+    promotion = decide_promotion(options, answers, accuracy, threshold)
     bundle = publish_bundle(options.store, content, config, key=key, promote=promotion.promoted)
     return Fitted(bundle, promotion, summary, answers)
 

@@ -59,7 +59,7 @@ def test_slices_survive_a_file_and_enter_the_comparison() -> None:
     assert data.decode().splitlines()[0].endswith("probability:dog,slice:light")
     back = parse_answers(data)
     assert [each.slices for each in back] == light
-    found = compare_answers(old, back)
+    found = compare_answers(old, back, thresholds=(0.5, 0.5))
     assert found is not None
     assert [part.name for part in found.test.worse_parts] == ["class cat", "light: dark"]
     assert found.as_dict()["parts"][1]["lost"] == 30
@@ -99,7 +99,7 @@ def test_models_are_compared_on_the_pictures_that_both_have() -> None:
     old = [answer(n, predicted="dog" if n < 3 else "cat") for n in range(100)]
     new = [answer(n, predicted="dog" if n in (0, 50) else "cat") for n in range(20, 130)]
     new += [answer(2), answer(1)]
-    found = compare_answers(old, new)
+    found = compare_answers(old, new, thresholds=(0.5, 0.5))
     assert found is not None
     assert found.test.pictures == 82
     assert set(found.fixed) == {old[1].sha256, old[2].sha256}
@@ -113,14 +113,39 @@ def test_models_are_compared_on_the_pictures_that_both_have() -> None:
 def test_corrected_labels_count_for_both_models() -> None:
     old = [answer(n) for n in range(40)]
     new = [answer(n, label="dog" if n == 0 else "cat", predicted="cat") for n in range(40)]
-    found = compare_answers(old, new)
+    found = compare_answers(old, new, thresholds=(0.5, 0.5))
     assert found is not None
     assert found.relabelled == (old[0].sha256,)
     assert (found.fixed, found.broken) == ((), ())
 
 
+def test_answers_above_each_models_own_threshold_are_counted() -> None:
+    old = [answer(n, p=0.9) for n in range(200)]
+    new = [answer(n, p=0.9 if n < 120 else 0.7) for n in range(200)]
+    found = compare_answers(old, new, thresholds=(0.8, 0.8))
+    assert found is not None
+    assert (found.answered.old, found.answered.new, found.answered.fewer) == (1.0, 0.6, True)
+    assert found.test.verdict == "not worse"
+    assert found.sentence.startswith(found.test.sentence)
+    back = compare_answers(new, old, thresholds=(0.8, 0.8))
+    assert back is not None
+    assert not back.answered.fewer
+    lower = compare_answers(old, new, thresholds=(0.8, 0.7))
+    assert lower is not None
+    assert (lower.answered.new, lower.answered.fewer) == (1.0, False)
+
+
+def test_the_picture_at_the_threshold_is_answered_after_a_file_has_rounded_it() -> None:
+    threshold = 0.8765432114
+    back = parse_answers(format_answers([answer(1, p=threshold)], LABELS))
+    assert back[0].score < threshold
+    found = compare_answers(back, back, thresholds=(threshold, threshold))
+    assert found is not None
+    assert found.answered.old == 1.0
+
+
 def test_models_without_common_pictures_or_labels_are_not_compared() -> None:
-    assert compare_answers([answer(1)], [answer(2)]) is None
-    assert compare_answers([], [answer(2)]) is None
+    assert compare_answers([answer(1)], [answer(2)], thresholds=(0.5, 0.5)) is None
+    assert compare_answers([], [answer(2)], thresholds=(0.5, 0.5)) is None
     other = Answer("a", "b", "cat", "1", "cat", {"cat": 0.5, "cow": 0.5})
-    assert compare_answers([answer(1)], [other]) is None
+    assert compare_answers([answer(1)], [other], thresholds=(0.5, 0.5)) is None

@@ -86,6 +86,34 @@ async def ask_both(client: httpx.AsyncClient, run: int) -> dict[str, Any]:
         assert both["live"] is not None
 
 
+def test_a_model_that_answers_many_fewer_pictures_needs_a_reason(
+    tmp_path: Path, service: str
+) -> None:
+    store = tmp_path / "store"
+    sure = answers(200)
+    unsure = [
+        answer._replace(probabilities=dict.fromkeys(answer.probabilities, 0.5))
+        if number < 60
+        else answer
+        for number, answer in enumerate(sure)
+    ]
+    first, second = publish_run(store, sure, live=True), publish_run(store, unsure)
+
+    async def scene(client: httpx.AsyncClient, app: FastAPI) -> None:
+        run_of(app.state.database, store, 1, first)
+        two = run_of(app.state.database, store, 1, second)
+        gate = (await client.get(f"/api/live/gate?run={two}")).json()
+        assert gate["paired"]["answered"] == {"old": 1.0, "new": 0.7, "fewer": True}
+        assert (gate["open"], gate["paired"]["verdict"]) == (False, "not worse")
+        assert "70.0% of them a class" in gate["sentence"]
+        refused = await client.post("/api/live/promote", json={"run": two})
+        assert (refused.status_code, refused.json()["code"]) == (409, "gate")
+        promoted = await client.post("/api/live/promote", json={"run": two, "reason": "a drill"})
+        assert promoted.json()["run"] == two
+
+    play(tmp_path, scene, service_url=service)
+
+
 def test_promotion_rollback_and_answers_of_two_models(tmp_path: Path, service: str) -> None:
     store = tmp_path / "store"
     first, second = (publish_run(store, answers(40, wrong=range(n))) for n in (0, 9))
