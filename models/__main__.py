@@ -15,7 +15,7 @@ from models.bundle.store import DEFAULT_STORE, default_store
 from models.environment import read_variable, warn_of_injected, warn_of_misspelt
 from models.errors import FacemaskError, NoBundle, StoreNotSynced, reason_of
 from models.terminal import run_command, write_error, write_line
-from models.text import clean
+from models.text import clean, percent
 
 _EXIT_REFUSED: Final = 1
 _EXIT_UNWRITABLE: Final = 6  # as for the training job
@@ -190,8 +190,8 @@ def _row(path: Path) -> tuple[str, ...]:
         return *[""] * 6, f"unusable: {error}"
     return (
         _accuracy(manifest),
-        f"{manifest.decision.threshold:.1%}",
-        f"{manifest.decision.coverage:.1%}",
+        f"{percent(manifest.decision.threshold)}",
+        f"{percent(manifest.decision.coverage)}",
         str(sum(manifest.dataset.pictures.values())),
         manifest.backbone.name,
         _signed(path),
@@ -201,7 +201,7 @@ def _row(path: Path) -> tuple[str, ...]:
 
 def _accuracy(manifest: Manifest) -> str:
     accuracy = manifest.scores.balanced_accuracy
-    return "" if accuracy is None else f"{accuracy:.1%}"
+    return "" if accuracy is None else f"{percent(accuracy)}"
 
 
 def _signed(path: Path) -> str:
@@ -218,7 +218,7 @@ def _show(arguments: argparse.Namespace) -> list[str]:
         "created": manifest.created_at.isoformat(),
         "labels": ", ".join(manifest.labels),
         "accuracy": f"{_accuracy(manifest)} balanced, cross-validated",
-        "uncertain below": f"{decision.threshold:.1%} (answers {decision.coverage:.1%})",
+        "uncertain below": f"{percent(decision.threshold)} (answers {percent(decision.coverage)})",
         "pictures": f"{pictures} in {dataset.groups} groups",
         "backbone": f"{manifest.backbone.name} ({manifest.backbone.licence})",
         "input": f"{manifest.input_px} x {manifest.input_px} px, decoded by {manifest.decoder}",
@@ -243,10 +243,13 @@ def _compare(arguments: argparse.Namespace) -> list[str]:
     old, new = (open_bundle(arguments.store / name, trusted=trusted) for name in names)
     found = compare_bundles(old, new, arguments.on, progress=_report_progress)
     lines = [
-        f"A  {names[0]}  {found.test.old:.1%} balanced accuracy, answers {found.old.answered:.1%}",
-        f"B  {names[1]}  {found.test.new:.1%} balanced accuracy, answers {found.new.answered:.1%}",
-        found.test.sentence,
+        f"{letter}  {name}  {percent(accuracy)} balanced accuracy, answers {percent(of.answered)}"
+        for letter, name, accuracy, of in (
+            ("A", names[0], found.test.old, found.old),
+            ("B", names[1], found.test.new, found.new),
+        )
     ]
+    lines.append(found.test.sentence)
     for title, fixed in (("fixed by B", True), ("broken by B", False)):
         rows = found.changed(fixed=fixed)
         lines.append(f"{title}: {len(rows)}")

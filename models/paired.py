@@ -32,6 +32,7 @@ from models.correlation import (
     rare_event_correlation,
 )
 from models.score_test import score_interval, sign_test
+from models.text import percent
 
 DEFAULT_MARGIN: Final = 0.015
 """Loss of balanced accuracy that a new model must be shown to stay below."""
@@ -135,7 +136,7 @@ class PairedTest:
         }[self.verdict]
         low, high = map(_points, self.interval_90)
         return (
-            f"{meaning}: balanced accuracy {self.old:.1%} -> {self.new:.1%} on the same "
+            f"{meaning}: balanced accuracy {percent(self.old)} -> {percent(self.new)} on the same "
             f"{self.pictures:,} pictures, a difference of {_points(self.difference)} points "
             f"({low} to {high}, each end with 95 % confidence); {self.gained:,} fixed, "
             f"{self.lost:,} broken. These pictures can exclude a loss of "

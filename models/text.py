@@ -1,7 +1,8 @@
-"""Untrusted text (file names, messages): normalised at input, made safe to show at output."""
+"""Text to show: untrusted names and messages normalised and made safe, shares as per cent."""
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
@@ -59,3 +60,22 @@ def normalize_path(path: str, *, backslashes: bool = False) -> str:
     if ".." in parts:
         raise ValueError(f"{clean(path)} leads out of its folder")
     return "/".join(parts)
+
+
+def percent(share: float | None) -> str:
+    """Format a share; "100%" only if it is 1, "0%" only if it is 0, "–" if it is unknown."""
+    if share is None:
+        return "–"
+    text = f"{share:.1%}"
+    if text == "100.0%":
+        return "100%" if share >= 1.0 else ">99.9%"
+    if text == "0.0%":
+        return "0%" if share <= 0.0 else "<0.1%"
+    return text
+
+
+def span(interval: Sequence[float] | None) -> str:
+    """Format the two ends of an interval of shares."""
+    if not interval:
+        return ""
+    return " to ".join(f"{end:.1%}".replace("100.0%", "100%") for end in interval)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from models.text import percent
 from scoring.output import Output
 
 _COLUMNS = ("decision", "error_code", "score", "familiar", "distance")
@@ -76,5 +77,7 @@ def describe(totals: Totals, facts: dict[str, Any]) -> list[str]:
     if model["unfamiliar_expected"] is not None and totals.decisions:
         expected = model["unfamiliar_expected"]
         found_share = totals.decisions["unfamiliar"] / totals.decisions.total()
-        lines.append(f"unfamiliar {found_share:.1%}, {expected:.1%} of pictures as in training")
+        lines.append(
+            f"unfamiliar {percent(found_share)}, {percent(expected)} of pictures as in training"
+        )
     return lines

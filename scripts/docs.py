@@ -38,7 +38,8 @@ _OTHER_EXIT_STATUSES: Final = {
     "go on.",
     2: "The command line is wrong.",
     7: "`audit --fail-on` found something of that level or worse.",
-    8: "Published, and kept from being current: shown to be worse than the current model, or below "
+    8: "Published, and kept from being current: shown to be worse than the current model, or to "
+    "answer many fewer pictures, or below "
     "`--min-accuracy`.",
     130: "Interrupted. Run the same command again: it continues from the cache.",
     141: "Nobody reads the output any more; a bundle that was being trained is published.",

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 from models.bundle.files import read_listed_file, read_manifest
 from models.errors import BundleIncomplete
 from models.paired import DEFAULT_MARGIN, PairedTest, paired_test
+from models.text import percent
 
 OUT_OF_FOLD: Final = "out_of_fold.csv"
 TEST_ANSWERS: Final = "test_answers.csv"
@@ -96,10 +97,10 @@ class Answered:
     @property
     def sentence(self) -> str:
         """One sentence with both shares."""
-        before = f"{self.old:.1%} before"
+        before = f"{percent(self.old)} before"
         if self.fewer:
             before += f": more than {100 * MAX_ANSWERED_LOSS:g} points fewer"
-        return f'It gives {self.new:.1%} of them a class, not "uncertain" ({before}).'
+        return f'It gives {percent(self.new)} of them a class, not "uncertain" ({before}).'
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,12 @@ export function truthField(item, changed) {
   return { root, update };
 }
 
-/** Return "" for a picture that was not checked, else "right" or "wrong". */
+/** Return "" for a picture that was not checked, else "right", "wrong", or "open" if it got no class. */
 export function verdictOf({ truth, answer }) {
   if (!truth || !answer || answer.faces) return "";
   const decision = decisionOf(answer);
-  return truth === decision || (truth === NEITHER && decision === "unfamiliar") ? "right" : "wrong";
+  if (truth === decision || (truth === NEITHER && decision === UNFAMILIAR)) return "right";
+  return [UNCERTAIN, UNFAMILIAR].includes(decision) ? "open" : "wrong";
 }
 
 /** Return the name of a judgement for readers: a class, "neither" or "". */
@@ -61,10 +62,9 @@ export function showCorrections(items) {
   const found = judged(items);
   $("corrections").hidden = !found.length;
   if (!found.length) return;
-  const wrong = found.filter((item) => verdictOf(item) === "wrong");
-  const open = wrong.filter(({ answer }) => [UNCERTAIN, UNFAMILIAR].includes(decisionOf(answer))).length;
-  const rest = open ? `, ${open} not answered` : "";
-  setText($("corrections-text"), `${count(found.length, "picture")} checked, ${wrong.length - open} answered wrongly${rest}.`);
+  const number = (verdict) => found.filter((item) => verdictOf(item) === verdict).length;
+  const rest = number("open") ? `, ${number("open")} not answered` : "";
+  setText($("corrections-text"), `${count(found.length, "picture")} checked, ${number("wrong")} answered wrongly${rest}.`);
 }
 
 /** Save the judged pictures as a zip of a folder per class. */

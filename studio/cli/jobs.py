@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from models.terminal import write_error
-from models.text import clean
+from models.text import clean, percent, span
 from studio.app import JOBS, open_work
 from studio.cli.context import Context, add_common_options, open_context
 from studio.jobs.follow import follow
@@ -137,9 +137,9 @@ def _write_job(studio: Context, job: Job) -> None:
         write_error(clean(f"error: {job.error['message']}"))
     result = job.result or {}
     if accuracy := result.get("accuracy"):
-        interval = f"{accuracy['low']:.1%} to {accuracy['high']:.1%}"
+        interval = span([accuracy["low"], accuracy["high"]])
         lines = [
-            f"run {result['run']}: accuracy {accuracy['value']:.1%} ({interval}), "
+            f"run {result['run']}: accuracy {percent(accuracy['value'])} ({interval}), "
             f"model {result['bundle']}"
         ]
     elif "findings" in result:

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from models.text import percent, span
 from studio.cli.context import Context, add_common_options, open_context
 from studio.live.ledger import history, promote, roll_back
 from studio.problems import NotFound
@@ -53,7 +54,7 @@ def _line_of(row: dict[str, Any]) -> str:
     accuracy = row.get("accuracy") or {}
     text = "no figures"
     if accuracy.get("low") is not None:
-        text = f"{accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+        text = f"{percent(accuracy['value'])} ({span([accuracy['low'], accuracy['high']])})"
     live = "  live" if row["live"] else ""
     return f"{row['id']:>4}  {row['created_at']}  {text}  {row['bundle']}{live}"
 

@@ -143,9 +143,11 @@ class Candidates:
                 env=self._variables(folder),
                 start_new_session=True,
             )
-        except OSError as error:
+        except BaseException as error:  # the time of the request may be up, too
             shutil.rmtree(folder, ignore_errors=True)
-            raise CandidateFailed(f"No service process can be started ({error}).") from error
+            if isinstance(error, OSError):
+                raise CandidateFailed(f"No service process can be started ({error}).") from error
+            raise
         lower_priority(process.pid)
         log.info("candidate %s: process %s", version, process.pid)
         return _Candidate(version, folder, process)
@@ -211,17 +213,26 @@ class Candidates:
         candidate, self._current = self._current, None
         if candidate is None:
             return
-        process = candidate.process
-        if process.returncode is None:
-            _signal(process.pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(_STOP_S):
-                    await process.wait()
-            except TimeoutError:
-                _signal(process.pid, signal.SIGKILL)
+        try:
+            await _stop(candidate.process)
+        finally:
+            shutil.rmtree(candidate.folder, ignore_errors=True)
+            log.info("candidate %s: ended", candidate.version)
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End a process; if it takes too long, or the time of the request is up, kill it."""
+    if process.returncode is not None:
+        return
+    _signal(process.pid, signal.SIGTERM)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
                 await process.wait()
-        shutil.rmtree(candidate.folder, ignore_errors=True)
-        log.info("candidate %s: ended", candidate.version)
+    finally:
+        if process.returncode is None:
+            _signal(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

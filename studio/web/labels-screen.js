@@ -76,11 +76,12 @@ export function LabelsScreen() {
   const grid = me.current?.grid;
   const targets = grid?.targets ?? [];
   const title = titleOf(filter);
+  const now = numberOf(filter, project);
   return html`
     <${Filters} project=${project} filter=${filter} />
     ${labelling && html`<${Conflicts} labelling=${labelling} />`}
     <div class="bar labels-bar">
-      <p class="grow"><b>${title}</b> <span class="figures muted">${total === null ? "…" : count(total, "picture")}</span></p>
+      <p class="grow"><b>${title}</b> <span class="figures muted">${total === null ? "…" : count(total, "picture")}${now !== null && now < total ? ` listed, ${number(now)} left` : ""}</span></p>
       <${SaveState} labelling=${labelling} />
       <label class="field">Order
         <select value=${filter.order} onChange=${({ target }) => go(addressOf({ ...filter, order: target.value }), { replace: true })}>
@@ -121,6 +122,13 @@ function titleOf({ label, filter }) {
   if (label !== null && finding) return `“${labelName(label)}”: ${finding}`;
   if (label !== null) return `All of “${labelName(label)}”: click each that is something else`;
   return finding ?? "All pictures";
+}
+
+/** Number of pictures that a filter applies to by now, as its chip has it; null if it has no chip. */
+function numberOf({ label, filter }, { counts, classes }) {
+  if (label !== null && filter) return null;
+  if (label !== null) return classes.find(({ name }) => name === label)?.pictures ?? null;
+  return (filter ? (counts.findings?.[filter] ?? counts[filter]) : counts.pictures) ?? 0;
 }
 
 // --- parts ----------------------------------------------------------------------------------------------

@@ -57,8 +57,10 @@ def _address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path) -> Path:
-    (tmp_path / "a.jpg").write_bytes(code_picture(4000, format="JPEG"))
-    (tmp_path / "b.jpg").write_bytes(code_picture(100, format="JPEG"))
+    for name, code in (("mask/0000.jpg", 4000), ("no_mask/0001.jpg", 100)):
+        picture = tmp_path / "sample" / name
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(code_picture(code, format="JPEG"))
     return tmp_path
 
 
@@ -90,5 +92,5 @@ def test_python_snippet_works_as_printed(address: str, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("a.jpg mask 0.9")
-    assert "b.jpg no_mask 0.9" in done.stdout
+    assert done.stdout.startswith("0000.jpg mask 0.9")
+    assert "0001.jpg no_mask 0.9" in done.stdout

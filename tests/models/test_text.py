@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from models.text import clean, normalize_name, normalize_path
+from models.text import clean, normalize_name, normalize_path, percent
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,18 @@ def test_normalize_path_reads_backslashes_only_if_asked() -> None:
 def test_normalize_path_refuses_to_lead_out(path: str) -> None:
     with pytest.raises(ValueError, match="leads out"):
         normalize_path(path)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (1.0, "100%"),
+        (0.9999, ">99.9%"),
+        (0.0, "0%"),
+        (1e-6, "<0.1%"),
+        (0.956, "95.6%"),
+        (None, "–"),
+    ],
+)
+def test_percent_rounds_no_share_to_all_or_none(share: float | None, text: str) -> None:
+    assert percent(share) == text

@@ -79,20 +79,20 @@ def test_a_model_that_answers_many_fewer_pictures_is_kept_back(
     kept = decide(options(tmp_path), GOOD, 0.98, 0.89)
     assert (kept.promoted, kept.refused, kept.cause) == (False, True, "fewer answers")
     assert kept.reason == (
-        f"Not made current: it gives only 50.5% of the pictures a class, and {live} 100.0% "
+        f"Not made current: it gives only 50.5% of the pictures a class, and {live} 100% "
         "(--promote for it nevertheless)."
     )
     figures = kept.comparison_dict()
     assert figures is not None
     assert (figures["answered"]["old"], figures["answered"]["new"]) == (1.0, 0.505)
     assert figures["sentence"].endswith(
-        'a class, not "uncertain" (100.0% before: more than 10 points fewer).'
+        'a class, not "uncertain" (100% before: more than 10 points fewer).'
     )
     # A loss that 200 pictures cannot tell from ten points is only said.
     close = decide(options(tmp_path), GOOD, 0.98, 0.8825)
     assert (close.promoted, close.cause) == (True, "not worse")
     assert close.comparison is not None
-    assert close.comparison.sentence.endswith('not "uncertain" (100.0% before).')
+    assert close.comparison.sentence.endswith('not "uncertain" (100% before).')
 
 
 def test_no_promote_keeps_a_better_model_back_and_compares_it(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from models.bundle.store import DEFAULT_STORE, current_version, default_store, rollback_version
 from models.errors import NoBundle
 from models.terminal import format_box, write_line
-from models.text import clean
+from models.text import clean, percent, span
 from training.cli.options import (
     DEFAULTS,
     add_backbone_options,
@@ -240,18 +240,16 @@ def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
     Lines are not wrapped, so that paths and commands can be copied.
     """
     promotion, version = fitted.promotion, fitted.version
-    low, high = fitted.balanced_accuracy_interval
     here = store.resolve() == default_store().resolve()
     at = "" if here else f" --store {shlex.quote(str(store))}"
-    rows = [
-        ("Accuracy", f"{fitted.balanced_accuracy:.1%} balanced ({low:.1%} to {high:.1%}), "
-                     f"{len(fitted.mistakes):,} of {len(fitted.answers):,} pictures wrong"),
-    ]  # fmt: skip
     decision = fitted.summary["decision"]
-    rows.append(
-        ("Answers", f"{decision['coverage']:.1%} of such pictures; the others are \"uncertain\" "
-                    f"(score below {decision['threshold']:.1%})")
-    )  # fmt: skip
+    rows = [
+        ("Accuracy", f"{percent(fitted.balanced_accuracy)} balanced "
+                     f"({span(fitted.balanced_accuracy_interval)}), "
+                     f"{len(fitted.mistakes):,} of {len(fitted.answers):,} pictures wrong"),
+        ("Answers", f"{percent(decision['coverage'])} of such pictures; the others are "
+                    f'"uncertain" (score below {percent(decision["threshold"])})'),
+    ]  # fmt: skip
     if promotion.comparison is not None:
         rows.append(("Change", promotion.comparison.sentence))
     rows += [("Current", promotion.reason), ("Report", fitted.report.resolve().as_uri())]

@@ -92,9 +92,11 @@ def make_augment(params: Augmentation) -> Augment:
         )
         if draws[4] < params.mirror:
             picture = transforms.horizontal_flip(picture)
-        picture = transforms.adjust_brightness(picture, 1 + params.light * (2 * draws[5] - 1))
-        picture = transforms.adjust_contrast(picture, 1 + params.light * (2 * draws[6] - 1))
-        picture = transforms.adjust_saturation(picture, 1 + params.colour * (2 * draws[7] - 1))
+        if params.light:
+            picture = transforms.adjust_brightness(picture, 1 + params.light * (2 * draws[5] - 1))
+            picture = transforms.adjust_contrast(picture, 1 + params.light * (2 * draws[6] - 1))
+        if params.colour:
+            picture = transforms.adjust_saturation(picture, 1 + params.colour * (2 * draws[7] - 1))
         if draws[8] < params.grey:
             picture = transforms.rgb_to_grayscale(picture, num_output_channels=3)
         if draws[17] < params.relight:

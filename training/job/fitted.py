@@ -8,6 +8,7 @@ from pathlib import Path
 from models.bundle.files import REPORT
 from models.bundle.load import Bundle
 from models.bundle.out_of_fold import Answer
+from models.text import percent, span
 from training.job.promotion import Promotion
 from training.summary import Summary
 
@@ -80,11 +81,10 @@ class Fitted:
         return sorted(wrong, key=lambda answer: -answer.score)
 
     def __repr__(self) -> str:
-        low, high = self.balanced_accuracy_interval
         return (
-            f"<Fitted {self.version}: accuracy {self.accuracy:.1%}, balanced "
-            f"{self.balanced_accuracy:.1%} ({low:.1%} to {high:.1%}), {len(self.mistakes)} of "
-            f"{len(self.answers)} pictures wrong, "
+            f"<Fitted {self.version}: accuracy {percent(self.accuracy)}, balanced "
+            f"{percent(self.balanced_accuracy)} ({span(self.balanced_accuracy_interval)}), "
+            f"{len(self.mistakes)} of {len(self.answers)} pictures wrong, "
             f"{'current' if self.promotion.promoted else 'not current'}>"
         )
 

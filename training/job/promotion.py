@@ -9,7 +9,7 @@ from models.bundle.files import read_manifest
 from models.bundle.out_of_fold import Answer, Comparison, compare_answers, read_answers
 from models.bundle.store import current_version
 from models.errors import BundleError, NoBundle
-from models.text import clean
+from models.text import clean, percent
 from training.job.options import FitOptions
 
 Cause = Literal[
@@ -82,8 +82,8 @@ def decide_promotion(
     elif comparison is not None and comparison.answered.fewer:
         cause, answered = "fewer answers", comparison.answered
         reason = (
-            f"it gives only {answered.new:.1%} of the pictures a class, and {live} "
-            f"{answered.old:.1%}{_NEVERTHELESS}"
+            f"it gives only {percent(answered.new)} of the pictures a class, and {live} "
+            f"{percent(answered.old)}{_NEVERTHELESS}"
         )
     else:
         cause, reason = "not worse", f"not shown to be worse than {live}."

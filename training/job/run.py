@@ -135,8 +135,7 @@ def fit(options: FitOptions, config: FitConfig, *, progress: Progress = SILENT) 
         )
     progress.begin("publish")
     accuracy = summary["cross_validation"]["balanced_accuracy"]
-    threshold = trained.study.decision.threshold
-    promotion = decide_promotion(options, answers, accuracy, threshold)
+    promotion = decide_promotion(options, answers, accuracy, trained.study.decision.threshold)
     bundle = publish_bundle(options.store, content, config, key=key, promote=promotion.promoted)
     return Fitted(bundle, promotion, summary, answers)
 

@@ -16,6 +16,7 @@ from models.bundle.manifest import PrecisionFacts
 from models.cpu import usable_cores
 from models.imaging.decode import decode_image
 from models.paired import paired_test
+from models.text import percent
 from training.backbones.registry import LoadedBackbone
 from training.config import FitConfig
 from training.data.cache import Cache
@@ -90,9 +91,12 @@ def choose_precision(
     summary["faster"] = speedup >= config.precision_speedup
     wins = config.precision == "int8" or all(summary[test] for test in _TESTS)
     summary["published"] = "int8" if wins else "fp32"
-    summary["verdict"] = _verdict(summary, config)
-    verdict = summary["verdict"].replace("Published in", "To be published in", 1)
-    progress.log(f"{verdict} Here int8 runs {speedup:.2f} times as many pictures per second.")
+    decision = _decision(summary, config)
+    summary["verdict"] = f"{decision} {_figures(summary)}"
+    progress.log(
+        f"{decision.replace('Published', 'To be published', 1)} Here int8 runs {speedup:.2f} times "
+        "as many pictures per second."
+    )
     if not wins:
         facts = PrecisionFacts(images_per_s=rates)
         return dataclasses.replace(fp32, facts=facts, summary=summary)
@@ -169,36 +173,34 @@ def _compare(
     }
 
 
-def _verdict(summary: dict[str, Any], config: FitConfig) -> str:
-    accuracy = {name: f"{summary[name]['balanced_accuracy']:.1%}" for name in ("fp32", "int8")}
+def _decision(summary: dict[str, Any], config: FitConfig) -> str:
+    """Return the number format and its reason, without figures."""
     margin = f"{100 * summary['margin']:g} points"
     reasons = {
-        "accurate": f"it is not shown to lose less than {margin}",
-        "faithful": "its rounding changes the features too much",
-        "faster": f"it is not {config.precision_speedup:g} times as fast here",
+        "accurate": f"is not shown to lose less than {margin} of accuracy",
+        "faithful": "changes the features too much by its rounding",
+        "faster": f"is not {config.precision_speedup:g} times as fast here",
     }
     if summary["resolution"] >= summary["margin"]:
-        reasons["accurate"] += f", for which these pictures are too few ({_resolution(summary)})"
-    low, high = (100 * end for end in summary["difference_interval_90"])
-    failed = [reasons[test] for test in _TESTS if not summary[test]]
-    reason = (
-        f"although {' and '.join(failed)}" if failed else f"less than {margin} worse, and faster"
-    )
+        best = f"{100 * summary['resolution']:.1f} points"
+        reasons["accurate"] += f" (these pictures are too few: they could show {best} at best)"
+    failed = " and ".join(reasons[test] for test in _TESTS if not summary[test])
     if summary["published"] == "fp32":
-        reason = f"int8 was not taken: {' and '.join(failed)}"
-    elif config.precision == "int8":
-        reason = f"asked for, {reason}" if failed else "asked for"
+        return f"Published in fp32: int8, the faster number format, {failed}."
+    if config.precision == "int8":
+        return f"Published in int8, as asked for{f', although it {failed}' if failed else ''}."
+    return f"Published in int8, the faster number format: it loses less than {margin} of accuracy."
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    before, after = (percent(summary[name]["balanced_accuracy"]) for name in ("fp32", "int8"))
+    low, high = (100 * end for end in summary["difference_interval_90"])
     return (
-        f"Published in {summary['published']} ({reason}): on the same folds fp32 has "
-        f"{accuracy['fp32']} balanced accuracy and int8 {accuracy['int8']}, {summary['gained']} "
-        f"pictures gained and {summary['lost']} lost, a difference of {low:+.1f} to {high:+.1f} "
-        f"points (each end with 95 % confidence); rounding adds "
-        f"{summary['noise_share']:.1%} to the features' variance."
+        f"On the same folds fp32 has {before} balanced accuracy and int8 {after}, "
+        f"{summary['gained']} pictures gained and {summary['lost']} lost, a difference of "
+        f"{low:+.1f} to {high:+.1f} points (each end with 95 % confidence); rounding adds "
+        f"{percent(summary['noise_share'])} to the features' variance."
     )
-
-
-def _resolution(summary: dict[str, Any]) -> str:
-    return f"they could show {100 * summary['resolution']:.1f} points at best"
 
 
 def _extract_again(

@@ -8,6 +8,7 @@ Compared with rounding to the nearest it leaves a third of the noise: 7 bits bec
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Self
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
@@ -110,16 +111,19 @@ def round_weights(
     damped = products + torch.eye(width) * (_DAMPING * products.diagonal().mean() + 1e-8)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor = torch.linalg.cholesky(inverse, upper=True)
-    remaining = weight.clone()
-    integers = torch.zeros_like(weight)
+    remaining = weight.T.contiguous()  # (d, filters): a column of weights is contiguous
+    integers = torch.zeros_like(remaining)
+    # NumPy on the same memory: an operation on a few hundred numbers takes a third of the time.
+    rest, rounded, steps, factors = (
+        tensor.numpy() for tensor in (remaining, integers, scales, factor)
+    )
     for start in range(0, width, _COLUMNS_PER_BLOCK):
         end = min(start + _COLUMNS_PER_BLOCK, width)
-        errors = torch.zeros((len(weight), end - start))
+        errors = np.zeros((end - start, len(weight)), np.float32)
         for column in range(start, end):
-            integers[:, column] = (remaining[:, column] / scales).round().clamp(low, high)
-            error = remaining[:, column] - integers[:, column] * scales
-            error = error / factor[column, column]
-            remaining[:, column:end] -= error[:, None] * factor[column, column:end]
-            errors[:, column - start] = error
-        remaining[:, end:] -= errors @ factor[start:end, end:]
-    return integers
+            rounded[column] = np.rint(rest[column] / steps).clip(low, high)
+            error = (rest[column] - rounded[column] * steps) / factors[column, column]
+            rest[column:end] -= factors[column, column:end, None] * error
+            errors[column - start] = error
+        remaining[end:] -= factor[start:end, end:].T @ torch.from_numpy(errors)
+    return integers.T

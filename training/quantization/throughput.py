@@ -11,7 +11,7 @@ from models.cpu import usable_cores
 
 _BATCH_SIZE: Final = 4  # as the service's worker threads run it
 _ROUNDS: Final = 5  # per graph, alternating; the median ratio counts
-_BATCHES_PER_ROUND: Final = 2  # per thread
+_BATCHES_PER_ROUND: Final = 1  # per thread
 
 
 def measure_rates(

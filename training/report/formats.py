@@ -13,25 +13,6 @@ _MAX_DETAIL_CHARS: Final = 400  # of one detail of a finding
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def percent(share: float | None) -> str:
-    """Format a share; "100%" only if it is 1, "0%" only if it is 0, "–" if it is unknown."""
-    if share is None:
-        return "–"
-    text = f"{share:.1%}"
-    if text == "100.0%":
-        return "100%" if share >= 1.0 else ">99.9%"
-    if text == "0.0%":
-        return "0%" if share <= 0.0 else "<0.1%"
-    return text
-
-
-def span(interval: Sequence[float] | None) -> str:
-    """Format the two ends of an interval of shares."""
-    if not interval:
-        return ""
-    return " to ".join(f"{end:.1%}".replace("100.0%", "100%") for end in interval)
-
-
 def score(value: float | None, interval: Sequence[float] | None = None) -> str:
     """Format a score between 0 and 1 that is not a share, such as ROC AUC, with its interval."""
     if value is None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from models.text import percent, span
 from training.evaluation.study import Study
 
 
@@ -16,10 +17,10 @@ def study_lines(study: Study) -> list[str]:
         f"Cross-validated on {metrics['pictures']} pictures in {metrics['groups']} groups: "
         f"{_shares(metrics)}.",
         "A random split that ignores copies and groups would claim a balanced accuracy of "
-        f"{study.naive['balanced_accuracy']:.1%}.",
-        f"Answering only above {decision.threshold:.1%} (the threshold) {kept} the error of given "
-        f"answers under {decision.target_error:.1%}, with 95 % confidence; it answers "
-        f"{decision.coverage:.1%} of the pictures (coverage).",
+        f"{percent(study.naive['balanced_accuracy'])}.",
+        f"Answering only above {percent(decision.threshold)} (the threshold) {kept} the error of "
+        f"given answers under {percent(decision.target_error)}, with 95 % confidence; it answers "
+        f"{percent(decision.coverage)} of the pictures (coverage).",
         f"Log loss {calibration.log_loss:.3f} (95 % interval {low:.3f} to {high:.3f}) "
         + (
             "with the scores as they are: no temperature lowers it."
@@ -37,8 +38,8 @@ def holdout_line(name: str, metrics: Mapping[str, Any]) -> str:
 
 
 def _shares(metrics: Mapping[str, Any]) -> str:
-    low, high = metrics["balanced_accuracy_interval_95"]
     return (
-        f"{metrics['accuracy']:.1%} right (accuracy), {metrics['balanced_accuracy']:.1%} as the "
-        f"mean over classes (balanced accuracy; 95 % interval {low:.1%} to {high:.1%})"
+        f"{percent(metrics['accuracy'])} right (accuracy), "
+        f"{percent(metrics['balanced_accuracy'])} as the mean over classes (balanced accuracy; "
+        f"95 % interval {span(metrics['balanced_accuracy_interval_95'])})"
     )

@@ -8,7 +8,8 @@ from typing import Final
 
 from scipy.stats import beta, poisson
 
-from training.report.formats import hundred, number, percent, plural, span
+from models.text import percent, span
+from training.report.formats import hundred, number, plural
 from training.summary import (
     DatasetSummary,
     DecisionSummary,

@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from training.report.formats import number, percent, plural
+from models.text import percent
+from training.report.formats import number, plural
 from training.report.narrative import is_uneven, weakest_class
 from training.summary import Summary
 

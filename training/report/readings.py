@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.report.formats import number, percent, plural, span
+from models.text import percent, span
+from training.report.formats import number, plural
 from training.report.narrative import has_uneven_classes, weakest_class
 from training.summary import DecisionSummary, LearningCurveSummary, Metrics
 

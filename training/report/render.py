@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 from sklearn.metrics import roc_auc_score
 
 from models.bundle.report_policy import REPORT_POLICY
+from models.text import percent, span
 from training.audit.label_issues import MIN_POSTERIOR
 from training.report import formats, narrative, plots, readings, sections, slices
 from training.report.data import ReportData
@@ -165,8 +166,8 @@ def _environment(*, html: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": formats.percent,
-        "span": formats.span,
+        "percent": percent,
+        "span": span,
         "score": formats.score,
         "number": formats.number,
         "plural": formats.plural,

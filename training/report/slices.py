@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, Final
 
+from models.text import percent, span
 from training.evaluation.slices import MAX_INTERVAL_WIDTH
 from training.report import plots
-from training.report.formats import percent, plural, span
+from training.report.formats import plural
 from training.report.svg import MAX_SERIES
 from training.summary import AttributeSlices, CorruptionSummary, RobustnessSummary
 

@@ -236,6 +236,40 @@ def test_candidate_that_does_not_start_leaves_nothing(
     asyncio.run(scene())
 
 
+def test_a_request_that_ends_while_a_process_starts_or_stops_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = tmp_path / "temporary"
+    folders.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+    monkeypatch.setattr(candidates_module, "_STOP_S", float(WAIT_S))
+    store = tmp_path / "store"
+    first, second = (publish_run(store, None) for _ in range(2))
+    deaf = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FAKE_SERVICE}"
+
+    async def never_starts(*_: object, **__: object) -> None:
+        await asyncio.sleep(WAIT_S)
+
+    async def scene() -> None:
+        candidates = Candidates(store, idle_s=60, command=(sys.executable, "-c", deaf))
+        await candidates.url_of(first)
+        pid = candidates._current.process.pid  # type: ignore[union-attr]
+        monkeypatch.setattr(candidates_module, "_WAIT_S", 0.5)
+        with pytest.raises(CandidateStarting):
+            await candidates.url_of(second)  # waits until the first one has ended
+        until = time.monotonic() + WAIT_S
+        while start_of(pid):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+        assert list(folders.iterdir()) == []
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", never_starts)
+        with pytest.raises(CandidateStarting):
+            await candidates.url_of(second)
+        assert list(folders.iterdir()) == []
+
+    asyncio.run(scene())
+
+
 def test_candidate_that_never_listens_fails_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

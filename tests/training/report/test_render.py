@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from models.bundle.report_policy import REPORT_POLICY, SCRIPT_HASH
+from models.text import percent
 from tests.images import draw_class, encode, photograph
 from training.audit.label_issues import LabelIssue
 from training.config import FitConfig
@@ -495,7 +496,7 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:
     for row in sections.class_metrics(metrics, data_of("three").labels):
         mean = 2 * row["precision"] * row["recall"] / (row["precision"] + row["recall"])
         assert row["f1"] == pytest.approx(mean)
-        assert formats.percent(row["f1"]) in page_of("three")
+        assert percent(row["f1"]) in page_of("three")
 
 
 def test_class_metrics_of_one_class_have_recall_only() -> None:
@@ -828,21 +829,6 @@ def test_roc_plot_has_at_most_max_series_curves() -> None:
 @pytest.mark.parametrize(
     ("share", "text"),
     [
-        (1.0, "100%"),
-        (0.9999, ">99.9%"),
-        (0.0, "0%"),
-        (1e-6, "<0.1%"),
-        (0.956, "95.6%"),
-        (None, "–"),
-    ],
-)
-def test_percent_rounds_no_share_to_all_or_none(share: float | None, text: str) -> None:
-    assert formats.percent(share) == text
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
         (1.0, "all"),
         (0.997, "more than 99"),
         (0.0, "none"),
@@ -971,8 +957,8 @@ def test_card_shows_the_measured_metrics() -> None:
     data = data_of("three")
     card, found = render_card(data), data.summary["cross_validation"]
     for label in data.labels:
-        assert f"| {label} | 14 | {formats.percent(found['recall'][label])} |" in card
-    assert f"- Right (accuracy): {formats.percent(found['accuracy'])} (" in card
+        assert f"| {label} | 14 | {percent(found['recall'][label])} |" in card
+    assert f"- Right (accuracy): {percent(found['accuracy'])} (" in card
     wrong = int((data.probabilities.argmax(axis=1) != data.classes).sum())
     assert f"- Misclassified: {wrong} of 42" in card
 
