@@ -27,7 +27,7 @@ EXTRAS := training,serving,studio,faces,heic
 run:
 	@$(MAKE) --no-print-directory --jobs 2 install sample
 	@# The first import of a module compiles it: of what is needed later, beside the training.
-	@test -d models/artifacts || $(PY) -c 'import training.features.augment as augment, \
+	@test -e models/artifacts/CURRENT || $(PY) -c 'import training.features.augment as augment, \
 	    training.report, service.app, studio.app; augment.torchvision()' &
 	$(PY) -m training fit sample --examples --if-missing
 	@$(PY) -m scripts.next_steps

@@ -190,8 +190,8 @@ def _row(path: Path) -> tuple[str, ...]:
         return *[""] * 6, f"unusable: {error}"
     return (
         _accuracy(manifest),
-        f"{percent(manifest.decision.threshold)}",
-        f"{percent(manifest.decision.coverage)}",
+        percent(manifest.decision.threshold),
+        percent(manifest.decision.coverage),
         str(sum(manifest.dataset.pictures.values())),
         manifest.backbone.name,
         _signed(path),
@@ -201,7 +201,7 @@ def _row(path: Path) -> tuple[str, ...]:
 
 def _accuracy(manifest: Manifest) -> str:
     accuracy = manifest.scores.balanced_accuracy
-    return "" if accuracy is None else f"{percent(accuracy)}"
+    return "" if accuracy is None else percent(accuracy)
 
 
 def _signed(path: Path) -> str:

@@ -29,7 +29,7 @@ OUT_OF_FOLD: Final = "out_of_fold.csv"
 TEST_ANSWERS: Final = "test_answers.csv"
 
 MAX_ANSWERED_LOSS: Final = 0.1
-"""Share of the pictures that a new model may leave without a class beyond those of the old one."""
+"""Share of the pictures that a new model may give no class although the old one does."""
 
 _COLUMNS: Final = ("file", "sha256", "label", "group", "predicted", "score")
 _PROBABILITY: Final = "probability:"
@@ -252,6 +252,7 @@ def _compare_answered(
         [0] * len(pairs),
         [other.group for _, other in pairs],
         [one.score - old_threshold for one, _ in pairs],
+        margin=MAX_ANSWERED_LOSS,
     )
     return Answered(test.old, test.new, test.interval_90)
 

@@ -188,8 +188,8 @@ def choose_penalty(
     """
     logits = np.zeros((len(penalties), len(classes), classes.max() + 1))
     for train, test in folds:
-        for of_penalty, head in zip(
-            logits, fit_heads(features[train], classes[train], penalties=penalties), strict=True
-        ):
-            of_penalty[test] = head.logits(features[test])
-    return penalties[int(np.argmin([log_loss(each, classes) for each in logits]))]
+        heads = fit_heads(features[train], classes[train], penalties=penalties)
+        for index, head in enumerate(heads):
+            logits[index, test] = head.logits(features[test])
+    losses = [log_loss(of_penalty, classes) for of_penalty in logits]
+    return penalties[int(np.argmin(losses))]
