@@ -23,18 +23,18 @@ EXTRAS := training,serving,studio,faces,heic
 
 .PHONY: install development run check test lint types clean
 
-# The sample is drawn while the other packages are installed: each takes one core.
+# The sample is drawn while the other packages are installed, on the cores that pip leaves idle.
 run:
 	@$(MAKE) --no-print-directory --jobs 2 install sample
 	@# The first import of a module compiles it: of what is needed later, beside the training.
-	@test -e models/artifacts/CURRENT || $(PY) -c 'import training.features.augment as augment, \
+	@test -e models/artifacts/CURRENT || nice $(PY) -c 'import training.features.augment as augment, \
 	    training.report, service.app, studio.app; augment.torchvision()' &
 	$(PY) -m training fit sample --examples --if-missing
 	@$(PY) -m scripts.next_steps
 	@$(PY) -m studio --with-service
 
 sample: | $(VENV)/.basic
-	$(PY) -m training sample $@ --if-missing --progress lines
+	nice $(PY) -m training sample $@ --if-missing --progress lines
 
 check: lint types
 	$(PYTEST) -m unit
