@@ -9,8 +9,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
 
+from studio.app import create_app
 from studio.keys import Role, entry_of, new_key
-from studio.settings import DATABASE_FILE
+from studio.settings import DATABASE_FILE, Settings
 from tests import ROOT, WAIT_S
 from tests.browser.browsing import needs_chromium
 from tests.browser.studio_pages import (
@@ -29,6 +30,8 @@ from tests.browser.studio_pages import (
     upload,
     wait_until,
 )
+from tests.process.running import running
+from tests.studio.runs.bundles import answers, publish_run, run_of
 
 pytestmark = needs_chromium
 
@@ -190,6 +193,22 @@ def test_address_of_a_picture_leads_to_its_label(page: Page, api: Api, tmp_path:
     expect(page.locator(".act-what")).to_contain_text("0250.png")
 
 
+def test_line_says_how_many_of_the_listed_pictures_are_left(
+    page: Page, api: Api, two_classes: Any
+) -> None:
+    upload(page, *two_classes, held=12)
+    show_labels(page)
+    line = page.locator(".labels-bar p").first
+    expect(line).to_contain_text("12 pictures")
+    page.get_by_role("navigation", name="Which pictures").get_by_role("link", name="cat").click()
+    expect(line).to_contain_text("6 pictures")
+    page.locator(".grid").focus()
+    page.keyboard.press("2")  # a dog: it stays in the list, where it can be undone
+    expect(line).to_contain_text("6 pictures listed, 5 left")
+    page.keyboard.press("u")
+    expect(line).not_to_contain_text("left")
+
+
 def test_key_decides_about_no_picture_out_of_sight(page: Page, api: Api, tmp_path: Path) -> None:
     upload(page, draw_folder(tmp_path / "many", 300, seed=8), held=300)
     show_labels(page)
@@ -200,6 +219,37 @@ def test_key_decides_about_no_picture_out_of_sight(page: Page, api: Api, tmp_pat
     assert api.project()["counts"]["left_out"] == 0
     page.keyboard.press("x")
     wait_until(page, lambda: api.project()["counts"]["left_out"] == 1)
+
+
+# --- a model that is not in use yet ------------------------------------------------
+
+
+def test_model_that_answers_many_fewer_pictures_takes_a_reason(
+    browser: Browser, tmp_path: Path
+) -> None:
+    sure = answers(200)
+    unsure = [
+        answer._replace(probabilities=dict.fromkeys(answer.probabilities, 0.5))
+        for answer in sure[:60]
+    ]
+    settings = Settings(data=tmp_path / "data", store=tmp_path / "store")
+    app = create_app(settings, ())
+    versions = [
+        publish_run(settings.store, found, live=found is sure)
+        for found in (sure, unsure + sure[60:])
+    ]
+    with running(app) as address:
+        api = Api(address)
+        project = api.post("/api/projects", {"name": "masks"})["id"]
+        runs = [run_of(app.state.database, settings.store, project, it) for it in versions]
+        api.close()
+        with fresh(browser, f"{address}/projects/{project}/in-use?run={runs[1]}") as (page, _):
+            verdict = page.locator(".verdict")
+            expect(verdict.get_by_role("heading")).to_have_text("Fewer answers")
+            expect(verdict).to_contain_text("It gives 70% of them a class")
+            page.get_by_label("Use it all the same, because").fill("a drill")
+            page.get_by_role("button", name="Use model 2").click()
+            expect(page.locator("#served-heading")).to_contain_text("In use: model 2")
 
 
 # --- everywhere ------------------------------------------------
