@@ -165,7 +165,9 @@ def _whole_number(text: str) -> int:
 def _list(arguments: argparse.Namespace) -> list[str]:
     versions = store.versions(arguments.store)
     if not versions:
-        raise NoBundle(f"{arguments.store} holds no version.")
+        raise NoBundle(
+            f"{arguments.store} holds no version yet: `python -m training fit` publishes one."
+        )
     try:
         current = store.current_version(arguments.store)
     except NoBundle:

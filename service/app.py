@@ -54,10 +54,11 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 _DESCRIPTION: Final = """Classifies pictures with the model that the training job published last.
 
-    curl -F files=@a.jpg -F files=@b.jpg http://127.0.0.1:8000/predict
+    curl -F files=@example.jpg http://127.0.0.1:8000/predict
 
-Without pictures at hand, save the [example picture](page/example.jpg) and send that. The
-[web page](.) does the same without a command line.
+Any picture will do, and several at once, each with a `-F files=@` of its own;
+[example.jpg](page/example.jpg) is one to try it with. The [web page](.) does the same without a
+command line.
 """
 
 # Headers that a web page of another origin may send; the last three continue its trace.
@@ -94,7 +95,7 @@ def create_app(
     provider = provider or make_tracer_provider(settings.traces)
     app = FastAPIOffline(
         title="Picture classifier",
-        description=_DESCRIPTION,
+        description=_DESCRIPTION.replace(":8000", f":{settings.port or 8000}"),
         version=__version__,
         lifespan=_lifespan(settings, engine, model_manager, metrics, provider),
         redirect_slashes=False,  # would redirect to the Host header's address, without TLS

@@ -208,6 +208,8 @@ class ScoreFacts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     balanced_accuracy: Share | None = None
+    balanced_accuracy_interval_95: tuple[Share, Share] | None = None
+    pictures: int | None = Field(default=None, ge=0)
     mean_score: Share | None = None
 
 

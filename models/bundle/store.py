@@ -177,7 +177,10 @@ def rollback(store: Path) -> str:
     with lock(store):
         target = rollback_version(store)
         if target is None:
-            raise BundleError(f"{store} holds no version that was served before the current one.")
+            raise BundleError(
+                f"{store} holds no version that was served before the current "
+                "one: `python -m models promote VERSION` makes any version current."
+            )
         read_files(store / target, read_manifest(store / target))
         past = _history(store)
         kept = past[: len(past) - past[::-1].index(target)] if target in past else [target]

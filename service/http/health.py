@@ -27,6 +27,10 @@ keyed_router = APIRouter()
 """Operations that an API key protects."""
 
 
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, SCORE_DIGITS)
+
+
 @router.get(
     "/health",
     summary="Status and model being served",
@@ -43,13 +47,16 @@ async def health(request: Request) -> Response:
     ready = engine is not None and engine.alive()
     model = None
     if engine is not None:
-        manifest = engine.manifest
+        manifest, scores = engine.manifest, engine.manifest.scores
         model = {
             "version": manifest.version,
             "labels": manifest.labels,
             "created_at": manifest.created_at.isoformat(),
             "backbone": manifest.backbone.name,
-            "balanced_accuracy": manifest.scores.balanced_accuracy,
+            "balanced_accuracy": _rounded(scores.balanced_accuracy),
+            "balanced_accuracy_interval_95": scores.balanced_accuracy_interval_95
+            and [*map(_rounded, scores.balanced_accuracy_interval_95)],
+            "pictures": scores.pictures,
             "threshold": round(engine.threshold, SCORE_DIGITS),
             "framing": "face" if engine.framing or engine.crops_faces else "whole",
             "report": "/report" if engine.report else None,

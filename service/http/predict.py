@@ -44,6 +44,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 @router.post(
     "/predict",
     summary="Classify one picture or many",
+    tags=["predict"],
     responses=_RESPONSES,
     openapi_extra={
         "requestBody": UPLOAD_BODY,

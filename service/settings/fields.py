@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     )
     studio_url: str = Field(
         default="",
-        description="Address of the studio, such as `http://127.0.0.1:8100`, that the web page "
+        description="Address of the studio, such as `http://127.0.0.1:8001`, that the web page "
         "leads to for corrections; empty for none.",
     )
     grace_s: float = Field(

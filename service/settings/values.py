@@ -90,7 +90,7 @@ def check_page_address(text: str) -> None:
     if text and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise ValueError(
             f"{text!r} is not the address of a web page: write one such as "
-            "http://127.0.0.1:8100; leave it empty for none."
+            "http://127.0.0.1:8001; leave it empty for none."
         )
 
 

@@ -2,6 +2,9 @@
 
 import { count, percent } from "./shared/words.js";
 
+/** Return a score as per cent: never 100% or 0%, because no picture is certain. */
+export const sure = (score) => percent(Math.min(Math.max(score, 1e-6), 1 - 1e-6));
+
 export const UNCERTAIN = "uncertain";
 export const UNFAMILIAR = "unfamiliar";
 const STRANGE = "Not like anything it was trained on";
@@ -33,10 +36,10 @@ export function nameOf(kind) {
 /** Return the text of one answer: "mask, 97.8% sure". */
 export function answerText(answer) {
   const decision = decisionOf(answer);
-  const likeliest = `${answer.label} (${percent(answer.score)})`;
+  const likeliest = `${answer.label} (${sure(answer.score)})`;
   if (decision === UNFAMILIAR) return `${STRANGE.toLowerCase()}; if anything, ${likeliest}`;
   if (decision === UNCERTAIN) return `uncertain, likeliest ${likeliest}`;
-  return `${decision}, ${percent(answer.score)} sure`;
+  return `${decision}, ${sure(answer.score)} sure`;
 }
 
 /** Return the heading of a picture in any state. */
@@ -71,9 +74,9 @@ export function explanation(item) {
 /** Return the sentence about the score of one answer. */
 export function sureness(answer) {
   const decision = decisionOf(answer);
-  if (decision === UNFAMILIAR) return `Likeliest: ${answer.label} (${percent(answer.score)}).`;
-  if (decision !== UNCERTAIN) return `${percent(answer.score)} sure.`;
-  return `Likeliest is ${answer.label}, but ${percent(answer.score)} is below the threshold.`;
+  if (decision === UNFAMILIAR) return `Likeliest: ${answer.label} (${sure(answer.score)}).`;
+  if (decision !== UNCERTAIN) return `${sure(answer.score)} sure.`;
+  return `Likeliest is ${answer.label}, but ${sure(answer.score)} is below the threshold.`;
 }
 
 /** Return the part of a picture that the model was given, if it was not all of it. */

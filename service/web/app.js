@@ -371,7 +371,11 @@ $("save-csv").addEventListener("click", () => save("answers.csv", asCsv(savable(
 $("save-json").addEventListener("click", () => save("answers.json", asJson(savable()), "application/json"));
 $("save-corrections").addEventListener("click", async () => {
   const gone = await saveCorrections(items);
-  if (gone.length) toast(`Left out, because the file cannot be read any more: ${gone.join(", ")}`);
+  toast(
+    gone.length
+      ? `Left out, because the file cannot be read any more: ${gone.join(", ")}`
+      : "Saved as corrections.zip. Unpack it over your folders of pictures, and train again.",
+  );
 });
 shortcuts(document, { "Ctrl+z": () => undo?.() }, { when: () => undo !== null });
 

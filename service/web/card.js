@@ -35,7 +35,7 @@ export class Card {
     this.explanation = element("p", { class: "explanation" });
     this.scores = element("div", { class: "scores" });
     this.truth = truthField(item, on.corrected);
-    this.older = element("p", { class: "older", text: "from an older model" });
+    this.older = element("p", { class: "older", text: "from the model before" });
     this.root = element(
       "li",
       { class: "card" },

@@ -63,7 +63,7 @@ export function showCorrections(items) {
   $("corrections").hidden = !found.length;
   if (!found.length) return;
   const number = (verdict) => found.filter((item) => verdictOf(item) === verdict).length;
-  const rest = number("open") ? `, ${number("open")} not answered` : "";
+  const rest = number("open") ? `, ${number("open")} without a class` : "";
   setText($("corrections-text"), `${count(found.length, "picture")} checked, ${number("wrong")} answered wrongly${rest}.`);
 }
 

@@ -60,14 +60,15 @@ export class Model {
       setText($("model-accuracy"), `Pictures wait here until a model is ready.${reason}`);
       return;
     }
-    const { labels, balanced_accuracy: accuracy } = model;
+    const { labels, pictures, balanced_accuracy: accuracy, balanced_accuracy_interval_95: interval } = model;
+    const range = interval ? ` (${interval.map(percent).join(" to ")} with 95% certainty, from ${count(pictures, "picture")})` : "";
     const named = labels.map((label) => `“${label}”`);
     setText($("model-line"), `It tells ${listed(named, SHOWN_LABELS)} apart.`);
-    setText($("model-accuracy"), accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time.`);
+    setText($("model-accuracy"), accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time${range}.`);
     showFacts($("model-facts"), {
       "Can answer": named.join(", "),
       "Uncertain below a score of": percent(model.threshold),
-      "Right in its tests": accuracy === null ? "not measured" : `${percent(accuracy)} (each class counting alike: balanced accuracy)`,
+      "Right in its tests": accuracy === null ? "not measured" : `${percent(accuracy)}${range}; each class counts alike (balanced accuracy)`,
       Made: new Date(model.created_at).toLocaleString("en", { dateStyle: "long", timeStyle: "short" }),
       Version: model.version,
       "Built on": model.backbone,
@@ -76,9 +77,9 @@ export class Model {
   }
 }
 
-/** Return the sentence that announces a new model. */
+/** Return the sentence that announces another model: a new one, or an earlier one again. */
 export function changeSentence(older) {
   const time = new Date().toLocaleTimeString("en", { hour: "2-digit", minute: "2-digit", hour12: false });
-  const left = older ? ` ${count(older, "answer")} below came from the older one.` : "";
-  return `A new model has been answering since ${time}.${left}`;
+  const left = older ? ` ${count(older, "answer")} below came from the one before.` : "";
+  return `Another model has been answering since ${time}.${left}`;
 }

@@ -1,8 +1,7 @@
 // Scores of one answer as bars, or of several faces as a list.
 
-import { UNFAMILIAR, answerText, decisionOf } from "./answers.js";
+import { UNFAMILIAR, answerText, decisionOf, sure } from "./answers.js";
 import { element } from "./shared/dom.js";
-import { percent } from "./shared/words.js";
 
 const SHOWN = 5;
 
@@ -34,7 +33,7 @@ function bars(answer, all) {
       "li",
       { class: name === answer.label && isKnown ? "best" : null },
       element("span", { class: "class", text: name, title: name }),
-      element("span", { class: "share", text: percent(score) }),
+      element("span", { class: "share", text: sure(score) }),
       element("span", { class: "track" }, fill),
     );
   });

@@ -1,10 +1,9 @@
 // The answers as a sortable table.
 
-import { UNFAMILIAR, answersOf, decisionOf, explanation, nameOf, verdict } from "./answers.js";
+import { UNFAMILIAR, answersOf, decisionOf, explanation, nameOf, sure, verdict } from "./answers.js";
 import { stateOf } from "./card.js";
 import { truthName, verdictOf } from "./corrections.js";
 import { button, element } from "./shared/dom.js";
-import { percent } from "./shared/words.js";
 
 const own = (item) => (item.answer && !item.answer.faces ? item.answer : null);
 const score = (item) => own(item)?.score ?? -1;
@@ -26,7 +25,7 @@ const COLUMNS = [
   { name: "Picture", text: (item) => item.path, link: true },
   { name: "Answer", text: answerOf },
   { name: "Likeliest", text: (item) => own(item)?.label ?? "" },
-  { name: "Score", text: (item) => (own(item) ? percent(item.answer.score) : ""), by: score },
+  { name: "Score", text: (item) => (own(item) ? sure(item.answer.score) : ""), by: score },
   { name: "Familiar", text: familiar, by: (item) => -distance(item) },
   { name: "Is really", text: truthName },
   { name: "Remark", text: (item) => (item.state === "failed" || item.answer?.faces ? explanation(item) : "") },

@@ -37,7 +37,9 @@ export function showAnswered(items) {
   const decided = answers.filter((answer) => ![UNCERTAIN, UNFAMILIAR].includes(decisionOf(answer))).length;
   const verb = threshold.chosen === null ? "answered" : "would be answered";
   const all = answers.length.toLocaleString("en");
-  setText($("threshold-text"), answers.length ? `${decided.toLocaleString("en")} of ${all} ${verb} with a class` : "");
+  const others = threshold.chosen === null && items.some((item) => item.state === "answered" && item.threshold !== undefined && item.threshold !== served);
+  const each = others ? ", each at the threshold of the model that answered" : "";
+  setText($("threshold-text"), answers.length ? `${decided.toLocaleString("en")} of ${all} ${verb} with a class${each}` : "");
   show();
 }
 

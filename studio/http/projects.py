@@ -117,12 +117,17 @@ def _describe(request: Request, connection: Connection, project: int) -> dict[st
     ).one_or_none()
     described["running_job"] = None if job is None else dict(job._mapping)
     run = connection.execute(
-        select(runs.c.id, runs.c.version, runs.c.bundle, runs.c.created_at)
+        select(runs.c.id, runs.c.version, runs.c.bundle, runs.c.created_at, runs.c.figures)
         .where(runs.c.project == project)
         .order_by(runs.c.id.desc())
         .limit(1)
     ).one_or_none()
-    described["latest_run"] = None if run is None else dict(run._mapping)
+    described["latest_run"] = None
+    if run is not None:
+        figures = run.figures
+        described["latest_run"] = {
+            name: value for name, value in run._mapping.items() if name != "figures"
+        } | {"answered": figures.get("answered")}
     described["live"] = _live(request, connection, project)
     return described
 

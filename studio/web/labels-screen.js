@@ -54,6 +54,8 @@ export function LabelsScreen() {
       const ids = await indexOf(project.id, filter);
       if (!me.current) return;
       me.current.grid.show(ids);
+      // Keys decide about pictures; on the chip that was clicked they would do nothing.
+      if (document.activeElement?.closest(".chips")) me.current.grid.root.focus({ preventScroll: true });
       if (query.has("picture")) me.current.grid.find(Number(query.get("picture")));
       setTotal(ids.length);
     } catch (error) {

@@ -2,8 +2,9 @@
 
 import { post } from "./api.js";
 import { fail, go, href, refresh, train } from "./store.js";
-import { bytes, count, duration, isolated, labelName, number } from "./words.js";
+import { bytes, count, duration, isolated, labelName, number, percent } from "./words.js";
 
+const FEW_ANSWERS = 0.5; // share of pictures that get a class
 const FEW_PICTURES = 20; // per class; with fewer, more pictures help more than anything else
 
 /**
@@ -65,11 +66,14 @@ function afterTraining(project, counts, route) {
   }
   if (!live && route.screen === "in-use" && route.query.has("run")) return { text: "Read the verdict below, then switch to the new model, or leave it." };
   if (!live) {
+    const unsure = (run.answered ?? 1) < FEW_ANSWERS ? ` It says “uncertain” for ${percent(1 - run.answered)} of such pictures: more pictures, or right labels, change that.` : "";
+    const issues = counts.label_issues && { label: `Look at ${count(counts.label_issues, "doubtful label")} first`, href: href("labels", undefined, "?filter=label_issue") };
+    const good = route.screen === "results" ? null : { label: "How good is it?", href: href("results", undefined, `/${run.id}`) };
     return {
-      text: "The model is ready. Put it into use, then try it with a picture.",
+      text: `The model is ready.${unsure} Put it into use, then try it with a picture.`,
       label: "Use this model",
       act: () => promote(run.id),
-      other: route.screen === "results" ? null : { label: "How good is it?", href: href("results", undefined, `/${run.id}`) },
+      other: issues || good,
     };
   }
   if (live.run !== run.id) {

@@ -146,8 +146,8 @@ function Job({ feed }) {
         (figure) => html`<div key=${figure.name}><dt>${FIGURES[figure.name] ?? figure.title ?? labelName(figure.name)}</dt><dd>${share(figure)} <span class="small">${interval(figure)}</span></dd></div>`,
       )}
     </dl>`}
-    ${state === "done" && !audit && html`<p class="good">${(finished?.accuracy ?? figures.accuracy) !== undefined ? `It was right for ${share(finished?.accuracy ?? figures.accuracy)} of pictures that it had not seen.` : "The model is ready."} ${run ? html`<a href=${href("results", project.id, `/${run}`)}>How good is it?</a>` : ""}</p>`}
-    ${state === "done" && audit && html`<p class="good">${project.counts.label_issues ? html`<a href=${href("labels", project.id, "?filter=label_issue")}>${count(project.counts.label_issues, "label")} may be wrong</a>` : "No label looks wrong."}</p>`}
+    ${state === "done" && !audit && html`<p class="good">${(finished?.accuracy ?? figures.accuracy) !== undefined ? `It was right for ${share(finished?.accuracy ?? figures.accuracy)} of pictures that it had not seen.` : "The model is ready."} ${run && run === project.latest_run?.id ? `It gives ${share(project.latest_run.answered)} of such pictures a class, not “uncertain”. ` : ""}${run ? html`<a href=${href("results", project.id, `/${run}`)}>How good is it?</a>` : ""}</p>`}
+    ${state === "done" && audit && html`<p class="good">${project.counts.label_issues ? html`<a href=${href("labels", project.id, "?filter=label_issue")}>${count(project.counts.label_issues, "label")} may be wrong</a>` : "No label stands out. A few wrong ones cannot be told from hard pictures this way: a training shows which pictures it gets wrong."}</p>`}
     <${Log} log=${log} id=${feed.id} open=${state === "failed"} />
   </section>`;
 }

@@ -10,18 +10,20 @@ const VERDICTS = {
   "not shown": { tone: "warn", title: "Not shown", text: "It may be as good, but there are too few pictures, or too many differences, to show it." },
 };
 
-const FEWER = { tone: "warn", title: "Fewer answers", text: "It is not worse where it answers, but says “uncertain” much more often." };
+const FEWER = { tone: "warn", title: "Fewer answers" };
+const MUCH_MORE_OFTEN = "It says “uncertain” much more often than the model in use: keep that one, unless you know why.";
 
 /** Verdict as a notice, with its figures in a fold. */
 export function Verdict({ paired, fixed = paired?.fixed, broken = paired?.broken }) {
   if (!paired) return null;
   const found = VERDICTS[String(paired.verdict).replaceAll("_", " ")] ?? VERDICTS["not shown"];
   const { answered } = paired;
-  const { tone, title, text } = answered?.fewer && found.tone === "good" ? FEWER : found;
+  const { tone, title, text } = answered?.fewer && found.tone !== "bad" ? { ...found, ...FEWER } : found;
   const worse = (paired.parts ?? []).filter((part) => part.worse);
   const margin = Math.abs(100 * paired.margin).toFixed(1);
   return html`<div class=${`notice ${tone} verdict`} role="status">
     <h2>${title}</h2>
+    ${answered?.fewer && html`<p>${MUCH_MORE_OFTEN}</p>`}
     <p>
       ${text} On the same pictures, none of which they had learned from, it gets ${count(fixed ?? 0, "picture")} right that the other got wrong, and
       ${" "}${count(broken ?? 0, "picture")} wrong that the other got right.

@@ -253,7 +253,7 @@ def test_corrections_are_saved_in_the_training_layout(page: Page) -> None:
     for index, really in ((0, "mask"), (1, "no_mask"), (2, "neither"), (4, "mask")):
         page.locator(".truth select").nth(index).select_option(label=really)
     expect(page.locator("#corrections-text")).to_have_text(
-        "4 pictures checked, 1 answered wrongly, 1 not answered."
+        "4 pictures checked, 1 answered wrongly, 1 without a class."
     )
     states = page.locator(".truth").evaluate_all("(all) => all.map((e) => e.dataset.truth)")
     assert states == ["right", "open", "right", "", "wrong"]

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 NOT_PROMOTED_STATUS: Final = 8
 """Exit status after a check has kept the published model from being made current."""
+
+_FEW_ANSWERS: Final = 0.8  # share of pictures that get a class; below it, advice is given
 
 
 def add_command(commands: Any) -> None:
@@ -242,13 +245,11 @@ def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
     promotion, version = fitted.promotion, fitted.version
     here = store.resolve() == default_store().resolve()
     at = "" if here else f" --store {shlex.quote(str(store))}"
-    decision = fitted.summary["decision"]
     rows = [
         ("Accuracy", f"{percent(fitted.balanced_accuracy)} balanced "
                      f"({span(fitted.balanced_accuracy_interval)}), "
                      f"{len(fitted.mistakes):,} of {len(fitted.answers):,} pictures wrong"),
-        ("Answers", f"{percent(decision['coverage'])} of such pictures; the others are "
-                    f'"uncertain" (score below {percent(decision["threshold"])})'),
+        ("Answers", _answers_line(fitted.summary["decision"])),
     ]  # fmt: skip
     if promotion.comparison is not None:
         rows.append(("Change", promotion.comparison.sentence))
@@ -261,6 +262,20 @@ def _closing_lines(fitted: "Fitted", store: Path) -> list[str]:
     else:
         rows.append(("Use it", f"python -m models promote{at} {version}"))
     return format_box(version, rows)
+
+
+def _answers_line(decision: Mapping[str, Any]) -> str:
+    """Return how many pictures get a class, and what helps if they are few."""
+    coverage = decision["coverage"]
+    if coverage == 1.0:
+        return "every such picture gets a class"
+    line = (
+        f"{percent(coverage)} of such pictures get a class; the others are "
+        f'"uncertain" (score below {percent(decision["threshold"])})'
+    )
+    if coverage < _FEW_ANSWERS:
+        line += "; more pictures help, or right labels: see what it gets wrong in the report"
+    return line
 
 
 def _fields(options: type, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from training.errors import TooFewClasses
 FOLDER_ATTRIBUTE: Final = "folder"
 """Slice attribute that is given by the folders below a class folder."""
 
+_OF_CORRECTIONS: Final = ("corrections.csv", "README.txt")  # in the service page's corrections.zip
 EXCLUDED_BY_TABLE: Final = f"by {LABELS_TABLE}"
 """Reason of files that labels.csv excludes."""
 
@@ -159,7 +160,7 @@ def _skip_reason(name: str, parts: tuple[str, ...], stems: Container[str]) -> st
     path = PurePosixPath(name)
     if len(parts) <= 1:
         # A table outside the folder that contains all classes is not read, and is reported.
-        if parts and path.name in TABLES:
+        if parts and path.name in (*TABLES, *_OF_CORRECTIONS):
             return ""
         if parts and path.name.casefold() in TABLES:
             return f"not read: a table must be called {path.name.casefold()}"

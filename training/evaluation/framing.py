@@ -63,7 +63,7 @@ class LearntFraming:
         """What was found, and what the service makes of it, for the log and the report."""
         if self.unavailable is not None:
             return f"How the pictures are framed was not looked at. {self.unavailable}"
-        share = f"{self.framed} of {self.searched} pictures"
+        share = f"{self.framed} of {self.searched} pictures that were looked at"
         if self.facts is None:
             return (
                 f"The pictures are not framed on one face each ({share} show one at about the same "

@@ -177,7 +177,7 @@ def _decision(summary: dict[str, Any], config: FitConfig) -> str:
     """Return the number format and its reason, without figures."""
     margin = f"{100 * summary['margin']:g} points"
     reasons = {
-        "accurate": f"is not shown to lose less than {margin} of accuracy",
+        "accurate": f"may lose {margin} of accuracy or more",
         "faithful": "changes the features too much by its rounding",
         "faster": f"is not {config.precision_speedup:g} times as fast here",
     }

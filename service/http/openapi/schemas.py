@@ -158,6 +158,10 @@ class ServingModel(ModelName):
     balanced_accuracy: float | None = Field(
         description="Measured in training, by cross-validation."
     )
+    balanced_accuracy_interval_95: tuple[float, float] | None = Field(
+        description="Ends of its 95 % interval."
+    )
+    pictures: int | None = Field(description="Number of pictures that it was measured on.")
     threshold: float = Field(
         description="Scores below it are decided `uncertain`: FACEMASK_THRESHOLD, or the model's."
     )
