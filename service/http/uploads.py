@@ -82,7 +82,7 @@ async def read_uploads(
         upload = Upload(None)
         async for chunk in body:
             upload.data += chunk
-        uploads = [upload]
+        uploads = [upload] if upload.data else []
     else:
         shown = media_type.decode("latin-1") or "no Content-Type"
         raise UnsupportedMedia(
