@@ -154,7 +154,7 @@ def test_page_follows_a_model_swap(browser: Browser, tmp_path: Path) -> None:
         page.goto(address)
         hand_over(page, [("a.png", SURE)])
         expect(card(page, "a.png").locator(".verdict")).to_have_text("mask")
-        older = card(page, "a.png").get_by_text("from an older model")
+        older = card(page, "a.png").get_by_text("from the model before")
         expect(older).to_be_hidden()
         version = publish_bundle(tmp_path, THREE).manifest.version
         page.evaluate(
@@ -165,10 +165,10 @@ def test_page_follows_a_model_swap(browser: Browser, tmp_path: Path) -> None:
             version,
         )
         hand_over(page, [("b.png", SURE)])  # its answer tells of the new model
-        expect(page.locator("#changed")).to_contain_text("1 answer below came from the older one.")
+        expect(page.locator("#changed")).to_contain_text("1 answer below came from the one before.")
         expect(older).to_be_visible()
         expect(page.locator("#model-line")).to_contain_text("“cat”, “dog”, and “neither”")
-        page.get_by_role("button", name="Ask the new model").click()
+        page.get_by_role("button", name="Ask this model").click()
         expect(card(page, "a.png").locator(".verdict")).to_have_text("cat")
         expect(older).to_be_hidden()
         expect(page.locator("#changed")).to_be_hidden()

@@ -219,7 +219,7 @@ def test_fit_passes_options_to_the_job(
     assert (first, last) == ("a line", str(fitted.path))
     assert box[0].startswith(f"-- {fitted.version} ")
     decision = fitted.summary["decision"]
-    answers = f"  Answers   {decision['coverage']:.1%} of such pictures; the others are"
+    answers = f"  Answers   {decision['coverage']:.1%} of such pictures get a class; the others are"
     assert any(line.startswith(answers) for line in box)
     assert f"  Report    {fitted.report.as_uri()}" in box
     assert "  Serve     FACEMASK_STORE=" in "\n".join(box)
