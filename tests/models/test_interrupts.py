@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from models.interrupts import exit_at_interrupt, raise_interrupts
 from tests import ROOT
 
 # An import as of many packages: an exception on the way is suppressed. It ends after the signal.
@@ -105,3 +106,22 @@ def test_second_interrupt_does_not_reach_the_end_of_the_first(tmp_path: Path) ->
 def test_interrupt_is_raised_again_after_the_block(tmp_path: Path) -> None:
     status, lines = run_and_interrupt(tmp_path, _IS_BACK, signal.SIGTERM, after="waiting")
     assert (status, lines) == (0, ["importing", "waiting", "interrupted"])
+
+
+def test_handlers_come_back_after_the_imports() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with exit_at_interrupt(130, lambda: None):
+        assert signal.getsignal(signal.SIGTERM) not in before
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert after == before
+
+
+def test_interrupt_outside_an_import_is_raised_at_once() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        raise_interrupts()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(number, handler)
