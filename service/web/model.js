@@ -61,7 +61,7 @@ export class Model {
       return;
     }
     const { labels, pictures, balanced_accuracy: accuracy, balanced_accuracy_interval_95: interval } = model;
-    const range = interval ? ` (${interval.map(percent).join(" to ")} with 95% certainty, from ${count(pictures, "picture")})` : "";
+    const range = interval && pictures ? ` (${interval.map(percent).join(" to ")} with 95% certainty, from ${count(pictures, "picture")})` : "";
     const named = labels.map((label) => `“${label}”`);
     setText($("model-line"), `It tells ${listed(named, SHOWN_LABELS)} apart.`);
     setText($("model-accuracy"), accuracy === null ? "" : `In its tests it was right ${percent(accuracy)} of the time${range}.`);

@@ -122,12 +122,10 @@ def _describe(request: Request, connection: Connection, project: int) -> dict[st
         .order_by(runs.c.id.desc())
         .limit(1)
     ).one_or_none()
-    described["latest_run"] = None
-    if run is not None:
-        figures = run.figures
-        described["latest_run"] = {
-            name: value for name, value in run._mapping.items() if name != "figures"
-        } | {"answered": figures.get("answered")}
+    latest_run = None if run is None else dict(run._mapping)
+    if latest_run is not None:
+        latest_run["answered"] = latest_run.pop("figures").get("answered", {}).get("value")
+    described["latest_run"] = latest_run
     described["live"] = _live(request, connection, project)
     return described
 

@@ -251,6 +251,25 @@ def test_model_that_answers_many_fewer_pictures_takes_a_reason(
             expect(page.locator("#served-heading")).to_contain_text("In use: model 2")
 
 
+def test_next_step_says_that_a_model_leaves_most_pictures_uncertain(
+    browser: Browser, tmp_path: Path, two_classes: list[Path]
+) -> None:
+    settings = Settings(data=tmp_path / "data", store=tmp_path / "store")
+    app = create_app(settings, ())
+    bundle = publish_run(settings.store, answers(40), answered=0.15)
+    with running(app) as address:
+        api = Api(address)
+        project = api.post("/api/projects", {"name": "pets"})["id"]
+        with fresh(browser, f"{address}/projects/{project}/data") as (page, _):
+            upload(page, *two_classes, held=12)
+            api.post(f"/api/projects/{project}/versions", {})
+            run_of(app.state.database, settings.store, project, bundle)
+            page.reload()
+            expect(page.locator("#next-action")).to_have_text("Use this model")
+            expect(page.get_by_text("It says “uncertain” for 85% of such pictures")).to_be_visible()
+        api.close()
+
+
 # --- everywhere ------------------------------------------------
 
 

@@ -52,6 +52,7 @@ def publish_run(
     live: bool = False,
     report: bool = True,
     tests: list[Answer] | None = None,
+    answered: float = 0.9,
 ) -> str:
     """Publish a bundle, and return its version; it is live only if asked for."""
     before = (store / "CURRENT").read_text().strip() if (store / "CURRENT").exists() else None
@@ -65,6 +66,7 @@ def publish_run(
                 "accuracy_interval_95": [0.9, 1.0],
                 "confusion": [[correct, len(found) - correct], [0, 0]],
             },
+            "decision": {"coverage": answered},
             "audit": [{"level": "warning", "message": "Two pictures are copies."}],
         }
         documents["summary.json"] = json.dumps(summary).encode()
